@@ -1,0 +1,1 @@
+"""Hyperliquid TWAP orders, from S3 parquet to PostgreSQL, as Dagster assets."""
