@@ -1,0 +1,58 @@
+"""Alembic's entry: which database, which tables.
+
+The database is DATABASE_URL, else ``sqlalchemy.url`` of alembic.ini, else the embedded one. A caller that already holds
+a connection passes it as ``config.attributes["connection"]``.
+"""
+
+from logging.config import fileConfig
+
+from alembic import context
+from sqlalchemy import Connection
+
+from twap_pipeline.settings import Settings
+from twap_pipeline.storage.database import make_engine, reachable, resolve_database_url
+from twap_pipeline.storage.models import ALEMBIC_VERSION_TABLE, metadata
+
+config = context.config
+if config.config_file_name is not None and "connection" not in config.attributes:
+    fileConfig(config.config_file_name, disable_existing_loggers=False)
+
+
+def include_name(name: str | None, kind: str, _parents: object) -> bool:
+    """Leave out tables that are not ours (Dagster's may share the database)."""
+    return kind != "table" or name in metadata.tables
+
+
+def run(connection: Connection | None) -> None:
+    """Run the migrations on a connection, or print their SQL where there is none (``--sql``)."""
+    context.configure(
+        connection=connection,
+        dialect_name=None if connection is not None else "postgresql",
+        target_metadata=metadata,
+        version_table=ALEMBIC_VERSION_TABLE,
+        include_name=include_name,
+        compare_type=True,
+        compare_server_default=True,
+        transaction_per_migration=True,
+        literal_binds=connection is None,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def run_on_configured_database() -> None:
+    """Connect as the settings say."""
+    settings = Settings()
+    url = resolve_database_url(settings.database_url_text or config.get_main_option("sqlalchemy.url"), settings.home)
+    engine = make_engine(url)
+    with reachable(url), engine.connect() as connection:
+        run(connection)
+    engine.dispose()
+
+
+if context.is_offline_mode():
+    run(None)
+elif (given := config.attributes.get("connection")) is not None:
+    run(given)
+else:
+    run_on_configured_database()

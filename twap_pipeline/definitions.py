@@ -1,0 +1,44 @@
+"""The code location: assembles every definition. `build_definitions` serves production, the command and the tests.
+
+Loading it needs no network, database or credentials.
+"""
+
+import warnings
+from collections.abc import Mapping
+
+import dagster as dg
+
+from twap_pipeline.defs.assets import build_source_asset, build_status_asset
+from twap_pipeline.defs.jobs import build_ingest_job
+from twap_pipeline.defs.partitions import daily_partitions
+from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
+from twap_pipeline.domain.object_ref import DAY_LAYOUTS
+from twap_pipeline.settings import Settings
+
+
+def build_definitions(settings: Settings, resources: Mapping[str, object] | None = None) -> dg.Definitions:
+    """Return the definitions for these settings.
+
+    Args:
+        settings: Only what shapes the definitions is read here; addresses and secrets are read when a run starts.
+        resources: Replace some of the resources.
+    """
+    partitions = daily_partitions(settings.start_date)
+    layouts = (settings.key_layout, *DAY_LAYOUTS) if settings.key_layout else DAY_LAYOUTS
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # observable_source_asset and backfill_policy, on purpose
+        assets = [build_source_asset(partitions, layouts), build_status_asset(partitions, layouts)]
+    return dg.Definitions(
+        assets=assets,
+        jobs=[build_ingest_job()],
+        resources={
+            "database": DatabaseResource(),
+            "object_store": ObjectStoreResource(),
+            "schema_guard": SchemaGuard(),
+            **(resources or {}),
+        },
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions(Settings())

@@ -1,0 +1,193 @@
+"""The assets: the bucket's objects, and the table they become. Lineage runs source → status.
+
+An asset here only lists, asks the one use case to take what is missing, and records per day what a person wants to
+see. How an object is taken is `ingest`'s.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from twap_pipeline.defs.materializations import provenance_tags, record_days
+from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
+from twap_pipeline.domain.object_ref import fingerprint
+from twap_pipeline.domain.twap_status import CONTENT_COLUMNS, KEY_MEANINGS
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from twap_pipeline.source.object_store import ObjectStore
+
+SOURCE_KEY = dg.AssetKey("twap_s3_objects")
+STATUS_KEY = dg.AssetKey("twap_status")
+GROUP = "twap"
+OWNERS = ("team:data",)
+STATUS_CODE_VERSION = "1"
+"""Raised when the same objects give other rows."""
+
+DAYS_PER_RUN = 31
+"""Days of a backfill that one run takes; a run's own cost is some three seconds."""
+
+_COLUMN_TYPES = {
+    "ts": "timestamptz",
+    "started_at": "timestamptz",
+    "duration_minutes": "integer",
+    "reduce_only": "boolean",
+    "randomize": "boolean",
+    "raw_payload": "json",
+    **dict.fromkeys(("size_requested", "size_executed", "notional_executed"), "numeric"),
+}
+
+
+def build_source_asset(partitions: dg.DailyPartitionsDefinition, layouts: Sequence[str]) -> dg.SourceAsset:
+    """Return the bucket's objects by UTC day; observing lists them and gives each changed day a new data version."""
+
+    @dg.observable_source_asset(
+        key=SOURCE_KEY,
+        partitions_def=partitions,
+        group_name=GROUP,
+        description=(
+            "Parquet objects of Hyperliquid's TWAP statuses, in a requester-pays bucket, by UTC day of the object."
+            " A day's data version is the fingerprint of its (key, ETag) set."
+        ),
+        tags={"dagster/kind/s3": "", "dagster/kind/parquet": ""},
+    )
+    def twap_s3_objects(
+        context: dg.AssetExecutionContext, object_store: ObjectStoreResource
+    ) -> dg.DataVersionsByPartition:
+        from twap_pipeline.ingest.planning import group_by_day
+
+        store = object_store.open()
+        listed = group_by_day(store.list_objects(), layouts)
+        days = {day.isoformat(): refs for day, refs in listed.items() if day.isoformat() in partitions}
+        record_days(
+            context.instance,
+            SOURCE_KEY,
+            {
+                day: (
+                    fingerprint(refs),
+                    {
+                        "objects": len(refs),
+                        "bytes": sum(ref.size_bytes for ref in refs),
+                        "dagster/uri": store.url,
+                    },
+                )
+                for day, refs in days.items()
+            },
+        )
+        return dg.DataVersionsByPartition({})
+
+    return twap_s3_objects
+
+
+def build_status_asset(partitions: dg.DailyPartitionsDefinition, layouts: Sequence[str]) -> dg.AssetsDefinition:
+    """Return the table of TWAP statuses, materialized by UTC day of the object."""
+
+    @dg.asset(
+        key=STATUS_KEY,
+        deps=[SOURCE_KEY],
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.multi_run(DAYS_PER_RUN),
+        group_name=GROUP,
+        owners=list(OWNERS),
+        kinds={"postgres", "python"},
+        code_version=STATUS_CODE_VERSION,
+        pool="twap_status",
+        description=(
+            "One row per status event of a TWAP order, exact to the digit, each led back to its object."
+            " An order normally has two events: activated (executed 0), then finished, terminated or error."
+        ),
+        metadata={
+            "dagster/table_name": "twap_status",
+            "dagster/column_schema": column_schema(),
+        },
+    )
+    def twap_status(
+        context: dg.AssetExecutionContext,
+        database: DatabaseResource,
+        object_store: ObjectStoreResource,
+        schema_guard: SchemaGuard,
+    ) -> dg.MaterializeResult[None]:
+        days = [date.fromisoformat(key) for key in context.partition_keys]
+        with database.engine() as engine:
+            schema_guard.require_head(engine)
+            outcome = _take_days(context, engine, object_store.open(), days, layouts)
+        failed = {day: errors for day, (_, errors) in outcome.items() if errors}
+        if failed:
+            _fail_with_the_rest_recorded(context, outcome, failed)
+        for day, (metadata, _) in outcome.items():
+            context.add_asset_metadata(metadata, partition_key=day)
+        return dg.MaterializeResult()
+
+    return twap_status
+
+
+_Outcome = dict[str, tuple[dict[str, dg.MetadataValue[object]], list[str]]]
+
+
+def _take_days(
+    context: dg.AssetExecutionContext,
+    engine: "Engine",
+    store: "ObjectStore",
+    days: Sequence[date],
+    layouts: Sequence[str],
+) -> _Outcome:
+    """Take every day's missing objects; return per day what to show, and what failed."""
+    from twap_pipeline.defs.day_metadata import day_metadata
+    from twap_pipeline.ingest.loading import ingest_objects
+    from twap_pipeline.ingest.planning import group_by_day, plan
+    from twap_pipeline.storage.ingest_log import read_ledger
+
+    listed = group_by_day(store.list_objects(), layouts)
+    with engine.connect() as connection:
+        ledger = read_ledger(connection)
+    outcome: _Outcome = {}
+    for number, day in enumerate(days, start=1):
+        todo = plan(listed.get(day, []), ledger)
+        results = ingest_objects(store, engine, todo.pending, day, run_id=context.run_id)
+        errors = [f"{done.ref.key}: {done.error}" for done in results if done.error]
+        errors += [f"{ref.key}: parked after repeated failures" for ref in todo.parked]
+        rows_before = sum(ledger[ref.key].fates.held for ref in todo.loaded)
+        outcome[day.isoformat()] = day_metadata(todo, results, rows_before=rows_before), errors
+        context.log.info(f"{day} ({number} of {len(days)}): {len(results)} objects taken, {len(errors)} failed")
+        for error in errors:
+            context.log.error(error)
+    return outcome
+
+
+def _fail_with_the_rest_recorded(
+    context: dg.AssetExecutionContext, outcome: _Outcome, failed: Mapping[str, Sequence[str]]
+) -> None:
+    """Record the good days as materialized and fail the run: Dagster itself records all days of a run or none."""
+    tags = provenance_tags(context.instance, SOURCE_KEY, list(outcome), STATUS_CODE_VERSION)
+    for day, (metadata, _) in outcome.items():
+        if day not in failed:
+            context.log_event(dg.AssetMaterialization(STATUS_KEY, partition=day, metadata=metadata, tags=tags[day]))
+    shown = [error for errors in failed.values() for error in errors]
+    raise dg.Failure(
+        f"{len(failed)} of {len(outcome)} days failed ({', '.join(failed)}): {len(shown)} objects could not be taken;"
+        " the other objects and days are loaded. See etl_s3_ingest_log.error_text",
+        metadata={"failed objects": dg.MetadataValue.md("\n".join(f"- `{error}`" for error in shown[:100]))},
+        allow_retries=False,
+    )
+
+
+def column_schema() -> dg.TableSchema:
+    """Return the table's columns with their meaning, for the UI."""
+    meanings = {
+        **KEY_MEANINGS,
+        **CONTENT_COLUMNS,
+        "s3_object_key": "The object that holds the row; the ledger tells the rest of it.",
+        "s3_last_modified": "That object's LastModified: of two equal claims the newer object's wins.",
+        "inserted_at": "When the row was written.",
+    }
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name, type="timestamptz" if name.endswith("_at") else _COLUMN_TYPES.get(name, "text"), description=text
+            )
+            for name, text in meanings.items()
+        ]
+    )

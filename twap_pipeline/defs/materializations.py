@@ -1,0 +1,68 @@
+"""Events that we write to Dagster's log ourselves, where the framework has no word for what happened.
+
+Two cases: a source's day changed (an observation, which makes what hangs on it stale, then a materialization, which
+makes the partition green), and a run of many days in which only some succeeded.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import dagster as dg
+from dagster._core.definitions.data_version import (
+    CODE_VERSION_TAG,
+    DATA_VERSION_TAG,
+    get_input_data_version_tag,
+    get_input_event_pointer_tag,
+)
+
+
+def record_days(
+    instance: dg.DagsterInstance, key: dg.AssetKey, days: Mapping[str, tuple[str, Mapping[str, object]]]
+) -> list[str]:
+    """Record each day whose data version is not the one recorded last, and return those days.
+
+    Args:
+        instance: Where to record.
+        key: The source asset.
+        days: Partition → data version and metadata.
+    """
+    known = _latest_tags(instance, key, list(days))
+    changed = [day for day, (version, _) in days.items() if known.get(day, {}).get(DATA_VERSION_TAG) != version]
+    for day in changed:
+        version, metadata = days[day]
+        tags = {DATA_VERSION_TAG: version}
+        instance.report_runless_asset_event(dg.AssetObservation(key, partition=day, metadata=dict(metadata), tags=tags))
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization(key, partition=day, metadata=dict(metadata), tags=tags)
+        )
+    return changed
+
+
+def provenance_tags(
+    instance: dg.DagsterInstance, source: dg.AssetKey, days: Sequence[str], code_version: str
+) -> dict[str, dict[str, str]]:
+    """Return the tags that tell Dagster from which state of the source each day was made.
+
+    Without them a day that we record ourselves would never be shown as stale.
+    """
+    known = _latest_tags(instance, source, days)
+    pointers = instance.event_log_storage.get_latest_storage_id_by_partition(
+        source, dg.DagsterEventType.ASSET_MATERIALIZATION, set(days)
+    )
+    tags: dict[str, dict[str, str]] = {}
+    for day in days:
+        version = known.get(day, {}).get(DATA_VERSION_TAG, "INITIAL")
+        tags[day] = {
+            CODE_VERSION_TAG: code_version,
+            get_input_data_version_tag(source): version,
+            get_input_event_pointer_tag(source): str(pointers.get(day, "NULL")),
+            DATA_VERSION_TAG: f"{code_version}-{version}",
+        }
+    return tags
+
+
+def _latest_tags(
+    instance: dg.DagsterInstance, key: dg.AssetKey, days: Sequence[str]
+) -> Mapping[str, Mapping[str, str]]:
+    return instance.event_log_storage.get_latest_tags_by_partition(
+        key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG], list(days)
+    )

@@ -1,0 +1,188 @@
+"""Raw frame → canonical frame: the one place where the feed's rows become ours.
+
+Every row of the raw frame ends in exactly one of three: a canonical row, a rejected row with its reason, or
+bookkeeping. Nothing is mended by guessing and nothing disappears.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from twap_pipeline.domain import values
+from twap_pipeline.domain.columns import BOOKKEEPING, NESTED, ColumnMapping
+from twap_pipeline.domain.timestamps import Window, to_utc
+from twap_pipeline.domain.twap_status import ROW_COLUMNS, STATUS_RANK
+
+_TEXT_MAX_BYTES = {"asset": 256, "side": 256, "status": 65_536, "status_error": 65_536}
+"""Longer texts are no names; PostgreSQL's index on ``asset`` could not hold them."""
+
+
+_MAY_BE_NULL = {
+    "size_requested": "is not a finite decimal number",
+    "size_executed": "is not a finite decimal number",
+    "notional_executed": "is not a finite decimal number",
+    "duration_minutes": "is not a whole number of minutes",
+}
+"""Columns where the feed's own NULL is taken, and what is wrong where another value could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    sound: pl.Expr
+    column: str
+    fault: str
+
+    def reason(self) -> pl.Expr:
+        shown = pl.col(f"raw:{self.column}").cast(pl.String).str.slice(0, 80).fill_null("NULL")
+        return pl.when(~self.sound).then(pl.format("{} {}: {}", pl.lit(self.column), pl.lit(self.fault), shown))
+
+
+@dataclass(frozen=True, slots=True)
+class Normalized:
+    """What became of a raw frame's rows.
+
+    Args:
+        rows: ``row_number`` and `ROW_COLUMNS`; sizes as exact text; times Datetime µs UTC.
+        rejected: ``row_number``, ``reason``, ``raw_row`` (JSON).
+        bookkeeping: Number of the vendor's bookkeeping rows.
+        findings: What a person should hear of, with the number of rows.
+    """
+
+    rows: pl.DataFrame
+    rejected: pl.DataFrame
+    bookkeeping: int
+    findings: Counter[str] = field(default_factory=Counter)
+
+
+def normalize(
+    raw: pl.DataFrame,
+    mapping: ColumnMapping,
+    units: Mapping[str, str | None],
+    window: Window,
+    first_row: int = 0,
+) -> Normalized:
+    """Turn raw rows into canonical rows.
+
+    Args:
+        raw: Rows as the object holds them, nested ``state`` or flat.
+        mapping: How its columns are read.
+        units: Column of times → unit of its numbers (`timestamps.decide_unit` over the whole object).
+        window: The times that an event of this object can have.
+        first_row: Place in the object of the frame's first row.
+    """
+    numbered = flatten(raw).with_columns(
+        payload(raw).alias("raw_payload"),
+        pl.int_range(first_row, first_row + pl.len(), dtype=pl.Int64).alias("row_number"),
+    )
+    events = numbered
+    if BOOKKEEPING in numbered.columns and numbered.schema[BOOKKEEPING] != pl.Null:
+        events = numbered.filter(~pl.col(BOOKKEEPING).fill_null(value=False))
+    canonical = _canonical(events, mapping, units)
+    checks = _checks(mapping, events.schema, window)
+    sound = canonical.select(pl.all_horizontal(check.sound for check in checks)).to_series()
+    rows = canonical.filter(sound).select("row_number", *ROW_COLUMNS)
+    reason = pl.concat_str([check.reason() for check in checks], separator="; ", ignore_nulls=True)
+    rejected = canonical.filter(~sound).select("row_number", reason.alias("reason"), raw_row="raw_payload")
+    return Normalized(rows, rejected, numbered.height - events.height, _findings(rows, mapping))
+
+
+def payload(raw: pl.DataFrame) -> pl.Series:
+    """Return each whole row as JSON text; numbers that JSON has no word for (NaN) turn their column into text."""
+    texts = [
+        pl.col(name).cast(pl.String)
+        for name, dtype in raw.schema.items()
+        if dtype.is_float() and not raw[name].is_finite().all()
+    ]
+    if raw.is_empty():
+        return pl.Series("raw_payload", [], pl.String)
+    return raw.with_columns(texts).select(pl.struct(pl.all()).struct.json_encode()).to_series()
+
+
+def flatten(raw: pl.DataFrame) -> pl.DataFrame:
+    """Return the frame with a struct ``state`` unfolded into ``state_*`` columns."""
+    if isinstance(raw.schema.get(NESTED), pl.Struct):
+        return raw.with_columns(pl.col(NESTED).name.prefix_fields(f"{NESTED}_")).unnest(NESTED)
+    return raw
+
+
+def _canonical(raw: pl.DataFrame, mapping: ColumnMapping, units: Mapping[str, str | None]) -> pl.DataFrame:
+    """Return ``row_number`` and `ROW_COLUMNS` beside the raw columns under ``raw:`` names, for the reasons."""
+    source, schema = mapping.sources, raw.schema
+    times = {name: to_utc(raw[name], units.get(name)) for name in mapping.time_columns}
+    ts = pl.coalesce([times[name].alias(name) for name in mapping.event_times])
+
+    def optional(ours: str, dtype: pl.DataType) -> pl.Expr:
+        return pl.col(source[ours]).cast(dtype) if ours in source else pl.lit(None, dtype)
+
+    started = times.get(source.get("started_at", ""))
+    decimals = {
+        ours: values.decimal_text(source[ours], schema[source[ours]])
+        for ours in ("size_requested", "size_executed", "notional_executed")
+    }
+    canonical = raw.select(
+        "row_number",
+        twap_id=values.integer_text(source["twap_id"], schema[source["twap_id"]]),
+        wallet=values.wallet(source["wallet"]),
+        ts=ts,
+        asset=pl.col(source["asset"]).cast(pl.String),
+        side=pl.col(source["side"]).cast(pl.String),
+        **decimals,
+        duration_minutes=values.minutes(source["duration_minutes"], schema[source["duration_minutes"]]),
+        started_at=pl.lit(None, pl.Datetime("us", "UTC")) if started is None else started,
+        reduce_only=optional("reduce_only", pl.Boolean()),
+        randomize=optional("randomize", pl.Boolean()),
+        raw_payload="raw_payload",
+    )
+    status = values.status_text(raw[source["status"]])
+    originals = raw.with_columns(status).select(
+        pl.col(name).alias(f"raw:{name}") for name in dict.fromkeys((*source.values(), *mapping.event_times))
+    )
+    return pl.concat([canonical, values.split_status(status), originals], how="horizontal")
+
+
+def _checks(mapping: ColumnMapping, schema: Mapping[str, pl.DataType], window: Window) -> list[_Check]:
+    source = mapping.sources
+    checks = [
+        _Check(pl.col("twap_id").is_not_null(), source["twap_id"], "is not a whole number"),
+        _Check(pl.col("wallet").is_not_null(), source["wallet"], "is not 0x and 40 hex digits"),
+        _Check(window.contains(pl.col("ts")), mapping.event_times[0], "is no time of this object's window"),
+    ]
+    for ours, fault in _MAY_BE_NULL.items():
+        read = pl.col(ours).is_not_null() | pl.col(f"raw:{source[ours]}").is_null()
+        checks.append(_Check(read, source[ours], fault))
+    if started := source.get("started_at"):
+        sound = _started_or_unknown(started, schema[started], window)
+        checks.append(_Check(sound, started, "is no time of this object's window"))
+    for ours, limit in _TEXT_MAX_BYTES.items():
+        sound = ~pl.col(ours).str.contains("\0", literal=True) & (pl.col(ours).str.len_bytes() <= limit)
+        fault = f"holds a NUL character or is longer than {limit} bytes"
+        checks.append(_Check(sound.fill_null(value=True), source.get(ours, "status"), fault))
+    return checks
+
+
+def _started_or_unknown(column: str, dtype: pl.DataType, window: Window) -> pl.Expr:
+    """The feed writes 0 or nothing for a creation time that it does not know; any other must be a time."""
+    original = pl.col(f"raw:{column}")
+    unknown = original.is_null()
+    if dtype == pl.String:
+        unknown = unknown | (original.str.strip_chars() == "0")
+    elif dtype.is_temporal():
+        unknown = unknown | (original.to_physical() == 0)
+    elif dtype != pl.Null:
+        unknown = unknown | (original == 0)
+    return unknown | window.contains(pl.col("started_at"))
+
+
+def _findings(rows: pl.DataFrame, mapping: ColumnMapping) -> Counter[str]:
+    findings: Counter[str] = Counter()
+    status = pl.col("status")
+    strange = rows.filter(status.is_null() | ~status.is_in(list(STATUS_RANK))).group_by("status").len()
+    for name, count in strange.iter_rows():
+        findings[f"unknown status {name!r}, stored as it is"] += count
+    for name in mapping.extra:
+        findings[f"unknown column {name!r}, kept in raw_payload"] += rows.height
+    if mapping.degraded:
+        findings["no column of event times: ts is the order's creation, later events hide earlier ones"] += rows.height
+    return findings

@@ -1,0 +1,62 @@
+"""One object of the bucket as a listing shows it, and the UTC day that it belongs to.
+
+Here belongs what can be told from a key and a listing alone. Reading objects is ``source``'s work; what was already
+ingested is ``storage``'s.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+DAY_LAYOUTS: tuple[str, ...] = (
+    r"(?:^|/)date=(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)(?:/|$)",
+    r"(?:^|/)(?P<year>\d{4})/(?P<month>\d\d)/(?P<day>\d\d)/",
+    r"(?:^|/)year=(?P<year>\d{4})/month=(?P<month>\d\d?)/day=(?P<day>\d\d?)/",
+    r"(?<!\d)(?P<year>20\d\d)-(?P<month>\d\d)-(?P<day>\d\d)(?!\d)",
+    r"(?<!\d)(?P<year>20\d\d)(?P<month>\d\d)(?P<day>\d\d)(?!\d)",
+)
+"""Where a key names its day, in order of trust. No public text shows the bucket's real keys, so a layout is tried,
+never assumed; a key that fits none gets the day of its LastModified."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ObjectRef:
+    """An object as listed. ``key`` is relative to nothing: it is the store's whole key.
+
+    Args:
+        key: The object's key, to the letter.
+        etag: The store's tag of these very bytes, without quotes.
+        last_modified: When the store took these bytes, aware UTC.
+        size_bytes: Length of the bytes.
+    """
+
+    key: str
+    etag: str
+    last_modified: datetime
+    size_bytes: int
+
+
+def day_from_key(key: str, layouts: Sequence[str] = DAY_LAYOUTS) -> date | None:
+    """Return the UTC day that the key names, by the first layout that gives a date of the calendar."""
+    for layout in layouts:
+        for match in re.finditer(layout, key):
+            try:
+                return date(int(match["year"]), int(match["month"]), int(match["day"]))
+            except ValueError:
+                continue
+    return None
+
+
+def object_day(ref: ObjectRef, layouts: Sequence[str] = DAY_LAYOUTS) -> date:
+    """Return the UTC day of an object: the one its key names, else that of its LastModified."""
+    return day_from_key(ref.key, layouts) or ref.last_modified.astimezone(UTC).date()
+
+
+def fingerprint(refs: Iterable[ObjectRef]) -> str:
+    """Return a digest of the set of (key, etag), the same for any order: a day's data version (16 hex digits)."""
+    digest = hashlib.sha256()
+    for ref in sorted(refs):
+        digest.update(f"{ref.key}\0{ref.etag}\0".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()[:16]

@@ -1,0 +1,151 @@
+"""Times of the feed in any encoding → microseconds UTC. The one time parser.
+
+The feed has carried ISO text without a zone, epochs in s, ms, µs and ns, as integers, digit text and doubles, proper
+timestamps, and milliseconds stored inside timestamp[ns]. A number's unit is never taken on faith: it is decided per
+column and object, from all of the column's values.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from twap_pipeline.errors import ObjectInvalidError
+
+UNITS: dict[str, int] = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+"""Ticks per second of each unit an epoch may have."""
+
+EARLIEST = datetime(2023, 1, 1, tzinfo=UTC)
+"""No TWAP order of the exchange is older."""
+
+_UTC_MICROSECONDS = pl.Datetime("us", "UTC")
+_EXACT_IN_DOUBLE = 2**53
+_EPOCH_TEXT = r"^-?\d{1,19}$"
+_ISO_TEXT = r"^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d(?:\.\d{1,9})?)\d*(Z|[+-]\d\d:?\d\d|[+-]\d\d|)$"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Times that an event of one object can have: from the exchange's first order to a day after the object.
+
+    The upper end comes from the store's clock (the object's LastModified), not from this machine's: the same object
+    gives the same rows on any day, whatever the host believes the time to be.
+    """
+
+    start: datetime
+    end: datetime
+
+    @classmethod
+    def before(cls, last_modified: datetime) -> "Window":
+        """Return the window of an object of that LastModified."""
+        return cls(EARLIEST, last_modified + timedelta(days=1))
+
+    def contains(self, value: pl.Expr) -> pl.Expr:
+        """Return whether each time (Datetime µs, UTC) lies within the window; false for null."""
+        bounds = [pl.lit(bound).cast(_UTC_MICROSECONDS) for bound in (self.start, self.end)]
+        return value.is_between(bounds[0], bounds[1]).fill_null(value=False)
+
+
+def epochs(values: pl.Series) -> pl.Series:
+    """Return the values as epoch numbers (Int64) of a still unknown unit; null where a value is no whole number."""
+    dtype = values.dtype
+    if dtype.is_temporal():
+        return values.to_physical()
+    if dtype.is_float():
+        whole = (values == values.floor()) & (values.abs() < _EXACT_IN_DOUBLE)
+        return values.set(~whole.fill_null(value=False), None).cast(pl.Int64, strict=False)
+    if dtype == pl.String:
+        return values.to_frame("v").select(
+            pl.when(pl.col("v").str.contains(_EPOCH_TEXT)).then(pl.col("v")).cast(pl.Int64, strict=False)
+        )["v"]
+    return values.cast(pl.Int64, strict=False)
+
+
+def count_units(values: pl.Series, window: Window) -> dict[str, int]:
+    """Return how many of the values fall into the window under each unit; only units that fit some value."""
+    numbers = epochs(values)
+    counts = {}
+    for unit, ticks in UNITS.items():
+        low, high = (int(bound.timestamp()) * ticks for bound in (window.start, window.end))
+        if count := int(numbers.is_between(low, high).sum()):
+            counts[unit] = count
+    return counts
+
+
+def decide_unit(counts: Mapping[str, int], *, values_present: int, key: str, column: str) -> str | None:
+    """Return the one unit of a column of epochs, or None where it holds no number at all.
+
+    Values that fit no unit are left to be quarantined one by one; but a column in which none fits, or in which two
+    units appear, cannot be read.
+
+    Args:
+        counts: Values within the window by unit, over the whole column.
+        values_present: Numbers in the column, zeros (the feed's "unknown") left out.
+        key: The object, for the error.
+        column: The column, for the error.
+
+    Raises:
+        ObjectInvalidError: No unit fits, or more than one does.
+    """
+    if not values_present:
+        return None
+    if len(counts) == 1:
+        return next(iter(counts))
+    if not counts:
+        reason = (
+            f"in none of s, ms, µs, ns is any of its {values_present} values a time"
+            f" between {EARLIEST:%Y-%m-%d} and the object's own"
+        )
+    else:
+        reason = "it mixes units: " + ", ".join(f"{count} values in {unit}" for unit, count in counts.items())
+    raise ObjectInvalidError(key, f"column {column!r}: the unit of its times cannot be decided: {reason}")
+
+
+def to_utc(values: pl.Series, unit: str | None) -> pl.Series:
+    """Return times in any encoding as Datetime µs UTC, null where unreadable.
+
+    Nanoseconds are floored to microseconds, PostgreSQL's precision. A naive time is UTC.
+
+    Args:
+        values: A column of times as the object holds it.
+        unit: Its unit where the values are numbers (`decide_unit`).
+    """
+    if values.dtype == pl.String:
+        times = _from_naive_iso(values)
+        unread = values.is_not_null() & times.is_null()
+        return times.zip_with(~unread, _from_other_text(values, unit)) if unread.any() else times
+    return _from_epochs(epochs(values), unit)
+
+
+def _from_epochs(numbers: pl.Series, unit: str | None) -> pl.Series:
+    if unit is None:
+        return pl.Series(numbers.name, [None] * len(numbers), _UTC_MICROSECONDS)
+    number, ticks = pl.col(numbers.name), UNITS[unit]
+    if ticks > UNITS["us"]:
+        scaled = number // (ticks // UNITS["us"])
+    else:
+        factor = UNITS["us"] // ticks
+        limit = (2**63 - 1) // factor
+        scaled = pl.when(number.is_between(-limit, limit)).then(number * factor)
+    return numbers.to_frame().select(scaled.cast(_UTC_MICROSECONDS).alias(numbers.name)).to_series()
+
+
+def _from_naive_iso(text: pl.Series) -> pl.Series:
+    naive = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
+    return naive.dt.replace_time_zone("UTC")
+
+
+def _from_other_text(text: pl.Series, unit: str | None) -> pl.Series:
+    name = text.name
+    trimmed = pl.col(name).str.strip_chars()
+    day, clock, zone = (trimmed.str.extract(_ISO_TEXT, group) for group in (1, 2, 3))
+    naive = pl.concat_str([day, pl.lit("T"), clock]).str.to_datetime(
+        "%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False
+    )
+    sign = pl.when(zone.str.starts_with("-")).then(-1).otherwise(1)
+    digits = zone.str.replace_all(r"\D", "").str.pad_end(4, "0")
+    minutes = digits.str.slice(0, 2).cast(pl.Int64) * 60 + digits.str.slice(2, 2).cast(pl.Int64)
+    iso = (naive - pl.duration(minutes=sign * minutes)).dt.replace_time_zone("UTC")
+    frame = text.to_frame().with_columns(_from_epochs(epochs(text), unit).alias("epoch"))
+    return frame.select(pl.coalesce(pl.col("epoch"), iso).alias(name)).to_series()

@@ -1,0 +1,91 @@
+"""Single values of the feed in any type → exact text, or null where they cannot be had without loss.
+
+Numbers travel as text from the exchange to PostgreSQL's NUMERIC; no float stands in between. A double that the feed
+itself holds is taken by its shortest text (0.1, not 0.1000000000000000055).
+"""
+
+import json
+
+import polars as pl
+
+_DECIMAL = r"^[+-]?(\d{1,500}(\.\d{0,500})?|\.\d{1,500})([eE][+-]?\d{1,3})?$"
+_WALLET = r"^0x[0-9a-f]{40}$"
+_INT32_MAX = 2**31 - 1
+_ID_DIGITS_MAX = 100
+
+
+def decimal_text(column: str, dtype: pl.DataType) -> pl.Expr:
+    """Return the number's text, digit for digit; null where it is null, NaN, infinite or no decimal number."""
+    text = pl.col(column).cast(pl.String)
+    if dtype == pl.String:
+        text = text.str.strip_chars()
+    return pl.when(text.str.contains(_DECIMAL)).then(text)
+
+
+def integer_text(column: str, dtype: pl.DataType) -> pl.Expr:
+    """Return a whole number's digits without sign or leading zeros; null where it is not one."""
+    text = decimal_text(column, dtype)
+    if dtype.is_float() or isinstance(dtype, pl.Decimal):
+        text = text.str.replace(r"\.0*$", "")
+    digits = text.str.extract(r"^0*(\d+)$", 1)
+    return pl.when(digits.str.len_bytes() <= _ID_DIGITS_MAX).then(digits)
+
+
+def minutes(column: str, dtype: pl.DataType) -> pl.Expr:
+    """Return whole minutes (Int64 within PostgreSQL's INTEGER); null where they are not."""
+    value = integer_text(column, dtype).cast(pl.Int64, strict=False)
+    return pl.when(value <= _INT32_MAX).then(value)
+
+
+def wallet(column: str) -> pl.Expr:
+    """Return the address in its canonical form, lower case; null where it is no address."""
+    lower = pl.col(column).cast(pl.String).str.strip_chars().str.to_lowercase()
+    return pl.when(lower.str.contains(_WALLET)).then(lower)
+
+
+def status_text(statuses: pl.Series) -> pl.Series:
+    """Return statuses as text: as they are, or as JSON where the object holds structs."""
+    name = statuses.name
+    if not isinstance(statuses.dtype, pl.Struct):
+        return statuses.cast(pl.String)
+    json_text = pl.when(pl.col(name).is_not_null()).then(pl.col(name).struct.json_encode())
+    return statuses.to_frame().select(json_text.alias(name)).to_series()
+
+
+def split_status(text: pl.Series) -> pl.DataFrame:
+    """Return columns ``status`` and ``status_error`` from any of the feed's forms.
+
+    ``activated`` stays as it is; ``{"error": "why"}`` and ``error: why`` become status ``error`` and the message.
+    A form that is not known stays verbatim.
+    """
+    known = text.unique().to_frame("text")
+    parts = [_split(value) for value in known["text"]]
+    split = known.with_columns(
+        pl.Series("status", [status for status, _ in parts], pl.String),
+        pl.Series("status_error", [error for _, error in parts], pl.String),
+    )
+    joined = text.to_frame("text").join(split, on="text", how="left", nulls_equal=True, maintain_order="left")
+    return joined.drop("text")
+
+
+def _split(text: str | None) -> tuple[str | None, str | None]:
+    if text is None:
+        return None, None
+    if text[:1] in ("{", '"'):
+        return _split_json(text)
+    name, colon, message = text.partition(":")
+    return ("error", message.strip()) if colon and name.strip() == "error" else (text, None)
+
+
+def _split_json(text: str) -> tuple[str | None, str | None]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text, None
+    if isinstance(value, str):
+        return value, None
+    said = {name: content for name, content in value.items() if content is not None}
+    if len(said) != 1:
+        return (text if said else None), None
+    name, content = next(iter(said.items()))
+    return name, content if isinstance(content, str) else json.dumps(content)

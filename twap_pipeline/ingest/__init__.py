@@ -1,0 +1,10 @@
+"""The one use case: which objects are still to be taken, and taking them, rows and ledger entry together.
+
+Here the two adapters meet: ``source`` gives bytes and raw frames, ``domain`` makes them ours, ``storage`` keeps them.
+When, and for which day, is decided above.
+
+* `planning`: the listing against the ledger, on (key, etag).
+* `reading`: an object's bytes into normalized portions.
+* `loading`: one object, or a day of them, into the database.
+* `audit`: whether listing, ledger and rows agree.
+"""

@@ -1,0 +1,84 @@
+"""One object's bytes → normalized portions, each made while the one before it is written."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import IO, TypeVar
+
+import polars as pl
+
+from twap_pipeline.domain.columns import CREATION_TIME, NESTED, flat_schema, map_columns
+from twap_pipeline.domain.normalize import Normalized, flatten, normalize
+from twap_pipeline.domain.object_ref import ObjectRef
+from twap_pipeline.domain.timestamps import Window, count_units, decide_unit, epochs
+from twap_pipeline.source.parquet import ParquetObject
+
+PREVIEW_ROWS = 5
+"""Rows of an object kept for people to look at."""
+
+_T = TypeVar("_T")
+
+
+class Reading:
+    """One object, opened: its columns mapped and its times' units decided; its rows can be read more than once.
+
+    Args:
+        ref: The object.
+        file: Its bytes, seekable.
+
+    Raises:
+        ObjectInvalidError: It cannot be read without loss.
+    """
+
+    def __init__(self, ref: ObjectRef, file: IO[bytes]) -> None:
+        self.ref = ref
+        self.findings: Counter[str] = Counter()
+        self.preview: pl.DataFrame | None = None
+        self._object = ParquetObject(ref.key, file, ref.size_bytes)
+        self._schema = flat_schema(ref.key, self._object.schema)
+        self._mapping = map_columns(ref.key, self._schema)
+        self._window = Window.before(ref.last_modified)
+        self._units = self._decide_units()
+
+    def portions(self) -> Iterator[Normalized]:
+        """Yield normalized portions; the next one is made while the caller writes this one."""
+        self.findings.clear()
+        for portion in read_ahead(self._normalized()):
+            self.findings.update(portion.findings)
+            if self.preview is None:
+                self.preview = portion.rows.head(PREVIEW_ROWS)
+            yield portion
+
+    def _normalized(self) -> Iterator[Normalized]:
+        first_row = 0
+        for raw in self._object.portions():
+            yield normalize(raw, self._mapping, self._units, self._window, first_row)
+            first_row += raw.height
+
+    def _decide_units(self) -> dict[str, str | None]:
+        """Read the columns of times alone, to know their units before the first row is written."""
+        columns = self._mapping.time_columns
+        physical = [name for name, _ in self._object.schema if name in columns or name == NESTED]
+        counts: dict[str, Counter[str]] = {name: Counter() for name in columns}
+        present: Counter[str] = Counter()
+        for raw in self._object.portions(physical):
+            frame = flatten(raw)
+            for name in columns:
+                counts[name].update(count_units(frame[name], self._window))
+                numbers = epochs(frame[name])
+                present[name] += int((numbers != 0 if name == CREATION_TIME else numbers.is_not_null()).sum())
+        return {
+            name: decide_unit(counts[name], values_present=present[name], key=self.ref.key, column=name)
+            for name in columns
+        }
+
+
+def read_ahead(items: Iterable[_T]) -> Iterator[_T]:
+    """Yield the items while a thread makes the next one."""
+    source = iter(items)
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as thread:
+        coming = thread.submit(lambda: list(islice(source, 1)))
+        while item := coming.result():
+            coming = thread.submit(lambda: list(islice(source, 1)))
+            yield item[0]

@@ -1,0 +1,68 @@
+"""Every setting, read from the environment in one place and nowhere else.
+
+Only the composition roots (Dagster's resources, the command, the migrations) make a `Settings`; everything below takes
+plain arguments.
+"""
+
+from datetime import date
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from twap_pipeline.project import IN_CHECKOUT, ROOT
+
+DATASET_START = date(2025, 8, 17)
+"""The feed's first day (UTC)."""
+
+
+def default_home() -> Path:
+    """Return where local state lives: ``.twap`` in the checkout, or in the current folder for an installed package."""
+    return (ROOT if IN_CHECKOUT else Path.cwd()) / ".twap"
+
+
+class Settings(BaseSettings):
+    """The settings, each from the environment variable of its alias; an unset or empty one has its default."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore", populate_by_name=True)
+
+    database_url: SecretStr | None = Field(
+        default=None,
+        alias="DATABASE_URL",
+        description="PostgreSQL to write to; the embedded one when unset.",
+    )
+    source_url: str | None = Field(
+        default=None,
+        alias="TWAP_SOURCE_URL",
+        description="Where the objects lie: s3://bucket/prefix/ or file:///directory/; the sample when unset.",
+    )
+    start_date: date = Field(
+        default=DATASET_START,
+        alias="TWAP_START_DATE",
+        description="First UTC day of the partitions.",
+    )
+    home: Path = Field(
+        default_factory=default_home,
+        alias="TWAP_HOME",
+        description="Folder of local state: embedded database, sample, Dagster's runs.",
+    )
+    key_layout: str | None = Field(
+        default=None,
+        alias="TWAP_KEY_LAYOUT",
+        description="Regular expression with groups year, month, day: how keys name their day; tried first.",
+    )
+
+    @property
+    def database_url_text(self) -> str | None:
+        """DATABASE_URL in clear, for the driver alone."""
+        return self.database_url.get_secret_value() if self.database_url else None
+
+    @property
+    def sample_directory(self) -> Path:
+        """Where the sample data set lies."""
+        return self.home / "sample"
+
+    @property
+    def effective_source_url(self) -> str:
+        """The configured source, or the sample."""
+        return self.source_url or self.sample_directory.absolute().as_uri() + "/"

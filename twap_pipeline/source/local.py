@@ -1,0 +1,72 @@
+"""A local directory in the bucket's own layout, as an object store: the sample, tests, and offline copies.
+
+A file's path below the directory is its key, its modification time the LastModified; modification time and size
+together are its ETag, so that an overwritten file counts as a new version.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from twap_pipeline.domain.object_ref import ObjectRef
+from twap_pipeline.errors import ObjectChangedError, ObjectGoneError, SourceAccessError, SourceNotFoundError
+from twap_pipeline.source.object_store import is_hidden
+
+
+class LocalDirectory:
+    """Objects that are files below a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    @property
+    def url(self) -> str:
+        """The directory as a ``file://`` URL."""
+        return self._directory.absolute().as_uri() + "/"
+
+    def uri(self, key: str) -> str:
+        """Return the file's ``file://`` URI."""
+        return (self._directory.absolute() / key).as_uri()
+
+    def list_objects(self) -> Iterator[ObjectRef]:
+        """Yield every file in the order of keys."""
+        if not self._directory.is_dir():
+            raise SourceNotFoundError(f"directory {self._directory} does not exist; check TWAP_SOURCE_URL")
+        yield from sorted(self._walk(str(self._directory)))
+
+    def _walk(self, folder: str) -> Iterator[ObjectRef]:
+        try:
+            entries = list(os.scandir(folder))
+        except PermissionError as error:
+            raise SourceAccessError(f"cannot list {folder}: {error.strerror}") from error
+        for entry in entries:
+            if entry.is_dir():
+                yield from self._walk(entry.path)
+            elif entry.is_file() and not is_hidden(entry.name):
+                key = os.path.relpath(entry.path, self._directory).replace(os.sep, "/")
+                yield _ref(key, entry.stat())
+
+    def fetch(self, ref: ObjectRef, into: IO[bytes]) -> bool:
+        """Copy the file; refuse if it is not, or no longer, the listed version."""
+        try:
+            with (self._directory / ref.key).open("rb") as file:
+                into.seek(0)
+                into.truncate()
+                shutil.copyfileobj(file, into, 1 << 20)
+                now = _ref(ref.key, os.fstat(file.fileno()))
+        except FileNotFoundError as error:
+            raise ObjectGoneError(ref.key, "the file was deleted after it was listed") from error
+        except PermissionError as error:
+            raise SourceAccessError(f"{ref.key}: cannot read {self._directory / ref.key}: {error.strerror}") from error
+        if now.etag != ref.etag:
+            raise ObjectChangedError(ref.key, "the file was overwritten after it was listed; list again")
+        into.seek(0)
+        return False
+
+
+def _ref(key: str, stat: os.stat_result) -> ObjectRef:
+    modified = datetime.fromtimestamp(stat.st_mtime_ns // 1_000 / 1_000_000, UTC)
+    return ObjectRef(key, f"{stat.st_mtime_ns:x}-{stat.st_size:x}", modified, stat.st_size)

@@ -1,0 +1,43 @@
+"""A frame → PostgreSQL's COPY text format.
+
+Text, because the sizes already are text (NUMERIC reads it digit for digit) and because it is the fastest to make.
+"""
+
+import io
+from collections.abc import Collection
+
+import polars as pl
+
+_ESCAPES = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))
+
+
+def copy_text(frame: pl.DataFrame, *, plain: Collection[str] = (), json: Collection[str] = ()) -> bytes:
+    """Return the frame's rows as COPY text, columns in the frame's order.
+
+    Args:
+        frame: Columns of text, whole numbers, booleans and Datetime µs UTC.
+        plain: Text columns that cannot hold a backslash, tab or line end, and so need no escaping.
+        json: Text columns of JSON, which holds no raw control character: only backslashes are doubled.
+    """
+    escaped = [
+        _escape(name, _ESCAPES[:1] if name in json else _ESCAPES)
+        for name, dtype in frame.schema.items()
+        if dtype == pl.String and name not in plain
+    ]
+    out = io.BytesIO()
+    frame.with_columns(escaped).write_csv(
+        out,
+        include_header=False,
+        separator="\t",
+        quote_style="never",
+        null_value="\\N",
+        datetime_format="%Y-%m-%d %H:%M:%S%.6f+00",
+    )
+    return out.getvalue()
+
+
+def _escape(name: str, escapes: tuple[tuple[str, str], ...]) -> pl.Expr:
+    text = pl.col(name)
+    for raw, escaped in escapes:
+        text = text.str.replace_all(raw, escaped, literal=True)
+    return text

@@ -1,0 +1,159 @@
+"""The ledger, ``etl_s3_ingest_log``: which version of which object is in the table. The single memory of ingestion.
+
+An entry's ``error_text`` is NULL exactly when the version it names is loaded. A failed version counts its attempts;
+after `ATTEMPTS_MAX` it is parked until its bytes change or somebody asks for it by key. When a new version replaces
+a loaded one, the old one's account moves to ``previous_versions``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from sqlalchemy import Connection, Row, case, delete, func, select, text, type_coerce
+from sqlalchemy.dialects.postgresql import JSONB, insert
+
+from twap_pipeline.domain.object_ref import ObjectRef
+from twap_pipeline.domain.quality import Fates
+from twap_pipeline.storage.models import etl_s3_ingest_log as log
+
+ATTEMPTS_MAX = 3
+"""Failed attempts at one version before it is parked."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """What the ledger says of one key.
+
+    Args:
+        etag: The version it speaks of; None in entries older than revision 002.
+        last_modified: That version's LastModified.
+        object_date: The UTC day it was filed under.
+        error_text: Why it is not loaded; None when it is.
+        attempts: Failed attempts at this version.
+        fates: What became of its rows, once loaded.
+        inserted_by_all_versions: Rows that this version and earlier ones of the key brought in.
+    """
+
+    etag: str | None
+    last_modified: datetime
+    object_date: date | None
+    error_text: str | None
+    attempts: int
+    fates: Fates
+    inserted_by_all_versions: int
+
+    def holds(self, ref: ObjectRef) -> bool:
+        """Return whether this very version is loaded."""
+        return self.error_text is None and self.etag == ref.etag
+
+    def parks(self, ref: ObjectRef) -> bool:
+        """Return whether this very version failed as often as it may."""
+        return self.error_text is not None and self.etag == ref.etag and self.attempts >= ATTEMPTS_MAX
+
+
+_FATES = tuple(Fates().as_dict())
+_EARLIER_INSERTS = text(
+    "(SELECT coalesce(sum((version ->> 'rows_inserted')::bigint), 0)"
+    " FROM jsonb_array_elements(etl_s3_ingest_log.previous_versions) AS version) AS earlier_inserts"
+)
+_SELECT = select(log, _EARLIER_INSERTS)
+
+
+def read_ledger(connection: Connection) -> dict[str, LedgerEntry]:
+    """Return every entry by key."""
+    return {row.s3_object_key: _entry(row) for row in connection.execute(_SELECT)}
+
+
+def claim(connection: Connection, key: str) -> LedgerEntry | None:
+    """Lock a key until the transaction ends and return its entry: of two loaders at once, one waits for the other."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 7))"), {"key": key})
+    row = connection.execute(_SELECT.where(log.c.s3_object_key == key)).one_or_none()
+    return None if row is None else _entry(row)
+
+
+def record_loaded(
+    connection: Connection,
+    ref: ObjectRef,
+    day: date,
+    fates: Fates,
+    *,
+    findings: Mapping[str, int],
+    digest_verified: bool,
+    run_id: str | None,
+) -> None:
+    """Write that this version is loaded, in the same transaction as its rows."""
+    counts = {f"rows_{fate}": count for fate, count in fates.as_dict().items()}
+    values = {
+        "rows_ingested": fates.held,
+        "error_text": None,
+        "rows_read": fates.read,
+        **counts,
+        "findings": dict(findings),
+        "digest_verified": digest_verified,
+        "attempts": 0,
+        "dagster_run_id": run_id,
+    }
+    _write(connection, ref, day, values)
+
+
+def record_failed(connection: Connection, ref: ObjectRef, day: date, error_text: str, run_id: str | None) -> int:
+    """Write that this version could not be loaded and return its failed attempts so far."""
+    nothing = dict.fromkeys(("rows_ingested", "rows_read", "findings", "digest_verified", *_COUNTS))
+    again = case((log.c.etag == ref.etag, log.c.attempts + 1), else_=1)
+    values = {"error_text": error_text.replace("\0", "\\0"), "attempts": 1, "dagster_run_id": run_id, **nothing}
+    return _write(connection, ref, day, values, on_update={"attempts": again})
+
+
+def forget(connection: Connection, key: str) -> None:
+    """Delete an entry, so that the object is taken again; its rows stay."""
+    connection.execute(delete(log).where(log.c.s3_object_key == key))
+
+
+_COUNTS = tuple(f"rows_{fate}" for fate in _FATES)
+_VERSION = ("etag", "last_modified", "size_bytes", "ingested_at", "dagster_run_id", "rows_read", *_COUNTS)
+
+
+def _write(
+    connection: Connection,
+    ref: ObjectRef,
+    day: date,
+    values: Mapping[str, object],
+    on_update: Mapping[str, object] | None = None,
+) -> int:
+    version = func.jsonb_build_object(*(part for name in _VERSION for part in (text(f"'{name}'"), log.c[name])))
+    was_loaded = log.c.error_text.is_(None) & log.c.etag.is_not(None) & (log.c.etag != ref.etag)
+    full = {
+        "last_modified": ref.last_modified,
+        "etag": ref.etag,
+        "size_bytes": ref.size_bytes,
+        "object_date": day,
+        "ingested_at": func.now(),
+        **values,
+    }
+    history = case(
+        (was_loaded, log.c.previous_versions.op("||")(type_coerce(version, JSONB))), else_=log.c.previous_versions
+    )
+    statement = (
+        insert(log)
+        .values(s3_object_key=ref.key, **full)
+        .on_conflict_do_update(
+            index_elements=[log.c.s3_object_key],
+            set_={**full, **(on_update or {}), "previous_versions": history},
+        )
+        .returning(log.c.attempts)
+    )
+    return int(connection.execute(statement).scalar_one())
+
+
+def _entry(row: Row[tuple[object, ...]]) -> LedgerEntry:
+    said = row._mapping
+    counts = {fate: said[f"rows_{fate}"] or 0 for fate in _FATES}
+    return LedgerEntry(
+        etag=said["etag"],
+        last_modified=said["last_modified"],
+        object_date=said["object_date"],
+        error_text=said["error_text"],
+        attempts=said["attempts"],
+        fates=Fates(**counts),
+        inserted_by_all_versions=counts["inserted"] + int(said["earlier_inserts"]),
+    )

@@ -1,0 +1,52 @@
+"""The quick way to an empty schema without running the migrations: ``python -m twap_pipeline.storage.init``.
+
+Executes ``schema.sql`` and stamps Alembic's head, in one transaction; later upgrades go on from there.
+"""
+
+from importlib.resources import files
+
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, inspect
+
+from twap_pipeline.errors import SchemaRevisionError
+from twap_pipeline.settings import Settings
+from twap_pipeline.storage.database import make_engine, reachable, resolve_database_url, shown
+from twap_pipeline.storage.migrations import migrations_config, read_revision
+from twap_pipeline.storage.models import ALEMBIC_VERSION_TABLE, metadata
+
+
+def initialize(engine: Engine) -> str:
+    """Create every table in an empty database and return the revision stamped.
+
+    Raises:
+        SchemaRevisionError: Some of our tables are there already.
+    """
+    with engine.begin() as connection:
+        present = set(inspect(connection).get_table_names()) & {*metadata.tables, ALEMBIC_VERSION_TABLE}
+        if present:
+            names = ", ".join(sorted(present))
+            raise SchemaRevisionError(f"the database already holds {names}; use `twap-pipeline migrate`")
+        connection.exec_driver_sql(files("twap_pipeline.storage").joinpath("schema.sql").read_text("utf-8"))
+        migration = MigrationContext.configure(connection, opts={"version_table": ALEMBIC_VERSION_TABLE})
+        migration.stamp(ScriptDirectory.from_config(migrations_config()), "head")
+        return read_revision(connection).head
+
+
+def main() -> None:
+    """Initialize the configured database."""
+    settings = Settings()
+    url = resolve_database_url(settings.database_url_text, settings.home)
+    engine = make_engine(url)
+    try:
+        with reachable(url):
+            revision = initialize(engine)
+    except SchemaRevisionError as error:
+        raise SystemExit(f"error: {error}") from error
+    finally:
+        engine.dispose()
+    print(f"{shown(url)}: schema created, stamped {revision}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Where the database stands against this code's migrations, and how it gets there.
+
+Here belong the pre-deploy gate (`require_head`) and the locked upgrade. The migrations themselves are in ``alembic/``.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from alembic import command, context, op
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
+
+from twap_pipeline.errors import DatabaseUnavailableError, SchemaRevisionError
+from twap_pipeline.project import project_file
+from twap_pipeline.storage.models import ALEMBIC_VERSION_TABLE, metadata
+
+UPGRADE_DEADLINE_SECONDS = 120.0
+"""How long an upgrade waits for another deployer's to end."""
+
+_LOCK_KEY = 0x7477_6170  # "twap"
+_LOCK_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """The database's revision beside the code's.
+
+    Args:
+        current: Heads that the database records; none for an empty database.
+        head: The code's head.
+        known: Whether this code has every one of ``current``.
+    """
+
+    current: tuple[str, ...]
+    head: str
+    known: bool
+
+    @property
+    def at_head(self) -> bool:
+        """Whether the database is exactly where this code needs it."""
+        return self.current == (self.head,)
+
+    @property
+    def said(self) -> str:
+        """Return in one line where the database stands and what to do."""
+        at = ", ".join(self.current)
+        if self.at_head:
+            return f"at head {self.head}"
+        if not self.current:
+            return f"has no tables of ours yet, this code needs {self.head}: run `twap-pipeline migrate`"
+        if self.known:
+            return f"is at {at}, this code needs {self.head}: run `twap-pipeline migrate`"
+        return f"is at {at}, which this code (head {self.head}) does not know: deploy the newer code, or restore"
+
+
+def migrations_config() -> Config:
+    """Return Alembic's configuration, with the migrations of this very code."""
+    return Config(str(project_file("alembic.ini")))
+
+
+def read_revision(connection: Connection) -> Revision:
+    """Return where the database stands."""
+    scripts = ScriptDirectory.from_config(migrations_config())
+    migration = MigrationContext.configure(connection, opts={"version_table": ALEMBIC_VERSION_TABLE})
+    current = tuple(sorted(migration.get_current_heads()))
+    known = {script.revision for script in scripts.walk_revisions()}
+    head = scripts.get_current_head()
+    if head is None:
+        raise SchemaRevisionError("the migrations have no head; reinstall twap-pipeline")
+    return Revision(current, head, set(current) <= known)
+
+
+def require_head(engine: Engine) -> Revision:
+    """Return the revision if the database is at this code's head.
+
+    Raises:
+        SchemaRevisionError: It is empty, older or newer; both revisions and the command that mends it are named.
+    """
+    with engine.connect() as connection:
+        revision = read_revision(connection)
+    if not revision.at_head:
+        raise SchemaRevisionError(f"the database {revision.said}")
+    return revision
+
+
+def drift(connection: Connection) -> list[str]:
+    """Return how our tables differ from the declared ones, a line each; nothing when they agree."""
+    migration = MigrationContext.configure(
+        connection,
+        opts={
+            "version_table": ALEMBIC_VERSION_TABLE,
+            "compare_type": True,
+            "compare_server_default": True,
+            "include_name": lambda name, kind, _: kind != "table" or name in metadata.tables,
+        },
+    )
+    return [str(difference) for difference in compare_metadata(migration, metadata)]
+
+
+def upgrade(engine: Engine, deadline_seconds: float = UPGRADE_DEADLINE_SECONDS) -> Revision:
+    """Bring the database to head, once, however many deployers try at a time.
+
+    The lock is polled on a connection of its own: a blocking one would hang CREATE INDEX CONCURRENTLY, which waits for
+    every transaction older than itself.
+
+    Raises:
+        DatabaseUnavailableError: Another deployer held the lock past the deadline.
+        SchemaRevisionError: The database is at a revision that this code does not know.
+    """
+    with _upgrade_lock(engine, deadline_seconds):
+        with engine.connect() as connection:
+            before = read_revision(connection)
+        if not before.known:
+            raise SchemaRevisionError(f"the database {before.said}")
+        if not before.at_head:
+            with engine.connect() as connection:
+                config = migrations_config()
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+    return require_head(engine)
+
+
+@contextmanager
+def _upgrade_lock(engine: Engine, deadline_seconds: float) -> Iterator[None]:
+    deadline = time.monotonic() + deadline_seconds
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK_KEY}):
+            if time.monotonic() >= deadline:
+                raise DatabaseUnavailableError(
+                    f"another upgrade has held the migration lock for {deadline_seconds:g} seconds;"
+                    " look at pg_stat_activity for who does, then try again"
+                )
+            time.sleep(_LOCK_POLL_SECONDS)
+        try:
+            yield
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK_KEY})
+
+
+def refuse_data_loss(action: str, *tables: str) -> None:
+    """Stop a downgrade that would destroy rows, unless ``-x allow-data-loss=yes`` asks for it by name.
+
+    Called from migrations. Under ``--sql`` nothing can be looked at, and the reader of the script decides.
+
+    Raises:
+        SchemaRevisionError: One of the tables holds rows.
+    """
+    allowed = context.get_x_argument(as_dictionary=True).get("allow-data-loss") == "yes"
+    if allowed or context.is_offline_mode():
+        return
+    connection = op.get_bind()
+    full = [name for name in tables if connection.scalar(text(f'SELECT EXISTS (SELECT FROM "{name}")'))]  # noqa: S608
+    if full:
+        raise SchemaRevisionError(
+            f"{action} would destroy rows of {', '.join(full)}; take a pg_dump, then"
+            " run `alembic -x allow-data-loss=yes downgrade …`"
+        )

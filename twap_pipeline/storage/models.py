@@ -1,0 +1,97 @@
+"""The tables at Alembic's head, declared once in SQLAlchemy. The migrations must give exactly these, by test."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
+
+ALEMBIC_VERSION_TABLE = "twap_alembic_version"
+"""Dagster's storage uses ``alembic_version``; both may share a database."""
+
+
+def _moment(name: str, *, nullable: bool = True, default_now: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=func.now() if default_now else None)
+
+
+twap_status = Table(
+    "twap_status",
+    metadata,
+    Column("twap_id", Text, primary_key=True),
+    Column("wallet", Text, primary_key=True),
+    Column("ts", DateTime(timezone=True), primary_key=True),
+    Column("asset", Text),
+    Column("side", Text),
+    Column("size_requested", Numeric),
+    Column("size_executed", Numeric),
+    Column("notional_executed", Numeric),
+    Column("status", Text),
+    Column("duration_minutes", Integer),
+    Column("s3_object_key", Text, nullable=False),
+    Column("raw_payload", JSON),
+    _moment("inserted_at", nullable=False, default_now=True),
+    _moment("started_at"),
+    Column("status_error", Text),
+    Column("reduce_only", Boolean),
+    Column("randomize", Boolean),
+    _moment("s3_last_modified"),
+    Index(None, "wallet", "ts"),
+    Index(None, "twap_id"),
+    Index(None, "asset"),
+)
+
+_FATES = ("inserted", "updated", "unchanged", "superseded", "quarantined", "bookkeeping")
+
+etl_s3_ingest_log = Table(
+    "etl_s3_ingest_log",
+    metadata,
+    Column("s3_object_key", Text, primary_key=True),
+    _moment("last_modified", nullable=False),
+    Column("rows_ingested", Integer),
+    Column("error_text", Text),
+    _moment("ingested_at", nullable=False),
+    Column("etag", Text),
+    Column("size_bytes", BigInteger),
+    Column("object_date", Date, index=True),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("rows_read", Integer),
+    *(Column(f"rows_{fate}", Integer) for fate in _FATES),
+    Column("findings", JSONB),
+    Column("digest_verified", Boolean),
+    Column("dagster_run_id", Text),
+    Column("previous_versions", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    CheckConstraint("rows_read = " + " + ".join(f"rows_{fate}" for fate in _FATES), name="rows_accounted"),
+)
+
+twap_status_rejected = Table(
+    "twap_status_rejected",
+    metadata,
+    Column("s3_object_key", Text, primary_key=True),
+    Column("row_number", BigInteger, primary_key=True),
+    Column("raw_row", JSON, nullable=False),
+    Column("reason", Text, nullable=False),
+    _moment("rejected_at", nullable=False, default_now=True),
+)
