@@ -7,11 +7,12 @@ import warnings
 from collections.abc import Mapping
 
 import dagster as dg
+from dagster_aws.s3 import S3Resource
 
 from twap_pipeline.defs.assets import build_source_asset, build_status_asset
 from twap_pipeline.defs.jobs import build_ingest_job
 from twap_pipeline.defs.partitions import daily_partitions
-from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
+from twap_pipeline.defs.resources import S3_MAX_ATTEMPTS, DatabaseResource, ObjectStoreResource, SchemaGuard
 from twap_pipeline.domain.object_ref import DAY_LAYOUTS
 from twap_pipeline.settings import Settings
 
@@ -33,7 +34,7 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
         jobs=[build_ingest_job()],
         resources={
             "database": DatabaseResource(),
-            "object_store": ObjectStoreResource(),
+            "object_store": ObjectStoreResource(s3=S3Resource(max_attempts=S3_MAX_ATTEMPTS)),
             "schema_guard": SchemaGuard(),
             **(resources or {}),
         },

@@ -44,7 +44,7 @@ class DatabaseResource(dg.ConfigurableResource[None]):
 class ObjectStoreResource(dg.ConfigurableResource[None]):
     """The bucket or directory of TWAP_SOURCE_URL, or the sample."""
 
-    s3: S3Resource = S3Resource(max_attempts=S3_MAX_ATTEMPTS)
+    s3: S3Resource
 
     def open(self) -> "ObjectStore":
         """Return the store; a bucket's client takes a tenth of a second to make, so open once per run."""

@@ -82,7 +82,8 @@ def normalize(
     canonical = _canonical(events, mapping, units)
     checks = _checks(mapping, events.schema, window)
     sound = canonical.select(pl.all_horizontal(check.sound for check in checks)).to_series()
-    rows = canonical.filter(sound).select("row_number", *ROW_COLUMNS)
+    started_at = pl.when(window.contains(pl.col("started_at"))).then("started_at").alias("started_at")  # 0: unknown
+    rows = canonical.filter(sound).with_columns(started_at).select("row_number", *ROW_COLUMNS)
     reason = pl.concat_str([check.reason() for check in checks], separator="; ", ignore_nulls=True)
     rejected = canonical.filter(~sound).select("row_number", reason.alias("reason"), raw_row="raw_payload")
     return Normalized(rows, rejected, numbered.height - events.height, _findings(rows, mapping))
