@@ -9,7 +9,7 @@ from logging.config import fileConfig
 from alembic import context
 from sqlalchemy import Connection
 
-from twap_pipeline.settings import Settings
+from twap_pipeline.settings import load_settings
 from twap_pipeline.storage.database import make_engine, reachable, resolve_database_url
 from twap_pipeline.storage.models import ALEMBIC_VERSION_TABLE, metadata
 
@@ -42,7 +42,7 @@ def run(connection: Connection | None) -> None:
 
 def run_on_configured_database() -> None:
     """Connect as the settings say."""
-    settings = Settings()
+    settings = load_settings()
     url = resolve_database_url(settings.database_url_text or config.get_main_option("sqlalchemy.url"), settings.home)
     engine = make_engine(url)
     with reachable(url), engine.connect() as connection:

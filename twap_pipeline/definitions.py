@@ -13,8 +13,7 @@ from twap_pipeline.defs.assets import build_source_asset, build_status_asset
 from twap_pipeline.defs.jobs import build_ingest_job
 from twap_pipeline.defs.partitions import daily_partitions
 from twap_pipeline.defs.resources import S3_MAX_ATTEMPTS, DatabaseResource, ObjectStoreResource, SchemaGuard
-from twap_pipeline.domain.object_ref import DAY_LAYOUTS
-from twap_pipeline.settings import Settings
+from twap_pipeline.settings import Settings, load_settings
 
 
 def build_definitions(settings: Settings, resources: Mapping[str, object] | None = None) -> dg.Definitions:
@@ -25,10 +24,12 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
         resources: Replace some of the resources.
     """
     partitions = daily_partitions(settings.start_date)
-    layouts = (settings.key_layout, *DAY_LAYOUTS) if settings.key_layout else DAY_LAYOUTS
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # observable_source_asset and backfill_policy, on purpose
-        assets = [build_source_asset(partitions, layouts), build_status_asset(partitions, layouts)]
+        assets = [
+            build_source_asset(partitions, settings.key_layouts),
+            build_status_asset(partitions, settings.key_layouts),
+        ]
     return dg.Definitions(
         assets=assets,
         jobs=[build_ingest_job()],
@@ -42,4 +43,4 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
     )
 
 
-defs = build_definitions(Settings())
+defs = build_definitions(load_settings())

@@ -7,9 +7,11 @@ plain arguments.
 from datetime import date
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from twap_pipeline.domain.object_ref import DAY_LAYOUTS
+from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.project import IN_CHECKOUT, ROOT
 
 DATASET_START = date(2025, 8, 17)
@@ -52,6 +54,12 @@ class Settings(BaseSettings):
         description="Regular expression with groups year, month, day: how keys name their day; tried first.",
     )
 
+    dagster_home: Path | None = Field(
+        default=None,
+        alias="DAGSTER_HOME",
+        description="Dagster's instance; state below TWAP_HOME/dagster when unset.",
+    )
+
     @property
     def database_url_text(self) -> str | None:
         """DATABASE_URL in clear, for the driver alone."""
@@ -63,6 +71,24 @@ class Settings(BaseSettings):
         return self.home / "sample"
 
     @property
+    def key_layouts(self) -> tuple[str, ...]:
+        """How keys name their day, in the order of trial."""
+        return (self.key_layout, *DAY_LAYOUTS) if self.key_layout else DAY_LAYOUTS
+
+    @property
     def effective_source_url(self) -> str:
         """The configured source, or the sample."""
         return self.source_url or self.sample_directory.absolute().as_uri() + "/"
+
+
+def load_settings() -> Settings:
+    """Return the settings of the environment.
+
+    Raises:
+        ConfigurationError: A variable's value cannot be read; it is named, its value is not shown.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise ConfigurationError(f"the environment cannot be used: {faults}") from None

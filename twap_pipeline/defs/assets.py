@@ -9,6 +9,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from pydantic import Field
 
 from twap_pipeline.defs.materializations import provenance_tags, record_days
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
@@ -39,6 +40,16 @@ _COLUMN_TYPES = {
     "raw_payload": "json",
     **dict.fromkeys(("size_requested", "size_executed", "notional_executed"), "numeric"),
 }
+
+
+class IngestConfig(dg.Config):
+    """What a run takes, when it is not simply everything that is missing.
+
+    Args:
+        object_keys: Take only these objects of the chosen days, parked or not.
+    """
+
+    object_keys: list[str] = Field(default_factory=list)
 
 
 def build_source_asset(partitions: dg.DailyPartitionsDefinition, layouts: Sequence[str]) -> dg.SourceAsset:
@@ -106,6 +117,7 @@ def build_status_asset(partitions: dg.DailyPartitionsDefinition, layouts: Sequen
     )
     def twap_status(
         context: dg.AssetExecutionContext,
+        config: IngestConfig,
         database: DatabaseResource,
         object_store: ObjectStoreResource,
         schema_guard: SchemaGuard,
@@ -113,7 +125,7 @@ def build_status_asset(partitions: dg.DailyPartitionsDefinition, layouts: Sequen
         days = [date.fromisoformat(key) for key in context.partition_keys]
         with database.engine() as engine:
             schema_guard.require_head(engine)
-            outcome = _take_days(context, engine, object_store.open(), days, layouts)
+            outcome = _take_days(context, engine, object_store.open(), days, layouts=layouts, config=config)
         failed = {day: errors for day, (_, errors) in outcome.items() if errors}
         if failed:
             _fail_with_the_rest_recorded(context, outcome, failed)
@@ -132,7 +144,9 @@ def _take_days(
     engine: "Engine",
     store: "ObjectStore",
     days: Sequence[date],
+    *,
     layouts: Sequence[str],
+    config: IngestConfig,
 ) -> _Outcome:
     """Take every day's missing objects; return per day what to show, and what failed."""
     from twap_pipeline.defs.day_metadata import day_metadata
@@ -145,7 +159,7 @@ def _take_days(
         ledger = read_ledger(connection)
     outcome: _Outcome = {}
     for number, day in enumerate(days, start=1):
-        todo = plan(listed.get(day, []), ledger)
+        todo = plan(listed.get(day, []), ledger, only=config.object_keys)
         results = ingest_objects(store, engine, todo.pending, day, run_id=context.run_id)
         errors = [f"{done.ref.key}: {done.error}" for done in results if done.error]
         errors += [f"{ref.key}: parked after repeated failures" for ref in todo.parked]

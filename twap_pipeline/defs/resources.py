@@ -12,7 +12,7 @@ import dagster as dg
 from dagster_aws.s3 import S3Resource
 
 from twap_pipeline.errors import SchemaRevisionError
-from twap_pipeline.settings import Settings
+from twap_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -31,7 +31,7 @@ class DatabaseResource(dg.ConfigurableResource[None]):
         """Yield an engine and close its connections in the end."""
         from twap_pipeline.storage.database import make_engine, reachable, resolve_database_url
 
-        settings = Settings()
+        settings = load_settings()
         url = resolve_database_url(settings.database_url_text, settings.home)
         engine = make_engine(url)
         try:
@@ -48,7 +48,7 @@ class ObjectStoreResource(dg.ConfigurableResource[None]):
 
     def open(self) -> "ObjectStore":
         """Return the store; a bucket's client takes a tenth of a second to make, so open once per run."""
-        return open_store(Settings(), self.s3)
+        return open_store(load_settings(), self.s3)
 
 
 class SchemaGuard(dg.ConfigurableResource[None]):

@@ -1,5 +1,6 @@
 """One object, or a day of them, into the database: rows and ledger entry in one transaction, exactly once."""
 
+import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +20,9 @@ from twap_pipeline.source.object_store import ObjectStore
 from twap_pipeline.storage import ingest_log
 from twap_pipeline.storage.ingest_log import LedgerEntry
 from twap_pipeline.storage.twap_status import load_rows
+
+log = logging.getLogger(__name__)
+"""Says one line, at level INFO, for each object that is done with."""
 
 TRANSACTION_ATTEMPTS = 3
 """Tries of one object's transaction when PostgreSQL ends it for a deadlock or drops the connection."""
@@ -83,13 +87,19 @@ def ingest_object(
         with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as file:
             verified = store.fetch(ref, file)
             reading = Reading(ref, file)
-            return _with_retries(lambda: _write(engine, reading, day, verified=verified, run_id=run_id))
+            done = _with_retries(lambda: _write(engine, reading, day, verified=verified, run_id=run_id))
     except ObjectError as error:
-        with engine.begin() as connection:
-            if _settled(ingest_log.claim(connection, ref.key), ref):
-                return Ingested(ref, day, skipped=True)
-            attempts = ingest_log.record_failed(connection, ref, day, error.reason, run_id)
-        return Ingested(ref, day, error=error.reason, attempts=attempts)
+        done = _park(engine, ref, day, error, run_id)
+    log.info("%s: %s", ref.key, done.error or f"{done.fates.read} rows")
+    return done
+
+
+def _park(engine: Engine, ref: ObjectRef, day: date, error: ObjectError, run_id: str | None) -> Ingested:
+    with engine.begin() as connection:
+        if _settled(ingest_log.claim(connection, ref.key), ref):
+            return Ingested(ref, day, skipped=True)
+        attempts = ingest_log.record_failed(connection, ref, day, error.reason, run_id)
+    return Ingested(ref, day, error=error.reason, attempts=attempts)
 
 
 def _write(engine: Engine, reading: Reading, day: date, *, verified: bool, run_id: str | None) -> Ingested:

@@ -1,6 +1,6 @@
 """The listing against the ledger: what is still to be taken, by UTC day. Never by time or name, always (key, etag)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -36,20 +36,22 @@ class Plan:
         return sum(ref.size_bytes for ref in self.pending)
 
 
-def plan(listing: Iterable[ObjectRef], ledger: Mapping[str, LedgerEntry], *, retry_parked: bool = False) -> Plan:
-    """Compare a listing with the ledger on (key, etag), never on time or name.
+def plan(listing: Iterable[ObjectRef], ledger: Mapping[str, LedgerEntry], *, only: Collection[str] = ()) -> Plan:
+    """Compare a listing with the ledger.
 
     Args:
         listing: Objects, in any order.
         ledger: Entries by key.
-        retry_parked: Take parked objects once more.
+        only: Take none but these keys, and take them even if they are parked.
     """
     pending, loaded, parked = [], [], []
     for ref in listing:
         entry = ledger.get(ref.key)
         if entry is not None and entry.holds(ref):
             loaded.append(ref)
-        elif entry is not None and entry.parks(ref) and not retry_parked:
+        elif only:
+            pending += [ref] if ref.key in only else []
+        elif entry is not None and entry.parks(ref):
             parked.append(ref)
         else:
             pending.append(ref)

@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect
 
 from twap_pipeline.errors import SchemaRevisionError
-from twap_pipeline.settings import Settings
+from twap_pipeline.settings import load_settings
 from twap_pipeline.storage.database import make_engine, reachable, resolve_database_url, shown
 from twap_pipeline.storage.migrations import migrations_config, read_revision
 from twap_pipeline.storage.models import ALEMBIC_VERSION_TABLE, metadata
@@ -35,7 +35,7 @@ def initialize(engine: Engine) -> str:
 
 def main() -> None:
     """Initialize the configured database."""
-    settings = Settings()
+    settings = load_settings()
     url = resolve_database_url(settings.database_url_text, settings.home)
     engine = make_engine(url)
     try:

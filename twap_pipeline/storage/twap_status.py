@@ -59,7 +59,9 @@ def load_rows(connection: Connection, ref: ObjectRef, portions: Portions, *, see
                 fates = _merge(cursor, intake, portions)
             _replace_rejected(cursor, ref, intake.rejected)
     except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
-        raise ObjectInvalidError(ref.key, f"PostgreSQL cannot hold one of its rows: {error.diag.message_primary}") from error
+        raise ObjectInvalidError(
+            ref.key, f"PostgreSQL cannot hold one of its rows: {error.diag.message_primary}"
+        ) from error
     return fates + Fates(quarantined=sum(map(len, intake.rejected)), bookkeeping=intake.bookkeeping)
 
 

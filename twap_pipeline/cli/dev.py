@@ -1,0 +1,129 @@
+"""Commands for a laptop: everything up and filled from nothing, and Dagster's UI on top of it."""
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from twap_pipeline.cli import show
+from twap_pipeline.cli.context import database, source
+from twap_pipeline.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from twap_pipeline.source.object_store import ObjectStore
+
+
+@click.command()
+def demo() -> None:
+    """Show the whole pipeline on a local PostgreSQL and made-up sample orders; needs nothing, changes nothing outside.
+
+    DATABASE_URL and TWAP_SOURCE_URL are left aside: sample orders never reach a real database.
+    """
+    for name in ("DATABASE_URL", "TWAP_SOURCE_URL", "DAGSTER_HOME"):
+        os.environ.pop(name, None)
+    settings = load_settings()
+    with database(settings) as (engine, _):
+        _prepare(engine)
+        _fill(settings, engine, source(settings))
+        _tell(engine)
+    click.echo("\nTry next:")
+    click.echo("  python3 start.py dev                       Dagster's UI: assets, partitions, backfills")
+    click.echo("  .venv/bin/twap-pipeline discover           what the source holds")
+    click.echo("  .venv/bin/twap-pipeline audit              hold listing, ledger and rows against each other")
+    click.echo("  .venv/bin/twap-pipeline --help             everything else")
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address of the web server.")
+@click.option("--port", default=3000, show_default=True, help="Port of the web server.")
+def dev(host: str, port: int) -> None:
+    """Start Dagster's UI; with nothing configured, on the local PostgreSQL filled with the sample."""
+    from twap_pipeline.cli.runs import local_dagster_home
+    from twap_pipeline.project import project_file
+    from twap_pipeline.storage.migrations import require_head
+
+    settings = load_settings()
+    with database(settings) as (engine, _):
+        if settings.database_url is None:
+            _prepare(engine)
+        require_head(engine)
+        if settings.database_url is None and settings.source_url is None:
+            _fill(settings, engine, source(settings))
+        home = settings.dagster_home or local_dagster_home(settings)
+        click.echo(f"Dagster's UI comes up at http://{host}:{port} (Ctrl-C ends it)")
+        command = [sys.executable, "-m", "dagster", "dev", "-w", str(project_file("workspace.yaml"))]
+        command += ["--host", host, "--port", str(port)]
+        raise SystemExit(_run_group(command, {"DAGSTER_HOME": str(home)}, str(home)))
+
+
+def _prepare(engine: "Engine") -> None:
+    from twap_pipeline.storage.migrations import upgrade
+
+    revision = upgrade(engine)
+    with engine.connect() as connection:
+        version = connection.exec_driver_sql("SHOW server_version").scalar_one()
+    click.echo(f"PostgreSQL {version} is up, its schema {revision.said}")
+
+
+def _fill(settings: Settings, engine: "Engine", store: "ObjectStore") -> None:
+    """Take what the sample holds and the ledger does not."""
+    from twap_pipeline.cli.runs import run_ingestion
+    from twap_pipeline.ingest.planning import group_by_day, plan
+    from twap_pipeline.storage.ingest_log import read_ledger
+
+    with engine.connect() as connection:
+        ledger = read_ledger(connection)
+    plans = {day: plan(refs, ledger) for day, refs in group_by_day(store.list_objects(), settings.key_layouts).items()}
+    pending = {day: found.pending for day, found in plans.items() if found.pending}
+    objects = sum(map(len, pending.values()))
+    click.echo(
+        f"{store.url}: {objects} of {sum(len(found.loaded) for found in plans.values()) + objects} objects are new"
+    )
+    if pending:
+        run_ids = run_ingestion(settings, list(pending), objects=objects, show_progress=sys.stderr.isatty())
+        click.echo(f"ingested in {len(run_ids)} Dagster runs")
+
+
+def _tell(engine: "Engine") -> None:
+    from twap_pipeline.storage.report import day_reports, largest_ended_order, order_story, table_hash
+
+    with engine.connect() as connection:
+        click.echo("")
+        show.days(day_reports(connection))
+        if twap_id := largest_ended_order(connection):
+            events = order_story(connection, twap_id)
+            last = events[-1]
+            side = {"B": "buy", "A": "sell"}.get(last.side or "", last.side)
+            click.echo(f"\norder {twap_id}: {side} {last.size_requested} {last.asset}", nl=False)
+            click.echo(f" over {last.duration_minutes} minutes, by {last.wallet}")
+            show.story(events)
+        click.echo(f"\ntable hash: {table_hash(connection)} (the same after every further demo)")
+
+
+def _run_group(command: list[str], environment: dict[str, str], folder: str) -> int:
+    """Run a command in a session of its own and end the whole group with it: Dagster starts four more processes."""
+    process = subprocess.Popen(  # noqa: S603
+        command, env={**os.environ, **environment}, cwd=folder, start_new_session=True
+    )
+
+    def end(number: int, _frame: object) -> None:
+        os.killpg(process.pid, number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
+    try:
+        return process.wait()
+    finally:
+        _end_rest(process.pid)
+
+
+def _end_rest(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,143 @@
+"""Ingestion as Dagster runs, from the command: which days, in how many runs, with progress on a terminal."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from twap_pipeline.defs.assets import DAYS_PER_RUN
+from twap_pipeline.project import project_file
+from twap_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+loading_log = logging.getLogger("twap_pipeline.ingest.loading")
+
+
+@contextmanager
+def dagster_instance(settings: Settings) -> Iterator["dg.DagsterInstance"]:
+    """Yield the instance of DAGSTER_HOME, or the local one below the settings' home."""
+    import dagster as dg
+
+    home = settings.dagster_home or local_dagster_home(settings)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        yield instance
+
+
+def local_dagster_home(settings: Settings) -> Path:
+    """Return a DAGSTER_HOME that shares its state with plain ``dagster dev`` in the checkout.
+
+    The project's dagster.yaml names its folders relative to the checkout; below a home of its own Dagster's defaults
+    are those same folders, so the copy leaves them out.
+    """
+    import yaml
+
+    home = (settings.home / "dagster").absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    config = yaml.safe_load(project_file("dagster.yaml").read_text("utf-8"))
+    kept = {
+        name: value
+        for name, value in config.items()
+        if name not in {"storage", "local_artifact_storage", "compute_logs"}
+    }
+    (home / "dagster.yaml").write_text(yaml.safe_dump(kept), "utf-8")
+    return home
+
+
+def windows(days: Sequence[date], length: int = DAYS_PER_RUN) -> list[tuple[date, date]]:
+    """Return the fewest ranges of at most ``length`` days that cover these days."""
+    ranges: list[tuple[date, date]] = []
+    for day in sorted(days):
+        if ranges and day < ranges[-1][0] + timedelta(days=length):
+            ranges[-1] = (ranges[-1][0], day)
+        else:
+            ranges.append((day, day))
+    return ranges
+
+
+def run_ingestion(
+    settings: Settings,
+    days: Sequence[date],
+    *,
+    object_keys: Sequence[str] = (),
+    objects: int = 0,
+    show_progress: bool = False,
+) -> list[str]:
+    """Take the days' missing objects in as few Dagster runs as the chunk size allows; return the runs' ids.
+
+    A run that fails for its objects is recorded and does not keep the others; one that fails for anything else ends
+    the work. The runs read database and source from the environment, as every run does.
+
+    Args:
+        settings: Where Dagster's instance is.
+        days: UTC days with something to take.
+        object_keys: Take only these, parked or not.
+        objects: How many are to be taken, for the progress bar.
+        show_progress: Whether to draw it.
+    """
+    from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+    from twap_pipeline.definitions import build_definitions
+    from twap_pipeline.defs.jobs import INGEST_JOB
+
+    run_ids = []
+    with dagster_instance(settings) as instance, _progress(objects, shown=show_progress):
+        job = build_definitions(settings).resolve_job_def(INGEST_JOB)
+        for first, last in windows(days):
+            result = job.execute_in_process(
+                instance=instance,
+                raise_on_error=False,
+                tags={ASSET_PARTITION_RANGE_START_TAG: str(first), ASSET_PARTITION_RANGE_END_TAG: str(last)},
+                run_config={
+                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                    "ops": {"twap_status": {"config": {"object_keys": list(object_keys)}}},
+                },
+            )
+            run_ids.append(result.run_id)
+            _raise_unless_for_objects(result)
+    return run_ids
+
+
+class _Tick(logging.Handler):
+    """Calls back for each record."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        super().__init__(logging.INFO)
+        self._call = call
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Call back."""
+        self._call()
+
+
+@contextmanager
+def _progress(objects: int, *, shown: bool) -> Iterator[None]:
+    """Draw a bar that moves on with each object that `ingest.loading` logs as done."""
+    bar = click.progressbar(length=objects, label="objects", file=sys.stderr, hidden=not shown)
+    handler = _Tick(lambda: bar.update(1))
+    before = loading_log.level
+    with bar:
+        loading_log.addHandler(handler)
+        loading_log.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            loading_log.removeHandler(handler)
+            loading_log.setLevel(before)
+
+
+def _raise_unless_for_objects(result: "dg.ExecuteInProcessResult") -> None:
+    """The asset raises a Failure for objects that it could not take, and recorded them; anything else ends the work."""
+    for event in result.filter_events(lambda event: event.is_step_failure):
+        failure = event.step_failure_data
+        if failure.user_failure_data is None and failure.error is not None:
+            error = failure.error
+            while error.cause is not None:
+                error = error.cause
+            raise click.ClickException(f"Dagster run {result.run_id} failed: {error.message.strip()}")

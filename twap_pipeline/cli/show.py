@@ -1,0 +1,83 @@
+"""Tables and numbers as a terminal shows them."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import click
+
+from twap_pipeline.domain.quality import Fates
+
+if TYPE_CHECKING:
+    from twap_pipeline.storage.report import DayReport, Event
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows under headers, numbers to the right."""
+    texts = [[_cell(value) for value in row] for row in rows]
+    numeric = [all(_is_number(row[place]) for row in texts) for place in range(len(headers))]
+    widths = [max(map(len, column)) for column in zip(headers, *texts, strict=True)]
+    for line in (list(headers), ["-" * width for width in widths], *texts):
+        cells = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        )
+        click.echo("  ".join(cells).rstrip())
+
+
+def days(reports: Sequence["DayReport"]) -> None:
+    """Print the ledger by day, with a total."""
+    fates = list(Fates().as_dict())
+    total = Fates.total(report.fates for report in reports)
+    lines = [
+        (report.day, report.objects, report.failed, report.fates.read, *report.fates.as_dict().values())
+        for report in reports
+    ]
+    objects, failed = sum(report.objects for report in reports), sum(report.failed for report in reports)
+    table(
+        ["day (UTC)", "objects", "failed", "rows read", *fates],
+        [*lines, ("all", objects, failed, total.read, *total.as_dict().values())],
+    )
+
+
+def story(events: Sequence["Event"]) -> None:
+    """Print an order's events, oldest first."""
+    table(
+        ["when (UTC)", "status", "executed", "of", "notional USD", "message"],
+        [
+            (
+                event.ts,
+                event.status,
+                event.size_executed,
+                event.size_requested,
+                event.notional_executed,
+                event.status_error,
+            )
+            for event in events
+        ],
+    )
+
+
+def size(count: int) -> str:
+    """Return bytes in a unit that can be read."""
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:  # noqa: PLR2004
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.2f} GB"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S.%f")
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _is_number(cell: str) -> bool:
+    return cell == "-" or cell.replace(",", "").replace(".", "").isdigit()
