@@ -78,14 +78,15 @@ def _fill(settings: Settings, engine: "Engine", store: "ObjectStore") -> None:
 
     with engine.connect() as connection:
         ledger = read_ledger(connection)
-    plans = {day: plan(refs, ledger) for day, refs in group_by_day(store.list_objects(), settings.key_layouts).items()}
-    pending = {day: found.pending for day, found in plans.items() if found.pending}
-    objects = sum(map(len, pending.values()))
+    days = group_by_day(store.list_objects(), settings.key_layouts)
+    plans = {day: plan(refs, ledger) for day, refs in days.items()}
+    pending = {day: days[day] for day, found in plans.items() if found.pending}
+    objects = sum(len(found.pending) for found in plans.values())
     click.echo(
         f"{store.url}: {objects} of {sum(len(found.loaded) for found in plans.values()) + objects} objects are new"
     )
     if pending:
-        run_ids = run_ingestion(settings, list(pending), objects=objects, show_progress=sys.stderr.isatty())
+        run_ids = run_ingestion(settings, store.url, pending, objects=objects, show_progress=sys.stderr.isatty())
         click.echo(f"ingested in {len(run_ids)} Dagster runs")
 
 

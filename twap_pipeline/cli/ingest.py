@@ -68,7 +68,8 @@ def ingest(
             raise SystemExit(1 if parked and not dry_run else 0)
         run_ids = run_ingestion(
             settings,
-            [day for day, plan in plans.items() if plan.pending],
+            store.url,
+            {day: days[day] for day, plan in plans.items() if plan.pending},
             object_keys=object_keys,
             objects=len(pending),
             show_progress=not as_json and sys.stderr.isatty(),

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from twap_pipeline.defs.assets import DAYS_PER_RUN
+from twap_pipeline.defs.assets import DAYS_PER_RUN, SOURCE_KEY
+from twap_pipeline.defs.materializations import record_source_days
+from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.project import project_file
 from twap_pipeline.settings import Settings
 
@@ -63,7 +65,8 @@ def windows(days: Sequence[date], length: int = DAYS_PER_RUN) -> list[tuple[date
 
 def run_ingestion(
     settings: Settings,
-    days: Sequence[date],
+    store_url: str,
+    days: Mapping[date, Sequence[ObjectRef]],
     *,
     object_keys: Sequence[str] = (),
     objects: int = 0,
@@ -76,7 +79,8 @@ def run_ingestion(
 
     Args:
         settings: Where Dagster's instance is.
-        days: UTC days with something to take.
+        store_url: The source, for the records.
+        days: UTC days with something to take, and all of their objects.
         object_keys: Take only these, parked or not.
         objects: How many are to be taken, for the progress bar.
         show_progress: Whether to draw it.
@@ -89,7 +93,8 @@ def run_ingestion(
     run_ids = []
     with dagster_instance(settings) as instance, _progress(objects, shown=show_progress):
         job = build_definitions(settings).resolve_job_def(INGEST_JOB)
-        for first, last in windows(days):
+        record_source_days(instance, SOURCE_KEY, store_url, days)
+        for first, last in windows(list(days)):
             result = job.execute_in_process(
                 instance=instance,
                 raise_on_error=False,

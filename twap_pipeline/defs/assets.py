@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from twap_pipeline.defs.materializations import provenance_tags, record_days
+from twap_pipeline.defs.materializations import provenance_tags, record_source_days
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
-from twap_pipeline.domain.object_ref import fingerprint
 from twap_pipeline.domain.twap_status import CONTENT_COLUMNS, KEY_MEANINGS
 
 if TYPE_CHECKING:
@@ -72,22 +71,9 @@ def build_source_asset(partitions: dg.DailyPartitionsDefinition, layouts: Sequen
 
         store = object_store.open()
         listed = group_by_day(store.list_objects(), layouts)
-        days = {day.isoformat(): refs for day, refs in listed.items() if day.isoformat() in partitions}
-        record_days(
-            context.instance,
-            SOURCE_KEY,
-            {
-                day: (
-                    fingerprint(refs),
-                    {
-                        "objects": len(refs),
-                        "bytes": sum(ref.size_bytes for ref in refs),
-                        "dagster/uri": store.url,
-                    },
-                )
-                for day, refs in days.items()
-            },
-        )
+        days = {day: refs for day, refs in listed.items() if partitions.has_partition_key(day.isoformat())}
+        changed = record_source_days(context.instance, SOURCE_KEY, store.url, days)
+        context.log.info(f"{len(days)} days have objects, {len(changed)} are new or changed")
         return dg.DataVersionsByPartition({})
 
     return twap_s3_objects

@@ -5,6 +5,7 @@ makes the partition green), and a run of many days in which only some succeeded.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 
 import dagster as dg
 from dagster._core.definitions.data_version import (
@@ -14,26 +15,30 @@ from dagster._core.definitions.data_version import (
     get_input_event_pointer_tag,
 )
 
+from twap_pipeline.domain.object_ref import ObjectRef, fingerprint
 
-def record_days(
-    instance: dg.DagsterInstance, key: dg.AssetKey, days: Mapping[str, tuple[str, Mapping[str, object]]]
+
+def record_source_days(
+    instance: dg.DagsterInstance, key: dg.AssetKey, url: str, days: Mapping[date, Sequence[ObjectRef]]
 ) -> list[str]:
-    """Record each day whose data version is not the one recorded last, and return those days.
+    """Record each day of the source whose set of (key, ETag) is not the one recorded last; return those days.
 
     Args:
         instance: Where to record.
         key: The source asset.
-        days: Partition → data version and metadata.
+        url: The source, for people.
+        days: UTC day → its objects.
     """
-    known = _latest_tags(instance, key, list(days))
-    changed = [day for day, (version, _) in days.items() if known.get(day, {}).get(DATA_VERSION_TAG) != version]
+    versions = {day.isoformat(): fingerprint(refs) for day, refs in days.items()}
+    known = _latest_tags(instance, key, list(versions))
+    changed = [day for day, version in versions.items() if known.get(day, {}).get(DATA_VERSION_TAG) != version]
     for day in changed:
-        version, metadata = days[day]
-        tags = {DATA_VERSION_TAG: version}
-        instance.report_runless_asset_event(dg.AssetObservation(key, partition=day, metadata=dict(metadata), tags=tags))
-        instance.report_runless_asset_event(
-            dg.AssetMaterialization(key, partition=day, metadata=dict(metadata), tags=tags)
-        )
+        refs = days[date.fromisoformat(day)]
+        metadata = {"objects": len(refs), "bytes": sum(ref.size_bytes for ref in refs), "dagster/uri": url}
+        for event in (dg.AssetObservation, dg.AssetMaterialization):
+            instance.report_runless_asset_event(
+                event(key, partition=day, metadata=metadata, tags={DATA_VERSION_TAG: versions[day]})
+            )
     return changed
 
 
