@@ -26,12 +26,10 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
     partitions = daily_partitions(settings.start_date)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # observable_source_asset and backfill_policy, on purpose
-        assets = [
-            build_source_asset(partitions, settings.key_layouts),
-            build_status_asset(partitions, settings.key_layouts),
-        ]
+        source = build_source_asset(partitions, settings.key_layouts)
+        status = build_status_asset(partitions, settings.key_layouts)
     return dg.Definitions(
-        assets=assets,
+        assets=[source, status],
         jobs=[build_ingest_job()],
         resources={
             "database": DatabaseResource(),

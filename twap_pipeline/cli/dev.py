@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from twap_pipeline.source.object_store import ObjectStore
+
+_POLL_SECONDS = 0.5
+_GRACE_SECONDS = 15.0
 
 
 @click.command()
@@ -107,24 +112,24 @@ def _tell(engine: "Engine") -> None:
 
 
 def _run_group(command: list[str], environment: dict[str, str], folder: str) -> int:
-    """Run a command in a session of its own and end the whole group with it: Dagster starts four more processes."""
+    """Run a command in a session of its own until it ends or we are told to; then end its whole group.
+
+    Dagster starts four more processes. The signals are taken over before it starts, so that it does not inherit the
+    deafness to SIGINT of a shell's background job.
+    """
+    asked = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: asked.set())
     process = subprocess.Popen(  # noqa: S603
         command, env={**os.environ, **environment}, cwd=folder, start_new_session=True
     )
-
-    def end(number: int, _frame: object) -> None:
-        os.killpg(process.pid, number)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, end)
-    try:
-        return process.wait()
-    finally:
-        _end_rest(process.pid)
-
-
-def _end_rest(group: int) -> None:
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+    while process.poll() is None and not asked.wait(_POLL_SECONDS):
+        pass
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    code = process.wait()
+    return 0 if asked.is_set() else code
