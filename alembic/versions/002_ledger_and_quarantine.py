@@ -41,10 +41,10 @@ LEDGER_COLUMNS = (
 def upgrade() -> None:
     """Add columns (nullable or with a constant default: no table is rewritten) and the quarantine."""
     for column in STATUS_COLUMNS:
-        op.add_column("twap_status", column.copy())
+        op.add_column("twap_status", column._copy())
     op.alter_column("twap_status", "inserted_at", server_default=sa.func.now())
     for column in LEDGER_COLUMNS:
-        op.add_column("etl_s3_ingest_log", column.copy())
+        op.add_column("etl_s3_ingest_log", column._copy())
     op.create_check_constraint(
         "rows_accounted", "etl_s3_ingest_log", "rows_read = " + " + ".join(f"rows_{fate}" for fate in FATES)
     )

@@ -35,7 +35,8 @@ class _Check:
     fault: str
 
     def reason(self) -> pl.Expr:
-        shown = pl.col(f"raw:{self.column}").cast(pl.String).str.slice(0, 80).fill_null("NULL")
+        text = pl.col(f"raw:{self.column}").cast(pl.String).str.slice(0, 80).fill_null("NULL")
+        shown = text.str.replace_all("\0", "\\0", literal=True)
         return pl.when(~self.sound).then(pl.format("{} {}: {}", pl.lit(self.column), pl.lit(self.fault), shown))
 
 

@@ -31,7 +31,8 @@ REJECTED_ROWS_MAX = 100_000
 """An object with more unreadable rows than this is refused as a whole: it is not this feed."""
 
 _PLAIN = ("twap_id", "wallet", "size_requested", "size_executed", "notional_executed")
-_COPIED = (*ROW_COLUMNS, "s3_object_key", "s3_last_modified")
+COPIED_COLUMNS: tuple[str, ...] = (*ROW_COLUMNS, "s3_object_key", "s3_last_modified")
+"""Columns that a load writes; ``inserted_at`` is the server's."""
 
 Portions = Callable[[], Iterable[Normalized]]
 
@@ -92,7 +93,7 @@ class _Intake:
                 self._keep_rejected(portion.rejected)
                 self.rows += portion.rows.height
                 if portion.rows.height:
-                    copy.write(self._text(portion.rows, columns))
+                    copy.write(rows_as_copy_text(self._ref, portion.rows, columns))
 
     def _keep_rejected(self, rejected: pl.DataFrame) -> None:
         if rejected.height:
@@ -101,19 +102,21 @@ class _Intake:
             example = rejected["reason"][0]
             raise ObjectInvalidError(self._ref.key, f"more than {count - 1} rows cannot be read; the last: {example}")
 
-    def _text(self, rows: pl.DataFrame, columns: tuple[str, ...]) -> bytes:
-        full = rows.sort(*KEY_COLUMNS).with_columns(
-            pl.lit(self._ref.key).alias("s3_object_key"),
-            pl.lit(self._ref.last_modified).cast(pl.Datetime("us", "UTC")).alias("s3_last_modified"),
-        )
-        return copy_text(full.select(columns), plain=_PLAIN, json=("raw_payload",))
+
+def rows_as_copy_text(ref: ObjectRef, rows: pl.DataFrame, columns: tuple[str, ...]) -> bytes:
+    """Return an object's canonical rows as COPY text, sorted by key so that two loaders meet in one order."""
+    full = rows.sort(*KEY_COLUMNS).with_columns(
+        pl.lit(ref.key).alias("s3_object_key"),
+        pl.lit(ref.last_modified).cast(pl.Datetime("us", "UTC")).alias("s3_last_modified"),
+    )
+    return copy_text(full.select(columns), plain=_PLAIN, json=("raw_payload",))
 
 
 def _insert_new(cursor: "psycopg.Cursor[tuple[object, ...]]", intake: _Intake, portions: Portions) -> Fates | None:
     """COPY straight into the table; None, and nothing written, where an event is there already or comes twice."""
     try:
         with cursor.connection.transaction():
-            intake.copy(cursor, "twap_status", _COPIED, portions())
+            intake.copy(cursor, "twap_status", COPIED_COLUMNS, portions())
     except psycopg.errors.UniqueViolation:
         return None
     return Fates(inserted=intake.rows)
@@ -124,7 +127,7 @@ def _merge(cursor: "psycopg.Cursor[tuple[object, ...]]", intake: _Intake, portio
         "CREATE TEMP TABLE twap_status_staging (LIKE twap_status, row_number BIGINT) ON COMMIT DROP;"
         "ALTER TABLE twap_status_staging ALTER inserted_at DROP NOT NULL"
     )
-    intake.copy(cursor, "twap_status_staging", (*_COPIED, "row_number"), portions())
+    intake.copy(cursor, "twap_status_staging", (*COPIED_COLUMNS, "row_number"), portions())
     cursor.execute("ANALYZE twap_status_staging")
     inserted, updated = _counts(cursor.execute(_MERGE))
     (held,) = _counts(cursor.execute(_HELD))
@@ -173,10 +176,10 @@ _REPLACED = (*CONTENT_COLUMNS, "s3_object_key", "s3_last_modified", "inserted_at
 # comparison below sees the same stored row.
 _MERGE = f"""
 WITH winner AS (
-  SELECT DISTINCT ON ({_KEY}) {", ".join(_COPIED)} FROM twap_status_staging
+  SELECT DISTINCT ON ({_KEY}) {", ".join(COPIED_COLUMNS)} FROM twap_status_staging
   ORDER BY {_KEY}, {_rank("status")} DESC, row_number DESC
 ), merged AS (
-  INSERT INTO twap_status AS stored ({", ".join(_COPIED)}) SELECT * FROM winner ORDER BY {_KEY}
+  INSERT INTO twap_status AS stored ({", ".join(COPIED_COLUMNS)}) SELECT * FROM winner ORDER BY {_KEY}
   ON CONFLICT ({_KEY}) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _REPLACED)}
   WHERE {_claim("excluded")} >= {_claim("stored")}
     AND (stored.s3_object_key <> excluded.s3_object_key OR {_content("stored")} IS DISTINCT FROM {_content("excluded")})

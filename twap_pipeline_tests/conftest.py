@@ -1,0 +1,102 @@
+"""What tests share: one throwaway PostgreSQL per session, a migrated database per test, and no ambient settings.
+
+The server is the embedded one, real in every respect but fsync. A test's database is a copy of a migrated template,
+made in some tens of milliseconds.
+"""
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy import URL, Engine
+
+from twap_pipeline.storage.database import make_engine, parse_database_url
+from twap_pipeline.storage.embedded import EmbeddedPostgres
+from twap_pipeline.storage.migrations import upgrade
+from twap_pipeline_tests.objects import Bucket
+
+_AMBIENT = ("DATABASE_URL", "TWAP_", "DAGSTER_HOME", "AWS_")
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Take the developer's own settings away from every test, and point the state at a folder of its own."""
+    for name in os.environ:
+        if name.startswith(_AMBIENT):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("TWAP_HOME", str(tmp_path_factory.getbasetemp() / "home-that-no-test-should-fill"))
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """A PostgreSQL of this session, stopped and deleted in the end."""
+    directory = Path(tempfile.mkdtemp(prefix="twap-tests-"))
+    directory.chmod(0o711)  # as root the server runs as another user, who must pass through
+    with EmbeddedPostgres(directory / "postgres") as server:
+        url = server.start()
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
+        yield url
+    data = directory / "postgres" / "data"
+    if data.is_symlink():
+        shutil.rmtree(data.resolve().parent)
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def template(server_url: str) -> str:
+    """The name of a database at head that tests copy."""
+    name = "twap_template"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    engine = make_engine(parse_database_url(server_url).set(database=name))
+    upgrade(engine)
+    engine.dispose()
+    return name
+
+
+def create_database(server_url: str, template: str = "template1") -> URL:
+    """Return the URL of a new database that is a copy of the template."""
+    name = f"test_{next(_numbers)}"
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(statement)
+    return parse_database_url(server_url).set(database=name)
+
+
+@pytest.fixture
+def empty_database(server_url: str) -> URL:
+    """A database without any table."""
+    return create_database(server_url)
+
+
+@pytest.fixture
+def database(server_url: str, template: str, monkeypatch: pytest.MonkeyPatch) -> URL:
+    """A database at head, which DATABASE_URL names for the length of the test."""
+    url = create_database(server_url, template)
+    monkeypatch.setenv("DATABASE_URL", url.render_as_string(hide_password=False))
+    return url
+
+
+@pytest.fixture
+def engine(database: URL) -> Iterator[Engine]:
+    """An engine on `database`."""
+    engine = make_engine(database)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Bucket:
+    """An empty directory that stands for the bucket."""
+    directory = tmp_path / "bucket"
+    directory.mkdir()
+    return Bucket(directory)

@@ -1,0 +1,71 @@
+"""Small objects for tests that need a table: events by their few interesting fields, in a directory as the bucket."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+
+WALLET = "0xbcb881aa8d0b3e786d00d0ae83c52e0ed078dcc3"
+NOON = datetime(2025, 8, 20, 12, tzinfo=UTC)
+DAY = NOON.date()
+
+
+def event(
+    twap_id: int,
+    *,
+    status: str = "activated",
+    minute: int = 0,
+    executed: str = "0.0",
+    asset: str = "HYPE",
+    wallet: str = WALLET,
+) -> dict[str, object]:
+    """Return a row of the feed: an order of noon, and what happened to it so many minutes later."""
+    at = NOON + timedelta(minutes=minute)
+    return {
+        "twap_id": twap_id,
+        "time": f"{at:%Y-%m-%dT%H:%M:%S}.123456789",
+        "state_user": wallet,
+        "state_coin": asset,
+        "state_side": "B",
+        "state_sz": "10",
+        "state_executedSz": executed,
+        "state_executedNtl": "0.0",
+        "state_minutes": 30,
+        "state_reduceOnly": False,
+        "state_randomize": True,
+        "state_timestamp": int(NOON.timestamp() * 1000),
+        "status": status,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A directory of objects that all belong to one day."""
+
+    directory: Path
+    day: date = DAY
+
+    def put(self, key: str, rows: Sequence[dict[str, object]], *, hours: float = 0, keep: int | None = None) -> None:
+        """Write an object whose LastModified is so many hours after that of the others.
+
+        Args:
+            key: Its path below the directory.
+            rows: Its rows, from `event`.
+            hours: After the usual LastModified.
+            keep: Only the first so many rows, the columns stay.
+        """
+        path = self.directory / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        frame = pl.DataFrame(list(rows)) if rows else pl.DataFrame([event(0)]).head(0)
+        (frame if keep is None else frame.head(keep)).write_parquet(path)
+        modified = (NOON + timedelta(days=1, hours=hours)).timestamp()
+        os.utime(path, (modified, modified))
+
+    def clear(self) -> None:
+        """Delete every object."""
+        shutil.rmtree(self.directory)
+        self.directory.mkdir()

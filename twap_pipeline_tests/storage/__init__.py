@@ -1,0 +1,1 @@
+"""Tests of the package ``twap_pipeline.storage``, most of them on a real PostgreSQL."""

@@ -1,0 +1,270 @@
+"""The merge under rule V9, the fates, and that the table does not depend on how objects arrive."""
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, text
+
+from twap_pipeline.domain.quality import Fates
+from twap_pipeline.ingest.loading import Ingested, ingest_object
+from twap_pipeline.source.local import LocalDirectory
+from twap_pipeline.storage.report import order_story, table_hash
+from twap_pipeline_tests.objects import WALLET, Bucket, event
+
+
+def ingest_all(engine: Engine, bucket: Bucket, *keys: str) -> list[Ingested]:
+    store = LocalDirectory(bucket.directory)
+    refs = {ref.key: ref for ref in store.list_objects()}
+    return [ingest_object(store, engine, refs[key], bucket.day) for key in keys]
+
+
+def digest(engine: Engine) -> str:
+    with engine.connect() as connection:
+        return table_hash(connection)
+
+
+def empty(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE twap_status, etl_s3_ingest_log, twap_status_rejected"))
+
+
+def statuses(engine: Engine, twap_id: int = 1) -> list[tuple[str | None, Decimal | None]]:
+    with engine.connect() as connection:
+        return [(found.status, found.size_executed) for found in order_story(connection, str(twap_id))]
+
+
+def test_an_object_of_new_events_is_inserted(engine: Engine, bucket: Bucket) -> None:
+    bucket.put("a.parquet", [event(1), event(1, status="finished", minute=30, executed="10")])
+
+    (done,) = ingest_all(engine, bucket, "a.parquet")
+
+    assert done.fates == Fates(inserted=2)
+    assert statuses(engine) == [("activated", Decimal("0.0")), ("finished", Decimal(10))]
+
+
+def test_the_same_object_again_is_skipped_and_changes_nothing(engine: Engine, bucket: Bucket) -> None:
+    bucket.put("a.parquet", [event(1)])
+    ingest_all(engine, bucket, "a.parquet")
+    before = digest(engine)
+
+    (again,) = ingest_all(engine, bucket, "a.parquet")
+
+    assert again.skipped
+    assert digest(engine) == before
+
+
+def test_D2_new_bytes_under_the_same_key_are_taken_and_both_versions_are_traceable(
+    engine: Engine, bucket: Bucket
+) -> None:
+    bucket.put("a.parquet", [event(1)])
+    ingest_all(engine, bucket, "a.parquet")
+    bucket.put("a.parquet", [event(1), event(1, status="finished", minute=30)], hours=1)
+
+    (done,) = ingest_all(engine, bucket, "a.parquet")
+
+    assert done.fates == Fates(inserted=1, unchanged=1)
+    with engine.connect() as connection:
+        etag, previous = connection.execute(text("SELECT etag, previous_versions FROM etl_s3_ingest_log")).one()
+    assert len(previous) == 1
+    assert previous[0]["etag"] != etag
+    assert previous[0]["rows_inserted"] == 1
+
+
+def test_a_version_older_than_the_loaded_one_is_not_taken(engine: Engine, bucket: Bucket) -> None:
+    bucket.put("a.parquet", [event(1)])
+    store = LocalDirectory(bucket.directory)
+    (old,) = store.list_objects()
+    bucket.put("a.parquet", [event(1), event(2)], hours=1)
+    ingest_all(engine, bucket, "a.parquet")
+
+    late = ingest_object(store, engine, old, bucket.day)
+
+    assert late.skipped
+    assert late.error is None
+
+
+def test_V8_identical_rows_in_one_file_are_one_row_and_counted(engine: Engine, bucket: Bucket) -> None:
+    bucket.put("a.parquet", [event(1), event(1), event(1)])
+
+    (done,) = ingest_all(engine, bucket, "a.parquet")
+
+    assert done.fates == Fates(inserted=1, unchanged=2)
+
+
+def test_V9_within_one_file_the_terminal_event_wins_over_a_later_row(engine: Engine, bucket: Bucket) -> None:
+    bucket.put("a.parquet", [event(1, status="error: no margin"), event(1, status="activated")])
+
+    (done,) = ingest_all(engine, bucket, "a.parquet")
+
+    assert done.fates == Fates(inserted=1, superseded=1)
+    assert statuses(engine) == [("error", Decimal("0.0"))]
+
+
+def test_V9_within_one_file_the_later_row_wins_at_equal_rank(engine: Engine, bucket: Bucket) -> None:
+    bucket.put("a.parquet", [event(1, executed="1"), event(1, executed="2")])
+
+    (done,) = ingest_all(engine, bucket, "a.parquet")
+
+    assert done.fates == Fates(inserted=1, superseded=1)
+    assert statuses(engine) == [("activated", Decimal(2))]
+
+
+RIVALS = {
+    "b/older.parquet": (event(1, status="activated", executed="1"), 0),
+    "a/newer.parquet": (event(1, status="activated", executed="2"), 1),
+    "c/trigger.parquet": (event(1, status="waitingForTrigger", executed="3"), 5),
+    "d/strange.parquet": (event(1, status="paused", executed="4"), 0),
+    "e/ended.parquet": (event(1, status="finished", executed="5"), 0),
+    "f/ended_too.parquet": (event(1, status="terminated", executed="6"), 0),
+}
+"""One event as six objects tell it; the last wins: of two ends at one LastModified, the greater key."""
+
+
+@pytest.mark.parametrize("number", range(0, 720, 45))
+def test_V9_one_event_wins_in_every_order_of_arrival(engine: Engine, bucket: Bucket, number: int) -> None:
+    for key, (row, hours) in RIVALS.items():
+        bucket.put(key, [row], hours=hours)
+
+    done = ingest_all(engine, bucket, *list(itertools.permutations(RIVALS))[number])
+
+    assert statuses(engine) == [("terminated", Decimal(6))]
+    total = Fates.total(one.fates for one in done)
+    assert (total.read, total.inserted, total.inserted + total.updated + total.superseded) == (6, 1, 6)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_order_and_repetition_gives_the_same_table(engine: Engine, bucket: Bucket, data: st.DataObject) -> None:
+    bucket.clear()
+    rows = st.builds(
+        event,
+        st.integers(1, 4),
+        status=st.sampled_from(["activated", "finished", "paused", "waitingForTrigger"]),
+        minute=st.integers(0, 2),
+        executed=st.sampled_from(["0", "1", "1.0", "2.50"]),
+    )
+    objects = data.draw(st.lists(st.tuples(st.lists(rows, max_size=5), st.integers(0, 2)), min_size=1, max_size=4))
+    keys = [f"{place}.parquet" for place in range(len(objects))]
+    for key, (content, hours) in zip(keys, objects, strict=True):
+        bucket.put(key, content, hours=hours)
+    empty(engine)
+    ingest_all(engine, bucket, *keys)
+    expected = digest(engine)
+    empty(engine)
+
+    done = ingest_all(engine, bucket, *data.draw(st.permutations([*keys, *keys])))
+
+    assert digest(engine) == expected
+    for one in done:
+        assert one.skipped or one.fates.read == len(objects[keys.index(one.ref.key)][0])
+
+
+def test_V3_numbers_come_back_digit_for_digit(engine: Engine, bucket: Bucket) -> None:
+    numbers = ["0.1", "-3.50", "1E-30", "9" * 60, f"0.{'1' * 60}", "100000000000000000000.000000000000000000001"]
+    bucket.put("a.parquet", [event(place, executed=number) for place, number in enumerate(numbers, start=1)])
+
+    ingest_all(engine, bucket, "a.parquet")
+
+    for place, number in enumerate(numbers, start=1):
+        ((_, stored),) = statuses(engine, place)
+        assert stored is not None
+        assert stored.as_tuple() == Decimal(format(Decimal(number), "f")).as_tuple()
+
+
+def test_V7_text_with_every_nuisance_is_stored_exactly(engine: Engine, bucket: Bucket) -> None:
+    asset = 'tab\t line\n return\r back\\slash "quote" \\N é 漢 🙂'
+    bucket.put("a.parquet", [event(1, asset=asset)])
+
+    ingest_all(engine, bucket, "a.parquet")
+
+    with engine.connect() as connection:
+        stored, payload = connection.execute(text("SELECT asset, raw_payload ->> 'state_coin' FROM twap_status")).one()
+    assert (stored, payload) == (asset, asset)
+
+
+def test_V7_a_nul_character_is_quarantined_with_its_row(engine: Engine, bucket: Bucket) -> None:
+    bucket.put("a.parquet", [event(1), event(2, asset="A\0B")])
+
+    (done,) = ingest_all(engine, bucket, "a.parquet")
+
+    assert done.fates == Fates(inserted=1, quarantined=1)
+    with engine.connect() as connection:
+        kept = connection.execute(text("SELECT s3_object_key, row_number, reason FROM twap_status_rejected")).one()
+    assert kept[:2] == ("a.parquet", 1)
+    assert "state_coin holds a NUL character" in kept[2]
+
+
+def test_a_new_version_replaces_the_quarantine_of_the_old(engine: Engine, bucket: Bucket) -> None:
+    bucket.put("a.parquet", [event(1), event(2, wallet="nobody")])
+    ingest_all(engine, bucket, "a.parquet")
+    bucket.put("a.parquet", [event(1), event(2)], hours=1)
+
+    (done,) = ingest_all(engine, bucket, "a.parquet")
+
+    assert done.fates == Fates(inserted=1, unchanged=1)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM twap_status_rejected")).scalar_one() == 0
+
+
+def test_the_ledger_refuses_counts_that_do_not_add_up(engine: Engine, bucket: Bucket) -> None:
+    bucket.put("a.parquet", [event(1)])
+    ingest_all(engine, bucket, "a.parquet")
+
+    with engine.connect() as connection, pytest.raises(Exception, match="rows_accounted"):
+        connection.execute(text("UPDATE etl_s3_ingest_log SET rows_inserted = rows_inserted + 1"))
+
+
+def test_F2_an_object_without_rows_is_loaded_with_none(engine: Engine, bucket: Bucket) -> None:
+    bucket.put("a.parquet", [event(1)], keep=0)
+
+    (done,) = ingest_all(engine, bucket, "a.parquet")
+
+    assert (done.error, done.fates) == (None, Fates())
+
+
+def test_many_portions_and_a_collision_across_them(engine: Engine, bucket: Bucket) -> None:
+    many = [event(twap_id) for twap_id in range(1, 120_001)]
+    bucket.put("a.parquet", [*many, event(1, status="finished")])
+
+    (done,) = ingest_all(engine, bucket, "a.parquet")
+
+    assert done.fates == Fates(inserted=120_000, superseded=1)
+    assert statuses(engine, 1) == [("finished", Decimal("0.0"))]
+
+
+def test_times_and_wallet_are_canonical(engine: Engine, bucket: Bucket) -> None:
+    bucket.put("a.parquet", [event(1, wallet=WALLET.upper().replace("X", "x"))])
+
+    ingest_all(engine, bucket, "a.parquet")
+
+    with engine.connect() as connection:
+        (found,) = order_story(connection, "1")
+    assert found.wallet == WALLET
+    assert found.ts == datetime(2025, 8, 20, 12, tzinfo=UTC) + timedelta(microseconds=123456)
+
+
+def test_R1_a_poisoned_object_is_recorded_and_parked_after_its_attempts(engine: Engine, bucket: Bucket) -> None:
+    (bucket.directory / "bad.parquet").write_bytes(b"not parquet")
+
+    attempts = [ingest_all(engine, bucket, "bad.parquet")[0] for _ in range(3)]
+
+    assert [one.attempts for one in attempts] == [1, 2, 3]
+    assert "is no readable parquet file" in (attempts[0].error or "")
+    with engine.connect() as connection:
+        rows, error = connection.execute(text("SELECT rows_ingested, error_text FROM etl_s3_ingest_log")).one()
+    assert rows is None
+    assert "is no readable parquet file" in error
+
+
+def test_nothing_is_left_in_the_folder_of_the_source(engine: Engine, bucket: Bucket, tmp_path: Path) -> None:
+    bucket.put("a.parquet", [event(1)])
+
+    ingest_all(engine, bucket, "a.parquet")
+
+    assert [path.name for path in bucket.directory.iterdir()] == ["a.parquet"]
+    assert bucket.directory.is_relative_to(tmp_path)
