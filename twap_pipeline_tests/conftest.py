@@ -20,6 +20,7 @@ from twap_pipeline.storage.database import make_engine, parse_database_url
 from twap_pipeline.storage.embedded import EmbeddedPostgres
 from twap_pipeline.storage.migrations import upgrade
 from twap_pipeline_tests.objects import Bucket
+from twap_pipeline_tests.s3_server import S3Server, s3_server
 
 _AMBIENT = ("DATABASE_URL", "TWAP_", "DAGSTER_HOME", "AWS_")
 _numbers = itertools.count(1)
@@ -100,3 +101,22 @@ def bucket(tmp_path: Path) -> Bucket:
     directory = tmp_path / "bucket"
     directory.mkdir()
     return Bucket(directory)
+
+
+@pytest.fixture(scope="session")
+def s3_of_session() -> Iterator[S3Server]:
+    """An S3 endpoint that demands requester-pays."""
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_of_session: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S3Server:
+    """The endpoint without buckets or faults, and credentials for it in the environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
+    s3_of_session.reset()
+    return s3_of_session

@@ -1,0 +1,244 @@
+"""The bucket over the real S3 protocol: requester-pays, versions, digests, broken bodies, and what each error says."""
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import replace
+
+import boto3
+import pytest
+from werkzeug.wrappers import Request, Response
+
+from twap_pipeline.domain.object_ref import ObjectRef
+from twap_pipeline.errors import (
+    ObjectChangedError,
+    ObjectCorruptError,
+    ObjectGoneError,
+    SourceAccessError,
+    SourceNotFoundError,
+    SourceUnavailableError,
+)
+from twap_pipeline.source.object_store import S3Location
+from twap_pipeline.source.s3 import GET_ATTEMPTS, S3Bucket
+from twap_pipeline_tests.s3_server import S3Server
+
+BUCKET, PREFIX, KEY = "twap-test", "raw/twap_statuses/", "raw/twap_statuses/hourly/2025/08/20/12/a.parquet"
+BODY = bytes(range(256)) * 40
+
+
+@pytest.fixture
+def store(s3: S3Server) -> S3Bucket:
+    """A bucket with one object."""
+    s3.client().create_bucket(Bucket=BUCKET)
+    s3.client().put_object(Bucket=BUCKET, Key=KEY, Body=BODY)
+    s3.requests.clear()
+    return open_bucket(s3)
+
+
+def open_bucket(s3: S3Server, bucket: str = BUCKET) -> S3Bucket:
+    from dagster_aws.s3 import S3Resource
+
+    client = S3Resource(endpoint_url=s3.url, region_name="us-east-1", max_attempts=3).get_client()
+    return S3Bucket(client, S3Location(bucket, PREFIX), deadline_seconds=20)
+
+
+def only_object(store: S3Bucket) -> ObjectRef:
+    (ref,) = store.list_objects()
+    return ref
+
+
+def on_get(change: Callable[[Response], Response], times: int = 1_000) -> Callable[[Request, Response], Response]:
+    left = [times]
+
+    def fault(request: Request, response: Response) -> Response:
+        if "list-type" in request.args or left[0] == 0:
+            return response
+        left[0] -= 1
+        return change(response)
+
+    return fault
+
+
+def cut(response: Response) -> Response:
+    """Send half of the body and then close, under the whole body's Content-Length."""
+    whole = response.get_data()
+    broken = Response(iter([whole[: len(whole) // 2]]), response.status, response.headers)
+    broken.headers["Content-Length"] = str(len(whole))
+    return broken
+
+
+def flip(response: Response) -> Response:
+    body = bytearray(response.get_data())
+    body[100] ^= 1
+    headers = [(name, value) for name, value in response.headers if "checksum" not in name.lower()]
+    return Response(bytes(body), response.status, headers)
+
+
+def test_a_listing_gives_key_etag_time_and_size(store: S3Bucket) -> None:
+    ref = only_object(store)
+
+    assert (ref.key, ref.size_bytes) == (KEY, len(BODY))
+    assert ref.etag == hashlib.md5(BODY, usedforsecurity=False).hexdigest()
+    assert ref.last_modified.utcoffset() is not None
+
+
+def test_a_fetch_gives_the_bytes_and_says_that_the_digest_proved_them(store: S3Bucket) -> None:
+    file = io.BytesIO()
+
+    verified = store.fetch(only_object(store), file)
+
+    assert verified
+    assert file.read() == BODY
+
+
+def test_a_listing_goes_over_pages_and_leaves_markers_out(store: S3Bucket, s3: S3Server) -> None:
+    client = s3.client()
+    for number in range(1_005):
+        client.put_object(Bucket=BUCKET, Key=f"{PREFIX}more/{number:04}.parquet", Body=b"x")
+    client.put_object(Bucket=BUCKET, Key=f"{PREFIX}more/", Body=b"")
+    client.put_object(Bucket=BUCKET, Key=f"{PREFIX}_SUCCESS", Body=b"")
+    s3.requests.clear()
+
+    keys = [ref.key for ref in store.list_objects()]
+
+    assert len(keys) == 1_006
+    assert s3.requests["LIST"] == 2
+
+
+@pytest.mark.parametrize("name", ["a b+c.parquet", "100%25.parquet", "e\u0301.parquet", "\u00e9.parquet", "🙂.parquet"])
+def test_D7_odd_keys_go_round_exactly(store: S3Bucket, s3: S3Server, name: str) -> None:
+    s3.client().put_object(Bucket=BUCKET, Key=PREFIX + name, Body=b"odd")
+    (ref,) = [ref for ref in store.list_objects() if ref.key != KEY]
+    file = io.BytesIO()
+
+    store.fetch(ref, file)
+
+    assert ref.key == PREFIX + name
+    assert file.read() == b"odd"
+
+
+def test_S1_a_refused_listing_is_asked_once_and_names_bucket_and_requester_pays(store: S3Bucket, s3: S3Server) -> None:
+    s3.faults.append(refuse)
+
+    with pytest.raises(SourceAccessError, match=f"LIST s3://{BUCKET}/{PREFIX}: 403 AccessDenied.*requester-pays"):
+        list(store.list_objects())
+
+    assert s3.requests["LIST"] == 1
+
+
+def refuse(_request: Request, _response: Response) -> Response:
+    return Response("<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>", 403)
+
+
+def test_S1_a_refused_get_is_asked_once_and_names_the_key(store: S3Bucket, s3: S3Server) -> None:
+    ref = only_object(store)
+    s3.faults.append(refuse)
+
+    with pytest.raises(SourceAccessError, match=f"GET s3://{BUCKET}/{KEY}: 403 AccessDenied.*requester-pays"):
+        store.fetch(ref, io.BytesIO())
+
+    assert s3.requests["GET"] == 1
+
+
+def test_S1_the_layer_does_refuse_a_client_that_sends_no_header(store: S3Bucket, s3: S3Server) -> None:
+    from botocore.exceptions import ClientError
+
+    with pytest.raises(ClientError, match=r"403|AccessDenied"):
+        s3.client().get_object(Bucket=BUCKET, Key=KEY)
+    with pytest.raises(ClientError, match=r"403|AccessDenied"):
+        s3.client().list_objects_v2(Bucket=BUCKET)
+
+
+def test_S2_a_burst_of_503_is_survived_and_for_good_has_a_ceiling(store: S3Bucket, s3: S3Server) -> None:
+    ref = only_object(store)
+    unavailable = Response("<Error><Code>SlowDown</Code></Error>", 503)
+    s3.faults.append(on_get(lambda _: unavailable, times=2))
+    file = io.BytesIO()
+
+    store.fetch(ref, file)
+
+    assert file.read() == BODY
+    s3.requests.clear()
+    s3.faults[:] = [on_get(lambda _: unavailable)]
+    with pytest.raises(SourceUnavailableError, match="503 SlowDown"):
+        store.fetch(ref, io.BytesIO())
+    assert s3.requests["GET"] == 4
+
+
+def test_S3_a_body_that_breaks_is_read_again_as_a_whole(store: S3Bucket, s3: S3Server) -> None:
+    ref = only_object(store)
+    s3.faults.append(on_get(cut, times=2))
+    file = io.BytesIO()
+
+    store.fetch(ref, file)
+
+    assert file.read() == BODY
+    assert s3.requests["GET"] == 3
+
+
+def test_S3_a_body_that_always_breaks_is_given_up(store: S3Bucket, s3: S3Server) -> None:
+    ref = only_object(store)
+    s3.faults.append(on_get(cut))
+
+    with pytest.raises(ObjectCorruptError, match=KEY):
+        store.fetch(ref, io.BytesIO())
+
+    assert s3.requests["GET"] == GET_ATTEMPTS
+
+
+def test_S4_a_flipped_bit_is_an_error_even_without_a_checksum_header(store: S3Bucket, s3: S3Server) -> None:
+    ref = only_object(store)
+    s3.faults.append(on_get(flip))
+
+    with pytest.raises(ObjectCorruptError, match="MD5"):
+        store.fetch(ref, io.BytesIO())
+
+
+def test_S4_a_flipped_bit_on_the_way_once_is_healed_by_reading_again(store: S3Bucket, s3: S3Server) -> None:
+    ref = only_object(store)
+    s3.faults.append(on_get(flip, times=1))
+    file = io.BytesIO()
+
+    store.fetch(ref, file)
+
+    assert file.read() == BODY
+
+
+def test_D3_an_object_overwritten_after_the_listing_is_not_loaded_under_the_old_etag(
+    store: S3Bucket, s3: S3Server
+) -> None:
+    ref = only_object(store)
+    s3.client().put_object(Bucket=BUCKET, Key=KEY, Body=b"other")
+
+    with pytest.raises(ObjectChangedError, match="412"):
+        store.fetch(ref, io.BytesIO())
+
+
+def test_D4_an_object_deleted_after_the_listing_is_gone(store: S3Bucket, s3: S3Server) -> None:
+    ref = only_object(store)
+    s3.client().delete_object(Bucket=BUCKET, Key=KEY)
+
+    with pytest.raises(ObjectGoneError, match=KEY):
+        store.fetch(ref, io.BytesIO())
+
+
+def test_a_missing_bucket_is_named(s3: S3Server) -> None:
+    with pytest.raises(SourceNotFoundError, match=r"s3://no-such-bucket/.*NoSuchBucket.*TWAP_SOURCE_URL"):
+        list(open_bucket(s3, "no-such-bucket").list_objects())
+
+
+def test_no_credentials_is_said_so(store: S3Bucket, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    client = boto3.session.Session().client("s3", endpoint_url=s3.url, region_name="us-east-1")
+
+    with pytest.raises(SourceAccessError, match="no AWS credentials"):
+        list(S3Bucket(client, S3Location(BUCKET, PREFIX)).list_objects())
+
+
+def test_an_unreachable_endpoint_is_said_so(monkeypatch: pytest.MonkeyPatch, s3: S3Server) -> None:
+    nowhere = replace(s3, url="http://127.0.0.1:9")
+
+    with pytest.raises(SourceUnavailableError, match="AWS_ENDPOINT_URL"):
+        list(open_bucket(nowhere).list_objects())
