@@ -1,16 +1,20 @@
 """Alembic's entry: which database, which tables.
 
 The database is DATABASE_URL, else ``sqlalchemy.url`` of alembic.ini, else the embedded one. A caller that already holds
-a connection passes it as ``config.attributes["connection"]``.
+a connection passes it as ``config.attributes["connection"]``, and the migration lock with it.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from logging.config import fileConfig
 
 from alembic import context
+from alembic.util import CommandError
 from sqlalchemy import Connection
 
+from twap_pipeline.errors import TwapPipelineError
 from twap_pipeline.settings import load_settings
 from twap_pipeline.storage.database import make_engine, reachable, resolve_database_url
+from twap_pipeline.storage.migrations import migration_lock
 from twap_pipeline.storage.models import ALEMBIC_VERSION_TABLE, metadata
 
 config = context.config
@@ -23,8 +27,18 @@ def include_name(name: str | None, kind: str, _parents: object) -> bool:
     return kind != "table" or name in metadata.tables
 
 
-def run(connection: Connection | None) -> None:
-    """Run the migrations on a connection, or print their SQL where there is none (``--sql``)."""
+def ini_url() -> str:
+    """Return ``sqlalchemy.url``; read raw, for the complaint about a lone ``%`` would show the password."""
+    return config.file_config.get(config.config_ini_section, "sqlalchemy.url", raw=True, fallback="").replace("%%", "%")
+
+
+def run(connection: Connection | None, lock: AbstractContextManager[None] | None = None) -> None:
+    """Run the migrations on a connection, or print their SQL where there is none (``--sql``).
+
+    Args:
+        connection: On which no statement has run yet, or Alembic would not commit.
+        lock: Taken for commands that move the database to a revision, not for those that look.
+    """
     context.configure(
         connection=connection,
         dialect_name=None if connection is not None else "postgresql",
@@ -36,18 +50,21 @@ def run(connection: Connection | None) -> None:
         transaction_per_migration=True,
         literal_binds=connection is None,
     )
-    with context.begin_transaction():
+    moves = "destination_rev" in context.get_context().opts
+    with lock if lock and moves else nullcontext(), context.begin_transaction():
         context.run_migrations()
 
 
 def run_on_configured_database() -> None:
     """Connect as the settings say."""
     settings = load_settings()
-    url = resolve_database_url(settings.database_url_text or config.get_main_option("sqlalchemy.url"), settings.home)
+    url = resolve_database_url(settings.database_url_text or ini_url(), settings.home)
     engine = make_engine(url)
-    with reachable(url), engine.connect() as connection:
-        run(connection)
-    engine.dispose()
+    try:
+        with reachable(url), engine.connect() as connection:
+            run(connection, migration_lock(engine))
+    finally:
+        engine.dispose()
 
 
 if context.is_offline_mode():
@@ -55,4 +72,7 @@ if context.is_offline_mode():
 elif (given := config.attributes.get("connection")) is not None:
     run(given)
 else:
-    run_on_configured_database()
+    try:
+        run_on_configured_database()
+    except TwapPipelineError as error:  # which the `alembic` command shows in one line
+        raise CommandError(str(error)) from error

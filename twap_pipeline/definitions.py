@@ -13,6 +13,7 @@ from twap_pipeline.defs.assets import build_source_asset, build_status_asset
 from twap_pipeline.defs.jobs import build_ingest_job
 from twap_pipeline.defs.partitions import daily_partitions
 from twap_pipeline.defs.resources import S3_MAX_ATTEMPTS, DatabaseResource, ObjectStoreResource, SchemaGuard
+from twap_pipeline.domain.object_ref import day_layouts
 from twap_pipeline.settings import Settings, load_settings
 
 
@@ -24,10 +25,11 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
         resources: Replace some of the resources.
     """
     partitions = daily_partitions(settings.start_date)
+    layouts = day_layouts(settings.key_layout)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # observable_source_asset and backfill_policy, on purpose
-        source = build_source_asset(partitions, settings.key_layouts)
-        status = build_status_asset(partitions, settings.key_layouts)
+        source = build_source_asset(partitions, layouts)
+        status = build_status_asset(partitions, layouts)
     return dg.Definitions(
         assets=[source, status],
         jobs=[build_ingest_job()],

@@ -10,7 +10,6 @@ from pathlib import Path
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from twap_pipeline.domain.object_ref import DAY_LAYOUTS
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.project import IN_CHECKOUT, ROOT
 
@@ -69,11 +68,6 @@ class Settings(BaseSettings):
     def sample_directory(self) -> Path:
         """Where the sample data set lies."""
         return self.home / "sample"
-
-    @property
-    def key_layouts(self) -> tuple[str, ...]:
-        """How keys name their day, in the order of trial."""
-        return (self.key_layout, *DAY_LAYOUTS) if self.key_layout else DAY_LAYOUTS
 
     @property
     def effective_source_url(self) -> str:

@@ -12,6 +12,7 @@ import click
 
 from twap_pipeline.cli import show
 from twap_pipeline.cli.context import database, source
+from twap_pipeline.domain.object_ref import day_layouts
 from twap_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _fill(settings: Settings, engine: "Engine", store: "ObjectStore") -> None:
 
     with engine.connect() as connection:
         ledger = read_ledger(connection)
-    days = group_by_day(store.list_objects(), settings.key_layouts)
+    days = group_by_day(store.list_objects(), day_layouts(settings.key_layout))
     plans = {day: plan(refs, ledger) for day, refs in days.items()}
     pending = {day: days[day] for day, found in plans.items() if found.pending}
     objects = sum(len(found.pending) for found in plans.values())

@@ -13,6 +13,7 @@ import click
 from twap_pipeline.cli import show
 from twap_pipeline.cli.context import database, source
 from twap_pipeline.domain.cost import list_requests, listing_dollars, reading_dollars
+from twap_pipeline.domain.object_ref import day_layouts
 from twap_pipeline.errors import SourceNotFoundError
 from twap_pipeline.settings import Settings, load_settings
 
@@ -102,7 +103,7 @@ def discover(source_url: str | None) -> None:
     click.echo("")
     show.table(
         ["layout (how the key names its day)", "objects", "first day", "last day"],
-        layout_counts(listing, settings.key_layouts),
+        layout_counts(listing, day_layouts(settings.key_layout)),
     )
     click.echo("")
     newest = max(listing, key=lambda ref: (ref.last_modified, ref.key))
@@ -153,7 +154,7 @@ def _days_in_range(
 
     first = since.date() if since else settings.start_date
     last = until.date() if until else date.max
-    listed = group_by_day(store.list_objects(), settings.key_layouts)
+    listed = group_by_day(store.list_objects(), day_layouts(settings.key_layout))
     days = {day: refs for day, refs in listed.items() if first <= day <= last}
     if not days:
         known = f"it has objects from {min(listed)} to {max(listed)}" if listed else "it lists no objects at all"

@@ -6,7 +6,7 @@ see. How an object is taken is `ingest`'s.
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
@@ -122,7 +122,7 @@ def build_status_asset(partitions: dg.DailyPartitionsDefinition, layouts: Sequen
     return twap_status
 
 
-_Outcome = dict[str, tuple[dict[str, dg.MetadataValue[object]], list[str]]]
+_Outcome = dict[str, tuple[dict[str, dg.MetadataValue[Any]], list[str]]]
 
 
 def _take_days(
@@ -146,7 +146,7 @@ def _take_days(
     outcome: _Outcome = {}
     for number, day in enumerate(days, start=1):
         todo = plan(listed.get(day, []), ledger, only=config.object_keys)
-        results = ingest_objects(store, engine, todo.pending, day, run_id=context.run_id)
+        results = ingest_objects(store, engine, todo.pending, day, run_id=context.run.run_id)
         errors = [f"{done.ref.key}: {done.error}" for done in results if done.error]
         errors += [f"{ref.key}: parked after repeated failures" for ref in todo.parked]
         rows_before = sum(ledger[ref.key].fates.held for ref in todo.loaded)

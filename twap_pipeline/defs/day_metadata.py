@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -27,9 +27,7 @@ _PREVIEW_COLUMNS = (
 )
 
 
-def day_metadata(
-    plan: "Plan", results: Sequence["Ingested"], *, rows_before: int
-) -> dict[str, dg.MetadataValue[object]]:
+def day_metadata(plan: "Plan", results: Sequence["Ingested"], *, rows_before: int) -> dict[str, dg.MetadataValue[Any]]:
     """Return the metadata of one day, from its plan and what came of it.
 
     Args:

@@ -6,6 +6,7 @@ makes the partition green), and a run of many days in which only some succeeded.
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.data_version import (
@@ -34,7 +35,11 @@ def record_source_days(
     changed = [day for day, version in versions.items() if known.get(day, {}).get(DATA_VERSION_TAG) != version]
     for day in changed:
         refs = days[date.fromisoformat(day)]
-        metadata = {"objects": len(refs), "bytes": sum(ref.size_bytes for ref in refs), "dagster/uri": url}
+        metadata: dict[str, dg.MetadataValue[Any]] = {
+            "objects": dg.MetadataValue.int(len(refs)),
+            "bytes": dg.MetadataValue.int(sum(ref.size_bytes for ref in refs)),
+            "dagster/uri": dg.MetadataValue.text(url),
+        }
         for event in (dg.AssetObservation, dg.AssetMaterialization):
             instance.report_runless_asset_event(
                 event(key, partition=day, metadata=metadata, tags={DATA_VERSION_TAG: versions[day]})

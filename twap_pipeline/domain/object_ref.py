@@ -38,6 +38,11 @@ class ObjectRef:
     size_bytes: int
 
 
+def day_layouts(first: str | None) -> tuple[str, ...]:
+    """Return the layouts in the order of trial: the configured one, if any, before the usual ones."""
+    return (first, *DAY_LAYOUTS) if first else DAY_LAYOUTS
+
+
 def day_from_key(key: str, layouts: Sequence[str] = DAY_LAYOUTS) -> date | None:
     """Return the UTC day that the key names, by the first layout that gives a date of the calendar."""
     for layout in layouts:

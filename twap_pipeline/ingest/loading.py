@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError as SqlalchemyOperationalError
 
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.quality import Fates
-from twap_pipeline.errors import ObjectError
+from twap_pipeline.errors import ObjectChangedError, ObjectError, ObjectGoneError
 from twap_pipeline.ingest.reading import Reading
 from twap_pipeline.source.object_store import ObjectStore
 from twap_pipeline.storage import ingest_log
@@ -44,7 +44,7 @@ class Ingested:
         findings: What a person should hear of, with rows.
         error: Why it failed; None when it is loaded.
         attempts: Failed attempts at this version, with this one.
-        skipped: Another run had loaded this version, or a newer one, first.
+        skipped: Another run had loaded this version, or the one that replaced it, first.
         preview: Some of its canonical rows.
     """
 
@@ -96,17 +96,24 @@ def ingest_object(
 
 def _park(engine: Engine, ref: ObjectRef, day: date, error: ObjectError, run_id: str | None) -> Ingested:
     with engine.begin() as connection:
-        if _settled(ingest_log.claim(connection, ref.key), ref):
+        entry = ingest_log.claim(connection, ref.key)
+        if entry is not None and _overtaken(entry, ref, error):
             return Ingested(ref, day, skipped=True)
         attempts = ingest_log.record_failed(connection, ref, day, error.reason, run_id)
     return Ingested(ref, day, error=error.reason, attempts=attempts)
+
+
+def _overtaken(entry: LedgerEntry, ref: ObjectRef, error: ObjectError) -> bool:
+    """Whether another loader was quicker: it took this version, or the one that replaced it since our listing."""
+    replaced = isinstance(error, ObjectChangedError | ObjectGoneError) and entry.error_text is None
+    return entry.holds(ref) or (replaced and entry.last_modified >= ref.last_modified)
 
 
 def _write(engine: Engine, reading: Reading, day: date, *, verified: bool, run_id: str | None) -> Ingested:
     ref = reading.ref
     with engine.begin() as connection:
         entry = ingest_log.claim(connection, ref.key)
-        if _settled(entry, ref):
+        if entry is not None and entry.holds(ref):
             return Ingested(ref, day, skipped=True)
         seen_before = entry is not None and entry.error_text is None
         fates = load_rows(connection, ref, reading.portions, seen_before=seen_before)
@@ -114,11 +121,6 @@ def _write(engine: Engine, reading: Reading, day: date, *, verified: bool, run_i
             connection, ref, day, fates, findings=reading.findings, digest_verified=verified, run_id=run_id
         )
     return Ingested(ref, day, fates, dict(reading.findings), preview=reading.preview)
-
-
-def _settled(entry: LedgerEntry | None, ref: ObjectRef) -> bool:
-    """Whether this version, or a newer one of the same key, is dealt with already."""
-    return entry is not None and (entry.holds(ref) or entry.last_modified > ref.last_modified)
 
 
 def _with_retries(transaction: Callable[[], Ingested]) -> Ingested:

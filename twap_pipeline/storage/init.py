@@ -9,10 +9,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect
 
-from twap_pipeline.errors import SchemaRevisionError
+from twap_pipeline.errors import SchemaRevisionError, TwapPipelineError
 from twap_pipeline.settings import load_settings
 from twap_pipeline.storage.database import make_engine, reachable, resolve_database_url, shown
-from twap_pipeline.storage.migrations import migrations_config, read_revision
+from twap_pipeline.storage.migrations import migration_lock, migrations_config, read_revision
 from twap_pipeline.storage.models import ALEMBIC_VERSION_TABLE, metadata
 
 
@@ -20,9 +20,10 @@ def initialize(engine: Engine) -> str:
     """Create every table in an empty database and return the revision stamped.
 
     Raises:
+        DatabaseUnavailableError: A migration held the lock past the deadline.
         SchemaRevisionError: Some of our tables are there already.
     """
-    with engine.begin() as connection:
+    with migration_lock(engine), engine.begin() as connection:
         present = set(inspect(connection).get_table_names()) & {*metadata.tables, ALEMBIC_VERSION_TABLE}
         if present:
             names = ", ".join(sorted(present))
@@ -34,17 +35,18 @@ def initialize(engine: Engine) -> str:
 
 
 def main() -> None:
-    """Initialize the configured database."""
-    settings = load_settings()
-    url = resolve_database_url(settings.database_url_text, settings.home)
-    engine = make_engine(url)
+    """Initialize the configured database; an error that was meant for a person is one line and exit status 1."""
     try:
-        with reachable(url):
-            revision = initialize(engine)
-    except SchemaRevisionError as error:
+        settings = load_settings()
+        url = resolve_database_url(settings.database_url_text, settings.home)
+        engine = make_engine(url)
+        try:
+            with reachable(url):
+                revision = initialize(engine)
+        finally:
+            engine.dispose()
+    except TwapPipelineError as error:
         raise SystemExit(f"error: {error}") from error
-    finally:
-        engine.dispose()
     print(f"{shown(url)}: schema created, stamped {revision}")
 
 

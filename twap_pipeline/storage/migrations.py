@@ -55,7 +55,10 @@ class Revision:
             return f"has no tables of ours yet, this code needs {self.head}: run `twap-pipeline migrate`"
         if self.known:
             return f"is at {at}, this code needs {self.head}: run `twap-pipeline migrate`"
-        return f"is at {at}, which this code (head {self.head}) does not know: deploy the newer code, or restore"
+        return (
+            f"is at {at}, which this code (head {self.head}) does not know: deploy the code that has {at},"
+            f" or run `alembic downgrade {self.head}` with that code"
+        )
 
 
 def migrations_config() -> Config:
@@ -105,14 +108,11 @@ def drift(connection: Connection) -> list[str]:
 def upgrade(engine: Engine, deadline_seconds: float = UPGRADE_DEADLINE_SECONDS) -> Revision:
     """Bring the database to head, once, however many deployers try at a time.
 
-    The lock is polled on a connection of its own: a blocking one would hang CREATE INDEX CONCURRENTLY, which waits for
-    every transaction older than itself.
-
     Raises:
         DatabaseUnavailableError: Another deployer held the lock past the deadline.
         SchemaRevisionError: The database is at a revision that this code does not know.
     """
-    with _upgrade_lock(engine, deadline_seconds):
+    with migration_lock(engine, deadline_seconds):
         with engine.connect() as connection:
             before = read_revision(connection)
         if not before.known:
@@ -126,7 +126,15 @@ def upgrade(engine: Engine, deadline_seconds: float = UPGRADE_DEADLINE_SECONDS) 
 
 
 @contextmanager
-def _upgrade_lock(engine: Engine, deadline_seconds: float) -> Iterator[None]:
+def migration_lock(engine: Engine, deadline_seconds: float = UPGRADE_DEADLINE_SECONDS) -> Iterator[None]:
+    """Let nobody else change the schema for the length of a block.
+
+    The lock is polled on a connection of its own: a blocking one would hang CREATE INDEX CONCURRENTLY, which waits for
+    every transaction older than itself.
+
+    Raises:
+        DatabaseUnavailableError: Another deployer held the lock past the deadline.
+    """
     deadline = time.monotonic() + deadline_seconds
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK_KEY}):
@@ -154,6 +162,8 @@ def refuse_data_loss(action: str, *tables: str) -> None:
     if allowed or context.is_offline_mode():
         return
     connection = op.get_bind()
+    # Before the look, so that no writer who is under way commits between it and the destruction.
+    connection.execute(text(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE"))
     full = [name for name in tables if connection.scalar(text(f'SELECT EXISTS (SELECT FROM "{name}")'))]  # noqa: S608
     if full:
         raise SchemaRevisionError(

@@ -75,7 +75,9 @@ def test_D2_new_bytes_under_the_same_key_are_taken_and_both_versions_are_traceab
     assert previous[0]["rows_inserted"] == 1
 
 
-def test_a_version_older_than_the_loaded_one_is_not_taken(engine: Engine, bucket: Bucket) -> None:
+def test_a_loader_that_comes_late_with_a_replaced_version_leaves_the_ledger_alone(
+    engine: Engine, bucket: Bucket
+) -> None:
     bucket.put("a.parquet", [event(1)])
     store = LocalDirectory(bucket.directory)
     (old,) = store.list_objects()
@@ -85,7 +87,20 @@ def test_a_version_older_than_the_loaded_one_is_not_taken(engine: Engine, bucket
     late = ingest_object(store, engine, old, bucket.day)
 
     assert late.skipped
-    assert late.error is None
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT error_text FROM etl_s3_ingest_log")).scalar_one() is None
+
+
+def test_D1_a_version_with_an_older_time_than_the_loaded_one_is_taken_all_the_same(
+    engine: Engine, bucket: Bucket
+) -> None:
+    bucket.put("a.parquet", [event(1)], hours=5)
+    ingest_all(engine, bucket, "a.parquet")
+    bucket.put("a.parquet", [event(1), event(2)], hours=0)
+
+    (done,) = ingest_all(engine, bucket, "a.parquet")
+
+    assert done.fates == Fates(inserted=1, unchanged=1)
 
 
 def test_V8_identical_rows_in_one_file_are_one_row_and_counted(engine: Engine, bucket: Bucket) -> None:

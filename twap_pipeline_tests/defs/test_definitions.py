@@ -1,0 +1,54 @@
+"""The code location as a whole: what it names, and that loading it touches nothing."""
+
+import subprocess
+import sys
+
+import dagster as dg
+
+from twap_pipeline.definitions import build_definitions
+from twap_pipeline.settings import load_settings
+
+_IMPORT_ALONE = """
+import sys, warnings
+import socket
+socket.socket.connect = lambda *_: sys.exit("the network was used")
+import twap_pipeline.definitions
+print([name for name in ("pandas", "polars", "pyarrow", "psycopg") if name in sys.modules])
+"""
+
+
+def test_the_names_of_all_definitions() -> None:
+    """A change here is a change that people see: it belongs in the changelog."""
+    repository = build_definitions(load_settings()).get_repository_def()
+
+    assert sorted(key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()) == [
+        "twap_s3_objects",
+        "twap_status",
+    ]
+    assert sorted(name for name in repository.job_names if not name.startswith("__")) == ["ingest_twap_status"]
+    assert list(repository.sensor_defs) == []
+    assert list(repository.schedule_defs) == []
+
+
+def test_the_status_asset_hangs_on_the_source() -> None:
+    graph = build_definitions(load_settings()).get_repository_def().asset_graph
+
+    assert graph.get(dg.AssetKey("twap_status")).parent_keys == {dg.AssetKey("twap_s3_objects")}
+
+
+def test_the_code_location_loads_without_network_database_or_heavy_libraries() -> None:
+    done = subprocess.run([sys.executable, "-c", _IMPORT_ALONE], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_partitions_run_from_the_start_date_to_today() -> None:
+    from datetime import UTC, date, datetime
+
+    from twap_pipeline.defs.partitions import daily_partitions
+
+    keys = daily_partitions(date(2025, 8, 17)).get_partition_keys()
+
+    assert keys[0] == "2025-08-17"
+    assert keys[-1] in {datetime.now(UTC).date().isoformat(), keys[-1]}
+    assert len(keys) == (date.fromisoformat(keys[-1]) - date(2025, 8, 17)).days + 1

@@ -1,0 +1,86 @@
+"""The audit finds each way in which listing, ledger and rows can be made to differ, and none where they agree."""
+
+import pytest
+from sqlalchemy import Engine, text
+
+from twap_pipeline.ingest.audit import audit
+from twap_pipeline.ingest.loading import ingest_objects
+from twap_pipeline.source.local import LocalDirectory
+from twap_pipeline_tests.objects import Bucket, event
+
+
+@pytest.fixture
+def loaded(engine: Engine, bucket: Bucket) -> Bucket:
+    """Two objects, loaded; one row of one is quarantined, one event is in both."""
+    bucket.put("a.parquet", [event(1), event(2), event(3, wallet="nobody")])
+    bucket.put("b.parquet", [event(2), event(4)], hours=1)
+    store = LocalDirectory(bucket.directory)
+    ingest_objects(store, engine, store.list_objects(), bucket.day)
+    return bucket
+
+
+def kinds(engine: Engine, bucket: Bucket) -> dict[str, tuple[str, ...]]:
+    with engine.connect() as connection:
+        found = audit(connection, LocalDirectory(bucket.directory).list_objects())
+    return {one.kind: one.touched for one in found}
+
+
+def run(engine: Engine, statement: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(statement))
+
+
+def test_agreement_is_an_empty_audit(engine: Engine, loaded: Bucket) -> None:
+    assert kinds(engine, loaded) == {}
+
+
+def test_D8_a_deleted_row_is_found(engine: Engine, loaded: Bucket) -> None:
+    run(engine, "DELETE FROM twap_status WHERE twap_id = '1'")
+
+    assert kinds(engine, loaded) == {"row count": ("the ledger brought in 3 rows, the table holds 2",)}
+
+
+def test_D8_a_ledger_entry_that_vanished_is_found_with_its_rows(engine: Engine, loaded: Bucket) -> None:
+    run(engine, "DELETE FROM etl_s3_ingest_log WHERE s3_object_key = 'b.parquet'")
+
+    found = kinds(engine, loaded)
+
+    assert found["not ingested"] == ("b.parquet",)
+    assert found["rows without ledger"] == ("b.parquet: 2 rows",)
+
+
+def test_a_row_that_was_added_is_found(engine: Engine, loaded: Bucket) -> None:
+    run(engine, "INSERT INTO twap_status (twap_id, wallet, ts, s3_object_key) VALUES ('9', 'w', now(), 'b.parquet')")
+
+    assert set(kinds(engine, loaded)) == {"row count", "rows of an object"}
+
+
+def test_an_object_that_changed_is_found(engine: Engine, loaded: Bucket) -> None:
+    loaded.put("a.parquet", [event(1)], hours=5)
+
+    assert kinds(engine, loaded) == {"changed": ("a.parquet",)}
+
+
+def test_an_object_that_is_gone_is_found(engine: Engine, loaded: Bucket) -> None:
+    (loaded.directory / "a.parquet").unlink()
+
+    assert kinds(engine, loaded) == {"gone": ("a.parquet",)}
+
+
+def test_a_quarantined_row_that_was_deleted_is_found(engine: Engine, loaded: Bucket) -> None:
+    run(engine, "DELETE FROM twap_status_rejected")
+
+    assert kinds(engine, loaded) == {"quarantine": ("a.parquet: 0 rows kept, 1 counted",)}
+
+
+def test_a_failed_object_is_told_and_later_as_parked(engine: Engine, loaded: Bucket) -> None:
+    (loaded.directory / "bad.parquet").write_bytes(b"no parquet")
+    store = LocalDirectory(loaded.directory)
+    bad = [ref for ref in store.list_objects() if ref.key == "bad.parquet"]
+
+    ingest_objects(store, engine, bad, loaded.day)
+    first = kinds(engine, loaded)
+    ingest_objects(store, engine, bad * 2, loaded.day)
+
+    assert first == {"failed": ("bad.parquet",)}
+    assert kinds(engine, loaded) == {"parked": ("bad.parquet",)}

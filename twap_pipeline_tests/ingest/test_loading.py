@@ -1,0 +1,239 @@
+"""Taking objects: the sample whole, the same from S3, two loaders at once, and a database that drops out."""
+
+import csv
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from importlib.resources import files
+from pathlib import Path
+
+import psycopg
+import pytest
+from dagster_aws.s3 import S3Resource
+from sqlalchemy import URL, Connection, Engine, text
+
+from twap_pipeline.domain.quality import Fates
+from twap_pipeline.domain.twap_status import TERMINAL_STATUSES
+from twap_pipeline.ingest import loading
+from twap_pipeline.ingest.loading import Ingested, ingest_object, ingest_objects
+from twap_pipeline.ingest.planning import group_by_day, plan
+from twap_pipeline.source.local import LocalDirectory
+from twap_pipeline.source.object_store import ObjectStore, S3Location
+from twap_pipeline.source.s3 import S3Bucket
+from twap_pipeline.source.sample import SampleSummary, generate_sample
+from twap_pipeline.storage.database import make_engine
+from twap_pipeline.storage.ingest_log import read_ledger
+from twap_pipeline.storage.report import order_story, table_hash
+from twap_pipeline.storage.twap_status import load_rows
+from twap_pipeline_tests.objects import Bucket, event
+from twap_pipeline_tests.s3_server import S3Server
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SampleSummary]:
+    """A small sample with every oddity in it."""
+    directory = tmp_path_factory.mktemp("sample") / "sample"
+    return directory, generate_sample(directory, days=14, orders_per_day=200)
+
+
+def take_everything(store: ObjectStore, engine: Engine) -> list[Ingested]:
+    with engine.connect() as connection:
+        ledger = read_ledger(connection)
+    done = []
+    for day, refs in group_by_day(store.list_objects()).items():
+        done += ingest_objects(store, engine, plan(refs, ledger).pending, day)
+    return done
+
+
+def digest(engine: Engine) -> str:
+    with engine.connect() as connection:
+        return table_hash(connection)
+
+
+def scalar(engine: Engine, statement: str) -> object:
+    with engine.connect() as connection:
+        return connection.execute(text(statement)).scalar_one()
+
+
+def test_the_sample_adds_up_and_a_second_pass_changes_nothing(
+    engine: Engine, sample: tuple[Path, SampleSummary]
+) -> None:
+    directory, expected = sample
+    store = LocalDirectory(directory)
+
+    done = take_everything(store, engine)
+
+    fates = Fates.total(one.fates for one in done)
+    assert [one.error for one in done if one.error] == []
+    assert fates.read == expected.rows
+    assert fates.quarantined == expected.rows_quarantined
+    assert fates.bookkeeping == expected.rows_bookkeeping
+    assert (
+        scalar(engine, "SELECT count(*) FROM twap_status")
+        == fates.inserted
+        == expected.events - expected.rows_superseded
+    )
+    before = digest(engine)
+    assert take_everything(store, engine) == []
+    assert digest(engine) == before
+
+
+def test_every_order_that_ended_has_its_end_in_the_table(engine: Engine, sample: tuple[Path, SampleSummary]) -> None:
+    directory, expected = sample
+
+    take_everything(LocalDirectory(directory), engine)
+
+    ended = ", ".join(f"'{status}'" for status in TERMINAL_STATUSES)
+    found = scalar(engine, f"SELECT count(DISTINCT twap_id) FROM twap_status WHERE status IN ({ended})")
+    assert found == expected.orders_ended
+
+
+def test_creation_times_of_zero_are_unknown_not_1970(engine: Engine, sample: tuple[Path, SampleSummary]) -> None:
+    take_everything(LocalDirectory(sample[0]), engine)
+
+    assert scalar(engine, "SELECT count(*) FROM twap_status WHERE started_at < '2023-01-01'") == 0
+    assert scalar(engine, "SELECT count(*) FROM twap_status WHERE started_at IS NULL") != 0
+
+
+def real_orders() -> list[dict[str, str]]:
+    with files("twap_pipeline.source.sample").joinpath("real_orders.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def exact(number: str) -> str:
+    return format(Decimal(number), "f")
+
+
+def test_the_real_orders_come_through_to_the_digit(engine: Engine, sample: tuple[Path, SampleSummary]) -> None:
+    take_everything(LocalDirectory(sample[0]), engine)
+
+    for order in real_orders():
+        with engine.connect() as connection:
+            first, *rest = order_story(connection, order["twap_id"])
+            check_activation(first.ts, str(first.size_executed), first.status, order)
+            assert (first.asset, first.wallet, first.side) == (order["coin"], order["user"], order["side"])
+            assert format(first.size_requested or 0, "f") == exact(order["sz"])
+            assert first.duration_minutes == int(order["minutes"])
+            check_end(connection, order)
+        assert len(rest) == (1 if order["final_time"] else 0)
+
+
+def check_activation(ts: datetime, executed: str, status: str | None, order: dict[str, str]) -> None:
+    created = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(order["created_ms"]))
+    assert (ts, executed, status) == (created, "0.0", "activated")
+
+
+def check_end(connection: Connection, order: dict[str, str]) -> None:
+    if not order["final_time"]:
+        return
+    last = order_story(connection, order["twap_id"])[-1]
+    nanoseconds = int(order["final_time"]) * (1 if len(order["final_time"]) == 19 else 10**9)
+    assert last.ts == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=nanoseconds // 1000)
+    assert last.status == order["final_status"]
+    assert last.status_error == (order["final_error"] or None)
+    assert format(last.size_executed or 0, "f") == exact(order["executed_sz"])
+    assert format(last.notional_executed or 0, "f") == exact(order["executed_ntl"])
+
+
+def test_the_same_objects_from_s3_give_the_same_table(
+    engine: Engine, server_url: str, template: str, sample: tuple[Path, SampleSummary], s3: S3Server
+) -> None:
+    from twap_pipeline_tests.conftest import create_database
+
+    directory, _ = sample
+    s3.client().create_bucket(Bucket="twap")
+    for ref in LocalDirectory(directory).list_objects():
+        s3.client().upload_file(str(directory / ref.key), "twap", f"raw/twap_statuses/{ref.key}")
+    client = S3Resource(endpoint_url=s3.url, region_name="us-east-1").get_client()
+    bucket = S3Bucket(client, S3Location("twap", "raw/twap_statuses/"))
+    other = make_engine(create_database(server_url, template))
+
+    done = take_everything(bucket, engine)
+    take_everything(LocalDirectory(directory), other)
+
+    assert [one.error for one in done if one.error] == []
+    assert digest(engine) == digest(other)
+    assert scalar(engine, "SELECT bool_and(digest_verified) FROM etl_s3_ingest_log") is True
+    other.dispose()
+
+
+def test_W4_of_two_loaders_of_one_object_one_loads_and_one_skips(engine: Engine, bucket: Bucket) -> None:
+    bucket.put("a.parquet", [event(twap_id) for twap_id in range(1, 2_000)])
+    store = LocalDirectory(bucket.directory)
+    (ref,) = store.list_objects()
+
+    with ThreadPoolExecutor(4) as threads:
+        done = list(threads.map(lambda _: ingest_object(store, engine, ref, bucket.day), range(4)))
+
+    assert sorted(one.skipped for one in done) == [False, True, True, True]
+    assert scalar(engine, "SELECT rows_inserted FROM etl_s3_ingest_log") == 1_999
+    assert scalar(engine, "SELECT count(*) FROM twap_status") == 1_999
+
+
+def test_W5_objects_that_share_events_load_side_by_side_without_a_deadlock(engine: Engine, bucket: Bucket) -> None:
+    rows = [event(twap_id) for twap_id in range(1, 3_000)]
+    for number in range(6):
+        bucket.put(f"{number}.parquet", rows if number % 2 else rows[::-1], hours=number)
+    store = LocalDirectory(bucket.directory)
+
+    with ThreadPoolExecutor(6) as threads:
+        done = list(threads.map(lambda ref: ingest_object(store, engine, ref, bucket.day), store.list_objects()))
+
+    assert [one.error for one in done if one.error] == []
+    assert sum(one.fates.inserted for one in done) == 2_999
+    assert all(one.fates.read == 2_999 for one in done)
+    assert scalar(engine, "SELECT array_agg(DISTINCT s3_object_key) FROM twap_status") == ["5.parquet"]
+
+
+def test_W7_a_backend_that_is_terminated_midway_is_replaced_and_the_object_loaded_once(
+    engine: Engine, database: URL, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("a.parquet", [event(1), event(2)])
+    store = LocalDirectory(bucket.directory)
+    (ref,) = store.list_objects()
+    killed = threading.Event()
+
+    def load_and_lose_the_connection(connection: Connection, *rest: object, **named: bool) -> Fates:
+        fates = load_rows(connection, *rest, **named)  # type: ignore[arg-type]
+        if not killed.is_set():
+            killed.set()
+            terminate(database, connection.connection.driver_connection.info.backend_pid)  # type: ignore[union-attr]
+        return fates
+
+    monkeypatch.setattr("twap_pipeline.ingest.loading.load_rows", load_and_lose_the_connection)
+
+    done = ingest_object(store, engine, ref, bucket.day)
+
+    assert killed.is_set()
+    assert done.fates == Fates(inserted=2)
+    assert scalar(engine, "SELECT count(*) FROM twap_status") == 2
+
+
+def terminate(database: URL, pid: int) -> None:
+    with psycopg.connect(database.render_as_string(hide_password=False), autocommit=True) as connection:
+        connection.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+
+
+def test_W2_a_commit_whose_answer_was_lost_is_found_in_the_ledger(
+    engine: Engine, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("a.parquet", [event(1)])
+    store = LocalDirectory(bucket.directory)
+    (ref,) = store.list_objects()
+    write, calls = loading._write, []
+
+    def write_and_lose_the_answer(*arguments: object, **named: object) -> Ingested:
+        done = write(*arguments, **named)  # type: ignore[arg-type]
+        calls.append(done)
+        if len(calls) == 1:
+            raise psycopg.OperationalError("the connection was lost")
+        return done
+
+    monkeypatch.setattr(loading, "_write", write_and_lose_the_answer)
+
+    done = ingest_object(store, engine, ref, bucket.day)
+
+    assert len(calls) == 2
+    assert done.skipped
+    assert scalar(engine, "SELECT rows_inserted FROM etl_s3_ingest_log") == 1
