@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from twap_pipeline.errors import TwapPipelineError
 from twap_pipeline.settings import load_settings
 from twap_pipeline.storage.database import make_engine, reachable, resolve_database_url
-from twap_pipeline.storage.migrations import migration_lock
+from twap_pipeline.storage.migrations import migration_lock, types_differ
 from twap_pipeline.storage.models import ALEMBIC_VERSION_TABLE, metadata
 
 config = context.config
@@ -45,7 +45,7 @@ def run(connection: Connection | None, lock: AbstractContextManager[None] | None
         target_metadata=metadata,
         version_table=ALEMBIC_VERSION_TABLE,
         include_name=include_name,
-        compare_type=True,
+        compare_type=types_differ,
         compare_server_default=True,
         transaction_per_migration=True,
         literal_binds=connection is None,

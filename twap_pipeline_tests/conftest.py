@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -35,21 +36,29 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
     monkeypatch.setenv("TWAP_HOME", str(tmp_path_factory.getbasetemp() / "home-that-no-test-should-fill"))
 
 
+@contextmanager
+def reachable_directory() -> Iterator[Path]:
+    """A folder that a server run as another user can reach, deleted in the end with whatever it put elsewhere."""
+    directory = Path(tempfile.mkdtemp(prefix="twap-tests-"))
+    directory.chmod(0o711)
+    try:
+        yield directory
+    finally:
+        for data in directory.glob("**/postgres/data"):
+            if data.is_symlink():
+                shutil.rmtree(data.resolve().parent)
+        shutil.rmtree(directory)
+
+
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
     """A PostgreSQL of this session, stopped and deleted in the end."""
-    directory = Path(tempfile.mkdtemp(prefix="twap-tests-"))
-    directory.chmod(0o711)  # as root the server runs as another user, who must pass through
-    with EmbeddedPostgres(directory / "postgres") as server:
+    with reachable_directory() as directory, EmbeddedPostgres(directory / "postgres") as server:
         url = server.start()
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET fsync = off")
             connection.execute("SELECT pg_reload_conf()")
         yield url
-    data = directory / "postgres" / "data"
-    if data.is_symlink():
-        shutil.rmtree(data.resolve().parent)
-    shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="session")

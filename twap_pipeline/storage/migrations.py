@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import CheckConstraint, Connection, Engine, Numeric, inspect, text
 
 from twap_pipeline.errors import DatabaseUnavailableError, SchemaRevisionError
 from twap_pipeline.project import project_file
@@ -97,12 +97,37 @@ def drift(connection: Connection) -> list[str]:
         connection,
         opts={
             "version_table": ALEMBIC_VERSION_TABLE,
-            "compare_type": True,
+            "compare_type": types_differ,
             "compare_server_default": True,
             "include_name": lambda name, kind, _: kind != "table" or name in metadata.tables,
         },
     )
-    return [str(difference) for difference in compare_metadata(migration, metadata)]
+    return [*map(str, compare_metadata(migration, metadata)), *_constraint_drift(connection)]
+
+
+def types_differ(
+    _context: object, _column: object, _declared: object, present: object, declared: object
+) -> bool | None:
+    """Tell Alembic of a NUMERIC with other limits than declared, which it would overlook; of the rest, nothing."""
+    if isinstance(present, Numeric) and isinstance(declared, Numeric):
+        return (present.precision, present.scale) != (declared.precision, declared.scale)
+    return None
+
+
+def _constraint_drift(connection: Connection) -> list[str]:
+    """Return what Alembic does not compare: primary keys, and checks by name."""
+    inspector = inspect(connection)
+    found = []
+    for name in sorted(set(metadata.tables) & set(inspector.get_table_names())):
+        table = metadata.tables[name]
+        key = [column.name for column in table.primary_key]
+        if (present_key := inspector.get_pk_constraint(name)["constrained_columns"]) != key:
+            found.append(f"the primary key of {name} is {present_key}, declared is {key}")
+        checks = {str(item.name) for item in table.constraints if isinstance(item, CheckConstraint)}
+        present_checks = {str(item["name"]) for item in inspector.get_check_constraints(name)}
+        found += [f"{name} lacks the check {check}" for check in sorted(checks - present_checks)]
+        found += [f"{name} has a check that is not declared, {check}" for check in sorted(present_checks - checks)]
+    return found
 
 
 def upgrade(engine: Engine, deadline_seconds: float = UPGRADE_DEADLINE_SECONDS) -> Revision:
@@ -163,7 +188,8 @@ def refuse_data_loss(action: str, *tables: str) -> None:
         return
     connection = op.get_bind()
     # Before the look, so that no writer who is under way commits between it and the destruction.
-    connection.execute(text(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE"))
+    for name in tables:
+        connection.execute(text(f'LOCK TABLE "{name}" IN ACCESS EXCLUSIVE MODE'))
     full = [name for name in tables if connection.scalar(text(f'SELECT EXISTS (SELECT FROM "{name}")'))]  # noqa: S608
     if full:
         raise SchemaRevisionError(
