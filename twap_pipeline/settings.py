@@ -25,7 +25,7 @@ def default_home() -> Path:
 class Settings(BaseSettings):
     """The settings, each from the environment variable of its alias; an unset or empty one has its default."""
 
-    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
 
     database_url: SecretStr | None = Field(
         default=None,
