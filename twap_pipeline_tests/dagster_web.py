@@ -1,0 +1,92 @@
+"""A real ``dagster dev`` for tests: started in a session of its own, asked by GraphQL, ended as a group."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+_T = TypeVar("_T")
+READY_SECONDS = 90.0
+
+
+class DagsterWeb:
+    """The web server's GraphQL.
+
+    Args:
+        url: Where it listens.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def ask(self, query: str, **variables: object) -> dict[str, Any]:
+        """Return the data of a GraphQL answer."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})
+        with urlopen(request, timeout=60) as answer:
+            said = json.load(answer)
+        assert "errors" not in said, said
+        data: dict[str, Any] = said["data"]
+        return data
+
+    def locations(self) -> list[str]:
+        """Return the names of the loaded code locations' repositories."""
+        said = self.ask("{ repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } } } } }")
+        return [node["location"]["name"] for node in said["repositoriesOrError"].get("nodes", [])]
+
+
+@contextmanager
+def dagster_dev(folder: Path, environment: Mapping[str, str]) -> Iterator[DagsterWeb]:
+    """Run plain ``dagster dev`` in a folder until its code location is loaded, and end all of it afterwards."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = folder / "dagster-dev.log"
+    command = [str(Path(sys.executable).with_name("dagster")), "dev", "--port", str(port)]
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command, cwd=folder, env={**os.environ, **environment}, stdout=out, stderr=out, start_new_session=True
+        )
+    web = DagsterWeb(f"http://127.0.0.1:{port}")
+    try:
+        until(lambda: process.poll() is not None or _answers(web), READY_SECONDS, "dagster dev is ready")
+        assert process.poll() is None, log.read_text()
+        yield web
+    finally:
+        _end(process)
+
+
+def until(condition: Callable[[], _T], seconds: float, what: str) -> _T:
+    """Return the condition's first true value; fail when it stays false for so long."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if value := condition():
+            return value
+        assert time.monotonic() < deadline, f"{what}: not within {seconds:g} seconds"
+        time.sleep(0.2)
+
+
+def _answers(web: DagsterWeb) -> bool:
+    try:
+        return bool(web.locations())
+    except (URLError, ConnectionError):
+        return False
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(20)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,90 @@
+"""Plain ``dagster dev``, driven as the browser drives it: the graph is there and a day materializes from the UI."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+
+from twap_pipeline.project import ROOT
+from twap_pipeline_tests.dagster_web import DagsterWeb, dagster_dev, until
+from twap_pipeline_tests.objects import DAY, Bucket, event
+
+_LAUNCH = """
+mutation ($execution: ExecutionParams!) {
+  launchRun(executionParams: $execution) { ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } }
+}"""
+_RUN = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+_ASSETS = (
+    """{ assetNodes { assetKey { path } dependencyKeys { path } partitionStats { numMaterialized numFailed } } }"""
+)
+
+
+def nodes(web: DagsterWeb) -> dict[str, dict[str, object]]:
+    return {node["assetKey"]["path"][-1]: node for node in web.ask(_ASSETS)["assetNodes"]}
+
+
+def materialize(web: DagsterWeb, day: str) -> str:
+    """Do what the button of a partition does, and return how the run ended."""
+    selector = {
+        "repositoryLocationName": "twap_pipeline",
+        "repositoryName": "__repository__",
+        "jobName": "__ASSET_JOB",
+        "assetSelection": [{"path": ["twap_status"]}],
+    }
+    tags = [{"key": "dagster/partition", "value": day}]
+    execution = {"selector": selector, "mode": "default", "runConfigData": {}, "executionMetadata": {"tags": tags}}
+    run_id = web.ask(_LAUNCH, execution=execution)["launchRun"]["run"]["runId"]
+
+    def ended() -> str:
+        status: str = web.ask(_RUN, id=run_id)["runOrError"]["status"]
+        return status if status in {"SUCCESS", "FAILURE", "CANCELED"} else ""
+
+    return until(ended, 120, "the run ends")
+
+
+@pytest.mark.timeout(300)
+def test_a_day_materializes_from_the_ui(
+    engine: Engine, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put(f"hourly/{DAY:%Y/%m/%d}/12/a.parquet", [event(1), event(2)])
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    for name in ("workspace.yaml", "dagster.yaml"):
+        shutil.copy(ROOT / name, checkout)
+
+    with dagster_dev(checkout, {"TWAP_SOURCE_URL": bucket.directory.as_uri() + "/"}) as web:
+        before = nodes(web)
+        ended = materialize(web, str(DAY))
+        after = nodes(web)
+
+    assert sorted(before) == ["twap_s3_objects", "twap_status"]
+    assert before["twap_status"]["dependencyKeys"] == [{"path": ["twap_s3_objects"]}]
+    assert ended == "SUCCESS"
+    assert after["twap_status"]["partitionStats"] == {"numMaterialized": 1, "numFailed": 0}
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM twap_status")).scalar_one() == 2
+    assert (checkout / ".twap" / "dagster" / "history").is_dir()  # kept for the next start, not in a temporary folder
+
+
+_ENTRIES = {
+    "python -c": [sys.executable, "-c", "import alembic, sys; print(alembic.__file__)"],
+    "python -m": [sys.executable, "-m", "twap_pipeline_tests.where_is_alembic"],
+    "alembic": [str(Path(sys.executable).with_name("alembic")), "--version"],
+    "dagster": [str(Path(sys.executable).with_name("dagster")), "definitions", "validate"],
+}
+
+
+@pytest.mark.parametrize("entry", _ENTRIES)
+def test_the_folder_alembic_never_hides_the_package(entry: str) -> None:
+    done = subprocess.run(_ENTRIES[entry], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    if entry.startswith("python"):
+        assert "site-packages" in done.stdout
+
+
+def test_the_folder_alembic_is_no_package() -> None:
+    assert not (ROOT / "alembic" / "__init__.py").exists()
