@@ -13,6 +13,8 @@ from twap_pipeline.defs.assets import build_source_asset, build_status_asset
 from twap_pipeline.defs.jobs import build_ingest_job
 from twap_pipeline.defs.partitions import daily_partitions
 from twap_pipeline.defs.resources import S3_MAX_ATTEMPTS, DatabaseResource, ObjectStoreResource, SchemaGuard
+from twap_pipeline.defs.schedules import build_yesterday_schedule
+from twap_pipeline.defs.sensors import build_new_objects_sensor
 from twap_pipeline.domain.object_ref import day_layouts
 from twap_pipeline.settings import Settings, load_settings
 
@@ -30,9 +32,12 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
         warnings.simplefilter("ignore", dg.BetaWarning)  # observable_source_asset and backfill_policy, on purpose
         source = build_source_asset(partitions, layouts)
         status = build_status_asset(partitions, layouts)
+    ingest = build_ingest_job()
     return dg.Definitions(
         assets=[source, status],
-        jobs=[build_ingest_job()],
+        jobs=[ingest],
+        sensors=[build_new_objects_sensor(ingest, partitions, layouts)],
+        schedules=[build_yesterday_schedule(ingest)],
         resources={
             "database": DatabaseResource(),
             "object_store": ObjectStoreResource(s3=S3Resource(max_attempts=S3_MAX_ATTEMPTS)),

@@ -20,7 +20,12 @@ from twap_pipeline.domain.object_ref import ObjectRef, fingerprint
 
 
 def record_source_days(
-    instance: dg.DagsterInstance, key: dg.AssetKey, url: str, days: Mapping[date, Sequence[ObjectRef]]
+    instance: dg.DagsterInstance,
+    key: dg.AssetKey,
+    url: str,
+    days: Mapping[date, Sequence[ObjectRef]],
+    *,
+    most: int = 10_000,
 ) -> list[str]:
     """Record each day of the source whose set of (key, ETag) is not the one recorded last; return those days.
 
@@ -29,11 +34,12 @@ def record_source_days(
         key: The source asset.
         url: The source, for people.
         days: UTC day → its objects.
+        most: Record no more days than this; the others are found changed again next time.
     """
     versions = {day.isoformat(): fingerprint(refs) for day, refs in days.items()}
     known = _latest_tags(instance, key, list(versions))
     changed = [day for day, version in versions.items() if known.get(day, {}).get(DATA_VERSION_TAG) != version]
-    for day in changed:
+    for day in changed[:most]:
         refs = days[date.fromisoformat(day)]
         metadata: dict[str, dg.MetadataValue[Any]] = {
             "objects": dg.MetadataValue.int(len(refs)),
@@ -44,7 +50,7 @@ def record_source_days(
             instance.report_runless_asset_event(
                 event(key, partition=day, metadata=metadata, tags={DATA_VERSION_TAG: versions[day]})
             )
-    return changed
+    return changed[:most]
 
 
 def provenance_tags(

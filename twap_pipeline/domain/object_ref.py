@@ -54,6 +54,25 @@ def day_from_key(key: str, layouts: Sequence[str] = DAY_LAYOUTS) -> date | None:
     return None
 
 
+def day_prefixes(known_keys: Iterable[str], day: date, layouts: Sequence[str] = DAY_LAYOUTS) -> set[str]:
+    """Return the key prefixes under which a day's objects would lie, judging by keys of other days.
+
+    Each known key whose place names its day gives one: the key up to its day, with the day put in place of its own.
+    """
+    return {prefix for key in known_keys if (prefix := _prefix_like(key, day, layouts))}
+
+
+def _prefix_like(key: str, day: date, layouts: Sequence[str]) -> str | None:
+    for layout in layouts:
+        if match := re.search(layout, key):
+            written = key[: match.end("day")]
+            for name, value in (("day", day.day), ("month", day.month), ("year", day.year)):
+                first, last = match.span(name)
+                written = f"{written[:first]}{value:0{last - first}}{written[last:]}"
+            return written
+    return None
+
+
 def object_day(ref: ObjectRef, layouts: Sequence[str] = DAY_LAYOUTS) -> date:
     """Return the UTC day of an object: the one its key names, else that of its LastModified."""
     return day_from_key(ref.key, layouts) or ref.last_modified.astimezone(UTC).date()

@@ -31,11 +31,13 @@ class LocalDirectory:
         """Return the file's ``file://`` URI."""
         return (self._directory.absolute() / key).as_uri()
 
-    def list_objects(self) -> Iterator[ObjectRef]:
-        """Yield every file in the order of keys."""
+    def list_objects(self, *, below: str = "", after: str = "") -> Iterator[ObjectRef]:
+        """Yield the files in the order of their keys."""
         if not self._directory.is_dir():
             raise SourceNotFoundError(f"directory {self._directory} does not exist; check TWAP_SOURCE_URL")
-        yield from sorted(self._walk(str(self._directory)))
+        yield from sorted(
+            ref for ref in self._walk(str(self._directory)) if ref.key.startswith(below) and ref.key > after
+        )
 
     def _walk(self, folder: str) -> Iterator[ObjectRef]:
         try:

@@ -21,8 +21,12 @@ class ObjectStore(Protocol):
     def url(self) -> str:
         """The place as a source URL, without credentials."""
 
-    def list_objects(self) -> Iterator[ObjectRef]:
-        """Yield every object below the prefix; directory markers and hidden files (``.x``, ``_x``) left out.
+    def list_objects(self, *, below: str = "", after: str = "") -> Iterator[ObjectRef]:
+        """Yield the objects in the order of their keys; directory markers and hidden files (``.x``, ``_x``) left out.
+
+        Args:
+            below: Only keys that begin so; all of the place's by default.
+            after: Only keys behind this one.
 
         Raises:
             SourceError: The listing could not be completed; what was yielded is then not the whole.

@@ -77,12 +77,13 @@ class S3Bucket:
         """Return ``s3://bucket/key``."""
         return f"s3://{self._location.bucket}/{key}"
 
-    def list_objects(self) -> Iterator[ObjectRef]:
-        """Yield every object below the prefix in the store's order of keys; 1,000 a LIST request."""
+    def list_objects(self, *, below: str = "", after: str = "") -> Iterator[ObjectRef]:
+        """Yield the objects in the store's order of keys; 1,000 a LIST request."""
+        prefix = below or self._location.prefix
         pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._location.bucket, Prefix=self._location.prefix, RequestPayer="requester"
+            Bucket=self._location.bucket, Prefix=prefix, StartAfter=after, RequestPayer="requester"
         )
-        with _translated(f"LIST {self.url}"):
+        with _translated(f"LIST s3://{self._location.bucket}/{prefix}"):
             for page in pages:
                 for item in page.get("Contents", []):
                     if not is_hidden(item["Key"]):

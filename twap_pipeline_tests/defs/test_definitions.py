@@ -26,8 +26,8 @@ def test_the_names_of_all_definitions() -> None:
         "twap_status",
     ]
     assert sorted(name for name in repository.job_names if not name.startswith("__")) == ["ingest_twap_status"]
-    assert list(repository.sensor_defs) == []
-    assert list(repository.schedule_defs) == []
+    assert [sensor.name for sensor in repository.sensor_defs] == ["new_twap_objects"]
+    assert [schedule.name for schedule in repository.schedule_defs] == ["yesterday_at_0030_utc"]
 
 
 def test_the_status_asset_hangs_on_the_source() -> None:

@@ -1,0 +1,26 @@
+"""What runs by the clock: every night, the day that has just ended (UTC)."""
+
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+
+def build_yesterday_schedule(job: "UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
+    """Return the schedule of 00:30 UTC for yesterday; by then the day's last hourly object is usually there."""
+
+    @dg.schedule(
+        name="yesterday_at_0030_utc",
+        job=job,
+        cron_schedule="30 0 * * *",
+        execution_timezone="UTC",
+        description="Takes yesterday's objects; what comes later the sensor finds.",
+    )
+    def yesterday_at_0030_utc(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        yesterday = (context.scheduled_execution_time.astimezone(UTC) - timedelta(days=1)).date().isoformat()
+        return dg.RunRequest(run_key=yesterday, partition_key=yesterday)
+
+    return yesterday_at_0030_utc

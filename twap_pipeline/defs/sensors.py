@@ -1,0 +1,152 @@
+"""What starts runs by itself: new or changed objects; and what tells people of a run that failed.
+
+The ledger decides what is new. A sensor's cursor only remembers where a long listing was left off: nothing is
+consumed until a run has loaded it, so a run that fails is simply asked for again, a bounded number of times.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from dagster._core.storage.tags import PARTITION_NAME_TAG
+
+from twap_pipeline.defs.assets import SOURCE_KEY
+from twap_pipeline.defs.materializations import record_source_days
+from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
+from twap_pipeline.domain.object_ref import ObjectRef, fingerprint
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+    from twap_pipeline.storage.ingest_log import LedgerEntry
+
+KEYS_PER_TICK = 20_000
+"""Keys that one tick lists at most: 20 LIST requests, and two or so more for recent days."""
+
+SECONDS_PER_TICK = 20.0
+"""A tick is given up by Dagster after 60 seconds, and nothing of it is kept."""
+
+REQUESTS_PER_TICK = 20
+"""Runs that one tick asks for at most; further days follow at the next ticks."""
+
+RUNS_PER_CONTENT = 3
+"""Runs asked for one and the same set of objects of a day."""
+
+RECENT_DAYS = 2
+"""Today and yesterday are looked at in every tick."""
+
+EVENTS_PER_TICK = 100
+"""Days of the source recorded in one tick at most; each takes some 20 ms."""
+
+CONTENT_TAG = "twap/content"
+ATTEMPT_TAG = "twap/attempt"
+
+
+@dataclass(frozen=True, slots=True)
+class DueDay:
+    """A day with objects to take.
+
+    Args:
+        day: The UTC day.
+        content: Fingerprint of the objects to take and of their failures so far.
+    """
+
+    day: date
+    content: str
+
+
+def build_new_objects_sensor(
+    job: "UnresolvedAssetJobDefinition", partitions: dg.DailyPartitionsDefinition, layouts: Sequence[str]
+) -> dg.SensorDefinition:
+    """Return the sensor that asks for a run for each day with objects that the ledger does not hold."""
+
+    @dg.sensor(
+        name="new_twap_objects",
+        job=job,
+        minimum_interval_seconds=60,
+        description="Lists the bucket, compares with etl_s3_ingest_log on (key, ETag), and asks for a run a day.",
+    )
+    def new_twap_objects(
+        context: dg.SensorEvaluationContext, database: DatabaseResource, object_store: ObjectStoreResource
+    ) -> dg.SensorResult:
+        from twap_pipeline.ingest.sweep import list_days, look
+        from twap_pipeline.storage.ingest_log import read_ledger
+
+        store = object_store.open()
+        with database.engine() as engine, engine.connect() as connection:
+            ledger = read_ledger(connection)
+        seen = look(store, context.cursor or "", layouts, keys_max=KEYS_PER_TICK, seconds_max=SECONDS_PER_TICK)
+        days = seen.days
+        if not seen.whole:
+            today = datetime.now(UTC).date()
+            recent = [today - timedelta(days=back) for back in range(RECENT_DAYS)]
+            days = {**list_days(store, recent, _examples(seen.days), layouts), **days}
+        known = {day: refs for day, refs in days.items() if partitions.has_partition_key(day.isoformat())}
+        if seen.whole:
+            # every day is complete only when the whole listing was seen
+            record_source_days(context.instance, SOURCE_KEY, store.url, known, most=EVENTS_PER_TICK)
+        return _ask(context.instance, due_days(known, ledger), after=seen.after, left_off=seen.ended_before)
+
+    return new_twap_objects
+
+
+def due_days(days: dict[date, list[ObjectRef]], ledger: "dict[str, LedgerEntry]") -> list[DueDay]:
+    """Return the days that have something to take, in the order given."""
+    from twap_pipeline.ingest.planning import plan
+
+    due = []
+    for day, refs in days.items():
+        if pending := plan(refs, ledger).pending:
+            failures = sum(ledger[ref.key].attempts for ref in pending if ref.key in ledger)
+            due.append(DueDay(day, f"{fingerprint(pending)}-{failures}"))
+    return due
+
+
+def _ask(
+    instance: dg.DagsterInstance, due: Sequence[DueDay], *, after: str, left_off: dict[date, str]
+) -> dg.SensorResult:
+    """Ask for a run for each due day, unless one is under way or enough have failed."""
+    requests: list[dg.RunRequest] = []
+    under_way = given_up = 0
+    for one in due:
+        attempt = _attempt(instance, one)
+        if attempt == 0:
+            under_way += 1
+        elif attempt > RUNS_PER_CONTENT:
+            given_up += 1
+        elif len(requests) == REQUESTS_PER_TICK:
+            after = left_off.get(one.day, after)
+            break
+        else:
+            requests.append(_request(one, attempt))
+    if requests:
+        return dg.SensorResult(run_requests=requests, cursor=after)
+    said = f"{len(due)} days have objects to take: {under_way} have a run under way, {given_up} failed too often"
+    nothing = "every object listed is loaded, or parked" if not due else said
+    return dg.SensorResult(skip_reason=nothing, cursor=after)
+
+
+def _attempt(instance: dg.DagsterInstance, due: DueDay) -> int:
+    """Return which attempt the next run for this content would be; 0 while one is queued or running."""
+    tags = {PARTITION_NAME_TAG: due.day.isoformat(), CONTENT_TAG: due.content}
+    under_way = [status for status in dg.DagsterRunStatus if status not in _ENDED]
+    if instance.get_runs_count(dg.RunsFilter(tags=tags, statuses=under_way)):
+        return 0
+    return instance.get_runs_count(dg.RunsFilter(tags=tags)) + 1
+
+
+_ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+
+
+def _request(due: DueDay, attempt: int) -> dg.RunRequest:
+    return dg.RunRequest(
+        run_key=f"{due.day}:{due.content}:{attempt}",
+        partition_key=due.day.isoformat(),
+        tags={CONTENT_TAG: due.content, ATTEMPT_TAG: str(attempt)},
+    )
+
+
+def _examples(days: dict[date, list[ObjectRef]]) -> list[str]:
+    return [refs[0].key for refs in days.values()]

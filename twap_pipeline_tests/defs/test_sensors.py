@@ -1,0 +1,244 @@
+"""The sensor as a state machine: real instance, real ledger, a directory as the bucket, no mocks."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import dagster as dg
+import pytest
+from dagster._core.storage.tags import PARTITION_NAME_TAG
+from sqlalchemy import Engine, text
+
+from twap_pipeline.definitions import build_definitions
+from twap_pipeline.defs import sensors
+from twap_pipeline.defs.assets import SOURCE_KEY
+from twap_pipeline.settings import load_settings
+from twap_pipeline_tests.objects import DAY, Bucket, event
+from twap_pipeline_tests.s3_server import S3Server
+
+
+@pytest.fixture
+def instance(database: object, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    monkeypatch.setenv("TWAP_SOURCE_URL", bucket.directory.as_uri() + "/")
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def tick(instance: dg.DagsterInstance, cursor: str = "") -> dg.SensorResult:
+    definitions = build_definitions(load_settings())
+    sensor = definitions.resolve_sensor_def("new_twap_objects")
+    with dg.build_sensor_context(
+        instance=instance, cursor=cursor, definitions=definitions, resources=dict(definitions.resources or {})
+    ) as context:
+        result = sensor(context)
+    assert isinstance(result, dg.SensorResult)
+    return result
+
+
+def asked(result: dg.SensorResult) -> list[str]:
+    return [request.partition_key or "" for request in result.run_requests or []]
+
+
+def run(instance: dg.DagsterInstance, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+    """Do what the daemon does with a request."""
+    job = build_definitions(load_settings()).resolve_job_def("ingest_twap_status")
+    return job.execute_in_process(
+        instance=instance, partition_key=request.partition_key, tags=dict(request.tags), raise_on_error=False
+    )
+
+
+def run_all(instance: dg.DagsterInstance, result: dg.SensorResult) -> None:
+    for request in result.run_requests or []:
+        run(instance, request)
+
+
+def skip_message(result: dg.SensorResult) -> str:
+    return (
+        result.skip_reason.skip_message if isinstance(result.skip_reason, dg.SkipReason) else result.skip_reason
+    ) or ""
+
+
+def key(name: str, days: int = 0) -> str:
+    return f"hourly/{DAY + timedelta(days=days):%Y/%m/%d}/12/{name}.parquet"
+
+
+def test_a_day_with_new_objects_is_asked_for_once_and_then_all_is_loaded(
+    instance: dg.DagsterInstance, bucket: Bucket
+) -> None:
+    bucket.put(key("a"), [event(1)])
+    bucket.put(key("b"), [event(2)])
+
+    first = tick(instance)
+    run_all(instance, first)
+
+    assert asked(first) == [str(DAY)]
+    assert skip_message(tick(instance)) == "every object listed is loaded, or parked"
+
+
+def test_D1_an_object_that_appears_late_under_an_old_day_and_time_is_found(
+    instance: dg.DagsterInstance, bucket: Bucket
+) -> None:
+    bucket.put(key("new", days=5), [event(1)], hours=99)
+    run_all(instance, tick(instance))
+    bucket.put(key("late"), [event(2)], hours=-1)
+
+    result = tick(instance)
+    run_all(instance, result)
+
+    assert asked(result) == [str(DAY)]
+    assert asked(tick(instance)) == []
+
+
+def test_D2_an_overwritten_object_is_asked_for_again(instance: dg.DagsterInstance, bucket: Bucket) -> None:
+    bucket.put(key("a"), [event(1)])
+    first = tick(instance)
+    run_all(instance, first)
+    bucket.put(key("a"), [event(1), event(2)], hours=1)
+
+    second = tick(instance)
+
+    assert asked(second) == [str(DAY)]
+    assert (first.run_requests or [])[0].run_key != (second.run_requests or [])[0].run_key
+
+
+def test_R3_a_run_that_failed_is_asked_for_again_under_another_key(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
+) -> None:
+    bucket.put(key("a"), [event(1)])
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE twap_alembic_version SET version_num = '001'"))
+    first = tick(instance)
+    (request,) = first.run_requests or []
+
+    assert not run(instance, request).success
+    second = tick(instance)
+
+    assert asked(second) == [str(DAY)]
+    assert (second.run_requests or [])[0].run_key != request.run_key
+
+
+def test_X1_runs_for_the_same_content_are_bounded(instance: dg.DagsterInstance, bucket: Bucket, engine: Engine) -> None:
+    bucket.put(key("a"), [event(1)])
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE twap_alembic_version SET version_num = '001'"))
+    requests = 0
+    for _ in range(10):
+        result = tick(instance)
+        requests += len(asked(result))
+        run_all(instance, result)
+
+    assert requests == sensors.RUNS_PER_CONTENT
+    assert skip_message(result) == "1 days have objects to take: 0 have a run under way, 1 failed too often"
+
+
+def test_X1_a_poisoned_object_is_read_a_bounded_number_of_times(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
+) -> None:
+    (bucket.directory / f"{DAY}.parquet").write_bytes(b"poison")
+    runs = 0
+    for _ in range(10):
+        result = tick(instance)
+        runs += len(asked(result))
+        run_all(instance, result)
+
+    assert runs == 3
+    assert skip_message(result) == "every object listed is loaded, or parked"
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT attempts FROM etl_s3_ingest_log")).scalar_one() == 3
+
+
+def test_nothing_is_asked_while_a_run_for_the_same_content_is_under_way(
+    instance: dg.DagsterInstance, bucket: Bucket
+) -> None:
+    bucket.put(key("a"), [event(1)])
+    (request,) = tick(instance).run_requests or []
+    job = build_definitions(load_settings()).resolve_job_def("ingest_twap_status")
+    tags = {**request.tags, PARTITION_NAME_TAG: str(DAY)}
+    instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+
+    assert skip_message(tick(instance)) == "1 days have objects to take: 1 have a run under way, 0 failed too often"
+
+
+def test_D6_requests_and_keys_are_bounded_and_nothing_is_lost(
+    instance: dg.DagsterInstance, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensors, "REQUESTS_PER_TICK", 2)
+    monkeypatch.setattr(sensors, "KEYS_PER_TICK", 5)
+    for days in range(6):
+        for name in "abc":
+            bucket.put(key(name, days=days), [event(days)])
+    days_asked, cursor = [], ""
+    for _ in range(12):
+        result = tick(instance, cursor)
+        run_all(instance, result)
+        assert len(asked(result)) <= 2
+        days_asked += asked(result)
+        cursor = result.cursor or ""
+
+    assert sorted(set(days_asked)) == [str(DAY + timedelta(days=days)) for days in range(6)]
+    assert len(days_asked) == 6
+
+
+def test_D5_a_listing_that_breaks_off_fails_the_tick(
+    instance: dg.DagsterInstance, s3: S3Server, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from werkzeug.wrappers import Request, Response
+
+    from twap_pipeline.errors import SourceUnavailableError
+
+    client = s3.client()
+    client.create_bucket(Bucket="twap")
+    for number in range(1_001):
+        client.put_object(Bucket="twap", Key=f"raw/{DAY:%Y/%m/%d}/{number:04}.parquet", Body=b"x")
+    monkeypatch.setenv("TWAP_SOURCE_URL", "s3://twap/raw/")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
+
+    def second_page_fails(request: Request, response: Response) -> Response:
+        broken = "continuation-token" in request.args
+        return Response("<Error><Code>SlowDown</Code></Error>", 503) if broken else response
+
+    s3.faults.append(second_page_fails)
+
+    with pytest.raises(SourceUnavailableError, match="503 SlowDown"):
+        tick(instance)
+
+
+def test_a_tick_costs_a_list_request_per_thousand_keys_and_no_get(
+    instance: dg.DagsterInstance, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = s3.client()
+    client.create_bucket(Bucket="twap")
+    for number in range(1_500):
+        client.put_object(Bucket="twap", Key=f"raw/{DAY:%Y/%m/%d}/{number:04}.parquet", Body=b"x")
+    monkeypatch.setenv("TWAP_SOURCE_URL", "s3://twap/raw/")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
+    s3.requests.clear()
+
+    tick(instance)
+
+    assert dict(s3.requests) == {"LIST": 2}
+
+
+def test_the_days_of_the_source_are_recorded_when_they_change(instance: dg.DagsterInstance, bucket: Bucket) -> None:
+    bucket.put(key("a"), [event(1)])
+    tick(instance)
+    tick(instance)
+
+    records = instance.fetch_materializations(SOURCE_KEY, limit=10).records
+    assert [record.partition_key for record in records] == [str(DAY)]
+
+
+def test_the_schedule_asks_for_yesterday_in_utc() -> None:
+    from datetime import UTC, datetime
+
+    definitions = build_definitions(load_settings())
+    schedule = definitions.resolve_schedule_def("yesterday_at_0030_utc")
+    context = dg.build_schedule_context(
+        scheduled_execution_time=datetime(2025, 11, 2, 0, 30, tzinfo=UTC),
+        repository_def=definitions.get_repository_def(),
+    )
+
+    (request,) = schedule.evaluate_tick(context).run_requests or []
+
+    assert request.partition_key == "2025-11-01"
+    assert schedule.cron_schedule == "30 0 * * *"
+    assert schedule.execution_timezone == "UTC"
