@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import dagster as dg
 from dagster_aws.s3 import S3Resource
 
+from twap_pipeline.defs.asset_checks import build_asset_checks
 from twap_pipeline.defs.assets import build_source_asset, build_status_asset
 from twap_pipeline.defs.jobs import build_ingest_job
 from twap_pipeline.defs.partitions import daily_partitions
@@ -35,6 +36,7 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
     ingest = build_ingest_job()
     return dg.Definitions(
         assets=[source, status],
+        asset_checks=build_asset_checks(),
         jobs=[ingest],
         sensors=[build_new_objects_sensor(ingest, partitions, layouts)],
         schedules=[build_yesterday_schedule(ingest)],

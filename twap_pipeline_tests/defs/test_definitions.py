@@ -26,6 +26,19 @@ def test_the_names_of_all_definitions() -> None:
         "twap_status",
     ]
     assert sorted(name for name in repository.job_names if not name.startswith("__")) == ["ingest_twap_status"]
+    assert sorted(key.name for key in repository.asset_graph.asset_check_keys) == [
+        "activations_come_to_an_end",
+        "executed_within_requested",
+        "ledger_agrees_with_listing",
+        "no_parked_objects",
+        "nothing_executed_before_the_start",
+        "nothing_quarantined",
+        "rows_a_day_as_usual",
+        "rows_are_the_ledgers",
+        "schema_at_head",
+        "statuses_are_known",
+        "times_in_range",
+    ]
     assert [sensor.name for sensor in repository.sensor_defs] == ["new_twap_objects"]
     assert [schedule.name for schedule in repository.schedule_defs] == ["yesterday_at_0030_utc"]
 
