@@ -9,9 +9,11 @@ from collections.abc import Mapping
 import dagster as dg
 from dagster_aws.s3 import S3Resource
 
+from twap_pipeline.defs.alerts import failed_run_alert
 from twap_pipeline.defs.asset_checks import build_asset_checks
 from twap_pipeline.defs.assets import build_source_asset, build_status_asset
 from twap_pipeline.defs.jobs import build_ingest_job
+from twap_pipeline.defs.operations import OPERATIONS
 from twap_pipeline.defs.partitions import daily_partitions
 from twap_pipeline.defs.resources import S3_MAX_ATTEMPTS, DatabaseResource, ObjectStoreResource, SchemaGuard
 from twap_pipeline.defs.schedules import build_yesterday_schedule
@@ -32,13 +34,13 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # observable_source_asset and backfill_policy, on purpose
         source = build_source_asset(partitions, layouts)
-        status = build_status_asset(partitions, layouts)
+        status = build_status_asset(partitions, layouts, settings.days_per_run)
     ingest = build_ingest_job()
     return dg.Definitions(
         assets=[source, status],
         asset_checks=build_asset_checks(),
-        jobs=[ingest],
-        sensors=[build_new_objects_sensor(ingest, partitions, layouts)],
+        jobs=[ingest, *OPERATIONS],
+        sensors=[build_new_objects_sensor(ingest, partitions, layouts), failed_run_alert],
         schedules=[build_yesterday_schedule(ingest)],
         resources={
             "database": DatabaseResource(),

@@ -7,7 +7,7 @@ plain arguments.
 from datetime import date
 from pathlib import Path
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, PositiveInt, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from twap_pipeline.errors import ConfigurationError
@@ -53,6 +53,26 @@ class Settings(BaseSettings):
         description="Regular expression with groups year, month, day: how keys name their day; tried first.",
     )
 
+    days_per_run: PositiveInt = Field(
+        default=31,
+        alias="TWAP_DAYS_PER_RUN",
+        description="Days of a backfill that one run takes.",
+    )
+    max_bytes_per_run: PositiveInt | None = Field(
+        default=None,
+        alias="TWAP_MAX_BYTES_PER_RUN",
+        description="Bytes of objects that one run may read; a run that would read more reads nothing.",
+    )
+    max_bytes_per_day: PositiveInt | None = Field(
+        default=None,
+        alias="TWAP_MAX_BYTES_PER_DAY",
+        description="Bytes of objects that all runs of a UTC day together may read.",
+    )
+    alert_webhook_url: SecretStr | None = Field(
+        default=None,
+        alias="TWAP_ALERT_WEBHOOK_URL",
+        description='Where failed runs are told, as JSON {"text": …}: a Slack incoming webhook or alike; else nowhere.',
+    )
     dagster_home: Path | None = Field(
         default=None,
         alias="DAGSTER_HOME",

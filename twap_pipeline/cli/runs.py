@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from twap_pipeline.defs.assets import DAYS_PER_RUN, SOURCE_KEY
+from twap_pipeline.defs.assets import SOURCE_KEY
 from twap_pipeline.defs.materializations import record_source_days
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.project import project_file
@@ -52,7 +52,7 @@ def local_dagster_home(settings: Settings) -> Path:
     return home
 
 
-def windows(days: Sequence[date], length: int = DAYS_PER_RUN) -> list[tuple[date, date]]:
+def windows(days: Sequence[date], length: int) -> list[tuple[date, date]]:
     """Return the fewest ranges of at most ``length`` days that cover these days."""
     ranges: list[tuple[date, date]] = []
     for day in sorted(days):
@@ -94,7 +94,7 @@ def run_ingestion(
     with dagster_instance(settings) as instance, _progress(objects, shown=show_progress):
         job = build_definitions(settings).resolve_job_def(INGEST_JOB)
         record_source_days(instance, SOURCE_KEY, store_url, days)
-        for first, last in windows(list(days)):
+        for first, last in windows(list(days), settings.days_per_run):
             result = job.execute_in_process(
                 instance=instance,
                 raise_on_error=False,

@@ -5,7 +5,7 @@ see. How an object is taken is `ingest`'s.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -14,10 +14,13 @@ from pydantic import Field
 from twap_pipeline.defs.materializations import provenance_tags, record_source_days
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
 from twap_pipeline.domain.twap_status import CONTENT_COLUMNS, KEY_MEANINGS
+from twap_pipeline.errors import BudgetExceededError
+from twap_pipeline.settings import load_settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from twap_pipeline.domain.object_ref import ObjectRef
     from twap_pipeline.source.object_store import ObjectStore
 
 SOURCE_KEY = dg.AssetKey("twap_s3_objects")
@@ -26,9 +29,6 @@ GROUP = "twap"
 OWNERS = ("team:data",)
 STATUS_CODE_VERSION = "1"
 """Raised when the same objects give other rows."""
-
-DAYS_PER_RUN = 31
-"""Days of a backfill that one run takes; a run's own cost is some three seconds."""
 
 _COLUMN_TYPES = {
     "ts": "timestamptz",
@@ -79,19 +79,31 @@ def build_source_asset(partitions: dg.DailyPartitionsDefinition, layouts: Sequen
     return twap_s3_objects
 
 
-def build_status_asset(partitions: dg.DailyPartitionsDefinition, layouts: Sequence[str]) -> dg.AssetsDefinition:
-    """Return the table of TWAP statuses, materialized by UTC day of the object."""
+def build_status_asset(
+    partitions: dg.DailyPartitionsDefinition, layouts: Sequence[str], days_per_run: int
+) -> dg.AssetsDefinition:
+    """Return the table of TWAP statuses, materialized by UTC day of the object.
+
+    Args:
+        partitions: The days.
+        layouts: How keys name their day.
+        days_per_run: Days of a backfill that one run takes; a run's own cost is some three seconds.
+    """
 
     @dg.asset(
         key=STATUS_KEY,
         deps=[SOURCE_KEY],
         partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.multi_run(DAYS_PER_RUN),
+        backfill_policy=dg.BackfillPolicy.multi_run(days_per_run),
         group_name=GROUP,
         owners=list(OWNERS),
         kinds={"postgres", "python"},
         code_version=STATUS_CODE_VERSION,
         pool="twap_status",
+        freshness_policy=dg.FreshnessPolicy.time_window(
+            fail_window=timedelta(hours=48), warn_window=timedelta(hours=30)
+        ),
+        tags={"feed": "hyperliquid", "cost": "requester-pays"},
         description=(
             "One row per status event of a TWAP order, exact to the digit, each led back to its object."
             " An order normally has two events: activated (executed 0), then finished, terminated or error."
@@ -138,14 +150,15 @@ def _take_days(
     from twap_pipeline.defs.day_metadata import day_metadata
     from twap_pipeline.ingest.loading import ingest_objects
     from twap_pipeline.ingest.planning import group_by_day, plan
-    from twap_pipeline.storage.ingest_log import read_ledger
+    from twap_pipeline.storage.ingest_log import bytes_read_today, read_ledger
 
     listed = group_by_day(store.list_objects(), layouts)
     with engine.connect() as connection:
-        ledger = read_ledger(connection)
+        ledger, read_today = read_ledger(connection), bytes_read_today(connection)
+    plans = {day: plan(listed.get(day, []), ledger, only=config.object_keys) for day in days}
+    _require_budget([ref for todo in plans.values() for ref in todo.pending], read_today)
     outcome: _Outcome = {}
-    for number, day in enumerate(days, start=1):
-        todo = plan(listed.get(day, []), ledger, only=config.object_keys)
+    for number, (day, todo) in enumerate(plans.items(), start=1):
         results = ingest_objects(store, engine, todo.pending, day, run_id=context.run.run_id)
         errors = [f"{done.ref.key}: {done.error}" for done in results if done.error]
         errors += [f"{ref.key}: parked after repeated failures" for ref in todo.parked]
@@ -155,6 +168,21 @@ def _take_days(
         for error in errors:
             context.log.error(error)
     return outcome
+
+
+def _require_budget(pending: Sequence["ObjectRef"], read_today_bytes: int) -> None:
+    from twap_pipeline.ingest.planning import require_budget
+
+    settings = load_settings()
+    try:
+        require_budget(
+            pending,
+            max_bytes=settings.max_bytes_per_run,
+            max_bytes_today=settings.max_bytes_per_day,
+            read_today_bytes=read_today_bytes,
+        )
+    except BudgetExceededError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def _fail_with_the_rest_recorded(

@@ -4,7 +4,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from twap_pipeline.domain.cost import reading_dollars
 from twap_pipeline.domain.object_ref import DAY_LAYOUTS, ObjectRef, object_day
+from twap_pipeline.errors import BudgetExceededError
 from twap_pipeline.storage.ingest_log import LedgerEntry
 
 
@@ -56,3 +58,34 @@ def plan(listing: Iterable[ObjectRef], ledger: Mapping[str, LedgerEntry], *, onl
         else:
             pending.append(ref)
     return Plan(tuple(pending), tuple(loaded), tuple(parked))
+
+
+def require_budget(
+    pending: Iterable[ObjectRef], *, max_bytes: int | None, max_bytes_today: int | None, read_today_bytes: int
+) -> None:
+    """Refuse work that would read more than it may, before anything is read.
+
+    Args:
+        pending: What the run would take.
+        max_bytes: Budget of one run; None for no bound.
+        max_bytes_today: Budget of the UTC day; None for no bound.
+        read_today_bytes: What other runs of the day have read.
+
+    Raises:
+        BudgetExceededError: Names the budget, the work and the ways out.
+    """
+    refs = list(pending)
+    wanted = sum(ref.size_bytes for ref in refs)
+    work = (
+        f"{len(refs)} objects of {wanted:,} bytes (${reading_dollars(len(refs), wanted):.2f} from outside the region)"
+    )
+    if max_bytes is not None and wanted > max_bytes:
+        raise BudgetExceededError(
+            f"this run would read {work}, TWAP_MAX_BYTES_PER_RUN allows {max_bytes:,}: nothing was read;"
+            " take fewer days at a time, or raise the budget"
+        )
+    if max_bytes_today is not None and wanted and wanted + read_today_bytes > max_bytes_today:
+        raise BudgetExceededError(
+            f"this run would read {work} and {read_today_bytes:,} bytes were read today, TWAP_MAX_BYTES_PER_DAY allows"
+            f" {max_bytes_today:,}: nothing was read; wait for the next UTC day, or raise the budget"
+        )

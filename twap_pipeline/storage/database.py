@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
 from sqlalchemy import URL, create_engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from twap_pipeline.errors import ConfigurationError, DatabaseUnavailableError
 
@@ -87,11 +87,26 @@ def make_engine(url: URL) -> "Engine":
 
 @contextmanager
 def reachable(url: URL) -> Iterator[None]:
-    """Turn a refused or lost connection into `DatabaseUnavailableError` with the place and a way out."""
+    """Turn a refused or lost connection into one line with the place and a way out.
+
+    Raises:
+        ConfigurationError: The URL has an option that libpq does not know.
+        DatabaseUnavailableError: The server refused or did not answer.
+    """
     try:
         yield
     except OperationalError as error:
-        cause = " ".join(str(error.orig).split())
         raise DatabaseUnavailableError(
-            f"cannot use the database {shown(url)}: {cause}; check that the server runs and that DATABASE_URL is right"
+            f"cannot use the database {shown(url)}: {_in_one_line(error)};"
+            " check that the server runs and that DATABASE_URL is right"
         ) from error
+    except ProgrammingError as error:
+        if error.statement is not None:
+            raise
+        raise ConfigurationError(
+            f"cannot use the database {shown(url)}: {_in_one_line(error)}; mend DATABASE_URL"
+        ) from error
+
+
+def _in_one_line(error: DBAPIError) -> str:
+    return " ".join(str(error.orig).split())

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import Connection, Row, case, delete, func, select, text, type_coerce
+from sqlalchemy import Connection, Row, case, func, select, text, type_coerce, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from twap_pipeline.domain.object_ref import ObjectRef
@@ -104,9 +104,18 @@ def record_failed(connection: Connection, ref: ObjectRef, day: date, error_text:
     return _write(connection, ref, day, values, on_update={"attempts": again})
 
 
-def forget(connection: Connection, key: str) -> None:
-    """Delete an entry, so that the object is taken again; its rows stay."""
-    connection.execute(delete(log).where(log.c.s3_object_key == key))
+def unpark(connection: Connection) -> list[str]:
+    """Give every parked object its attempts back and return their keys: they are taken again like new ones."""
+    parked = log.c.error_text.is_not(None) & (log.c.attempts >= ATTEMPTS_MAX)
+    statement = update(log).where(parked).values(attempts=0).returning(log.c.s3_object_key)
+    return sorted(connection.execute(statement).scalars())
+
+
+def bytes_read_today(connection: Connection) -> int:
+    """Return the bytes of the objects that were read, or tried, since midnight UTC by the database's clock."""
+    midnight = func.date_trunc("day", func.now(), "UTC")
+    statement = select(func.coalesce(func.sum(log.c.size_bytes), 0)).where(log.c.ingested_at >= midnight)
+    return int(connection.execute(statement).scalar_one())
 
 
 _COUNTS = tuple(f"rows_{fate}" for fate in _FATES)

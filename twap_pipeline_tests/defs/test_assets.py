@@ -1,6 +1,5 @@
 """The assets against a real Dagster instance, a real PostgreSQL and a directory of objects."""
 
-from collections.abc import Iterator
 from datetime import date, timedelta
 
 import dagster as dg
@@ -13,14 +12,6 @@ from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs.assets import SOURCE_KEY, STATUS_KEY
 from twap_pipeline.settings import load_settings
 from twap_pipeline_tests.objects import DAY, Bucket, event
-
-
-@pytest.fixture
-def instance(database: object, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    """An instance whose runs write to the test's database and read the test's bucket."""
-    monkeypatch.setenv("TWAP_SOURCE_URL", bucket.directory.as_uri() + "/")
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 def day_key(day: date, name: str) -> str:
@@ -184,3 +175,31 @@ def observe(instance: dg.DagsterInstance) -> None:
     definitions = build_definitions(load_settings())
     (source,) = [asset for asset in definitions.assets or [] if isinstance(asset, dg.SourceAsset)]
     observe_assets([source], instance=instance, resources=definitions.resources)
+
+
+@pytest.mark.parametrize("name", ["TWAP_MAX_BYTES_PER_RUN", "TWAP_MAX_BYTES_PER_DAY"])
+def test_X1_a_run_over_its_budget_reads_nothing_and_says_so(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    bucket.put(day_key(DAY, "a"), [event(1)])
+    monkeypatch.setenv(name, "100")
+
+    result = run(instance, DAY, DAY)
+
+    assert f"{name} allows 100: nothing was read" in failure(result)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM etl_s3_ingest_log")).scalar_one() == 0
+
+
+def test_X1_the_budget_of_a_day_counts_what_other_runs_have_read(
+    instance: dg.DagsterInstance, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put(day_key(DAY, "a"), [event(1)])
+    size = (bucket.directory / day_key(DAY, "a")).stat().st_size
+    monkeypatch.setenv("TWAP_MAX_BYTES_PER_DAY", str(size + 10))
+    assert run(instance, DAY, DAY).success
+    bucket.put(day_key(DAY, "b"), [event(2)])
+
+    result = run(instance, DAY, DAY)
+
+    assert f"{size:,} bytes were read today" in failure(result)

@@ -25,7 +25,12 @@ def test_the_names_of_all_definitions() -> None:
         "twap_s3_objects",
         "twap_status",
     ]
-    assert sorted(name for name in repository.job_names if not name.startswith("__")) == ["ingest_twap_status"]
+    assert sorted(name for name in repository.job_names if not name.startswith("__")) == [
+        "audit_twap_status",
+        "ingest_twap_status",
+        "observe_twap_s3_objects",
+        "retry_parked_objects",
+    ]
     assert sorted(key.name for key in repository.asset_graph.asset_check_keys) == [
         "activations_come_to_an_end",
         "executed_within_requested",
@@ -39,7 +44,7 @@ def test_the_names_of_all_definitions() -> None:
         "statuses_are_known",
         "times_in_range",
     ]
-    assert [sensor.name for sensor in repository.sensor_defs] == ["new_twap_objects"]
+    assert sorted(sensor.name for sensor in repository.sensor_defs) == ["failed_run_alert", "new_twap_objects"]
     assert [schedule.name for schedule in repository.schedule_defs] == ["yesterday_at_0030_utc"]
 
 

@@ -1,6 +1,5 @@
 """The sensor as a state machine: real instance, real ledger, a directory as the bucket, no mocks."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import dagster as dg
@@ -14,13 +13,6 @@ from twap_pipeline.defs.assets import SOURCE_KEY
 from twap_pipeline.settings import load_settings
 from twap_pipeline_tests.objects import DAY, Bucket, event
 from twap_pipeline_tests.s3_server import S3Server
-
-
-@pytest.fixture
-def instance(database: object, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    monkeypatch.setenv("TWAP_SOURCE_URL", bucket.directory.as_uri() + "/")
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 def tick(instance: dg.DagsterInstance, cursor: str = "") -> dg.SensorResult:

@@ -1,0 +1,74 @@
+"""Jobs that are no assets: look at the source, audit, and give parked objects another chance."""
+
+import dagster as dg
+
+from twap_pipeline.defs.assets import SOURCE_KEY
+from twap_pipeline.defs.materializations import record_source_days
+from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
+from twap_pipeline.domain.object_ref import day_layouts
+from twap_pipeline.settings import load_settings
+
+
+@dg.op(description="Lists the source and records each day whose set of objects changed.")
+def observe_source(context: dg.OpExecutionContext, object_store: ObjectStoreResource) -> None:
+    """Make the days of the source visible, and what hangs on a changed day stale."""
+    from twap_pipeline.ingest.planning import group_by_day
+
+    store = object_store.open()
+    days = group_by_day(store.list_objects(), day_layouts(load_settings().key_layout))
+    changed = record_source_days(context.instance, SOURCE_KEY, store.url, days)
+    context.log.info(f"{len(days)} days have objects, {len(changed)} are new or changed")
+
+
+@dg.op(description="Holds listing, ledger and rows against each other; fails if they disagree.")
+def audit_ledger(
+    context: dg.OpExecutionContext,
+    database: DatabaseResource,
+    object_store: ObjectStoreResource,
+    schema_guard: SchemaGuard,
+) -> None:
+    """Fail with every disagreement named."""
+    from twap_pipeline.ingest.audit import audit
+
+    with database.engine() as engine:
+        schema_guard.require_head(engine)
+        with engine.connect() as connection:
+            found = audit(connection, object_store.open().list_objects())
+    for one in found:
+        context.log.error(f"{one.kind} ({len(one.touched)}): {one.meaning}: {', '.join(one.touched[:20])}")
+    if found:
+        kinds = ", ".join(f"{one.kind} ({len(one.touched)})" for one in found)
+        raise dg.Failure(f"listing, ledger and rows disagree: {kinds}", allow_retries=False)
+
+
+@dg.op(description="Gives every parked object its attempts back; the sensor or the next run of its day takes it.")
+def unpark_objects(context: dg.OpExecutionContext, database: DatabaseResource, schema_guard: SchemaGuard) -> None:
+    """Log the keys that will be taken again."""
+    from twap_pipeline.storage.ingest_log import unpark
+
+    with database.engine() as engine:
+        schema_guard.require_head(engine)
+        with engine.begin() as connection:
+            keys = unpark(connection)
+    context.log.info(f"{len(keys)} parked objects will be taken again: {', '.join(keys[:50])}")
+
+
+@dg.job(description="Lists the source and shows which days have objects, and which changed.")
+def observe_twap_s3_objects() -> None:
+    """Observe the source."""
+    observe_source()
+
+
+@dg.job(description="Listing against ledger against rows; fails if they disagree.")
+def audit_twap_status() -> None:
+    """Audit."""
+    audit_ledger()
+
+
+@dg.job(description="Lets parked objects be taken again, after a look at why they failed.")
+def retry_parked_objects() -> None:
+    """Unpark."""
+    unpark_objects()
+
+
+OPERATIONS: tuple[dg.JobDefinition, ...] = (observe_twap_s3_objects, audit_twap_status, retry_parked_objects)
