@@ -4,6 +4,7 @@ An asset here only lists, asks the one use case to take what is missing, and rec
 see. How an object is taken is `ingest`'s.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -159,11 +160,15 @@ def _take_days(
     _require_budget([ref for todo in plans.values() for ref in todo.pending], read_today)
     outcome: _Outcome = {}
     for number, (day, todo) in enumerate(plans.items(), start=1):
+        started = time.perf_counter()
         results = ingest_objects(store, engine, todo.pending, day, run_id=context.run.run_id)
         errors = [f"{done.ref.key}: {done.error}" for done in results if done.error]
         errors += [f"{ref.key}: parked after repeated failures" for ref in todo.parked]
         rows_before = sum(ledger[ref.key].fates.held for ref in todo.loaded)
-        outcome[day.isoformat()] = day_metadata(todo, results, rows_before=rows_before), errors
+        outcome[day.isoformat()] = (
+            day_metadata(todo, results, rows_before=rows_before, seconds=time.perf_counter() - started),
+            errors,
+        )
         context.log.info(f"{day} ({number} of {len(days)}): {len(results)} objects taken, {len(errors)} failed")
         for error in errors:
             context.log.error(error)

@@ -1,11 +1,12 @@
 """What a person sees of a day's partition: rows by fate, objects, bytes, findings, a preview."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from twap_pipeline.domain.cost import reading_dollars
 from twap_pipeline.domain.quality import Fates
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from twap_pipeline.ingest.planning import Plan
 
 _PREVIEW_ROWS = 8
+_BAR_WIDTH = 40
 _PREVIEW_COLUMNS = (
     "ts",
     "twap_id",
@@ -27,37 +29,64 @@ _PREVIEW_COLUMNS = (
 )
 
 
-def day_metadata(plan: "Plan", results: Sequence["Ingested"], *, rows_before: int) -> dict[str, dg.MetadataValue[Any]]:
+def day_metadata(
+    plan: "Plan", results: Sequence["Ingested"], *, rows_before: int, seconds: float
+) -> dict[str, dg.MetadataValue[Any]]:
     """Return the metadata of one day, from its plan and what came of it.
 
     Args:
         plan: What the day's listing held, taken and not yet taken.
         results: What came of the objects taken now.
         rows_before: Rows that the day's objects had brought in before.
+        seconds: What taking them took: reading, decoding and writing.
     """
     fates = Fates.total(done.fates for done in results)
     findings: Counter[str] = Counter()
     for done in results:
         findings.update(done.findings)
     taken = [done for done in results if not done.error]
+    by_hour: Counter[int] = Counter()
+    by_status: Counter[str] = Counter()
+    for done in taken:
+        by_hour.update(done.glimpse.by_hour)
+        by_status.update(done.glimpse.by_status)
     return {
         "dagster/partition_row_count": dg.MetadataValue.int(rows_before + fates.held),
         "objects": dg.MetadataValue.int(len(plan.loaded) + len(taken)),
         "objects taken now": dg.MetadataValue.int(len(taken)),
         "objects failed": dg.MetadataValue.int(len(results) - len(taken) + len(plan.parked)),
         "bytes read": dg.MetadataValue.int(sum(done.ref.size_bytes for done in taken)),
+        "dollars at most": dg.MetadataValue.float(_dollars(taken)),
+        "seconds": dg.MetadataValue.float(round(seconds, 3)),
         "rows read": dg.MetadataValue.int(fates.read),
         **{f"rows {fate}": dg.MetadataValue.int(count) for fate, count in fates.as_dict().items()},
         "findings": dg.MetadataValue.json(dict(findings)),
+        "events by hour": dg.MetadataValue.md(_bars({f"{hour:02}:00": by_hour[hour] for hour in range(24)})),
+        "events by status": dg.MetadataValue.md(_bars(dict(by_status.most_common()))),
         "preview": dg.MetadataValue.md(_preview(taken)),
     }
+
+
+def _dollars(taken: Sequence["Ingested"]) -> float:
+    """What the caller paid if this runs outside the bucket's region; inside it, the requests alone."""
+    return round(reading_dollars(len(taken), sum(done.ref.size_bytes for done in taken)), 6)
+
+
+def _bars(counts: Mapping[str, int]) -> str:
+    """Return counts as a plot of text bars, which Dagster's UI shows as it is."""
+    largest = max(counts.values(), default=0)
+    if not largest:
+        return "Nothing new was read."
+    width = max(map(len, counts))
+    lines = (f"{name:<{width}} {'█' * round(_BAR_WIDTH * count / largest)} {count}" for name, count in counts.items())
+    return "```text\n" + "\n".join(lines) + "\n```"
 
 
 def _preview(taken: Sequence["Ingested"]) -> str:
     """Return some of the rows as a Markdown table, sizes as the exact text that they are."""
     import polars as pl
 
-    parts = [done.preview.select(_PREVIEW_COLUMNS) for done in taken if done.preview is not None]
+    parts = [done.glimpse.rows.select(_PREVIEW_COLUMNS) for done in taken if done.glimpse.rows is not None]
     if not parts:
         return "Nothing new was read."
     table = pl.concat(parts).head(_PREVIEW_ROWS).with_columns(pl.col("ts").dt.to_string("%Y-%m-%d %H:%M:%S%.6f"))

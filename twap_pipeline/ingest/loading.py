@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
-import polars as pl
 import psycopg
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError as SqlalchemyOperationalError
@@ -15,7 +14,7 @@ from sqlalchemy.exc import OperationalError as SqlalchemyOperationalError
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.quality import Fates
 from twap_pipeline.errors import ObjectChangedError, ObjectError, ObjectGoneError
-from twap_pipeline.ingest.reading import Reading
+from twap_pipeline.ingest.reading import Glimpse, Reading
 from twap_pipeline.source.object_store import ObjectStore
 from twap_pipeline.storage import ingest_log
 from twap_pipeline.storage.ingest_log import LedgerEntry
@@ -45,7 +44,7 @@ class Ingested:
         error: Why it failed; None when it is loaded.
         attempts: Failed attempts at this version, with this one.
         skipped: Another run had loaded this version, or the one that replaced it, first.
-        preview: Some of its canonical rows.
+        glimpse: What a person sees of its rows.
     """
 
     ref: ObjectRef
@@ -55,7 +54,7 @@ class Ingested:
     error: str | None = None
     attempts: int = 0
     skipped: bool = False
-    preview: pl.DataFrame | None = None
+    glimpse: Glimpse = field(default_factory=Glimpse)
 
 
 def ingest_objects(
@@ -120,7 +119,7 @@ def _write(engine: Engine, reading: Reading, day: date, *, verified: bool, run_i
         ingest_log.record_loaded(
             connection, ref, day, fates, findings=reading.findings, digest_verified=verified, run_id=run_id
         )
-    return Ingested(ref, day, fates, dict(reading.findings), preview=reading.preview)
+    return Ingested(ref, day, fates, dict(reading.findings), glimpse=reading.glimpse)
 
 
 def _with_retries(transaction: Callable[[], Ingested]) -> Ingested:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import IO, TypeVar
 
@@ -20,6 +21,28 @@ PREVIEW_ROWS = 5
 _T = TypeVar("_T")
 
 
+@dataclass(slots=True)
+class Glimpse:
+    """What a person sees of an object's rows.
+
+    Args:
+        rows: Some canonical rows.
+        by_hour: Events by hour of the day (UTC).
+        by_status: Events by status.
+    """
+
+    rows: pl.DataFrame | None = None
+    by_hour: Counter[int] = field(default_factory=Counter)
+    by_status: Counter[str] = field(default_factory=Counter)
+
+    def take(self, rows: pl.DataFrame) -> None:
+        """Take note of a portion's canonical rows."""
+        if self.rows is None:
+            self.rows = rows.head(PREVIEW_ROWS)
+        self.by_hour.update(dict(rows.group_by(pl.col("ts").dt.hour()).len().iter_rows()))
+        self.by_status.update(dict(rows.group_by(pl.col("status").fill_null("NULL")).len().iter_rows()))
+
+
 class Reading:
     """One object, opened: its columns mapped and its times' units decided; its rows can be read more than once.
 
@@ -34,7 +57,7 @@ class Reading:
     def __init__(self, ref: ObjectRef, file: IO[bytes]) -> None:
         self.ref = ref
         self.findings: Counter[str] = Counter()
-        self.preview: pl.DataFrame | None = None
+        self.glimpse = Glimpse()
         self._object = ParquetObject(ref.key, file, ref.size_bytes)
         self._schema = flat_schema(ref.key, self._object.schema)
         self._mapping = map_columns(ref.key, self._schema)
@@ -44,10 +67,10 @@ class Reading:
     def portions(self) -> Iterator[Normalized]:
         """Yield normalized portions; the next one is made while the caller writes this one."""
         self.findings.clear()
+        self.glimpse = Glimpse()
         for portion in read_ahead(self._normalized()):
             self.findings.update(portion.findings)
-            if self.preview is None:
-                self.preview = portion.rows.head(PREVIEW_ROWS)
+            self.glimpse.take(portion.rows)
             yield portion
 
     def _normalized(self) -> Iterator[Normalized]:
