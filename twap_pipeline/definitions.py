@@ -40,7 +40,10 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
         assets=[source, status],
         asset_checks=build_asset_checks(),
         jobs=[ingest, *OPERATIONS],
-        sensors=[build_new_objects_sensor(ingest, partitions, layouts), failed_run_alert],
+        sensors=[
+            build_new_objects_sensor(ingest, partitions, layouts, settings.sensor_interval_seconds),
+            failed_run_alert,
+        ],
         schedules=[build_yesterday_schedule(ingest)],
         resources={
             "database": DatabaseResource(),

@@ -58,6 +58,11 @@ class Settings(BaseSettings):
         alias="TWAP_DAYS_PER_RUN",
         description="Days of a backfill that one run takes.",
     )
+    sensor_interval_seconds: PositiveInt = Field(
+        default=300,
+        alias="TWAP_SENSOR_INTERVAL_SECONDS",
+        description="Seconds between two looks of the sensor at the source; each lists it, a LIST per 1,000 keys.",
+    )
     max_bytes_per_run: PositiveInt | None = Field(
         default=None,
         alias="TWAP_MAX_BYTES_PER_RUN",

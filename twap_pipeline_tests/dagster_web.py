@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,13 @@ from urllib.request import Request, urlopen
 
 _T = TypeVar("_T")
 READY_SECONDS = 90.0
+RUN_SECONDS = 120.0
+LOCATION = {"repositoryLocationName": "twap_pipeline", "repositoryName": "__repository__"}
+_LAUNCH = """
+mutation ($execution: ExecutionParams!) {
+  launchRun(executionParams: $execution) { ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } }
+}"""
+_RUN = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 
 
 class DagsterWeb:
@@ -37,6 +44,21 @@ class DagsterWeb:
         assert "errors" not in said, said
         data: dict[str, Any] = said["data"]
         return data
+
+    def run_to_end(self, job: str, *, assets: Sequence[str] = (), partition: str | None = None) -> str:
+        """Launch a run as the UI's button does, and return how it ended."""
+        selector: dict[str, object] = {**LOCATION, "jobName": job}
+        if assets:
+            selector["assetSelection"] = [{"path": [name]} for name in assets]
+        tags = [{"key": "dagster/partition", "value": partition}] if partition else []
+        execution = {"selector": selector, "mode": "default", "runConfigData": {}, "executionMetadata": {"tags": tags}}
+        run_id = self.ask(_LAUNCH, execution=execution)["launchRun"]["run"]["runId"]
+
+        def ended() -> str:
+            status: str = self.ask(_RUN, id=run_id)["runOrError"]["status"]
+            return status if status in {"SUCCESS", "FAILURE", "CANCELED"} else ""
+
+        return until(ended, RUN_SECONDS, f"the run of {job} ends")
 
     def locations(self) -> list[str]:
         """Return the names of the loaded code locations' repositories."""

@@ -9,14 +9,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from twap_pipeline.project import ROOT
-from twap_pipeline_tests.dagster_web import DagsterWeb, dagster_dev, until
+from twap_pipeline_tests.dagster_web import DagsterWeb, dagster_dev
 from twap_pipeline_tests.objects import DAY, Bucket, event
 
-_LAUNCH = """
-mutation ($execution: ExecutionParams!) {
-  launchRun(executionParams: $execution) { ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } }
-}"""
-_RUN = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 _ASSETS = (
     """{ assetNodes { assetKey { path } dependencyKeys { path } partitionStats { numMaterialized numFailed } } }"""
 )
@@ -24,25 +19,6 @@ _ASSETS = (
 
 def nodes(web: DagsterWeb) -> dict[str, dict[str, object]]:
     return {node["assetKey"]["path"][-1]: node for node in web.ask(_ASSETS)["assetNodes"]}
-
-
-def materialize(web: DagsterWeb, day: str) -> str:
-    """Do what the button of a partition does, and return how the run ended."""
-    selector = {
-        "repositoryLocationName": "twap_pipeline",
-        "repositoryName": "__repository__",
-        "jobName": "__ASSET_JOB",
-        "assetSelection": [{"path": ["twap_status"]}],
-    }
-    tags = [{"key": "dagster/partition", "value": day}]
-    execution = {"selector": selector, "mode": "default", "runConfigData": {}, "executionMetadata": {"tags": tags}}
-    run_id = web.ask(_LAUNCH, execution=execution)["launchRun"]["run"]["runId"]
-
-    def ended() -> str:
-        status: str = web.ask(_RUN, id=run_id)["runOrError"]["status"]
-        return status if status in {"SUCCESS", "FAILURE", "CANCELED"} else ""
-
-    return until(ended, 120, "the run ends")
 
 
 @pytest.mark.timeout(300)
@@ -57,7 +33,7 @@ def test_a_day_materializes_from_the_ui(
 
     with dagster_dev(checkout, {"TWAP_SOURCE_URL": bucket.directory.as_uri() + "/"}) as web:
         before = nodes(web)
-        ended = materialize(web, str(DAY))
+        ended = web.run_to_end("__ASSET_JOB", assets=["twap_status"], partition=str(DAY))
         after = nodes(web)
 
     assert sorted(before) == ["twap_s3_objects", "twap_status"]

@@ -58,14 +58,17 @@ class DueDay:
 
 
 def build_new_objects_sensor(
-    job: "UnresolvedAssetJobDefinition", partitions: dg.DailyPartitionsDefinition, layouts: Sequence[str]
+    job: "UnresolvedAssetJobDefinition",
+    partitions: dg.DailyPartitionsDefinition,
+    layouts: Sequence[str],
+    interval_seconds: int,
 ) -> dg.SensorDefinition:
     """Return the sensor that asks for a run for each day with objects that the ledger does not hold."""
 
     @dg.sensor(
         name="new_twap_objects",
         job=job,
-        minimum_interval_seconds=60,
+        minimum_interval_seconds=interval_seconds,
         description="Lists the bucket, compares with etl_s3_ingest_log on (key, ETag), and asks for a run a day.",
     )
     def new_twap_objects(
