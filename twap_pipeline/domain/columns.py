@@ -50,7 +50,7 @@ _KNOWN_UNUSED = frozenset({"block_number", "state_trigger", "state_stopPx"})
 _Types = tuple[type[pl.DataType], ...]
 _INTEGERS: _Types = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
 _NUMBERS: _Types = (*_INTEGERS, pl.Float32, pl.Float64, pl.Decimal)
-_READABLE: dict[str, _Types] = {
+READABLE: dict[str, tuple[type[pl.DataType], ...]] = {
     "twap_id": (pl.String, *_NUMBERS),
     "state_user": (pl.String,),
     "state_coin": (pl.String,),
@@ -130,13 +130,13 @@ def map_columns(key: str, schema: Mapping[str, pl.DataType]) -> ColumnMapping:
         missing.append(f"{EVENT_TIMES[0]} (or {EVENT_TIMES[1]})")
     if missing:
         raise ObjectInvalidError(key, f"required columns {missing} are missing; found {sorted(schema)}")
-    for name, types in _READABLE.items():
+    for name, types in READABLE.items():
         dtype = schema.get(name, pl.Null())
         if dtype != pl.Null and not isinstance(dtype, types):
             expected = ", ".join(kind.__name__ for kind in types)
             raise ObjectInvalidError(key, f"column {name!r} has type {dtype}; expected one of {expected}")
     sources = REQUIRED | {ours: name for ours, name in OPTIONAL.items() if name in schema}
-    extra = sorted(set(schema) - set(_READABLE) - _KNOWN_UNUSED)
+    extra = sorted(set(schema) - set(READABLE) - _KNOWN_UNUSED)
     return ColumnMapping(sources=sources, event_times=event_times, degraded=degraded, extra=tuple(extra))
 
 

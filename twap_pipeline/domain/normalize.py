@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import polars as pl
+from polars.datatypes import DataTypeClass
 
 from twap_pipeline.domain import values
 from twap_pipeline.domain.columns import BOOKKEEPING, NESTED, ColumnMapping
@@ -92,14 +93,30 @@ def normalize(
 
 def payload(raw: pl.DataFrame) -> pl.Series:
     """Return each whole row as JSON text; numbers that JSON has no word for (NaN) turn their column into text."""
-    texts = [
-        pl.col(name).cast(pl.String)
-        for name, dtype in raw.schema.items()
-        if dtype.is_float() and not raw[name].is_finite().all()
-    ]
     if raw.is_empty():
         return pl.Series("raw_payload", [], pl.String)
-    return raw.with_columns(texts).select(pl.struct(pl.all()).struct.json_encode()).to_series()
+    columns = [column.cast(_as_text(column.dtype)) if _holds_no_number(column) else column for column in raw]
+    named = pl.DataFrame({column.name: column for column in columns})
+    return named.to_struct("raw_payload").struct.json_encode()
+
+
+def _holds_no_number(column: pl.Series) -> bool:
+    """Whether a column of doubles, at any depth, holds NaN or an infinity."""
+    dtype = column.dtype
+    if dtype.is_float():
+        plain = column.alias("")  # polars reads a name like ^a.*$ as a pattern
+        return not plain.is_finite().all()
+    if isinstance(dtype, pl.Struct):
+        return any(_holds_no_number(column.struct.field(field.name)) for field in dtype.fields)
+    return isinstance(dtype, pl.List) and _holds_no_number(column.explode().drop_nulls())
+
+
+def _as_text(dtype: DataTypeClass | pl.DataType) -> DataTypeClass | pl.DataType:
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct([pl.Field(field.name, _as_text(field.dtype)) for field in dtype.fields])
+    if isinstance(dtype, pl.List):
+        return pl.List(_as_text(dtype.inner))
+    return pl.String() if dtype in (pl.Float32, pl.Float64) else dtype
 
 
 def flatten(raw: pl.DataFrame) -> pl.DataFrame:
@@ -113,7 +130,9 @@ def _canonical(raw: pl.DataFrame, mapping: ColumnMapping, units: Mapping[str, st
     """Return ``row_number`` and `ROW_COLUMNS` beside the raw columns under ``raw:`` names, for the reasons."""
     source, schema = mapping.sources, raw.schema
     times = {name: to_utc(raw[name], units.get(name)) for name in mapping.time_columns}
-    ts = pl.coalesce([times[name].alias(name) for name in mapping.event_times])
+    ts = pl.lit(None, pl.Datetime("us", "UTC"))
+    for name in reversed(mapping.event_times):  # a time that is there but unreadable is not made up for by another
+        ts = pl.when(raw[name].is_not_null()).then(times[name]).otherwise(ts)
 
     def optional(ours: str, dtype: pl.DataType) -> pl.Expr:
         return pl.col(source[ours]).cast(dtype) if ours in source else pl.lit(None, dtype)

@@ -12,8 +12,8 @@ from datetime import UTC, date, datetime
 
 DAY_LAYOUTS: tuple[str, ...] = (
     r"(?:^|/)date=(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)(?:/|$)",
-    r"(?:^|/)(?P<year>\d{4})/(?P<month>\d\d)/(?P<day>\d\d)/",
-    r"(?:^|/)year=(?P<year>\d{4})/month=(?P<month>\d\d?)/day=(?P<day>\d\d?)/",
+    r"(?:^|/)(?P<year>\d{4})/(?P<month>\d\d)/(?P<day>\d\d)(?=/)",
+    r"(?:^|/)year=(?P<year>\d{4})/month=(?P<month>\d\d?)/day=(?P<day>\d\d?)(?=/)",
     r"(?<!\d)(?P<year>20\d\d)-(?P<month>\d\d)-(?P<day>\d\d)(?!\d)",
     r"(?<!\d)(?P<year>20\d\d)(?P<month>\d\d)(?P<day>\d\d)(?!\d)",
 )
@@ -45,10 +45,15 @@ def day_layouts(first: str | None) -> tuple[str, ...]:
 
 def day_from_key(key: str, layouts: Sequence[str] = DAY_LAYOUTS) -> date | None:
     """Return the UTC day that the key names, by the first layout that gives a date of the calendar."""
+    named = _day_named(key, layouts)
+    return named[0] if named else None
+
+
+def _day_named(key: str, layouts: Sequence[str]) -> tuple[date, re.Match[str]] | None:
     for layout in layouts:
         for match in re.finditer(layout, key):
             try:
-                return date(int(match["year"]), int(match["month"]), int(match["day"]))
+                return date(int(match["year"]), int(match["month"]), int(match["day"])), match
             except ValueError:
                 continue
     return None
@@ -57,20 +62,21 @@ def day_from_key(key: str, layouts: Sequence[str] = DAY_LAYOUTS) -> date | None:
 def day_prefixes(known_keys: Iterable[str], day: date, layouts: Sequence[str] = DAY_LAYOUTS) -> set[str]:
     """Return the key prefixes under which a day's objects would lie, judging by keys of other days.
 
-    Each known key whose place names its day gives one: the key up to its day, with the day put in place of its own.
+    Each known key that names its day gives one: the key up to its date, with the day put in place of its own.
     """
     return {prefix for key in known_keys if (prefix := _prefix_like(key, day, layouts))}
 
 
 def _prefix_like(key: str, day: date, layouts: Sequence[str]) -> str | None:
-    for layout in layouts:
-        if match := re.search(layout, key):
-            written = key[: match.end("day")]
-            for name, value in (("day", day.day), ("month", day.month), ("year", day.year)):
-                first, last = match.span(name)
-                written = f"{written[:first]}{value:0{last - first}}{written[last:]}"
-            return written
-    return None
+    named = _day_named(key, layouts)
+    if named is None:
+        return None
+    match = named[1]
+    parts = sorted((match.span(name), getattr(day, name)) for name in ("year", "month", "day"))
+    written = key[: parts[-1][0][1]]
+    for (first, last), value in reversed(parts):
+        written = f"{written[:first]}{value:0{last - first}}{written[last:]}"
+    return written
 
 
 def object_day(ref: ObjectRef, layouts: Sequence[str] = DAY_LAYOUTS) -> date:

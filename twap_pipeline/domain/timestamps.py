@@ -21,8 +21,11 @@ EARLIEST = datetime(2023, 1, 1, tzinfo=UTC)
 
 _UTC_MICROSECONDS = pl.Datetime("us", "UTC")
 _EXACT_IN_DOUBLE = 2**53
-_EPOCH_TEXT = r"^-?\d{1,19}$"
-_ISO_TEXT = r"^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d(?:\.\d{1,9})?)\d*(Z|[+-]\d\d:?\d\d|[+-]\d\d|)$"
+_EPOCH_TEXT = r"^-?[0-9]{1,19}$"
+_ISO_TEXT = (
+    r"^([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?)[0-9]*"
+    r"(Z|[+-](?:0[0-9]|1[0-5])(?::?[0-5][0-9])?|)$"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,7 @@ def _from_other_text(text: pl.Series, unit: str | None) -> pl.Series:
         "%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False
     )
     sign = pl.when(zone.str.starts_with("-")).then(-1).otherwise(1)
-    digits = zone.str.replace_all(r"\D", "").str.pad_end(4, "0")
+    digits = zone.str.replace_all("[^0-9]", "").str.pad_end(4, "0")
     minutes = digits.str.slice(0, 2).cast(pl.Int64) * 60 + digits.str.slice(2, 2).cast(pl.Int64)
     iso = (naive - pl.duration(minutes=sign * minutes)).dt.replace_time_zone("UTC")
     frame = text.to_frame().with_columns(_from_epochs(epochs(text), unit).alias("epoch"))

@@ -8,7 +8,7 @@ import json
 
 import polars as pl
 
-_DECIMAL = r"^[+-]?(\d{1,500}(\.\d{0,500})?|\.\d{1,500})([eE][+-]?\d{1,3})?$"
+_DECIMAL = r"^[+-]?([0-9]{1,500}(\.[0-9]{0,500})?|\.[0-9]{1,500})([eE][+-]?[0-9]{1,3})?$"
 _WALLET = r"^0x[0-9a-f]{40}$"
 _INT32_MAX = 2**31 - 1
 _ID_DIGITS_MAX = 100
@@ -27,7 +27,7 @@ def integer_text(column: str, dtype: pl.DataType) -> pl.Expr:
     text = decimal_text(column, dtype)
     if dtype.is_float() or isinstance(dtype, pl.Decimal):
         text = text.str.replace(r"\.0*$", "")
-    digits = text.str.extract(r"^0*(\d+)$", 1)
+    digits = text.str.extract(r"^0*([0-9]+)$", 1)
     return pl.when(digits.str.len_bytes() <= _ID_DIGITS_MAX).then(digits)
 
 
@@ -80,7 +80,8 @@ def _split(text: str | None) -> tuple[str | None, str | None]:
 def _split_json(text: str) -> tuple[str | None, str | None]:
     try:
         value = json.loads(text)
-    except ValueError:
+        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate is no text that PostgreSQL could hold
+    except (ValueError, RecursionError):
         return text, None
     if isinstance(value, str):
         return value, None

@@ -39,17 +39,20 @@ class LocalDirectory:
             ref for ref in self._walk(str(self._directory)) if ref.key.startswith(below) and ref.key > after
         )
 
-    def _walk(self, folder: str) -> Iterator[ObjectRef]:
+    def _walk(self, folder: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[ObjectRef]:
+        """Yield what lies below a folder; a link that leads back up is passed over."""
         try:
-            entries = list(os.scandir(folder))
-        except PermissionError as error:
-            raise SourceAccessError(f"cannot list {folder}: {error.strerror}") from error
-        for entry in entries:
-            if entry.is_dir():
-                yield from self._walk(entry.path)
-            elif entry.is_file() and not is_hidden(entry.name):
-                key = os.path.relpath(entry.path, self._directory).replace(os.sep, "/")
-                yield _ref(key, entry.stat())
+            here = Path(folder).stat()
+            if (here.st_dev, here.st_ino) in above:
+                return
+            for entry in os.scandir(folder):
+                if entry.is_dir():
+                    yield from self._walk(entry.path, above | {(here.st_dev, here.st_ino)})
+                elif entry.is_file() and not is_hidden(entry.name):
+                    key = os.path.relpath(entry.path, self._directory).replace(os.sep, "/")
+                    yield _ref(key, entry.stat())
+        except OSError as error:
+            raise SourceAccessError(f"cannot list {folder}: {error.strerror}: {error.filename}") from error
 
     def fetch(self, ref: ObjectRef, into: IO[bytes]) -> bool:
         """Copy the file; refuse if it is not, or no longer, the listed version."""
@@ -59,7 +62,7 @@ class LocalDirectory:
                 into.truncate()
                 shutil.copyfileobj(file, into, 1 << 20)
                 now = _ref(ref.key, os.fstat(file.fileno()))
-        except FileNotFoundError as error:
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise ObjectGoneError(ref.key, "the file was deleted after it was listed") from error
         except PermissionError as error:
             raise SourceAccessError(f"{ref.key}: cannot read {self._directory / ref.key}: {error.strerror}") from error

@@ -47,6 +47,9 @@ class ObjectStore(Protocol):
         """Return a URI that names one object."""
 
 
+_FORMS = "s3://bucket/prefix/ or file:///absolute/directory/"
+
+
 @dataclass(frozen=True, slots=True)
 class S3Location:
     """A bucket and the prefix below which the objects lie."""
@@ -69,7 +72,10 @@ def parse_source_url(url: str) -> S3Location | Path:
     Raises:
         ConfigurationError: It is neither.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"TWAP_SOURCE_URL cannot be read ({error}); expected {_FORMS}") from error
     if parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc:
         return S3Location(parts.netloc, url.split("/", 3)[3] if url.count("/") > 2 else "")  # noqa: PLR2004
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.startswith("/"):

@@ -1,10 +1,11 @@
 """Bytes of an object → raw frames, in bounded portions.
 
-An object is read row group by row group in portions of a fixed number of rows, so memory depends on the portion and
-not on the object. Encodings of parquet (dictionaries, bytes for text, wide decimals) end here; what the values mean is
-``domain``'s.
+An object is decoded in small batches that are put together up to a number of rows and of bytes, so memory depends on
+the portion and not on the object. Encodings of parquet (dictionaries, bytes for text, wide decimals, zones) end here;
+what the values mean is ``domain``'s.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import IO
 
@@ -13,14 +14,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from twap_pipeline.domain.columns import READABLE
 from twap_pipeline.errors import ObjectInvalidError
 
 PORTION_ROWS = 50_000
-"""Rows decoded at a time."""
+"""Rows of a portion, at most."""
 
+PORTION_BYTES = 64 * 1024 * 1024
+"""Decoded bytes after which a portion is closed before it has its rows."""
+
+_BATCH_ROWS = 1_000
 _BOMB_ROWS = 1_000_000
 _BOMB_ROWS_PER_BYTE = 1.0
 """A real row has an id and a time of its own and takes tens of bytes; more rows than bytes is no feed."""
+
+_UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError, pl.exceptions.PolarsError)
 
 
 class ParquetObject:
@@ -39,18 +47,16 @@ class ParquetObject:
         self.key = key
         try:
             self._file = pq.ParquetFile(file, pre_buffer=False)
-        except (pa.ArrowException, OSError) as error:
+            self.arrow_schema: pa.Schema = self._file.schema_arrow
+            types = [(field.name, _plain(field.name, field.type)) for field in self.arrow_schema]
+            self.schema = [(name, _series(pa.nulls(0, kind)).dtype) for name, kind in types]
+            """Columns and the types that `portions` gives them, in the object's order, doubled ones included."""
+        except _UNREADABLE as error:
             raise ObjectInvalidError(key, f"is no readable parquet file ({size_bytes} bytes): {error}") from error
         self.num_rows = self._file.metadata.num_rows
         if self.num_rows > _BOMB_ROWS and self.num_rows > size_bytes * _BOMB_ROWS_PER_BYTE:
             reason = f"claims {self.num_rows} rows in {size_bytes} bytes: refused as a decompression bomb"
             raise ObjectInvalidError(key, reason)
-        self.arrow_schema: pa.Schema = self._file.schema_arrow
-
-    @property
-    def schema(self) -> list[tuple[str, pl.DataType]]:
-        """Columns and the types that `portions` gives them, in the object's order, doubles included."""
-        return [(field.name, _series(pa.nulls(0, _plain(field.type))).dtype) for field in self.arrow_schema]
 
     def portions(self, columns: Sequence[str] | None = None, rows: int = PORTION_ROWS) -> Iterator[pl.DataFrame]:
         """Yield the rows in order.
@@ -60,37 +66,100 @@ class ParquetObject:
             rows: At most so many rows a frame.
 
         Raises:
-            ObjectInvalidError: A page cannot be decoded, or text is not UTF-8.
+            ObjectInvalidError: A page cannot be decoded, text is not UTF-8, or rows are missing.
         """
-        batches = self._file.iter_batches(batch_size=rows, columns=None if columns is None else list(columns))
-        while True:
-            try:
-                batch = next(batches, None)
-            except (pa.ArrowException, OSError) as error:
-                raise ObjectInvalidError(self.key, f"cannot be decoded: {error}") from error
-            if batch is None:
-                return
-            yield pl.DataFrame([self._column(batch, name) for name in batch.schema.names])
+        held: list[pa.RecordBatch] = []
+        given = held_rows = held_bytes = 0
+        for batch in self._batches(columns, min(rows, _BATCH_ROWS)):
+            given += batch.num_rows
+            size_bytes = _decoded_bytes(batch)
+            if held and (held_rows + batch.num_rows > rows or held_bytes + size_bytes > PORTION_BYTES):
+                yield self._frame(held)
+                held, held_rows, held_bytes = [], 0, 0
+            held.append(batch)
+            held_rows, held_bytes = held_rows + batch.num_rows, held_bytes + size_bytes
+        if given != self.num_rows:
+            raise ObjectInvalidError(self.key, f"holds {given} rows, but says that it has {self.num_rows}")
+        if held:
+            yield self._frame(held)
 
-    def _column(self, batch: pa.RecordBatch, name: str) -> pl.Series:
-        array = batch.column(name)
+    def _batches(self, columns: Sequence[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from self._file.iter_batches(batch_size=rows, columns=None if columns is None else list(columns))
+        except _UNREADABLE as error:
+            raise ObjectInvalidError(self.key, f"cannot be decoded: {error}") from error
+
+    def _frame(self, batches: Sequence[pa.RecordBatch]) -> pl.DataFrame:
+        table = pa.Table.from_batches(batches).combine_chunks()
+        return pl.DataFrame({name: self._column(table, name) for name in table.column_names})
+
+    def _column(self, table: pa.Table, name: str) -> pl.Series:
+        array = table.column(name).combine_chunks()
         try:
             array.validate(full=True)
-            plain = pc.cast(array, _plain(array.type)) if _plain(array.type) != array.type else array
-        except (pa.ArrowException, OSError) as error:
+            return _series(_plain_array(name, array))
+        except _UNREADABLE as error:
             raise ObjectInvalidError(self.key, f"column {name!r} cannot be read without loss: {error}") from error
-        return _series(plain).alias(name)
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """Return the type without parquet's encodings: dictionaries unfolded, bytes as text, very wide decimals as text."""
+def _decoded_bytes(batch: pa.RecordBatch) -> int:
+    """Return the size of a batch once its dictionaries are unfolded."""
+    size = batch.nbytes
+    for column in batch.columns:
+        if isinstance(column, pa.DictionaryArray) and pa.types.is_string(column.type.value_type):
+            lengths = pc.take(pc.binary_length(column.dictionary), column.indices)
+            size += pc.sum(lengths).as_py() or 0
+    return int(size)
+
+
+def _plain(name: str, kind: pa.DataType) -> pa.DataType:
+    """Return the type that a column is given: without parquet's encodings, and what has no JSON word as text."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return _plain(name, kind.storage_type)
     if pa.types.is_dictionary(kind):
-        return _plain(kind.value_type)
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_decimal256(kind):
-        return pa.string()
+        return _plain(name, kind.value_type)
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        return pa.timestamp(kind.unit, "UTC")
     if pa.types.is_struct(kind):
-        return pa.struct([pa.field(field.name, _plain(field.type)) for field in kind])
-    return kind
+        return pa.struct([pa.field(field.name, _plain(f"{name}_{field.name}", field.type)) for field in kind])
+    return pa.string() if _is_bytes(kind) or pa.types.is_decimal256(kind) or _has_no_json(kind) else kind
+
+
+def _plain_array(name: str, array: pa.Array) -> pa.Array:
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    plain = _plain(name, array.type)
+    if plain == array.type:
+        return array
+    if name not in READABLE and (_is_bytes(array.type) or _has_no_json(array.type)):
+        return _unknown_as_text(array)
+    return pc.cast(array, plain)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    kinds = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)
+    return any(test(kind) for test in kinds)
+
+
+def _has_no_json(kind: pa.DataType) -> bool:
+    """Whether a list or map holds what polars cannot write as JSON."""
+    inner = pa.types.is_nested(kind) and not pa.types.is_struct(kind)
+    return inner and any(word in str(kind) for word in ("binary", "decimal256", "extension"))
+
+
+def _unknown_as_text(array: pa.Array) -> pa.Array:
+    """Return the values of a column that nothing reads as text for the payload: bytes as UTF-8, else in hex."""
+    if _is_bytes(array.type):
+        try:
+            return pc.cast(pc.cast(array, pa.binary()), pa.string())
+        except pa.ArrowInvalid:
+            return pa.array([value and value.hex() for value in array.to_pylist()], pa.string())
+    texts = [None if value is None else json.dumps(value, default=_word) for value in array.to_pylist()]
+    return pa.array(texts, pa.string())
+
+
+def _word(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _series(array: pa.Array) -> pl.Series:

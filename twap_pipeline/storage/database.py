@@ -42,14 +42,18 @@ def parse_database_url(text: str) -> URL:
     if host is None:
         raise ConfigurationError(f"DATABASE_URL has no readable host, port or database; expected {_FORMS}")
     user, colon, password = credentials.partition(":")
+    query = dict(parse_qsl(host["query"] or ""))
+    if "ssl" in query:  # asyncpg's word for it
+        query["sslmode"] = query.pop("ssl")
+    password_in_query = query.pop("password", None)
     return URL.create(
         "postgresql",
         username=unquote(user) if at and user else None,
-        password=unquote(password) if colon else None,
-        host=host["host"].strip("[]") or None,
+        password=unquote(password) if colon else password_in_query,
+        host=unquote(host["host"].strip("[]")) or None,
         port=int(host["port"]) if host["port"] else None,
         database=unquote(host["database"]) if host["database"] else None,
-        query=dict(parse_qsl(host["query"] or "")),
+        query=query,
     )
 
 

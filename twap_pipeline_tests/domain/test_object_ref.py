@@ -1,0 +1,220 @@
+"""The day that a key names, under any layout and any alphabet, and the fingerprint of a set of objects."""
+
+from datetime import UTC, date, datetime, timedelta, timezone
+from random import Random
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from twap_pipeline.domain.object_ref import (
+    DAY_LAYOUTS,
+    ObjectRef,
+    day_from_key,
+    day_layouts,
+    day_prefixes,
+    fingerprint,
+    object_day,
+)
+from twap_pipeline_tests.feed import LAST_MODIFIED, listed
+
+pytestmark = pytest.mark.pure
+
+DAY = date(2026, 9, 24)
+ODD_NAMES = ["a b", "a+b", "%25", "%2F", "é", "e\u0301", "😀", "ключ", "a\\b", "a\tb", "a\nb", "..", "x" * 900]
+
+s3_keys = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=60)
+no_digits = st.text(st.characters(exclude_categories=["Cs", "N"]), max_size=20)
+refs = st.builds(
+    ObjectRef,
+    key=s3_keys,
+    etag=st.text("0123456789abcdef-", min_size=1, max_size=8),
+    last_modified=st.datetimes(timezones=st.just(UTC)),
+    size_bytes=st.integers(0, 2**40),
+)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "raw/twap_statuses/hourly/2026/09/24/11/part-0000.parquet",
+        "raw/twap_statuses/2026/09/24/x.parquet",
+        "2026/09/24/x.parquet",
+        "raw/date=2026-09-24/hour=11/x.parquet",
+        "date=2026-09-24/x.parquet",
+        "raw/year=2026/month=09/day=24/x.parquet",
+        "raw/year=2026/month=9/day=24/x.parquet",
+        "raw/twaps_2026-09-24T11.parquet",
+        "raw/twaps_20260924.parquet",
+        "raw/20260924/11.parquet",
+        "raw/2026-09-24-11.parquet",
+    ],
+)
+def test_every_known_layout_names_the_day(key: str) -> None:
+    assert day_from_key(key) == DAY
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "raw/x.parquet",
+        "raw/2026/13/40/x.parquet",
+        "raw/date=2026-02-30/x.parquet",
+        "raw/202609241.parquet",
+        "raw/120260924.parquet",
+        "raw/1999-09-24.parquet",
+        "raw/2026/09/x.parquet",
+        "raw/0000/00/00/x.parquet",
+    ],
+)
+def test_a_key_without_a_day_of_the_calendar_names_none(key: str) -> None:
+    assert day_from_key(key) is None
+
+
+def test_layouts_are_tried_in_order_of_trust() -> None:
+    key = "export-20250101/date=2026-09-24/2025/02/02/x.parquet"
+
+    assert day_from_key(key) == DAY
+    assert day_from_key(key, DAY_LAYOUTS[1:]) == date(2025, 2, 2)
+    assert day_from_key(key, DAY_LAYOUTS[4:]) == date(2025, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "raw/date=2026-13-01/2026/09/24/x.parquet",
+        "raw/2026/99/99/x/2026/09/24/x.parquet",
+        "raw/0000/00/00/2026/09/24/x.parquet",
+        "20269999_20260924",
+    ],
+)
+def test_a_first_match_that_is_no_date_does_not_hide_the_second(key: str) -> None:
+    assert day_from_key(key) == DAY
+
+
+def test_a_layout_of_the_users_own_is_enough() -> None:
+    assert day_from_key("d24m09y2026", [r"d(?P<day>\d\d)m(?P<month>\d\d)y(?P<year>\d{4})"]) == DAY
+
+
+def test_the_configured_layout_is_tried_before_the_usual_ones() -> None:
+    assert day_layouts("x") == ("x", *DAY_LAYOUTS)
+    assert day_layouts(None) == day_layouts("") == DAY_LAYOUTS
+
+
+WRITTEN = [
+    "raw/hourly/{0:%Y/%m/%d}/11/part-0000.parquet",
+    "{0:%Y/%m/%d}/x.parquet",
+    "raw/date={0:%Y-%m-%d}/hour=11/x.parquet",
+    "raw/year={0:%Y}/month={0:%m}/day={0:%d}/x.parquet",
+    "raw/year={0.year}/month={0.month}/day={0.day}/x.parquet",
+    "raw/twaps_{0:%Y-%m-%d}T11.parquet",
+    "raw/twaps_{0:%Y%m%d}.parquet",
+    "raw/😀 {0:%Y%m%d}/x.parquet",
+]
+
+
+@given(
+    written=st.sampled_from(WRITTEN),
+    known=st.dates(date(2023, 1, 1), date(2029, 9, 9)),
+    day=st.dates(date(2023, 10, 10), date(2029, 12, 31)).filter(lambda day: day.month > 9 and day.day > 9),
+)
+@settings(max_examples=100, deadline=None)
+def test_D1_the_prefix_of_a_day_is_where_its_objects_lie(written: str, known: date, day: date) -> None:
+    (prefix,) = day_prefixes([written.format(known)], day)
+
+    assert written.format(day).startswith(prefix)
+    assert day_from_key(f"{prefix}/x") == day
+
+
+def test_D1_a_prefix_is_found_too_where_the_day_stands_before_the_year() -> None:
+    layout = r"(?P<day>\d\d)\.(?P<month>\d\d)\.(?P<year>\d{4})/"
+
+    (prefix,) = day_prefixes(["raw/17.08.2025/x.parquet"], DAY, [layout])
+
+    assert "raw/24.09.2026/y.parquet".startswith(prefix)
+    assert prefix.startswith("raw/24")
+
+
+def test_D1_a_match_that_is_no_date_does_not_hide_the_day_of_a_prefix() -> None:
+    assert day_prefixes(["raw/2026/99/99/x/2026/09/23/x.parquet"], DAY) == {"raw/2026/99/99/x/2026/09/24"}
+
+
+def test_prefixes_are_those_of_all_layouts_in_use_and_none_for_keys_without_a_day() -> None:
+    known = ["a/2025/08/17/x", "a/2025/08/18/y", "b/20250817.parquet", "c/x.parquet"]
+
+    assert day_prefixes(known, DAY) == {"a/2026/09/24", "b/20260924"}
+    assert day_prefixes([], DAY) == set()
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_D7_an_odd_name_does_not_hide_the_day(name: str) -> None:
+    assert day_from_key(f"raw/{name}/2026/09/24/{name}.parquet") == DAY
+    assert day_from_key(f"raw/{name}/date=2026-09-24/{name}.parquet") == DAY
+
+
+@given(day=st.dates(date(2000, 1, 1), date(2099, 12, 31)), before=no_digits, after=no_digits)
+@settings(max_examples=50, deadline=None)
+def test_D7_any_day_is_found_among_any_alphabet(day: date, before: str, after: str) -> None:
+    expected = {day}
+
+    assert {
+        day_from_key(f"{before}/{day:%Y/%m/%d}/{after}"),
+        day_from_key(f"{before}/date={day:%Y-%m-%d}/{after}"),
+        day_from_key(f"{before}/year={day:%Y}/month={day.month}/day={day.day}/{after}"),
+        day_from_key(f"{before}{day:%Y-%m-%d}{after}"),
+        day_from_key(f"{before}{day:%Y%m%d}{after}"),
+    } == expected
+
+
+@given(refs)
+@settings(max_examples=50, deadline=None)
+@example(ObjectRef("9999/99/99/\U0001f600", "e", LAST_MODIFIED, 0))
+def test_D7_any_key_at_all_has_a_day(ref: ObjectRef) -> None:
+    assert object_day(ref) == (day_from_key(ref.key) or ref.last_modified.date())
+
+
+def test_a_key_without_a_day_gets_that_of_its_last_modified_in_utc() -> None:
+    late_in_tokyo = datetime(2026, 9, 25, 8, tzinfo=timezone(timedelta(hours=9)))
+
+    assert object_day(ObjectRef("x.parquet", "e", late_in_tokyo, 1)) == DAY
+
+
+def test_the_keys_day_comes_before_last_modified() -> None:
+    assert object_day(listed(key="2025/08/17/x.parquet")) == date(2025, 8, 17)
+
+
+@given(st.lists(refs, max_size=6, unique_by=lambda ref: ref.key), st.randoms(use_true_random=False))
+@settings(max_examples=50, deadline=None)
+def test_a_fingerprint_does_not_depend_on_the_order_of_the_listing(listing: list[ObjectRef], random: Random) -> None:
+    shuffled = random.sample(listing, len(listing))
+
+    assert fingerprint(shuffled) == fingerprint(listing)
+    assert len(fingerprint(listing)) == 16
+
+
+@given(st.lists(refs, min_size=2, max_size=6, unique_by=lambda ref: ref.key))
+@settings(max_examples=50, deadline=None)
+def test_a_fingerprint_changes_with_every_object_more_or_less(listing: list[ObjectRef]) -> None:
+    assert len({fingerprint(listing[:count]) for count in range(len(listing) + 1)}) == len(listing) + 1
+
+
+def test_D2_a_fingerprint_changes_with_an_etag_and_not_with_last_modified_or_size() -> None:
+    before = fingerprint([listed(etag="a")])
+
+    assert fingerprint([listed(etag="b")]) != before
+    assert fingerprint([listed(etag="a", data=b"more", hours=5)]) == before
+
+
+@pytest.mark.parametrize(("one", "other"), [("é", "e\u0301"), ("%25", "%"), ("a b", "a+b"), ("a", "a ")])
+def test_D7_keys_that_look_alike_are_different_objects(one: str, other: str) -> None:
+    assert listed(key=one) != listed(key=other)
+    assert fingerprint([listed(key=one)]) != fingerprint([listed(key=other)])
+
+
+def test_D7_a_key_that_is_no_unicode_has_a_fingerprint_too() -> None:
+    assert fingerprint([listed(key="\udcff.parquet")]) != fingerprint([listed(key="\udcfe.parquet")])
+
+
+def test_D7_key_and_etag_do_not_run_together() -> None:
+    assert fingerprint([listed(key="ab", etag="c")]) != fingerprint([listed(key="a", etag="bc")])

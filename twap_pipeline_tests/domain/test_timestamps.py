@@ -1,0 +1,229 @@
+"""One time in any of the feed's encodings is the same microsecond, and a unit is decided or the object refused."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
+
+import polars as pl
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from twap_pipeline.domain.timestamps import EARLIEST, UNITS, Window, count_units, decide_unit, epochs, to_utc
+from twap_pipeline.errors import ObjectInvalidError
+from twap_pipeline_tests.feed import EVENT, EVENT_NS, EVENT_TEXT, KEY, LAST_MODIFIED, WINDOW
+
+pytestmark = pytest.mark.pure
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+TICK_NS = {unit: 10**9 // ticks for unit, ticks in UNITS.items()}
+DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
+
+nanoseconds = st.integers(
+    (WINDOW.start - EPOCH) // timedelta(microseconds=1) * 1_000, (LAST_MODIFIED - EPOCH) // timedelta(seconds=1) * 10**9
+)
+
+
+def read(column: pl.Series, window: Window = WINDOW) -> list[datetime | None]:
+    """Decide the column's unit and return its times, as an object of one column would be read."""
+    counts = count_units(column, window)
+    present = int(epochs(column).is_not_null().sum())
+    return to_utc(column, decide_unit(counts, values_present=present, key=KEY, column=column.name)).to_list()
+
+
+def column_of(*values: object, dtype: pl.DataType | None = None) -> pl.Series:
+    return pl.Series("time", values, dtype)
+
+
+def iso(ns: int, digits: int, offset_minutes: int = 0, separator: str = "T") -> str:
+    local = EPOCH + timedelta(seconds=ns // 10**9, minutes=offset_minutes)
+    fraction = f".{ns % 10**9:09d}"[: digits + 1] if digits else ""
+    return f"{local:%Y-%m-%d}{separator}{local:%H:%M:%S}{fraction}"
+
+
+def zone(offset_minutes: int, colon: str) -> str:
+    hours, minutes = divmod(abs(offset_minutes), 60)
+    return f"{'-' if offset_minutes < 0 else '+'}{hours:02d}{colon}{minutes:02d}"
+
+
+@settings(max_examples=100, deadline=None)
+@given(ns=nanoseconds, unit=st.sampled_from(list(UNITS)), offset=st.integers(-840, 840))
+@example(ns=EVENT_NS, unit="ns", offset=0)
+@example(ns=EVENT_NS, unit="ms", offset=-330)
+def test_V4_V5_every_encoding_of_one_time_is_the_same_microsecond(ns: int, unit: str, offset: int) -> None:
+    ticks, digits = ns // TICK_NS[unit], DIGITS[unit]
+    told_ns = ticks * TICK_NS[unit]
+    expected = EPOCH + timedelta(microseconds=told_ns // 1_000)
+    encodings = {
+        "ISO text": column_of(iso(told_ns, digits)),
+        "ISO text, blank between": column_of(iso(told_ns, digits, separator=" ")),
+        "ISO text, Z": column_of(iso(told_ns, digits) + "Z"),
+        "ISO text, offset": column_of(iso(told_ns, digits, offset) + zone(offset, ":")),
+        "ISO text, offset without colon": column_of(iso(told_ns, digits, offset) + zone(offset, "")),
+        "integer": column_of(ticks, dtype=pl.Int64()),
+        "unsigned integer": column_of(ticks, dtype=pl.UInt64()),
+        "digit text": column_of(str(ticks)),
+    }
+    if unit != "ns":
+        encodings["double"] = column_of(float(ticks))
+    if unit != "s":
+        encodings["timestamp"] = column_of(ticks, dtype=pl.Int64()).cast(pl.Datetime(unit))  # type: ignore[arg-type]
+        encodings["aware timestamp"] = encodings["timestamp"].dt.replace_time_zone("UTC")
+    for wrong in {"ms", "us", "ns"} - {unit}:
+        encodings[f"{unit} inside timestamp[{wrong}]"] = column_of(ticks, dtype=pl.Int64()).cast(
+            pl.Datetime(wrong)  # type: ignore[arg-type]
+        )
+
+    assert {name: read(column) for name, column in encodings.items()} == {name: [expected] for name in encodings}
+
+
+@pytest.mark.parametrize("text", [EVENT_TEXT, f"  {EVENT_TEXT}Z ", f"{EVENT_TEXT}123", "2026-09-24T13:12:32.992506+02"])
+def test_V5_nanoseconds_are_floored_and_naive_is_utc(text: str) -> None:
+    assert read(column_of(text)) == [EVENT]
+
+
+def test_V5_the_last_nanosecond_before_the_epoch_is_floored_not_cut() -> None:
+    before = EPOCH - timedelta(microseconds=1)
+
+    assert to_utc(column_of(-1), "ns").to_list() == [before]
+    assert to_utc(column_of("1969-12-31T23:59:59.999999999"), None).to_list() == [before]
+
+
+def test_a_timestamp_of_another_zone_is_the_instant_that_it_means() -> None:
+    vienna = pl.Series("time", [datetime(2026, 9, 24, 13, 12, 32, 992_506)]).dt.replace_time_zone(  # noqa: DTZ001
+        "Europe/Vienna"
+    )
+
+    assert read(vienna) == [EVENT]
+
+
+def test_epochs_and_iso_text_may_share_a_column() -> None:
+    assert read(column_of(EVENT_TEXT, str(EVENT_NS), None)) == [EVENT, EVENT, None]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "infinity",
+        "-infinity",
+        "now",
+        "NaT",
+        "2026-09-24",
+        "2026-09-24T11:12",
+        "2026-02-30T00:00:00",
+        "2026-09-24T24:00:00",
+        "2026-09-24T11:12:32.",
+        "2026-09-24T11:12:32 UTC",
+        "12026-09-24T11:12:32",
+        "\u0662\u0660\u0662\u0666-\u0660\u0669-\u0662\u0664T\u0661\u0661:\u0661\u0662:\u0663\u0662",
+        "9" * 20,
+        "0x68a3",
+        "1790248352.992",
+        "1_790_248_352",
+    ],
+)
+def test_V6_text_that_is_no_time_is_null(text: str) -> None:
+    assert to_utc(column_of(text, EVENT_TEXT), "s").to_list() == [None, EVENT]
+
+
+@pytest.mark.parametrize("offset", ["+\u0660\u0661", "-\u0660\u0661:\u0663\u0660", "+99:99", "+24:00", "-25"])
+def test_V6_text_with_a_zone_that_does_not_exist_is_null(offset: str) -> None:
+    assert to_utc(column_of("2026-09-24T11:12:32" + offset, EVENT_TEXT), None).to_list() == [None, EVENT]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e300, 0.5, 2.0**53])
+def test_V6_a_double_that_is_no_exact_whole_number_is_null(value: float) -> None:
+    assert to_utc(column_of(value, 1_790_248_352.0), "s").to_list() == [None, EVENT.replace(microsecond=0)]
+
+
+@pytest.mark.parametrize(("unit", "value"), [("s", 2**63 - 1), ("s", -(2**63)), ("ms", 2**62)])
+def test_V6_an_epoch_too_large_for_microseconds_is_null_not_another_time(unit: str, value: int) -> None:
+    assert to_utc(column_of(value), unit).to_list() == [None]
+
+
+@pytest.mark.parametrize(
+    "text", ["1970-01-01T00:00:00", "0000-01-01T00:00:00", "2262-04-12T00:00:00", "9999-12-31T23:59:59.999999999Z"]
+)
+def test_V6_a_year_out_of_reach_is_out_of_the_window(text: str) -> None:
+    inside = to_utc(column_of(text, EVENT_TEXT), None).to_frame().select(WINDOW.contains(pl.col("time")))
+
+    assert inside["time"].to_list() == [False, True]
+
+
+@given(st.lists(st.text() | st.none(), max_size=4))
+@settings(max_examples=100, deadline=None)
+def test_V6_any_text_at_all_is_read_or_null(texts: list[str | None]) -> None:
+    assert to_utc(column_of(*texts, dtype=pl.String()), "ns").len() == len(texts)
+
+
+TIME_FORM = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,12})?(Z|[+-]\d\d(:?\d\d)?)?"
+
+
+@given(st.from_regex(TIME_FORM, fullmatch=True, alphabet="01259\u0663T :.+-Z"))
+@settings(max_examples=50, deadline=None)
+def test_V6_any_digits_in_the_form_of_a_time_are_read_or_null(text: str) -> None:
+    assert to_utc(column_of(text), None).len() == 1
+
+
+def test_V4_two_units_in_one_column_fail_the_object() -> None:
+    with pytest.raises(ObjectInvalidError) as raised:
+        read(column_of(EVENT_NS, EVENT_NS // 10**6, EVENT_NS))
+
+    assert raised.value.key == KEY
+    assert "'time'" in raised.value.reason
+    assert "1 values in ms" in raised.value.reason
+    assert "2 values in ns" in raised.value.reason
+
+
+@pytest.mark.parametrize("values", [[1], [5, 6, 2**62], [-EVENT_NS]])
+def test_V4_a_column_that_fits_no_unit_fails_the_object(values: list[int]) -> None:
+    with pytest.raises(ObjectInvalidError, match=f"in none of s, ms, µs, ns is any of its {len(values)} values"):
+        read(column_of(*values))
+
+
+def test_V4_a_stray_value_beside_a_decided_unit_is_left_to_the_window() -> None:
+    assert read(column_of(EVENT_NS, 5)) == [EVENT, EPOCH]
+
+
+@pytest.mark.parametrize("dtype", [pl.Null(), pl.Int64(), pl.String(), pl.Float64(), pl.Datetime("ns")])
+@pytest.mark.parametrize("values", [[], [None, None]])
+def test_V4_a_column_without_numbers_has_no_unit(dtype: pl.DataType, values: list[None]) -> None:
+    column = column_of(*values, dtype=dtype)
+
+    assert count_units(column, WINDOW) == {}
+    assert read(column) == values
+    assert to_utc(column, None).dtype == pl.Datetime("us", "UTC")
+
+
+@given(st.datetimes(EARLIEST.replace(tzinfo=None) + timedelta(days=1), datetime(2100, 1, 1)))  # noqa: DTZ001
+@settings(max_examples=50, deadline=None)
+def test_V4_no_number_fits_two_units_of_one_window(when: datetime) -> None:
+    window = Window.before(when.replace(tzinfo=UTC))
+    bounds = {
+        unit: (int(window.start.timestamp()) * ticks, int(window.end.timestamp()) * ticks)
+        for unit, ticks in UNITS.items()
+    }
+    ordered = sorted(bounds.values())
+
+    assert all(high < low for (_, high), (low, _) in pairwise(ordered))
+
+
+def test_the_window_comes_from_the_object_and_not_from_this_machines_clock() -> None:
+    window = Window.before(LAST_MODIFIED)
+
+    assert (window.start, window.end) == (datetime(2023, 1, 1, tzinfo=UTC), LAST_MODIFIED + timedelta(days=1))
+
+
+def test_the_window_takes_its_bounds_and_nothing_beyond_them() -> None:
+    tick = timedelta(microseconds=1)
+    times = [WINDOW.start - tick, WINDOW.start, WINDOW.end, WINDOW.end + tick, None]
+    frame = pl.DataFrame({"ts": pl.Series(times, dtype=pl.Datetime("us", "UTC"))})
+
+    assert frame.select(WINDOW.contains(pl.col("ts")))["ts"].to_list() == [False, True, True, False, False]
+
+
+def test_the_window_of_an_object_listed_in_another_zone_is_the_same() -> None:
+    elsewhere = Window.before(LAST_MODIFIED.astimezone(timezone(timedelta(hours=9))))
+    frame = pl.DataFrame({"ts": [WINDOW.end, WINDOW.end + timedelta(microseconds=1)]})
+
+    assert frame.select(elsewhere.contains(pl.col("ts")))["ts"].to_list() == [True, False]

@@ -1,0 +1,312 @@
+"""Bytes become frames without loss and in bounded portions, or are refused as a whole; never part of an object."""
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twap_pipeline.domain.normalize import payload
+from twap_pipeline.errors import ObjectInvalidError
+from twap_pipeline.source.parquet import PORTION_ROWS, ParquetObject
+from twap_pipeline_tests.feed import EVENT_NS, KEY, arrow_table, opened, raw_rows, write_parquet
+
+pytestmark = pytest.mark.pure
+
+TWENTY = write_parquet(raw_rows(20), compression="none")
+
+
+def open_object(data: bytes) -> ParquetObject:
+    return ParquetObject(KEY, opened(data), len(data))
+
+
+def read(data: bytes) -> pl.DataFrame:
+    found = open_object(data)
+    return pl.concat([pl.DataFrame(schema=dict(found.schema)), *found.portions()])
+
+
+def column(array: pa.Array) -> pl.Series:
+    """Write a column into an object beside the feed's and read it back."""
+    return read(write_parquet(arrow_table(raw_rows(len(array)), x=array)))["x"]
+
+
+def refusal(data: bytes) -> str:
+    with pytest.raises(ObjectInvalidError) as raised:
+        read(data)
+    assert raised.value.key == KEY
+    assert not raised.value.transient
+    return raised.value.reason
+
+
+# F1, F2: objects that are damaged or empty
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"PAR1",
+        b"twap_id,wallet\n1,0x\n",
+        b"\0" * 1_000,
+        TWENTY[:-1],
+        TWENTY[: len(TWENTY) // 2],
+        TWENTY[:-4] + b"PARE",
+        b"PARE" + TWENTY[4:-4] + b"PARE",
+        TWENTY[:-8] + (2**31 - 1).to_bytes(4, "little") + b"PAR1",
+    ],
+    ids=["zero bytes", "magic only", "text", "zeros", "cut by one", "halved", "encrypted", "encrypted too", "footer"],
+)
+def test_F1_what_is_no_parquet_is_refused_by_name_and_size(data: bytes) -> None:
+    assert refusal(data).startswith(f"is no readable parquet file ({len(data)} bytes): ")
+
+
+@given(st.integers(0, len(TWENTY) - 1))
+@settings(max_examples=50, deadline=None)
+def test_F1_an_object_cut_anywhere_is_refused(length: int) -> None:
+    refusal(TWENTY[:length])
+
+
+@given(st.integers(1, len(TWENTY) - 1))
+@settings(max_examples=50, deadline=None)
+def test_F1_an_object_without_its_beginning_is_refused(length: int) -> None:
+    refusal(TWENTY[length:])
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
+def test_F1_S4_an_object_with_any_bit_of_a_page_header_flipped_is_refused_or_read_whole(compression: str) -> None:
+    data = write_parquet(raw_rows(20).select("twap_id"), compression=compression)
+    partial = [
+        (place, bit)
+        for place in range(4, 60)
+        for bit in range(8)
+        if _rows(_flipped(data, place, bit)) not in (20, None)
+    ]
+
+    assert partial == []
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_F1_S4_an_object_with_any_bit_flipped_is_refused_or_read_whole(data: st.DataObject) -> None:
+    place, bit = data.draw(st.integers(0, len(TWENTY) - 9)), data.draw(st.integers(0, 7))
+
+    assert _rows(_flipped(TWENTY, place, bit)) in (20, None)
+
+
+def _flipped(data: bytes, place: int, bit: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 1 << bit]) + data[place + 1 :]
+
+
+def _rows(data: bytes) -> int | None:
+    """Return the rows that an object gives; None where it is refused."""
+    try:
+        return sum(portion.height for portion in open_object(data).portions())
+    except ObjectInvalidError:
+        return None
+
+
+def test_F1_a_column_whose_name_is_no_utf8_is_refused() -> None:
+    named = write_parquet(raw_rows(2, vendor_note="x"), store_schema=False)
+
+    refusal(named.replace(b"vendor_note", b"vendor\xff\xfe\xfdte"))
+
+
+def test_F2_an_object_without_rows_is_read_as_none() -> None:
+    found = open_object(write_parquet(raw_rows(0)))
+
+    assert found.num_rows == 0
+    assert sum(portion.height for portion in found.portions()) == 0
+    assert [name for name, _ in found.schema] == raw_rows().columns
+
+
+# F4, F5: columns and types
+
+
+def test_the_feeds_own_form_comes_through_unchanged() -> None:
+    raw = raw_rows(3)
+
+    assert read(write_parquet(raw)).equals(raw)
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy", "gzip", "zstd", "brotli"])
+def test_every_compression_is_read(compression: str) -> None:
+    assert read(write_parquet(raw_rows(3), compression=compression)).equals(raw_rows(3))
+
+
+def test_F4_doubled_columns_are_shown_as_they_are() -> None:
+    table = arrow_table(raw_rows())
+    doubled = table.append_column("status", table["status"])
+
+    names = [name for name, _ in open_object(write_parquet(doubled)).schema]
+
+    assert names.count("status") == 2
+
+
+@pytest.mark.parametrize("name", ["", "column_15", "*", "^.*$", "a.b", 'a"b\\\n', "row_number", "😀"])
+def test_F4_a_column_of_any_name_keeps_its_name_and_place(name: str) -> None:
+    raw = raw_rows(2, **{name: "x", "last": "y"})
+
+    assert read(write_parquet(raw)).equals(raw)
+
+
+CASES: dict[str, tuple[pa.Array, list[object]]] = {
+    "dictionary": (pa.array(["a", None, "a"]).dictionary_encode(), ["a", None, "a"]),
+    "dictionary of numbers": (pa.array([5, None]).dictionary_encode(), [5, None]),
+    "large string": (pa.array(["ü", None], pa.large_string()), ["ü", None]),
+    "string view": (pa.array(["ü", None], pa.string_view()), ["ü", None]),
+    "binary": (pa.array([b"ab", None]), ["ab", None]),
+    "large binary": (pa.array([b"ab", None], pa.large_binary()), ["ab", None]),
+    "binary view": (pa.array([b"ab", None], pa.binary_view()), ["ab", None]),
+    "decimal128": (pa.array([Decimal("1.50"), None], pa.decimal128(38, 2)), [Decimal("1.50"), None]),
+    "decimal256": (pa.array([Decimal("1" * 60 + ".50"), None], pa.decimal256(70, 2)), ["1" * 60 + ".50", None]),
+    "decimal32": (pa.array([Decimal("1.50"), None], pa.decimal32(5, 2)), [Decimal("1.50"), None]),
+    "uint64": (pa.array([2**64 - 1, None], pa.uint64()), [2**64 - 1, None]),
+    "float32": (pa.array([0.5, None], pa.float32()), [0.5, None]),
+    "null": (pa.nulls(2), [None, None]),
+    "struct": (pa.array([{"a": b"x"}, None]), [{"a": "x"}, None]),
+    "list": (pa.array([[1, 2], None]), [[1, 2], None]),
+    "list of dictionaries": (
+        pa.array([["a"], None], pa.list_(pa.dictionary(pa.int32(), pa.string()))),
+        [["a"], None],
+    ),
+}
+
+
+@pytest.mark.parametrize(("array", "expected"), CASES.values(), ids=CASES)
+def test_F5_a_type_is_read_without_loss(array: pa.Array, expected: list[object]) -> None:
+    assert column(array).to_list() == expected
+
+
+@pytest.mark.parametrize("array", [array for array, _ in CASES.values()], ids=CASES)
+def test_the_schema_is_that_of_the_frames(array: pa.Array) -> None:
+    found = open_object(write_parquet(arrow_table(raw_rows(len(array)), x=array)))
+
+    (frame,) = found.portions()
+
+    assert list(frame.schema.items()) == found.schema
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC", "Etc/UTC", "Europe/Vienna", "+00:00", "+05:30", "Z"])
+def test_F5_a_timestamp_of_any_zone_is_its_instant(unit: str, zone: str | None) -> None:
+    ticks = EVENT_NS // {"ms": 10**6, "us": 10**3, "ns": 1}[unit]
+
+    assert column(pa.array([ticks, None], pa.timestamp(unit, zone))).to_physical().to_list() == [ticks, None]
+
+
+DAMAGED: dict[str, Callable[[], pa.Array]] = {
+    "string": lambda: pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xed\xa0\x80"]).buffers()),
+    "dictionary": lambda: pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers()).dictionary_encode(),
+}
+
+
+@pytest.mark.parametrize("damaged", DAMAGED.values(), ids=DAMAGED)
+def test_V7_text_that_is_no_utf8_is_refused_naming_the_column(damaged: Callable[[], pa.Array]) -> None:
+    data = write_parquet(arrow_table(raw_rows(), state_coin=damaged()))
+
+    assert refusal(data).startswith("column 'state_coin' cannot be read without loss: ")
+
+
+EXTRA: dict[str, pa.Array] = {
+    "bytes that are no text": pa.array([b"\xff\xfe"]),
+    "fixed-size bytes": pa.array([b"\xff\xfe"], pa.binary(2)),
+    "binary view": pa.array([b"\xff"], pa.binary_view()),
+    "uuid": pa.array([b"0123456789abcdef"], pa.uuid()),
+    "list of bytes": pa.array([[b"\xff"]]),
+    "map of bytes": pa.array([[("a", b"\xff")]], pa.map_(pa.string(), pa.binary())),
+    "list of wide decimals": pa.array([[Decimal(1)]], pa.list_(pa.decimal256(70, 2))),
+    "date": pa.array([20_000], pa.date32()),
+    "time of day": pa.array([1], pa.time64("us")),
+    "duration": pa.array([1], pa.duration("us")),
+    "half float": pa.array([1.5], pa.float16()),
+    "fixed-size list": pa.array([[1, 2]], pa.list_(pa.int64(), 2)),
+    "map": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())),
+    "timestamp with an offset": pa.array([1], pa.timestamp("us", "+05:30")),
+    "json": pa.array(['{"a": 1}'], pa.json_()),
+}
+
+
+@pytest.mark.parametrize("array", EXTRA.values(), ids=EXTRA)
+def test_F4_an_unknown_column_of_any_type_does_not_stop_the_object(array: pa.Array) -> None:
+    frame = read(write_parquet(arrow_table(raw_rows(), x=array)))
+
+    assert frame.drop("x").equals(raw_rows())
+    assert "x" in json.loads(payload(frame)[0])
+
+
+def test_F4_a_struct_that_names_a_field_twice_is_refused() -> None:
+    doubled = pa.StructArray.from_arrays([pa.array(["1"]), pa.array(["2"])], names=["sz", "sz"])
+    found = write_parquet(arrow_table(raw_rows(), state=doubled))
+
+    refusal(found)
+
+
+# Portions
+
+
+@pytest.mark.parametrize("rows_per_group", [1, 3, 7, 20, 50])
+@pytest.mark.parametrize("rows", [1, 6, 20, 100])
+def test_portions_are_bounded_and_together_the_object_in_order(rows_per_group: int, rows: int) -> None:
+    data = write_parquet(raw_rows(20), rows_per_group=rows_per_group)
+
+    portions = list(open_object(data).portions(rows=rows))
+
+    assert all(0 < portion.height <= rows for portion in portions)
+    assert pl.concat(portions).equals(raw_rows(20))
+
+
+def test_an_object_can_be_read_again_and_in_part() -> None:
+    found = open_object(write_parquet(raw_rows(3)))
+
+    (times,) = found.portions(["time"])
+    (whole,) = found.portions()
+
+    assert times.equals(raw_rows(3).select("time"))
+    assert whole.equals(raw_rows(3))
+
+
+def test_no_columns_asked_for_give_no_values() -> None:
+    assert all(portion.width == 0 for portion in open_object(TWENTY).portions([]))
+
+
+def test_a_column_of_the_feed_is_not_mixed_up_with_one_below_a_dot() -> None:
+    found = open_object(write_parquet(raw_rows(2, **{"time.x": "theirs"})))
+
+    (times,) = found.portions(["time"])
+
+    assert times["time"].to_list() == raw_rows(2)["time"].to_list()
+
+
+# Objects that claim or unfold to too much
+
+
+def test_F6_twenty_million_rows_in_a_few_bytes_are_refused_before_any_is_read() -> None:
+    table = pa.table({"twap_id": pa.nulls(20_000_000)})
+
+    assert "claims 20000000 rows in " in refusal(write_parquet(table, write_statistics=False))
+
+
+def test_F6_an_honest_million_rows_are_read_in_portions() -> None:
+    data = write_parquet(pa.table({"twap_id": pa.array(range(1_000_001))}), use_dictionary=False, compression="none")
+
+    heights = [portion.height for portion in open_object(data).portions()]
+
+    assert sum(heights) == 1_000_001
+    assert max(heights) == PORTION_ROWS
+
+
+def test_F6_few_rows_of_very_long_repeated_text_stay_bounded_or_are_refused() -> None:
+    long = pa.DictionaryArray.from_arrays(pa.array([0] * 3_000, pa.int32()), pa.array(["a" * 50_000]))
+    data = write_parquet(arrow_table(raw_rows(3_000), x=long), compression="zstd")
+    assert len(data) < 100_000
+
+    try:
+        largest = max(portion["x"].str.len_bytes().sum() for portion in open_object(data).portions())
+    except ObjectInvalidError:
+        return
+
+    assert largest < 64 * 1024 * 1024

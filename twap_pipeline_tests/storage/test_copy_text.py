@@ -1,0 +1,151 @@
+"""COPY's text format, read back by a small decoder written from PostgreSQL's documentation alone."""
+
+import json
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from twap_pipeline.domain.columns import flat_schema, map_columns
+from twap_pipeline.domain.normalize import normalize, payload
+from twap_pipeline.storage.copy_text import copy_text
+from twap_pipeline_tests.feed import KEY, WINDOW, raw_rows
+
+pytestmark = pytest.mark.pure
+
+ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+
+
+def decode(data: bytes) -> list[list[str | None]]:
+    r"""Return rows as PostgreSQL reads COPY text: fields end at a tab, rows at a newline, ``\N`` is NULL.
+
+    A backslash takes what follows: one of ``b f n r t v``, octal or hexadecimal digits, else the character itself. A
+    raw carriage return or NUL is an error, ``\.`` alone ends the data.
+    """
+    if not data:
+        return []
+    lines = data.decode("utf-8").split("\n")
+    assert lines.pop() == "", "the last row must end too"
+    assert "\\." not in lines, "this ends the data"
+    return [[_field(field) for field in line.split("\t")] for line in lines]
+
+
+def _field(field: str) -> str | None:
+    if field == "\\N":
+        return None
+    assert "\r" not in field
+    assert "\0" not in field
+    out, characters = [], iter(field)
+    for character in characters:
+        if character != "\\":
+            out.append(character)
+            continue
+        following = next(characters)
+        assert following not in "01234567x", "a numeric escape that nobody wrote"
+        out.append(ESCAPED.get(following, following))
+    return "".join(out)
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+awkward = st.text("\\\t\n\r\b\f\v Nnt.xbr01\"'\u2028é😀", max_size=12)
+
+
+@given(st.lists(st.tuples(texts | awkward | st.none(), awkward | st.none()), max_size=6))
+@settings(max_examples=100, deadline=None)
+@example([("\\N", None), ("\\", "\\\\"), ("", ""), ("\\.", "\\."), ("\\n", "\n"), ("\r\n", "\t")])
+def test_any_text_goes_round_exactly(rows: list[tuple[str | None, str | None]]) -> None:
+    frame = pl.DataFrame(rows, schema={"a": pl.String, "b": pl.String}, orient="row")
+
+    assert decode(copy_text(frame)) == [list(row) for row in rows]
+
+
+@given(st.lists(awkward | st.none(), max_size=6))
+@settings(max_examples=75, deadline=None)
+@example(["", None, "\\N", "\\."])
+def test_a_single_column_goes_round_exactly(values: list[str | None]) -> None:
+    frame = pl.DataFrame({"a": pl.Series(values, dtype=pl.String)})
+
+    assert decode(copy_text(frame)) == [[value] for value in values]
+
+
+@given(st.lists(texts | awkward, min_size=1, max_size=4))
+@settings(max_examples=75, deadline=None)
+def test_a_payload_goes_round_by_the_short_way_for_json(values: list[str]) -> None:
+    payloads = payload(pl.DataFrame({"x": pl.Series(values, dtype=pl.String)}))
+    frame = pl.DataFrame({"key": "k", "raw_payload": payloads})
+
+    fields = [row[1] for row in decode(copy_text(frame, json=["raw_payload"]))]
+
+    assert fields == payloads.to_list()
+    assert [json.loads(field or "")["x"] for field in fields] == values
+
+
+@given(
+    st.lists(st.integers(-(2**63), 2**63 - 1) | st.none(), max_size=4), st.lists(st.booleans() | st.none(), max_size=4)
+)
+@settings(max_examples=50, deadline=None)
+def test_numbers_and_flags_are_words_that_postgresql_knows(numbers: list[int | None], flags: list[bool | None]) -> None:
+    told = decode(copy_text(pl.DataFrame({"n": pl.Series(numbers, dtype=pl.Int64)})))
+    answered = decode(copy_text(pl.DataFrame({"f": pl.Series(flags, dtype=pl.Boolean)})))
+
+    assert told == [[None if number is None else str(number)] for number in numbers]
+    assert answered == [[None if flag is None else str(flag).lower()] for flag in flags]
+
+
+@given(st.lists(st.datetimes(datetime(1900, 1, 1), datetime(9999, 12, 31)), max_size=4))  # noqa: DTZ001
+@settings(max_examples=50, deadline=None)
+@example([datetime(2026, 9, 24, 11, 12, 32, 6)])  # noqa: DTZ001
+def test_times_keep_their_microseconds_and_say_utc(times: list[datetime]) -> None:
+    aware = [time.replace(tzinfo=UTC) for time in times]
+    frame = pl.DataFrame({"ts": pl.Series(aware, dtype=pl.Datetime("us", "UTC"))})
+
+    fields = [row[0] for row in decode(copy_text(frame))]
+
+    assert all(field is not None and field.endswith("+00") for field in fields)
+    assert [datetime.strptime(f"{field}00", "%Y-%m-%d %H:%M:%S.%f%z") for field in fields] == aware
+
+
+@given(st.lists(st.decimals(allow_nan=False, allow_infinity=False).map(str), max_size=4))
+@settings(max_examples=50, deadline=None)
+def test_V3_sizes_as_plain_text_keep_every_digit(sizes: list[str]) -> None:
+    frame = pl.DataFrame({"size": pl.Series(sizes, dtype=pl.String)})
+
+    assert decode(copy_text(frame, plain=["size"])) == [[size] for size in sizes]
+
+
+@pytest.mark.parametrize(
+    "key", ["a b", "a+b", "%25", "cafe\u0301", "😀", "back\\slash", "\\N", "tab\tline\nend\r", "x" * 1_024]
+)
+def test_D7_an_odd_key_goes_round_exactly(key: str) -> None:
+    assert decode(copy_text(pl.DataFrame({"key": [key], "n": [1]}))) == [[key, "1"]]
+
+
+def test_columns_keep_the_frames_order_and_there_is_no_header() -> None:
+    assert copy_text(pl.DataFrame({"b": ["1"], "a": [2], "c": [None]})) == b"1\t2\t\\N\n"
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_no_rows_are_no_bytes(n: int) -> None:
+    assert copy_text(pl.DataFrame({"a": ["x"], "b": [1]}).head(n)) == (b"" if n == 0 else b"x\t1\n")
+
+
+def test_F6_a_text_of_a_megabyte_goes_round_exactly() -> None:
+    long = "\\\t\n" * 350_000
+
+    assert decode(copy_text(pl.DataFrame({"a": [long]}))) == [[long]]
+
+
+def test_a_canonical_frame_goes_round_as_it_is_loaded() -> None:
+    raw = raw_rows(
+        3, state_coin=["a\tb", "\\N", "😀"], status=["error: a\nb", "finished", None], state_sz=["1E-30", None, "5."]
+    )
+    mapping = map_columns(KEY, flat_schema(KEY, list(raw.schema.items())))
+    rows = normalize(raw, mapping, {"state_timestamp": "ms"}, WINDOW).rows
+    sizes = ["size_requested", "size_executed", "notional_executed"]
+
+    decoded = decode(copy_text(rows, plain=["twap_id", "wallet", *sizes], json=["raw_payload"]))
+
+    expected = rows.with_columns(pl.col("ts", "started_at").dt.strftime("%Y-%m-%d %H:%M:%S%.6f+00"))
+    assert decoded == [list(row) for row in expected.with_columns(pl.all().cast(pl.String)).iter_rows()]
