@@ -99,10 +99,7 @@ def run_ingestion(
                 instance=instance,
                 raise_on_error=False,
                 tags={ASSET_PARTITION_RANGE_START_TAG: str(first), ASSET_PARTITION_RANGE_END_TAG: str(last)},
-                run_config={
-                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-                    "ops": {"twap_status": {"config": {"object_keys": list(object_keys)}}},
-                },
+                run_config={**_QUIET, "ops": {"twap_status": {"config": {"object_keys": list(object_keys)}}}},
             )
             run_ids.append(result.run_id)
             _raise_unless_for_objects(result)
@@ -135,6 +132,20 @@ def _progress(objects: int, *, shown: bool) -> Iterator[None]:
         finally:
             loading_log.removeHandler(handler)
             loading_log.setLevel(before)
+
+
+def run_checks(settings: Settings) -> None:
+    """Run every asset check once, so that the UI shows how the table stands."""
+    from twap_pipeline.definitions import build_definitions
+    from twap_pipeline.defs.jobs import CHECK_JOB
+
+    with dagster_instance(settings) as instance:
+        job = build_definitions(settings).resolve_job_def(CHECK_JOB)
+        result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET)
+    _raise_unless_for_objects(result)
+
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 def _raise_unless_for_objects(result: "dg.ExecuteInProcessResult") -> None:

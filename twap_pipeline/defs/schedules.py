@@ -1,4 +1,4 @@
-"""What runs by the clock: every night, the day that has just ended (UTC)."""
+"""What runs by the clock: every night the day that has just ended (UTC), and then the checks."""
 
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
@@ -24,3 +24,14 @@ def build_yesterday_schedule(job: "UnresolvedAssetJobDefinition") -> dg.Schedule
         return dg.RunRequest(run_key=yesterday, partition_key=yesterday)
 
     return yesterday_at_0030_utc
+
+
+def build_check_schedule(job: "UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
+    """Return the schedule of 01:30 UTC for the checks, after the night's ingestion."""
+    return dg.ScheduleDefinition(
+        name="checks_at_0130_utc",
+        job=job,
+        cron_schedule="30 1 * * *",
+        execution_timezone="UTC",
+        description="Asks every standing question of the table once a day.",
+    )

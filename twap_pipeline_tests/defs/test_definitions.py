@@ -27,6 +27,7 @@ def test_the_names_of_all_definitions() -> None:
     ]
     assert sorted(name for name in repository.job_names if not name.startswith("__")) == [
         "audit_twap_status",
+        "check_twap_status",
         "ingest_twap_status",
         "observe_twap_s3_objects",
         "retry_parked_objects",
@@ -45,7 +46,10 @@ def test_the_names_of_all_definitions() -> None:
         "times_in_range",
     ]
     assert sorted(sensor.name for sensor in repository.sensor_defs) == ["failed_run_alert", "new_twap_objects"]
-    assert [schedule.name for schedule in repository.schedule_defs] == ["yesterday_at_0030_utc"]
+    assert sorted(schedule.name for schedule in repository.schedule_defs) == [
+        "checks_at_0130_utc",
+        "yesterday_at_0030_utc",
+    ]
 
 
 def test_the_status_asset_hangs_on_the_source() -> None:
