@@ -135,13 +135,19 @@ def upgrade(engine: Engine, deadline_seconds: float = UPGRADE_DEADLINE_SECONDS) 
 
     Raises:
         DatabaseUnavailableError: Another deployer held the lock past the deadline.
-        SchemaRevisionError: The database is at a revision that this code does not know.
+        SchemaRevisionError: The database is at a revision that this code does not know, or has our tables and none.
     """
     with migration_lock(engine, deadline_seconds):
         with engine.connect() as connection:
             before = read_revision(connection)
+            present = sorted(set(metadata.tables) & set(inspect(connection).get_table_names()))
         if not before.known:
             raise SchemaRevisionError(f"the database {before.said}")
+        if present and not before.current:
+            raise SchemaRevisionError(
+                f"the database has {', '.join(present)} but records no revision; if the tables are those of revision"
+                " 001, run `alembic stamp 001` first"
+            )
         if not before.at_head:
             with engine.connect() as connection:
                 config = migrations_config()

@@ -373,3 +373,13 @@ def test_M4_a_row_that_a_writer_commits_during_the_downgrade_is_not_destroyed(da
 
     assert "would destroy rows of twap_status;" in said
     assert (downgrade.returncode, recorded(database), len(rows_of_001(database))) == (255, [HEAD], 1)
+
+
+def test_tables_without_a_recorded_revision_are_refused_with_the_way_out(empty_database: URL) -> None:
+    execute(empty_database, "CREATE TABLE twap_status (twap_id TEXT)")
+
+    with (
+        connected(empty_database) as engine,
+        pytest.raises(SchemaRevisionError, match=r"has twap_status but records no revision.*alembic stamp 001"),
+    ):
+        upgrade(engine)
