@@ -4,10 +4,11 @@ Only the composition roots (Dagster's resources, the command, the migrations) ma
 plain arguments.
 """
 
+import re
 from datetime import date
 from pathlib import Path
 
-from pydantic import Field, PositiveInt, SecretStr, ValidationError
+from pydantic import Field, PositiveInt, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from twap_pipeline.errors import ConfigurationError
@@ -83,6 +84,18 @@ class Settings(BaseSettings):
         alias="DAGSTER_HOME",
         description="Dagster's instance; state below TWAP_HOME/dagster when unset.",
     )
+
+    @field_validator("key_layout")
+    @classmethod
+    def _names_a_day(cls, layout: str | None) -> str | None:
+        try:
+            pattern = re.compile(layout or "")
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from error
+        groups = pattern.groupindex if layout else {"year": 1, "month": 2, "day": 3}
+        if not {"year", "month", "day"} <= set(groups):
+            raise ValueError("needs the named groups year, month and day")
+        return layout
 
     @property
     def database_url_text(self) -> str | None:

@@ -28,14 +28,15 @@ def test_a_day_materializes_from_the_ui(
     bucket.put(f"hourly/{DAY:%Y/%m/%d}/12/a.parquet", [event(1), event(2)])
     checkout = tmp_path / "checkout"
     checkout.mkdir()
-    for name in ("workspace.yaml", "dagster.yaml"):
+    for name in ("workspace.yaml", "dagster.yaml", "pyproject.toml"):
         shutil.copy(ROOT / name, checkout)
 
     with dagster_dev(checkout, {"TWAP_SOURCE_URL": bucket.directory.as_uri() + "/"}) as web:
-        before = nodes(web)
+        location, before = web.locations(), nodes(web)
         ended = web.run_to_end("__ASSET_JOB", assets=["twap_status"], partition=str(DAY))
         after = nodes(web)
 
+    assert location == ["twap_pipeline"]
     assert sorted(before) == ["twap_s3_objects", "twap_status"]
     assert before["twap_status"]["dependencyKeys"] == [{"path": ["twap_s3_objects"]}]
     assert ended == "SUCCESS"

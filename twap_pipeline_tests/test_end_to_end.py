@@ -46,7 +46,7 @@ def web(bucket: Bucket, engine: Engine, tmp_path: Path) -> Iterator[DagsterWeb]:
     """A running Dagster on the test's bucket and database."""
     checkout = tmp_path / "checkout"
     checkout.mkdir()
-    for name in ("workspace.yaml", "dagster.yaml"):
+    for name in ("workspace.yaml", "dagster.yaml", "pyproject.toml"):
         shutil.copy(ROOT / name, checkout)
     environment = {
         "TWAP_SOURCE_URL": bucket.directory.as_uri() + "/",

@@ -122,7 +122,7 @@ def audit(source_url: str | None) -> None:
     with database(settings) as (engine, _):
         require_head(engine)
         with engine.connect() as connection:
-            found = compare(connection, store.list_objects())
+            found = compare(connection, store.list_objects(), settings.start_date, day_layouts(settings.key_layout))
     if not found:
         click.echo(f"listing of {store.url}, ledger and rows agree")
         return
@@ -152,15 +152,14 @@ def _days_in_range(
     """Return the listed objects of the asked days; it is an error if there are none."""
     from twap_pipeline.ingest.planning import group_by_day
 
-    first = since.date() if since else settings.start_date
+    first = max(since.date(), settings.start_date) if since else settings.start_date
     last = until.date() if until else date.max
     listed = group_by_day(store.list_objects(), day_layouts(settings.key_layout))
     days = {day: refs for day, refs in listed.items() if first <= day <= last}
     if not days:
         known = f"it has objects from {min(listed)} to {max(listed)}" if listed else "it lists no objects at all"
-        raise SourceNotFoundError(
-            f"{store.url} has no objects from {first} to {until.date() if until else 'now'}; {known}"
-        )
+        asked = f"from {since.date() if since else first} to {until.date() if until else 'now'}"
+        raise SourceNotFoundError(f"{store.url} has no objects {asked}; {known}")
     if missing := set(object_keys) - {ref.key for refs in days.values() for ref in refs}:
         raise SourceNotFoundError(f"{store.url} lists no object {sorted(missing)[0]!r} in these days; try `discover`")
     return days
@@ -199,7 +198,7 @@ def _tell_plan(summary: dict[str, object], *, as_json: bool, nothing_new: bool) 
         size_bytes = show.size(int(str(summary["bytes"])))
         click.echo(
             f"would take {summary['objects']:,} objects of {summary['days']} days, {size_bytes},"
-            f" ${summary['dollars']} from outside the region; nothing was read"
+            f" ${summary['dollars']:.6f} from outside the region; nothing was read"
         )
     _tell_parked(summary)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from twap_pipeline.defs.assets import SOURCE_KEY
+from twap_pipeline.defs.assets import FAILED_OBJECTS, SOURCE_KEY
 from twap_pipeline.defs.materializations import record_source_days
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.project import project_file
@@ -18,6 +18,7 @@ from twap_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     import dagster as dg
+    from dagster_shared.error import SerializableErrorInfo
 
 loading_log = logging.getLogger("twap_pipeline.ingest.loading")
 
@@ -149,11 +150,17 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 def _raise_unless_for_objects(result: "dg.ExecuteInProcessResult") -> None:
-    """The asset raises a Failure for objects that it could not take, and recorded them; anything else ends the work."""
+    """Objects that could not be taken are recorded, and the run's Failure names them; anything else ends the work."""
     for event in result.filter_events(lambda event: event.is_step_failure):
         failure = event.step_failure_data
-        if failure.user_failure_data is None and failure.error is not None:
-            error = failure.error
-            while error.cause is not None:
-                error = error.cause
-            raise click.ClickException(f"Dagster run {result.run_id} failed: {error.message.strip()}")
+        told = failure.user_failure_data
+        if told is not None and FAILED_OBJECTS in told.metadata:
+            continue
+        said = told.description if told is not None else _innermost(failure.error)
+        raise click.ClickException(f"Dagster run {result.run_id} failed: {said}")
+
+
+def _innermost(error: "SerializableErrorInfo | None") -> str:
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error is not None else "for no reason that it gave"

@@ -11,7 +11,9 @@ import dagster as dg
 
 from twap_pipeline.defs.assets import STATUS_KEY
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
+from twap_pipeline.domain.object_ref import day_layouts
 from twap_pipeline.errors import SchemaRevisionError
+from twap_pipeline.settings import load_settings
 
 if TYPE_CHECKING:
     from twap_pipeline.storage.checks import Answer, TableCheck
@@ -60,8 +62,10 @@ def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _ledger_agrees_with_listing(database: DatabaseResource, object_store: ObjectStoreResource) -> dg.AssetCheckResult:
     from twap_pipeline.ingest.audit import audit
 
+    settings = load_settings()
+    layouts, listing = day_layouts(settings.key_layout), object_store.open().list_objects()
     with database.engine() as engine, engine.connect() as connection:
-        found = audit(connection, object_store.open().list_objects())
+        found = audit(connection, listing, settings.start_date, layouts)
     lines = [f"- **{one.kind}** ({len(one.touched)}): {one.meaning}; {', '.join(one.touched[:5])}" for one in found]
     return dg.AssetCheckResult(
         passed=not found,

@@ -31,6 +31,9 @@ OWNERS = ("team:data",)
 STATUS_CODE_VERSION = "1"
 """Raised when the same objects give other rows."""
 
+FAILED_OBJECTS = "failed objects"
+"""Metadata of a run's Failure when objects could not be taken and all else is recorded."""
+
 _COLUMN_TYPES = {
     "ts": "timestamptz",
     "started_at": "timestamptz",
@@ -169,7 +172,7 @@ def _take_days(
             day_metadata(todo, results, rows_before=rows_before, seconds=time.perf_counter() - started),
             errors,
         )
-        context.log.info(f"{day} ({number} of {len(days)}): {len(results)} objects taken, {len(errors)} failed")
+        context.log.info(f"{day} ({number} of {len(days)}): {len(results)} objects read, {len(errors)} failed")
         for error in errors:
             context.log.error(error)
     return outcome
@@ -202,7 +205,7 @@ def _fail_with_the_rest_recorded(
     raise dg.Failure(
         f"{len(failed)} of {len(outcome)} days failed ({', '.join(failed)}): {len(shown)} objects could not be taken;"
         " the other objects and days are loaded. See etl_s3_ingest_log.error_text",
-        metadata={"failed objects": dg.MetadataValue.md("\n".join(f"- `{error}`" for error in shown[:100]))},
+        metadata={FAILED_OBJECTS: dg.MetadataValue.md("\n".join(f"- `{error}`" for error in shown[:100]))},
         allow_retries=False,
     )
 

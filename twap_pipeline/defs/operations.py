@@ -30,10 +30,12 @@ def audit_ledger(
     """Fail with every disagreement named."""
     from twap_pipeline.ingest.audit import audit
 
+    settings = load_settings()
+    layouts, listing = day_layouts(settings.key_layout), object_store.open().list_objects()
     with database.engine() as engine:
         schema_guard.require_head(engine)
         with engine.connect() as connection:
-            found = audit(connection, object_store.open().list_objects())
+            found = audit(connection, listing, settings.start_date, layouts)
     for one in found:
         context.log.error(f"{one.kind} ({len(one.touched)}): {one.meaning}: {', '.join(one.touched[:20])}")
     if found:

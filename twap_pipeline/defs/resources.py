@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from dagster_aws.s3 import S3Resource
 
-from twap_pipeline.errors import SchemaRevisionError
+from twap_pipeline.errors import ConfigurationError, SchemaRevisionError
 from twap_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -69,12 +69,21 @@ class SchemaGuard(dg.ConfigurableResource[None]):
 
 
 def open_store(settings: Settings, s3: S3Resource) -> "ObjectStore":
-    """Return the object store that the settings name; makes the sample if that is meant and missing."""
+    """Return the object store that the settings name; makes the sample if that is meant and missing.
+
+    Raises:
+        ConfigurationError: A database is configured and no source: made-up orders never go into a real database.
+    """
     from twap_pipeline.source.local import LocalDirectory
     from twap_pipeline.source.object_store import S3Location, parse_source_url
     from twap_pipeline.source.s3 import S3Bucket
     from twap_pipeline.source.sample import generate_sample
 
+    if settings.source_url is None and settings.database_url is not None:
+        raise ConfigurationError(
+            "DATABASE_URL is set and TWAP_SOURCE_URL is not: the sample's made-up orders never go into a real database;"
+            " set TWAP_SOURCE_URL=s3://bucket/prefix/, or file:///directory/"
+        )
     if settings.source_url is None:
         generate_sample(settings.sample_directory)
     place = parse_source_url(settings.effective_source_url)

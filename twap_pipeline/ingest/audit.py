@@ -1,11 +1,12 @@
 """Whether listing, ledger and rows agree: every way in which they can differ, each with what it touches."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from sqlalchemy import Connection, text
 
-from twap_pipeline.domain.object_ref import ObjectRef
+from twap_pipeline.domain.object_ref import DAY_LAYOUTS, ObjectRef, object_day
 from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX, LedgerEntry, read_ledger
 
 
@@ -24,15 +25,19 @@ class Disagreement:
     touched: tuple[str, ...]
 
 
-def audit(connection: Connection, listing: Iterable[ObjectRef]) -> list[Disagreement]:
+def audit(
+    connection: Connection, listing: Iterable[ObjectRef], since: date, layouts: Sequence[str] = DAY_LAYOUTS
+) -> list[Disagreement]:
     """Compare listing, ledger and rows; nothing is returned when they agree.
 
     Args:
         connection: To a database at head.
         listing: All objects of the source.
+        since: The first UTC day that is to be ingested; older objects are not missed.
+        layouts: How keys name their day.
     """
     ledger = read_ledger(connection)
-    listed = {ref.key: ref for ref in listing}
+    listed = {ref.key: ref for ref in listing if object_day(ref, layouts) >= since}
     return [
         found
         for found in (*_listing_and_ledger(listed, ledger), *_ledger_and_rows(connection, ledger))
@@ -43,14 +48,13 @@ def audit(connection: Connection, listing: Iterable[ObjectRef]) -> list[Disagree
 def _listing_and_ledger(listed: dict[str, ObjectRef], ledger: dict[str, LedgerEntry]) -> list[Disagreement]:
     missing = [key for key in listed if key not in ledger]
     changed = [key for key, ref in listed.items() if key in ledger and ledger[key].etag != ref.etag]
-    gone = [key for key in ledger if key not in listed]
-    failed = [key for key, entry in ledger.items() if entry.error_text and entry.attempts < ATTEMPTS_MAX]
-    parked = [key for key, entry in ledger.items() if entry.error_text and entry.attempts >= ATTEMPTS_MAX]
+    gone = [key for key, entry in ledger.items() if key not in listed and entry.error_text is None]
+    unread = {key: entry for key, entry in ledger.items() if entry.error_text and key not in changed}
+    failed = [key for key, entry in unread.items() if entry.attempts < ATTEMPTS_MAX]
+    parked = [key for key, entry in unread.items() if entry.attempts >= ATTEMPTS_MAX]
     return [
         Disagreement("not ingested", "listed, not in the ledger: run `twap-pipeline ingest`", _sorted(missing)),
-        Disagreement(
-            "changed", "listed with another ETag than was loaded: run `twap-pipeline ingest`", _sorted(changed)
-        ),
+        Disagreement("changed", "listed with another ETag than was read: run `twap-pipeline ingest`", _sorted(changed)),
         Disagreement("gone", "loaded once, listed no more: its rows stay", _sorted(gone)),
         Disagreement("failed", "will be tried again by `twap-pipeline ingest`", _sorted(failed)),
         Disagreement(

@@ -72,9 +72,10 @@ def read_revision(connection: Connection) -> Revision:
     migration = MigrationContext.configure(connection, opts={"version_table": ALEMBIC_VERSION_TABLE})
     current = tuple(sorted(migration.get_current_heads()))
     known = {script.revision for script in scripts.walk_revisions()}
-    head = scripts.get_current_head()
-    if head is None:
-        raise SchemaRevisionError("the migrations have no head; reinstall twap-pipeline")
+    heads = scripts.get_heads()
+    if len(heads) != 1:
+        raise SchemaRevisionError(f"the migrations need one head and have {sorted(heads)}: run `alembic merge heads`")
+    head = heads[0]
     return Revision(current, head, set(current) <= known)
 
 
@@ -102,7 +103,14 @@ def drift(connection: Connection) -> list[str]:
             "include_name": lambda name, kind, _: kind != "table" or name in metadata.tables,
         },
     )
-    return [*map(str, compare_metadata(migration, metadata)), *_constraint_drift(connection)]
+    return [*map(_said, compare_metadata(migration, metadata)), *_constraint_drift(connection)]
+
+
+def _said(difference: object) -> str:
+    """Return one of Alembic's differences in a few words: the operation that would mend it, and on what."""
+    parts = difference[0] if isinstance(difference, list) else difference
+    words = (getattr(part, "name", part) for part in parts if part is not None) if isinstance(parts, tuple) else [parts]
+    return " ".join(str(word) for word in words if not isinstance(word, dict))
 
 
 def types_differ(
@@ -141,12 +149,13 @@ def upgrade(engine: Engine, deadline_seconds: float = UPGRADE_DEADLINE_SECONDS) 
         with engine.connect() as connection:
             before = read_revision(connection)
             present = sorted(set(metadata.tables) & set(inspect(connection).get_table_names()))
+            stamp = before.head if present and not drift(connection) else "001"
         if not before.known:
             raise SchemaRevisionError(f"the database {before.said}")
         if present and not before.current:
             raise SchemaRevisionError(
-                f"the database has {', '.join(present)} but records no revision; if the tables are those of revision"
-                " 001, run `alembic stamp 001` first"
+                f"the database has {', '.join(present)} but records no revision; they look like those of revision"
+                f" {stamp}: if so, run `alembic stamp {stamp}` first"
             )
         if not before.at_head:
             with engine.connect() as connection:

@@ -153,6 +153,55 @@ def test_one_object_by_its_key(command: Command, bucket: Bucket, engine: Engine)
         assert connection.execute(text("SELECT twap_id FROM twap_status")).scalars().all() == ["2"]
 
 
+def test_X1_a_run_over_its_budget_fails_the_command(
+    command: Command, bucket: Bucket, database: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put(key("a"), [event(1)])
+    monkeypatch.setenv("TWAP_MAX_BYTES_PER_RUN", "10")
+
+    done = command("ingest")
+
+    assert done.status == 1
+    assert "TWAP_MAX_BYTES_PER_RUN allows 10: nothing was read" in done.err
+
+
+def test_the_sample_never_goes_into_a_configured_database(
+    command: Command, database: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TWAP_SOURCE_URL")
+
+    done = command("ingest")
+
+    assert done.status == 1
+    assert "made-up orders never go into a real database" in done.err
+
+
+def test_days_before_the_start_date_are_left_alone(
+    command: Command, bucket: Bucket, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put(key("a"), [event(1)])
+    bucket.put("hourly/2025/01/05/12/old.parquet", [event(2)])
+
+    taken, audited = command("ingest", "--since", "2025-01-01"), command("audit")
+
+    assert (taken.status, audited.status) == (0, 0)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT twap_id FROM twap_status")).scalars().all() == ["1"]
+
+
+@pytest.mark.parametrize("layout", ["(", "no-groups"])
+def test_a_layout_that_cannot_be_used_is_one_clear_line(
+    command: Command, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    monkeypatch.setenv("TWAP_KEY_LAYOUT", layout)
+
+    done = command("discover")
+
+    assert done.status == 1
+    assert "TWAP_KEY_LAYOUT" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

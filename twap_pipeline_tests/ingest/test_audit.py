@@ -21,7 +21,7 @@ def loaded(engine: Engine, bucket: Bucket) -> Bucket:
 
 def kinds(engine: Engine, bucket: Bucket) -> dict[str, tuple[str, ...]]:
     with engine.connect() as connection:
-        found = audit(connection, LocalDirectory(bucket.directory).list_objects())
+        found = audit(connection, LocalDirectory(bucket.directory).list_objects(), bucket.day)
     return {one.kind: one.touched for one in found}
 
 
@@ -84,3 +84,22 @@ def test_a_failed_object_is_told_and_later_as_parked(engine: Engine, loaded: Buc
 
     assert first == {"failed": ("bad.parquet",)}
     assert kinds(engine, loaded) == {"parked": ("bad.parquet",)}
+
+
+def test_a_parked_object_with_new_bytes_is_told_once(engine: Engine, loaded: Bucket) -> None:
+    (loaded.directory / "bad.parquet").write_bytes(b"no parquet")
+    store = LocalDirectory(loaded.directory)
+    ingest_objects(store, engine, [ref for ref in store.list_objects() if ref.key == "bad.parquet"] * 3, loaded.day)
+    loaded.put("bad.parquet", [event(9)], hours=7)
+
+    assert kinds(engine, loaded) == {"changed": ("bad.parquet",)}
+
+
+def test_a_failed_object_that_is_gone_is_told_as_failed_alone(engine: Engine, loaded: Bucket) -> None:
+    bad = loaded.directory / "bad.parquet"
+    bad.write_bytes(b"no parquet")
+    store = LocalDirectory(loaded.directory)
+    ingest_objects(store, engine, [ref for ref in store.list_objects() if ref.key == "bad.parquet"], loaded.day)
+    bad.unlink()
+
+    assert kinds(engine, loaded) == {"failed": ("bad.parquet",)}

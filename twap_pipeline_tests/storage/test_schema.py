@@ -179,7 +179,7 @@ def test_M5_head_has_no_drift(engine: Engine) -> None:
         ("ALTER TABLE twap_status ALTER duration_minutes TYPE BIGINT", "duration_minutes"),
         ("ALTER TABLE twap_status ALTER size_executed TYPE NUMERIC(20, 4)", "size_executed"),
         ("ALTER TABLE twap_status ALTER size_executed TYPE DOUBLE PRECISION", "size_executed"),
-        ("ALTER TABLE twap_status ALTER ts TYPE TIMESTAMP", "'ts'"),
+        ("ALTER TABLE twap_status ALTER ts TYPE TIMESTAMP", " ts "),
         ("ALTER TABLE twap_status ALTER s3_object_key DROP NOT NULL", "s3_object_key"),
         ("ALTER TABLE twap_status ALTER inserted_at DROP DEFAULT", "inserted_at"),
         ("ALTER TABLE etl_s3_ingest_log ALTER attempts SET DEFAULT 1", "attempts"),
