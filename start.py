@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent
 BIN = ROOT / ".venv" / "bin"
@@ -36,11 +37,11 @@ COMMANDS = {
 }
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Install if needed, then run the command's steps until one fails."""
     if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
         print(__doc__, file=sys.stderr)
-        return 2
+        sys.exit(2)
     use_supported_python()
     wanted = fingerprint()
     if not STAMP.is_file() or STAMP.read_text() != wanted:
@@ -51,7 +52,7 @@ def main() -> int:
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
     for step in steps[:-1]:
         if code := subprocess.call(step, cwd=ROOT, env=environment):
-            return code
+            sys.exit(code)
     sys.stdout.flush()
     os.chdir(ROOT)
     os.execve(steps[-1][0], steps[-1], environment)
@@ -108,4 +109,4 @@ def bring_uv() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
