@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from twap_pipeline.storage.report import DayReport, Event
 
 
+_KILO = 1000
+
+
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows under headers, numbers to the right."""
     texts = [[_cell(value) for value in row] for row in rows]
@@ -63,9 +66,9 @@ def size(count: int) -> str:
     """Return bytes in a unit that can be read."""
     value = float(count)
     for unit in ("B", "kB", "MB"):
-        if value < 1000:  # noqa: PLR2004
+        if value < _KILO:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
+        value /= _KILO
     return f"{value:.2f} GB"
 
 

@@ -77,7 +77,8 @@ def parse_source_url(url: str) -> S3Location | Path:
     except ValueError as error:
         raise ConfigurationError(f"TWAP_SOURCE_URL cannot be read ({error}); expected {_FORMS}") from error
     if parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc:
-        return S3Location(parts.netloc, url.split("/", 3)[3] if url.count("/") > 2 else "")  # noqa: PLR2004
+        bucket, _, prefix = url.partition("://")[2].partition("/")  # a key may hold ? and #
+        return S3Location(bucket, prefix)
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.startswith("/"):
         return Path(unquote(parts.path))
     shown = url if "@" not in url else f"{parts.scheme}://…"

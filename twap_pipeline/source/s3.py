@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import IO, TYPE_CHECKING
 
 from botocore.exceptions import (
@@ -166,10 +167,10 @@ def _from_answer(error: ClientError, action: str, key: str) -> SourceError:
     said = f"{action}: {status} {code}: {answer.get('Message', '')}".rstrip(": ")
     if code in ("NoSuchBucket", "InvalidBucketName"):
         return SourceNotFoundError(f"{said}; check the bucket's name in TWAP_SOURCE_URL")
-    if key and (code == "NoSuchKey" or status == 404):  # noqa: PLR2004
+    if key and (code == "NoSuchKey" or status == HTTPStatus.NOT_FOUND):
         return ObjectGoneError(key, f"{said}; it was deleted after it was listed")
-    if key and status == 412:  # noqa: PLR2004
+    if key and status == HTTPStatus.PRECONDITION_FAILED:
         return ObjectChangedError(key, f"{said}; it was overwritten after it was listed; list again")
-    if status in (400, 401, 403):
+    if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return SourceAccessError(f"{said}; {_REQUESTER_PAYS}")
     return SourceUnavailableError(f"{said}; the store kept failing after botocore's retries; try again later")
