@@ -7,9 +7,10 @@ repeated as a whole when its body breaks: boto3 repeats requests, never a body t
 import base64
 import hashlib
 import re
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import IO, TYPE_CHECKING
 
@@ -36,6 +37,7 @@ from twap_pipeline.errors import (
 from twap_pipeline.source.object_store import S3Location, is_hidden
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
@@ -100,7 +102,8 @@ class S3Bucket:
             except ObjectCorruptError as error:
                 failure = error
             if time.monotonic() >= deadline:
-                break
+                reason = f"did not arrive within {self._deadline_seconds:g} seconds: {failure.reason}"
+                raise ObjectCorruptError(ref.key, reason) from failure
         raise failure or ObjectCorruptError(ref.key, "was never read")
 
     def _read(self, ref: ObjectRef, into: IO[bytes], deadline: float) -> bool:
@@ -115,11 +118,10 @@ class S3Bucket:
                 RequestPayer="requester",
                 ChecksumMode="ENABLED",
             )
-            for chunk in answer["Body"].iter_chunks(_CHUNK_BYTES):
-                digest.update(chunk)
-                into.write(chunk)
-                if time.monotonic() >= deadline:
-                    raise ObjectCorruptError(ref.key, f"did not arrive within {self._deadline_seconds:g} seconds")
+            with _ended_at(deadline, answer["Body"]):
+                for chunk in answer["Body"].iter_chunks(_CHUNK_BYTES):
+                    digest.update(chunk)
+                    into.write(chunk)
         if into.tell() != ref.size_bytes:
             raise ObjectCorruptError(ref.key, f"{into.tell()} bytes arrived, {ref.size_bytes} were listed")
         verified = _verify(ref, answer, digest.digest())
@@ -137,6 +139,24 @@ def _verify(ref: ObjectRef, answer: "GetObjectOutputTypeDef", md5: bytes) -> boo
         return True
     sums = ("ChecksumCRC32", "ChecksumCRC32C", "ChecksumCRC64NVME", "ChecksumSHA1", "ChecksumSHA256")
     return answer.get("ChecksumType") == "FULL_OBJECT" and any(name in answer for name in sums)
+
+
+@contextmanager
+def _ended_at(deadline: float, body: "StreamingBody") -> Iterator[None]:
+    """Shut the connection down when the time is up: a body that trickles in would keep a read waiting for ever."""
+    stream = body._raw_stream  # type: ignore[attr-defined]  # botocore has no public way to end a read
+
+    def end() -> None:
+        with suppress(ValueError):  # it ended by itself in this very moment
+            stream.shutdown()
+
+    timer = threading.Timer(max(0.0, deadline - time.monotonic()), end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 import hashlib
 import io
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import boto3
@@ -35,11 +36,11 @@ def store(s3: S3Server) -> S3Bucket:
     return open_bucket(s3)
 
 
-def open_bucket(s3: S3Server, bucket: str = BUCKET) -> S3Bucket:
+def open_bucket(s3: S3Server, bucket: str = BUCKET, deadline_seconds: float = 20) -> S3Bucket:
     from dagster_aws.s3 import S3Resource
 
     client = S3Resource(endpoint_url=s3.url, region_name="us-east-1", max_attempts=3).get_client()
-    return S3Bucket(client, S3Location(bucket, PREFIX), deadline_seconds=20)
+    return S3Bucket(client, S3Location(bucket, PREFIX), deadline_seconds)
 
 
 def only_object(store: S3Bucket) -> ObjectRef:
@@ -184,6 +185,30 @@ def test_S3_a_body_that_always_breaks_is_given_up(store: S3Bucket, s3: S3Server)
         store.fetch(ref, io.BytesIO())
 
     assert s3.requests["GET"] == GET_ATTEMPTS
+
+
+def trickle(response: Response) -> Response:
+    """Send a byte every tenth of a second."""
+    whole = response.get_data()
+
+    def drops() -> Iterator[bytes]:
+        for byte in whole:
+            time.sleep(0.1)
+            yield bytes([byte])
+
+    return Response(drops(), response.status, response.headers)
+
+
+def test_S5_a_body_that_trickles_in_is_given_up_at_the_deadline(store: S3Bucket, s3: S3Server) -> None:
+    ref = only_object(store)
+    s3.faults.append(on_get(trickle))
+    started = time.monotonic()
+
+    with pytest.raises(ObjectCorruptError, match=f"{KEY}: did not arrive within 1.5 seconds"):
+        open_bucket(s3, deadline_seconds=1.5).fetch(ref, io.BytesIO())
+
+    assert time.monotonic() - started < 6
+    assert s3.requests["GET"] == 1
 
 
 def test_S4_a_flipped_bit_is_an_error_even_without_a_checksum_header(store: S3Bucket, s3: S3Server) -> None:
