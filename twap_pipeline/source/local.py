@@ -45,12 +45,13 @@ class LocalDirectory:
             here = Path(folder).stat()
             if (here.st_dev, here.st_ino) in above:
                 return
-            for entry in os.scandir(folder):
-                if entry.is_dir():
-                    yield from self._walk(entry.path, above | {(here.st_dev, here.st_ino)})
-                elif entry.is_file() and not is_hidden(entry.name):
-                    key = os.path.relpath(entry.path, self._directory).replace(os.sep, "/")
-                    yield _ref(key, entry.stat())
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir():
+                        yield from self._walk(entry.path, above | {(here.st_dev, here.st_ino)})
+                    elif entry.is_file() and not is_hidden(entry.name):
+                        key = os.path.relpath(entry.path, self._directory).replace(os.sep, "/")
+                        yield _ref(key, entry.stat())
         except OSError as error:
             raise SourceAccessError(f"cannot list {folder}: {error.strerror}: {error.filename}") from error
 
