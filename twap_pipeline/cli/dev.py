@@ -122,7 +122,7 @@ def _run_group(command: list[str], environment: dict[str, str], folder: str) -> 
     asked = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: asked.set())
-    process = subprocess.Popen(  # noqa: S603
+    process = subprocess.Popen(  # noqa: S603 - our own argument list, no shell
         command, env={**os.environ, **environment}, cwd=folder, start_new_session=True
     )
     while process.poll() is None and not asked.wait(_POLL_SECONDS):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, Engine, text
+from werkzeug.wrappers import Request, Response
 
 from twap_pipeline.cli import main
 from twap_pipeline_tests.conftest import reachable_directory
@@ -233,6 +234,60 @@ def test_a_missing_bucket_and_a_refused_one_are_one_clear_line(
     assert missing.status == 1
     assert "NoSuchBucket" in missing.err
     assert len(missing.err.splitlines()) == 1
+
+
+def test_S1_a_bucket_that_refuses_for_want_of_requester_pays_is_one_clear_line(
+    command: Command, engine: Engine, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.client().create_bucket(Bucket="twap")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
+    s3.faults.append(refuse)
+
+    done = command("ingest", "--source", "s3://twap/raw/")
+
+    assert done.status == 1
+    assert "LIST s3://twap/raw/: 403 AccessDenied" in done.err
+    assert "requester-pays" in done.err
+    assert len(done.err.splitlines()) == 1
+    assert written(engine) == 0
+
+
+def refuse(_request: Request, _response: Response) -> Response:
+    return Response("<Error><Code>AccessDenied</Code></Error>", 403)
+
+
+def written(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(text("SELECT count(*) FROM twap_status")).scalar_one())
+
+
+def test_F3_an_object_without_a_required_column_fails_by_name_and_writes_no_row(
+    command: Command, bucket: Bucket, engine: Engine
+) -> None:
+    row = event(1)
+    del row["state_executedSz"]
+    bucket.put(key("a"), [row])
+
+    done = command("ingest")
+
+    assert done.status == 1
+    assert f"failed: {key('a')}: required columns ['state_executedSz'] are missing" in done.err
+    assert written(engine) == 0
+
+
+def test_X2_a_database_that_refuses_the_password_is_one_clear_line_without_it(
+    command: Command, bucket: Bucket, database: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put(key("a"), [event(1)])
+    wrong = database.set(password="canary")
+    monkeypatch.setenv("DATABASE_URL", wrong.render_as_string(hide_password=False))
+
+    done = command("ingest")
+
+    assert done.status == 1
+    assert "password authentication failed" in done.err
+    assert len(done.err.splitlines()) == 1
+    assert "canary" not in done.out + done.err
 
 
 @pytest.mark.parametrize("name", ["ingest", "audit", "migrate"])
