@@ -12,12 +12,13 @@ from dagster_aws.s3 import S3Resource
 from twap_pipeline.defs.alerts import failed_run_alert
 from twap_pipeline.defs.asset_checks import build_asset_checks
 from twap_pipeline.defs.assets import build_source_asset, build_status_asset
-from twap_pipeline.defs.jobs import build_check_job, build_ingest_job
+from twap_pipeline.defs.jobs import build_check_job, build_ingest_job, build_refresh_job
 from twap_pipeline.defs.operations import OPERATIONS
+from twap_pipeline.defs.orders import build_daily_stats_asset, build_orders_asset
 from twap_pipeline.defs.partitions import daily_partitions
 from twap_pipeline.defs.resources import S3_MAX_ATTEMPTS, DatabaseResource, ObjectStoreResource, SchemaGuard
 from twap_pipeline.defs.schedules import build_check_schedule, build_yesterday_schedule
-from twap_pipeline.defs.sensors import build_new_objects_sensor
+from twap_pipeline.defs.sensors import build_new_objects_sensor, build_orders_sensor
 from twap_pipeline.domain.object_ref import day_layouts
 from twap_pipeline.settings import Settings, load_settings
 
@@ -35,13 +36,16 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
         warnings.simplefilter("ignore", dg.BetaWarning)  # observable_source_asset and backfill_policy, on purpose
         source = build_source_asset(partitions, layouts)
         status = build_status_asset(partitions, layouts, settings.days_per_run)
-    ingest, check = build_ingest_job(), build_check_job()
+        orders = build_orders_asset(partitions, settings.days_per_run)
+        daily_stats = build_daily_stats_asset(partitions, settings.days_per_run)
+    ingest, refresh, check = build_ingest_job(), build_refresh_job(), build_check_job()
     return dg.Definitions(
-        assets=[source, status],
+        assets=[source, status, orders, daily_stats],
         asset_checks=build_asset_checks(),
-        jobs=[ingest, check, *OPERATIONS],
+        jobs=[ingest, refresh, check, *OPERATIONS],
         sensors=[
             build_new_objects_sensor(ingest, partitions, layouts, settings.sensor_interval_seconds),
+            build_orders_sensor(refresh, partitions),
             failed_run_alert,
         ],
         schedules=[build_yesterday_schedule(ingest), build_check_schedule(check)],

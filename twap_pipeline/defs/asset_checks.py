@@ -1,15 +1,15 @@
-"""Asset checks of ``twap_status``: the table's standing questions, and whether source and schema agree with it.
+"""Asset checks: the tables' standing questions, and whether source and schema agree with it.
 
 What a sound table is stands in `storage.checks`; here is only who is told, and how loudly: ERROR where figures are
 wrong, WARN where a person should look.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from twap_pipeline.defs.assets import STATUS_KEY
+from twap_pipeline.defs.markdown import table
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
 from twap_pipeline.domain.object_ref import day_layouts
 from twap_pipeline.errors import SchemaRevisionError
@@ -27,7 +27,7 @@ def build_asset_checks() -> list[dg.AssetChecksDefinition]:
 
 
 def _table_check(check: "TableCheck") -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=STATUS_KEY, name=check.name, description=check.meaning)
+    @dg.asset_check(asset=dg.AssetKey(check.table), name=check.name, description=check.meaning)
     def table_check(database: DatabaseResource) -> dg.AssetCheckResult:
         from twap_pipeline.storage.checks import ask
 
@@ -46,12 +46,7 @@ def _table_check(check: "TableCheck") -> dg.AssetChecksDefinition:
 def _examples(answer: "Answer") -> dict[str, dg.MetadataValue[str]]:
     if not answer.examples:
         return {}
-    return {"examples": dg.MetadataValue.md(_markdown(answer.columns, answer.examples))}
-
-
-def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return {"examples": dg.MetadataValue.md(table(answer.columns, answer.examples))}
 
 
 @dg.asset_check(

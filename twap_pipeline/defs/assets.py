@@ -41,7 +41,18 @@ _COLUMN_TYPES = {
     "reduce_only": "boolean",
     "randomize": "boolean",
     "raw_payload": "json",
-    **dict.fromkeys(("size_requested", "size_executed", "notional_executed"), "numeric"),
+    **dict.fromkeys(("started_on", "day"), "date"),
+    **dict.fromkeys(("orders", "wallets", "event_count"), "integer"),
+    **dict.fromkeys(
+        ("size_requested", "size_executed", "notional_executed", "executed_share", "average_price"), "numeric"
+    ),
+}
+_STATUS_COLUMNS = {
+    **KEY_MEANINGS,
+    **CONTENT_COLUMNS,
+    "s3_object_key": "The object that holds the row; the ledger tells the rest of it.",
+    "s3_last_modified": "That object's LastModified: of two equal claims the newer object's wins.",
+    "inserted_at": "When the row was written.",
 }
 
 
@@ -114,7 +125,7 @@ def build_status_asset(
         ),
         metadata={
             "dagster/table_name": "twap_status",
-            "dagster/column_schema": column_schema(),
+            "dagster/column_schema": table_schema(_STATUS_COLUMNS),
         },
     )
     def twap_status(
@@ -210,15 +221,8 @@ def _fail_with_the_rest_recorded(
     )
 
 
-def column_schema() -> dg.TableSchema:
-    """Return the table's columns with their meaning, for the UI."""
-    meanings = {
-        **KEY_MEANINGS,
-        **CONTENT_COLUMNS,
-        "s3_object_key": "The object that holds the row; the ledger tells the rest of it.",
-        "s3_last_modified": "That object's LastModified: of two equal claims the newer object's wins.",
-        "inserted_at": "When the row was written.",
-    }
+def table_schema(meanings: Mapping[str, str]) -> dg.TableSchema:
+    """Return a table's columns with their types and meaning, for the UI."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(

@@ -1,11 +1,12 @@
 """What a person sees of a day's partition: rows by fate, objects, bytes, findings, a preview."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from twap_pipeline.defs.markdown import bars
 from twap_pipeline.domain.cost import reading_dollars
 from twap_pipeline.domain.quality import Fates
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from twap_pipeline.ingest.planning import Plan
 
 _PREVIEW_ROWS = 8
-_BAR_WIDTH = 40
+_NOTHING = "Nothing new was read."
 _PREVIEW_COLUMNS = (
     "ts",
     "twap_id",
@@ -61,8 +62,8 @@ def day_metadata(
         "rows read": dg.MetadataValue.int(fates.read),
         **{f"rows {fate}": dg.MetadataValue.int(count) for fate, count in fates.as_dict().items()},
         "findings": dg.MetadataValue.json(dict(findings)),
-        "events by hour": dg.MetadataValue.md(_bars({f"{hour:02}:00": by_hour[hour] for hour in range(24)})),
-        "events by status": dg.MetadataValue.md(_bars(dict(by_status.most_common()))),
+        "events by hour": dg.MetadataValue.md(bars({f"{hour:02}:00": by_hour[hour] for hour in range(24)}) or _NOTHING),
+        "events by status": dg.MetadataValue.md(bars(dict(by_status.most_common())) or _NOTHING),
         "preview": dg.MetadataValue.md(_preview(taken)),
     }
 
@@ -72,22 +73,12 @@ def _dollars(taken: Sequence["Ingested"]) -> float:
     return round(reading_dollars(len(taken), sum(done.ref.size_bytes for done in taken)), 6)
 
 
-def _bars(counts: Mapping[str, int]) -> str:
-    """Return counts as a plot of text bars, which Dagster's UI shows as it is."""
-    largest = max(counts.values(), default=0)
-    if not largest:
-        return "Nothing new was read."
-    width = max(map(len, counts))
-    lines = (f"{name:<{width}} {'█' * round(_BAR_WIDTH * count / largest)} {count}" for name, count in counts.items())
-    return "```text\n" + "\n".join(lines) + "\n```"
-
-
 def _preview(taken: Sequence["Ingested"]) -> str:
     """Return some of the rows as a Markdown table, sizes as the exact text that they are."""
     import polars as pl
 
     parts = [done.glimpse.rows.select(_PREVIEW_COLUMNS) for done in taken if done.glimpse.rows is not None]
     if not parts:
-        return "Nothing new was read."
+        return _NOTHING
     table = pl.concat(parts).head(_PREVIEW_ROWS).with_columns(pl.col("ts").dt.to_string("%Y-%m-%d %H:%M:%S%.6f"))
     return str(table.to_pandas().to_markdown(index=False, disable_numparse=True))

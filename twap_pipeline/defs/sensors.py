@@ -4,7 +4,7 @@ The ledger decides what is new. A sensor's cursor only remembers where a long li
 consumed until a run has loaded it, so a run that fails is simply asked for again, a bounded number of times.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ import dagster as dg
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from twap_pipeline.defs.assets import SOURCE_KEY
+from twap_pipeline.defs.jobs import INGEST_JOB
 from twap_pipeline.defs.materializations import record_source_days
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
 from twap_pipeline.domain.object_ref import ObjectRef, fingerprint
@@ -40,17 +41,20 @@ RECENT_DAYS = 2
 EVENTS_PER_TICK = 100
 """Days of the source recorded in one tick at most; each takes some 20 ms."""
 
+ORDERS_INTERVAL_SECONDS = 60
+"""Between two looks at the ledger for orders that lag behind; one query, no request to the source."""
+
 CONTENT_TAG = "twap/content"
 ATTEMPT_TAG = "twap/attempt"
 
 
 @dataclass(frozen=True, slots=True)
 class DueDay:
-    """A day with objects to take.
+    """A day with objects to take, or with orders to refresh.
 
     Args:
         day: The UTC day.
-        content: Fingerprint of the objects to take and of their failures so far.
+        content: Fingerprint of what is due; for objects to take, of them and of their failures so far.
     """
 
     day: date
@@ -90,9 +94,42 @@ def build_new_objects_sensor(
         if seen.whole:
             # every day is complete only when the whole listing was seen
             record_source_days(context.instance, SOURCE_KEY, store.url, known, most=EVENTS_PER_TICK)
-        return _ask(context.instance, due_days(known, ledger), after=seen.after, left_off=seen.ended_before)
+        return _ask(
+            context.instance,
+            due_days(known, ledger),
+            nothing="every object listed is loaded, or parked",
+            after=seen.after,
+            left_off=seen.ended_before,
+        )
 
     return new_twap_objects
+
+
+def build_orders_sensor(
+    job: "UnresolvedAssetJobDefinition", partitions: dg.DailyPartitionsDefinition
+) -> dg.SensorDefinition:
+    """Return the sensor that asks for a refresh where rows came in and the orders were not brought up to them.
+
+    A run takes both in one go; the orders lag behind only when it failed for some object, or died in between.
+    """
+
+    @dg.sensor(
+        name="twap_orders_behind",
+        job=job,
+        minimum_interval_seconds=ORDERS_INTERVAL_SECONDS,
+        description="Refreshes twap_orders for days whose objects are loaded but not yet taken in, by the ledger.",
+    )
+    def twap_orders_behind(context: dg.SensorEvaluationContext, database: DatabaseResource) -> dg.SensorResult:
+        from twap_pipeline.storage.twap_orders import days_due
+
+        if context.instance.get_runs_count(dg.RunsFilter(job_name=INGEST_JOB, statuses=_UNDER_WAY)):
+            return dg.SensorResult(skip_reason="an ingestion is under way, which refreshes its orders in the end")
+        with database.engine() as engine, engine.connect() as connection:
+            days = days_due(connection)
+        due = [DueDay(day, content) for day, content in days.items() if partitions.has_partition_key(day.isoformat())]
+        return _ask(context.instance, due, nothing="twap_orders are what twap_status says")
+
+    return twap_orders_behind
 
 
 def due_days(days: dict[date, list[ObjectRef]], ledger: "dict[str, LedgerEntry]") -> list[DueDay]:
@@ -108,7 +145,12 @@ def due_days(days: dict[date, list[ObjectRef]], ledger: "dict[str, LedgerEntry]"
 
 
 def _ask(
-    instance: dg.DagsterInstance, due: Sequence[DueDay], *, after: str, left_off: dict[date, str]
+    instance: dg.DagsterInstance,
+    due: Sequence[DueDay],
+    *,
+    nothing: str,
+    after: str | None = None,
+    left_off: Mapping[date, str] | None = None,
 ) -> dg.SensorResult:
     """Ask for a run for each due day, unless one is under way or enough have failed."""
     requests: list[dg.RunRequest] = []
@@ -120,27 +162,26 @@ def _ask(
         elif attempt > RUNS_PER_CONTENT:
             given_up += 1
         elif len(requests) == REQUESTS_PER_TICK:
-            after = left_off.get(one.day, after)
+            after = (left_off or {}).get(one.day, after)
             break
         else:
             requests.append(_request(one, attempt))
     if requests:
         return dg.SensorResult(run_requests=requests, cursor=after)
-    said = f"{len(due)} days have objects to take: {under_way} have a run under way, {given_up} failed too often"
-    nothing = "every object listed is loaded, or parked" if not due else said
-    return dg.SensorResult(skip_reason=nothing, cursor=after)
+    waiting = f"{len(due)} days are due: {under_way} have a run under way, {given_up} failed too often"
+    return dg.SensorResult(skip_reason=waiting if due else nothing, cursor=after)
 
 
 def _attempt(instance: dg.DagsterInstance, due: DueDay) -> int:
     """Return which attempt the next run for this content would be; 0 while one is queued or running."""
     tags = {PARTITION_NAME_TAG: due.day.isoformat(), CONTENT_TAG: due.content}
-    under_way = [status for status in dg.DagsterRunStatus if status not in _ENDED]
-    if instance.get_runs_count(dg.RunsFilter(tags=tags, statuses=under_way)):
+    if instance.get_runs_count(dg.RunsFilter(tags=tags, statuses=_UNDER_WAY)):
         return 0
     return instance.get_runs_count(dg.RunsFilter(tags=tags)) + 1
 
 
 _ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+_UNDER_WAY = [status for status in dg.DagsterRunStatus if status not in _ENDED]
 
 
 def _request(due: DueDay, attempt: int) -> dg.RunRequest:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from twap_pipeline.domain.twap_status import STATUS_RANK, TERMINAL_STATUSES, UNKNOWN_STATUS_RANK
+from twap_pipeline.domain.twap_status import STATUS_RANK, UNKNOWN_STATUS_RANK
 from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX
+from twap_pipeline.storage.lifecycle import ENDED, quoted
+from twap_pipeline.storage.twap_orders import DIFFERENCES
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +22,14 @@ class TableCheck:
         name: In a few words, what holds when all is well.
         meaning: Why it matters, and what to do when it fails.
         offenders: SELECT of what is wrong, columns as a person wants to see them.
+        table: The table that is asked about.
         grave: Whether figures are wrong because of it; otherwise it is something to look at.
     """
 
     name: str
     meaning: str
     offenders: str
+    table: str = "twap_status"
     grave: bool = False
 
 
@@ -44,12 +48,7 @@ class Answer:
     examples: tuple[tuple[str, ...], ...]
 
 
-def _quoted(words: frozenset[str] | set[str]) -> str:
-    return ", ".join(f"'{word}'" for word in sorted(words))
-
-
-_ENDED = _quoted(set(TERMINAL_STATUSES))
-_BEFORE_THE_END = _quoted({name for name, rank in STATUS_RANK.items() if rank < UNKNOWN_STATUS_RANK})
+_BEFORE_THE_END = quoted({name for name, rank in STATUS_RANK.items() if rank < UNKNOWN_STATUS_RANK})
 
 # The words in these statements are this package's own constants.
 CHECKS: tuple[TableCheck, ...] = (
@@ -82,7 +81,7 @@ CHECKS: tuple[TableCheck, ...] = (
         " means that objects are missing.",
         "SELECT day, activated, ended FROM (SELECT first.ts::date AS day, count(*) AS activated, count(*) FILTER (WHERE"  # noqa: S608
         " EXISTS (SELECT FROM twap_status AS last WHERE last.twap_id = first.twap_id"
-        f" AND last.status IN ({_ENDED}))) AS ended FROM twap_status AS first WHERE first.status = 'activated'"
+        f" AND last.status IN ({ENDED}))) AS ended FROM twap_status AS first WHERE first.status = 'activated'"
         " AND first.ts < (SELECT max(ts) FROM twap_status) - interval '7 days' GROUP BY 1) AS days"
         " WHERE ended < 0.95 * activated AND activated - ended > 5 ORDER BY 1",
     ),
@@ -112,12 +111,19 @@ CHECKS: tuple[TableCheck, ...] = (
         "statuses_are_known",
         "The exchange has a new status. It is stored as it is; teach it to domain/twap_status.py.",
         "SELECT coalesce(status, 'NULL') AS status, count(*) AS rows, min(ts) AS first_seen FROM twap_status"  # noqa: S608
-        f" WHERE status IS NULL OR status NOT IN ({_quoted(set(STATUS_RANK))}) GROUP BY 1 ORDER BY 2 DESC",
+        f" WHERE status IS NULL OR status NOT IN ({quoted(set(STATUS_RANK))}) GROUP BY 1 ORDER BY 2 DESC",
     ),
     TableCheck(
         "nothing_quarantined",
         "Rows that cannot be read without loss wait in twap_status_rejected with their reasons.",
         "SELECT s3_object_key, row_number, reason FROM twap_status_rejected ORDER BY 1, 2",
+    ),
+    TableCheck(
+        "orders_are_what_the_events_say",
+        "An order differs from its events in twap_status: run `refresh_twap_orders` for the days of its objects.",
+        DIFFERENCES,
+        table="twap_orders",
+        grave=True,
     ),
 )
 

@@ -92,6 +92,7 @@ def record_loaded(
         "digest_verified": digest_verified,
         "attempts": 0,
         "dagster_run_id": run_id,
+        "orders_refreshed_at": None,
     }
     _write(connection, ref, day, values)
 

@@ -17,7 +17,7 @@ from sqlalchemy import CheckConstraint, Connection, Engine, Numeric, inspect, te
 
 from twap_pipeline.errors import DatabaseUnavailableError, SchemaRevisionError
 from twap_pipeline.project import project_file
-from twap_pipeline.storage.models import ALEMBIC_VERSION_TABLE, metadata
+from twap_pipeline.storage.models import ALEMBIC_VERSION_TABLE, DAILY_STATS, metadata
 
 UPGRADE_DEADLINE_SECONDS = 120.0
 """How long an upgrade waits for another deployer's to end."""
@@ -103,7 +103,11 @@ def drift(connection: Connection) -> list[str]:
             "include_name": lambda name, kind, _: kind != "table" or name in metadata.tables,
         },
     )
-    return [*map(_said, compare_metadata(migration, metadata)), *_constraint_drift(connection)]
+    return [
+        *map(_said, compare_metadata(migration, metadata)),
+        *_constraint_drift(connection),
+        *_view_drift(connection),
+    ]
 
 
 def _said(difference: object) -> str:
@@ -136,6 +140,19 @@ def _constraint_drift(connection: Connection) -> list[str]:
         found += [f"{name} lacks the check {check}" for check in sorted(checks - present_checks)]
         found += [f"{name} has a check that is not declared, {check}" for check in sorted(present_checks - checks)]
     return found
+
+
+def _view_drift(connection: Connection) -> list[str]:
+    """Return how the view differs, by what PostgreSQL itself makes of the declared one; nothing is left of that."""
+    definition = text("SELECT pg_get_viewdef(to_regclass(:name))")
+    present = connection.scalar(definition, {"name": "twap_daily_stats"})
+    if present is None:
+        return ["the view twap_daily_stats is missing"]
+    with connection.begin_nested() as savepoint:
+        connection.exec_driver_sql(f"CREATE TEMP VIEW declared_view AS {DAILY_STATS}")
+        declared = connection.scalar(definition, {"name": "declared_view"})
+        savepoint.rollback()
+    return [] if present == declared else ["the view twap_daily_stats is not as declared"]
 
 
 def upgrade(engine: Engine, deadline_seconds: float = UPGRADE_DEADLINE_SECONDS) -> Revision:

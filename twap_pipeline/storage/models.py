@@ -6,6 +6,8 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
+    Connection,
     Date,
     DateTime,
     Index,
@@ -14,6 +16,7 @@ from sqlalchemy import (
     Numeric,
     Table,
     Text,
+    event,
     func,
     text,
 )
@@ -61,6 +64,7 @@ twap_status = Table(
     Index(None, "wallet", "ts"),
     Index(None, "twap_id"),
     Index(None, "asset"),
+    Index(None, "s3_object_key"),
 )
 
 _FATES = ("inserted", "updated", "unchanged", "superseded", "quarantined", "bookkeeping")
@@ -83,6 +87,7 @@ etl_s3_ingest_log = Table(
     Column("digest_verified", Boolean),
     Column("dagster_run_id", Text),
     Column("previous_versions", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    _moment("orders_refreshed_at"),
     CheckConstraint("rows_read = " + " + ".join(f"rows_{fate}" for fate in _FATES), name="rows_accounted"),
 )
 
@@ -94,4 +99,73 @@ twap_status_rejected = Table(
     Column("raw_row", JSON, nullable=False),
     Column("reason", Text, nullable=False),
     _moment("rejected_at", nullable=False, default_now=True),
+)
+
+twap_orders = Table(
+    "twap_orders",
+    metadata,
+    Column("twap_id", Text, primary_key=True),
+    Column("wallet", Text, primary_key=True),
+    Column("asset", Text),
+    Column("side", Text),
+    Column("size_requested", Numeric),
+    Column("size_executed", Numeric),
+    Column("notional_executed", Numeric),
+    Column("executed_share", Numeric, Computed("size_executed / NULLIF(size_requested, (0)::numeric)", persisted=True)),
+    Column(
+        "average_price", Numeric, Computed("notional_executed / NULLIF(size_executed, (0)::numeric)", persisted=True)
+    ),
+    Column(
+        "under_filled", Boolean, Computed("ended_at IS NOT NULL AND size_executed < size_requested", persisted=True)
+    ),
+    Column("status", Text),
+    Column("status_error", Text),
+    _moment("status_at", nullable=False),
+    _moment("started_at"),
+    Column(
+        "started_on",
+        Date,
+        Computed("(COALESCE(started_at, first_event_at) AT TIME ZONE 'UTC'::text)::date", persisted=True),
+    ),
+    _moment("ended_at"),
+    Column("duration_minutes", Integer),
+    Column("reduce_only", Boolean),
+    Column("randomize", Boolean),
+    Column("event_count", Integer, nullable=False),
+    _moment("first_event_at", nullable=False),
+    Column("first_object_key", Text, nullable=False),
+    Column("last_object_key", Text, nullable=False),
+    _moment("refreshed_at", nullable=False, default_now=True),
+    Index(None, "wallet", "started_at"),
+    Index(None, "wallet", "status_at"),
+    Index(None, "started_on", "asset"),
+)
+Index("twap_orders_active_idx", twap_orders.c.status_at, postgresql_where=twap_orders.c.ended_at.is_(None))
+
+DAILY_STATS = """
+SELECT started_on AS day, asset, side, status, count(*) AS orders, count(DISTINCT wallet) AS wallets,
+  count(*) FILTER (WHERE under_filled) AS under_filled, sum(size_requested) AS size_requested,
+  sum(size_executed) AS size_executed, sum(notional_executed) AS notional_executed
+FROM twap_orders GROUP BY started_on, asset, side, status
+"""
+
+
+@event.listens_for(twap_orders, "after_create")
+def _create_daily_stats(_table: Table, connection: Connection, **_arguments: object) -> None:
+    connection.exec_driver_sql(f"CREATE VIEW twap_daily_stats AS {DAILY_STATS}")
+
+
+twap_daily_stats = Table(
+    "twap_daily_stats",
+    MetaData(),  # a view: not a table to create or compare
+    Column("day", Date),
+    Column("asset", Text),
+    Column("side", Text),
+    Column("status", Text),
+    Column("orders", BigInteger),
+    Column("wallets", BigInteger),
+    Column("under_filled", BigInteger),
+    Column("size_requested", Numeric),
+    Column("size_executed", Numeric),
+    Column("notional_executed", Numeric),
 )

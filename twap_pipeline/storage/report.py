@@ -1,16 +1,17 @@
 """Questions that people ask of the tables: what came in per day, one order's life, which table this is."""
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, RowMapping, func, select, text
 
 from twap_pipeline.domain.quality import Fates
 from twap_pipeline.domain.twap_status import CONTENT_COLUMNS, KEY_COLUMNS, TERMINAL_STATUSES
 from twap_pipeline.storage.models import etl_s3_ingest_log as log
-from twap_pipeline.storage.models import twap_status
+from twap_pipeline.storage.models import twap_daily_stats, twap_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,57 @@ class Event:
     wallet: str
     duration_minutes: int | None
     s3_object_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class DailyFigures:
+    """The orders that started on one UTC day.
+
+    Args:
+        rows: Rows of ``twap_daily_stats``.
+        orders: Orders.
+        under_filled: Those that ended with less executed than requested.
+        notional_executed: USD.
+        by_status: Orders by present status, most first.
+        markets: Asset, orders and executed USD, largest first.
+    """
+
+    rows: int
+    orders: int
+    under_filled: int
+    notional_executed: Decimal
+    by_status: Mapping[str, int]
+    markets: Sequence[tuple[str, int, Decimal]]
+
+
+def daily_figures(connection: Connection, days: Collection[date]) -> dict[date, DailyFigures]:
+    """Return the figures of each of these days, also of those without orders."""
+    stats = twap_daily_stats.c
+    statement = select(
+        stats.day, stats.asset, stats.status, stats.orders, stats.under_filled, stats.notional_executed
+    ).where(stats.day.in_(days))
+    rows: dict[date, list[RowMapping]] = {day: [] for day in days}
+    for row in connection.execute(statement).mappings():
+        rows[row["day"]].append(row)
+    return {day: _figures(found) for day, found in rows.items()}
+
+
+def _figures(rows: Sequence[RowMapping]) -> DailyFigures:
+    by_status: Counter[str] = Counter()
+    orders: Counter[str] = Counter()
+    executed: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for row in rows:
+        by_status[row["status"] or "NULL"] += row["orders"]
+        orders[row["asset"] or "NULL"] += row["orders"]
+        executed[row["asset"] or "NULL"] += row["notional_executed"] or 0
+    return DailyFigures(
+        rows=len(rows),
+        orders=by_status.total(),
+        under_filled=sum(row["under_filled"] for row in rows),
+        notional_executed=sum(executed.values(), Decimal()),
+        by_status=dict(by_status.most_common()),
+        markets=sorted(((name, orders[name], executed[name]) for name in orders), key=lambda one: -one[2]),
+    )
 
 
 def day_reports(connection: Connection, run_ids: Sequence[str] | None = None) -> list[DayReport]:

@@ -1,4 +1,4 @@
--- The whole schema at revision 002, for a database set up without Alembic: `python -m twap_pipeline.storage.init`
+-- The whole schema at revision 004, for a database set up without Alembic: `python -m twap_pipeline.storage.init`
 -- executes this and stamps head. A test proves it equal to the migrations.
 
 CREATE TABLE twap_status (
@@ -25,6 +25,7 @@ CREATE TABLE twap_status (
 CREATE INDEX twap_status_wallet_ts_idx ON twap_status (wallet, ts);
 CREATE INDEX twap_status_twap_id_idx ON twap_status (twap_id);
 CREATE INDEX twap_status_asset_idx ON twap_status (asset);
+CREATE INDEX twap_status_s3_object_key_idx ON twap_status (s3_object_key);
 
 CREATE TABLE etl_s3_ingest_log (
   s3_object_key TEXT PRIMARY KEY,
@@ -47,6 +48,7 @@ CREATE TABLE etl_s3_ingest_log (
   digest_verified BOOLEAN,
   dagster_run_id TEXT,
   previous_versions JSONB NOT NULL DEFAULT '[]'::jsonb,
+  orders_refreshed_at TIMESTAMPTZ,
   CONSTRAINT etl_s3_ingest_log_rows_accounted_check CHECK (rows_read
     = rows_inserted + rows_updated + rows_unchanged + rows_superseded + rows_quarantined + rows_bookkeeping)
 );
@@ -60,3 +62,41 @@ CREATE TABLE twap_status_rejected (
   rejected_at TIMESTAMPTZ NOT NULL DEFAULT now(),
   PRIMARY KEY (s3_object_key, row_number)
 );
+
+CREATE TABLE twap_orders (
+  twap_id TEXT NOT NULL,
+  wallet TEXT NOT NULL,
+  asset TEXT,
+  side TEXT,
+  size_requested NUMERIC,
+  size_executed NUMERIC,
+  notional_executed NUMERIC,
+  executed_share NUMERIC GENERATED ALWAYS AS (size_executed / nullif(size_requested, 0)) STORED,
+  average_price NUMERIC GENERATED ALWAYS AS (notional_executed / nullif(size_executed, 0)) STORED,
+  under_filled BOOLEAN GENERATED ALWAYS AS (ended_at IS NOT NULL AND size_executed < size_requested) STORED,
+  status TEXT,
+  status_error TEXT,
+  status_at TIMESTAMPTZ NOT NULL,
+  started_at TIMESTAMPTZ,
+  started_on DATE GENERATED ALWAYS AS ((coalesce(started_at, first_event_at) AT TIME ZONE 'UTC')::date) STORED,
+  ended_at TIMESTAMPTZ,
+  duration_minutes INTEGER,
+  reduce_only BOOLEAN,
+  randomize BOOLEAN,
+  event_count INTEGER NOT NULL,
+  first_event_at TIMESTAMPTZ NOT NULL,
+  first_object_key TEXT NOT NULL,
+  last_object_key TEXT NOT NULL,
+  refreshed_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+  PRIMARY KEY (twap_id, wallet)
+);
+CREATE INDEX twap_orders_wallet_started_at_idx ON twap_orders (wallet, started_at);
+CREATE INDEX twap_orders_wallet_status_at_idx ON twap_orders (wallet, status_at);
+CREATE INDEX twap_orders_started_on_asset_idx ON twap_orders (started_on, asset);
+CREATE INDEX twap_orders_active_idx ON twap_orders (status_at) WHERE ended_at IS NULL;
+
+CREATE VIEW twap_daily_stats AS
+SELECT started_on AS day, asset, side, status, count(*) AS orders, count(DISTINCT wallet) AS wallets,
+  count(*) FILTER (WHERE under_filled) AS under_filled, sum(size_requested) AS size_requested,
+  sum(size_executed) AS size_executed, sum(notional_executed) AS notional_executed
+FROM twap_orders GROUP BY started_on, asset, side, status;

@@ -21,11 +21,10 @@ from twap_pipeline.domain.twap_status import (
     CONTENT_COLUMNS,
     KEY_COLUMNS,
     ROW_COLUMNS,
-    STATUS_RANK,
-    UNKNOWN_STATUS_RANK,
 )
 from twap_pipeline.errors import ObjectInvalidError
 from twap_pipeline.storage.copy_text import copy_text
+from twap_pipeline.storage.lifecycle import rank_sql
 
 REJECTED_ROWS_MAX = 100_000
 """An object with more unreadable rows than this is refused as a whole: it is not this feed."""
@@ -152,11 +151,6 @@ def _replace_rejected(
             copy.write(copy_text(frame.select(columns), json=("raw_row",)))
 
 
-def _rank(status: str) -> str:
-    cases = " ".join(f"WHEN '{name}' THEN {rank}" for name, rank in STATUS_RANK.items())
-    return f"CASE {status} {cases} ELSE {UNKNOWN_STATUS_RANK} END"
-
-
 def _content(table: str) -> str:
     columns = (f"{table}.{name}" + ("::text" if name == "raw_payload" else "") for name in CONTENT_COLUMNS)
     return f"({', '.join(columns)})"
@@ -165,7 +159,7 @@ def _content(table: str) -> str:
 def _claim(row: str) -> str:
     """How strongly a row claims its place. Keys compare by bytes, not by the database's language."""
     modified = f"coalesce({row}.s3_last_modified, '-infinity')"
-    return f'({_rank(f"{row}.status")}, {modified}, {row}.s3_object_key COLLATE "C")'
+    return f'({rank_sql(f"{row}.status")}, {modified}, {row}.s3_object_key COLLATE "C")'
 
 
 _KEY = ", ".join(KEY_COLUMNS)
@@ -177,7 +171,7 @@ _REPLACED = (*CONTENT_COLUMNS, "s3_object_key", "s3_last_modified", "inserted_at
 _MERGE = f"""
 WITH winner AS (
   SELECT DISTINCT ON ({_KEY}) {", ".join(COPIED_COLUMNS)} FROM twap_status_staging
-  ORDER BY {_KEY}, {_rank("status")} DESC, row_number DESC
+  ORDER BY {_KEY}, {rank_sql("status")} DESC, row_number DESC
 ), merged AS (
   INSERT INTO twap_status AS stored ({", ".join(COPIED_COLUMNS)}) SELECT * FROM winner ORDER BY {_KEY}
   ON CONFLICT ({_KEY}) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _REPLACED)}

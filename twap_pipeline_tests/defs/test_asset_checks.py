@@ -9,6 +9,7 @@ from twap_pipeline.ingest.loading import ingest_objects
 from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.checks import CHECKS
+from twap_pipeline.storage.twap_orders import refresh_orders
 from twap_pipeline_tests.objects import DAY, Bucket, event
 
 NAMES = [*(check.name for check in CHECKS), "ledger_agrees_with_listing", "schema_at_head"]
@@ -27,6 +28,7 @@ BREAKAGES: dict[str, str] = {
     "statuses_are_known": "UPDATE twap_status SET status = 'paused' WHERE status = 'finished'",
     "nothing_quarantined": "INSERT INTO twap_status_rejected (s3_object_key, row_number, raw_row, reason)"
     " VALUES ('a.parquet', 0, '{}', 'because')",
+    "orders_are_what_the_events_say": "UPDATE twap_orders SET size_executed = 7 WHERE twap_id = '2'",
     "ledger_agrees_with_listing": "UPDATE etl_s3_ingest_log SET etag = 'another'",
     "schema_at_head": "DROP INDEX twap_status_asset_idx",
 }
@@ -40,6 +42,8 @@ def sound(engine: Engine, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> En
     bucket.put(f"{DAY:%Y/%m/%d}/a.parquet", rows)
     store = LocalDirectory(bucket.directory)
     ingest_objects(store, engine, store.list_objects(), bucket.day)
+    with engine.begin() as connection:
+        refresh_orders(connection, bucket.day)
     return engine
 
 
@@ -76,6 +80,7 @@ def test_wrong_figures_are_errors_and_curiosities_are_warnings() -> None:
         "no_parked_objects",
         "rows_are_the_ledgers",
         "times_in_range",
+        "orders_are_what_the_events_say",
     }
 
 

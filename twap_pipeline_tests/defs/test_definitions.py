@@ -1,5 +1,6 @@
 """The code location as a whole: what it names, and that loading it touches nothing."""
 
+import itertools
 import subprocess
 import sys
 
@@ -22,6 +23,8 @@ def test_the_names_of_all_definitions() -> None:
     repository = build_definitions(load_settings()).get_repository_def()
 
     assert sorted(key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()) == [
+        "twap_daily_stats",
+        "twap_orders",
         "twap_s3_objects",
         "twap_status",
     ]
@@ -30,6 +33,7 @@ def test_the_names_of_all_definitions() -> None:
         "check_twap_status",
         "ingest_twap_status",
         "observe_twap_s3_objects",
+        "refresh_twap_orders",
         "retry_parked_objects",
     ]
     assert sorted(key.name for key in repository.asset_graph.asset_check_keys) == [
@@ -39,23 +43,30 @@ def test_the_names_of_all_definitions() -> None:
         "no_parked_objects",
         "nothing_executed_before_the_start",
         "nothing_quarantined",
+        "orders_are_what_the_events_say",
         "rows_a_day_as_usual",
         "rows_are_the_ledgers",
         "schema_at_head",
         "statuses_are_known",
         "times_in_range",
     ]
-    assert sorted(sensor.name for sensor in repository.sensor_defs) == ["failed_run_alert", "new_twap_objects"]
+    assert sorted(sensor.name for sensor in repository.sensor_defs) == [
+        "failed_run_alert",
+        "new_twap_objects",
+        "twap_orders_behind",
+    ]
     assert sorted(schedule.name for schedule in repository.schedule_defs) == [
         "checks_at_0130_utc",
         "yesterday_at_0030_utc",
     ]
 
 
-def test_the_status_asset_hangs_on_the_source() -> None:
+def test_lineage_runs_from_the_objects_to_the_daily_figures() -> None:
     graph = build_definitions(load_settings()).get_repository_def().asset_graph
+    line = ["twap_s3_objects", "twap_status", "twap_orders", "twap_daily_stats"]
 
-    assert graph.get(dg.AssetKey("twap_status")).parent_keys == {dg.AssetKey("twap_s3_objects")}
+    for parent, child in itertools.pairwise(line):
+        assert graph.get(dg.AssetKey(child)).parent_keys == {dg.AssetKey(parent)}
 
 
 def test_the_code_location_loads_without_network_database_or_heavy_libraries() -> None:

@@ -119,7 +119,7 @@ def test_X1_runs_for_the_same_content_are_bounded(instance: dg.DagsterInstance, 
         run_all(instance, result)
 
     assert requests == sensors.RUNS_PER_CONTENT
-    assert skip_message(result) == "1 days have objects to take: 0 have a run under way, 1 failed too often"
+    assert skip_message(result) == "1 days are due: 0 have a run under way, 1 failed too often"
 
 
 def test_X1_a_poisoned_object_is_read_a_bounded_number_of_times(
@@ -147,7 +147,7 @@ def test_nothing_is_asked_while_a_run_for_the_same_content_is_under_way(
     tags = {**request.tags, PARTITION_NAME_TAG: str(DAY)}
     instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
 
-    assert skip_message(tick(instance)) == "1 days have objects to take: 1 have a run under way, 0 failed too often"
+    assert skip_message(tick(instance)) == "1 days are due: 1 have a run under way, 0 failed too often"
 
 
 def test_D6_requests_and_keys_are_bounded_and_nothing_is_lost(

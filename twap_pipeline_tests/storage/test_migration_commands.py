@@ -218,16 +218,24 @@ def test_M5_offline_sql_executed_elsewhere_gives_head(database: URL, empty_datab
         upgrade_to(empty_database, start)
 
     done = run(BIN / "alembic", "upgrade", f"{start}:head", "--sql", url=database.set(port=1))
-    execute(empty_database, done.stdout)
+    execute_one_by_one(empty_database, done.stdout)
 
     assert describe(empty_database) == describe(database)
 
 
 def test_M5_offline_sql_of_a_downgrade_leaves_nothing(database: URL) -> None:
     done = run(BIN / "alembic", "downgrade", "head:base", "--sql", url=database.set(port=1))
-    execute(database, done.stdout)
+    execute_one_by_one(database, done.stdout)
 
     assert described_tables(database) == []
+
+
+def execute_one_by_one(url: URL, script: str) -> None:
+    """Run a script as psql does: what works CONCURRENTLY cannot be one of several statements sent at once."""
+    with psycopg.connect(in_clear(url), autocommit=True) as connection:
+        for statement in script.split(";\n"):
+            if statement.strip():
+                connection.execute(statement.encode())
 
 
 def test_the_folder_alembic_does_not_shadow_the_package(database: URL) -> None:

@@ -301,6 +301,10 @@ VALUES ('k', '2025-08-17 13:00Z', 1, now())
 REJECTED = (
     "INSERT INTO twap_status_rejected (s3_object_key, row_number, raw_row, reason) VALUES ('k', 1, '{}', 'no ts')"
 )
+ORDER = (
+    "INSERT INTO twap_orders (twap_id, wallet, status_at, event_count, first_event_at, first_object_key,"
+    " last_object_key) VALUES ('1', '0x', now(), 1, now(), 'k', 'k')"
+)
 
 
 def rows_of_001(url: URL) -> list[str]:
@@ -340,6 +344,7 @@ def test_M4_rows_of_001_survive_an_upgrade_an_allowed_downgrade_and_an_upgrade(e
 def test_M4_a_downgrade_that_would_destroy_rows_is_refused_and_changes_nothing(
     database: URL, statement: str, table: str
 ) -> None:
+    downgrade_to(database, "002")
     execute(database, statement)
     before = describe(database), recorded(database), rows_of_001(database)
 
@@ -348,6 +353,25 @@ def test_M4_a_downgrade_that_would_destroy_rows_is_refused_and_changes_nothing(
     assert f"would destroy rows of {table};" in said
     assert "`alembic -x allow-data-loss=yes downgrade …`" in said
     assert (describe(database), recorded(database), rows_of_001(database)) == before
+
+
+def test_M4_a_downgrade_of_several_revisions_stops_before_the_one_that_would_destroy_rows(database: URL) -> None:
+    execute(database, STATUS)
+
+    said = refused_by_alembic(database, "downgrade", "001")
+
+    assert "would destroy rows of twap_status;" in said
+    assert (recorded(database), len(rows_of_001(database))) == (["002"], 1)
+
+
+def test_M4_orders_are_not_dropped_unasked(database: URL) -> None:
+    execute(database, ORDER)
+
+    assert "would destroy rows of twap_orders;" in refused_by_alembic(database, "downgrade", "003")
+    assert recorded(database) == [HEAD]
+
+    alembic(database, *LOSS, "downgrade", "003")
+    assert recorded(database) == ["003"]
 
 
 def test_M4_downgrade_base_is_refused_while_001_holds_rows_unless_asked_for_by_name(empty_database: URL) -> None:
@@ -372,7 +396,7 @@ def test_M4_a_row_that_a_writer_commits_during_the_downgrade_is_not_destroyed(da
     said = downgrade.communicate(timeout=DEADLINE_SECONDS)[0]
 
     assert "would destroy rows of twap_status;" in said
-    assert (downgrade.returncode, recorded(database), len(rows_of_001(database))) == (255, [HEAD], 1)
+    assert (downgrade.returncode, recorded(database), len(rows_of_001(database))) == (255, ["002"], 1)
 
 
 def test_tables_without_a_recorded_revision_are_refused_with_the_way_out(empty_database: URL) -> None:

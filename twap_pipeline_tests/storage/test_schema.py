@@ -192,6 +192,14 @@ def test_M5_head_has_no_drift(engine: Engine) -> None:
         ),
         ("ALTER TABLE twap_status ADD CHECK (size_executed > 0)", "twap_status_size_executed_check"),
         ("DROP TABLE twap_status_rejected", "twap_status_rejected"),
+        ("DROP VIEW twap_daily_stats", "the view twap_daily_stats is missing"),
+        (
+            "CREATE OR REPLACE VIEW twap_daily_stats AS SELECT started_on AS day, asset, side, status,"
+            " count(*) AS orders, count(wallet) AS wallets, count(*) AS under_filled, sum(size_requested) AS"
+            " size_requested, sum(size_executed) AS size_executed, sum(notional_executed) AS notional_executed"
+            " FROM twap_orders GROUP BY started_on, asset, side, status",
+            "the view twap_daily_stats is not as declared",
+        ),
     ],
 )
 def test_M5_drift_names_what_somebody_altered(engine: Engine, alteration: str, named: str) -> None:

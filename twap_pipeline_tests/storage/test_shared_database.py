@@ -12,7 +12,7 @@ from sqlalchemy import URL
 from twap_pipeline.project import ROOT
 from twap_pipeline.storage.init import initialize
 from twap_pipeline.storage.migrations import drift, require_head, upgrade
-from twap_pipeline.storage.models import ALEMBIC_VERSION_TABLE, metadata
+from twap_pipeline.storage.models import ALEMBIC_VERSION_TABLE, metadata, twap_daily_stats
 from twap_pipeline_tests.conftest import create_database
 from twap_pipeline_tests.storage.test_migration_commands import (
     BIN,
@@ -27,7 +27,7 @@ from twap_pipeline_tests.storage.test_migration_commands import (
 )
 from twap_pipeline_tests.storage.test_schema import connected, describe, downgrade_to, execute
 
-OURS = tuple(f"{name}:" for name in (*metadata.tables, ALEMBIC_VERSION_TABLE))
+OURS = tuple(f"{name}:" for name in (*metadata.tables, twap_daily_stats.name, ALEMBIC_VERSION_TABLE))
 
 CREATE_DAGSTER_S_TABLES = """
 import os
