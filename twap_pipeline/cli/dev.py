@@ -78,7 +78,7 @@ def _prepare(engine: "Engine") -> None:
 
 def _fill(settings: Settings, engine: "Engine", store: "ObjectStore") -> None:
     """Take what the sample holds and the ledger does not."""
-    from twap_pipeline.cli.runs import run_checks, run_ingestion
+    from twap_pipeline.cli.runs import run_checks, run_ingestion, run_refresh
     from twap_pipeline.ingest.planning import group_by_day, plan
     from twap_pipeline.storage.ingest_log import read_ledger
 
@@ -93,6 +93,7 @@ def _fill(settings: Settings, engine: "Engine", store: "ObjectStore") -> None:
     )
     if pending:
         run_ids = run_ingestion(settings, store.url, pending, objects=objects, show_progress=sys.stderr.isatty())
+        run_refresh(settings)
         run_checks(settings)
         click.echo(f"ingested in {len(run_ids)} Dagster runs, then checked in one")
 

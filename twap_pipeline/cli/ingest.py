@@ -52,7 +52,7 @@ def ingest(
 
     Exit status 1 tells that some objects could not be taken; the others are.
     """
-    from twap_pipeline.cli.runs import run_ingestion
+    from twap_pipeline.cli.runs import run_ingestion, run_refresh
     from twap_pipeline.storage.migrations import require_head
 
     settings = _settings(source_url)
@@ -66,6 +66,8 @@ def ingest(
         summary = _summary(store, plans)
         if dry_run or not pending:
             _tell_plan(summary, as_json=as_json, nothing_new=not pending and not dry_run)
+            if not dry_run:
+                run_refresh(settings)
             raise SystemExit(1 if parked and not dry_run else 0)
         run_ids = run_ingestion(
             settings,
@@ -75,6 +77,7 @@ def ingest(
             objects=len(pending),
             show_progress=not as_json and sys.stderr.isatty(),
         )
+        run_refresh(settings)
         failed = _tell_outcome(engine, run_ids, summary, as_json=as_json)
     raise SystemExit(1 if failed or parked else 0)
 

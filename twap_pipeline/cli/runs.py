@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from twap_pipeline.cli.context import database
 from twap_pipeline.defs.assets import FAILED_OBJECTS, SOURCE_KEY
 from twap_pipeline.defs.materializations import record_source_days
 from twap_pipeline.domain.object_ref import ObjectRef
@@ -86,25 +87,56 @@ def run_ingestion(
         objects: How many are to be taken, for the progress bar.
         show_progress: Whether to draw it.
     """
-    from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
-
     from twap_pipeline.definitions import build_definitions
     from twap_pipeline.defs.jobs import INGEST_JOB
 
-    run_ids = []
     with dagster_instance(settings) as instance, _progress(objects, shown=show_progress):
-        job = build_definitions(settings).resolve_job_def(INGEST_JOB)
+        definitions = build_definitions(settings)
         record_source_days(instance, SOURCE_KEY, store_url, days)
-        for first, last in windows(list(days), settings.days_per_run):
-            result = job.execute_in_process(
-                instance=instance,
-                raise_on_error=False,
-                tags={ASSET_PARTITION_RANGE_START_TAG: str(first), ASSET_PARTITION_RANGE_END_TAG: str(last)},
-                run_config={**_QUIET, "ops": {"twap_status": {"config": {"object_keys": list(object_keys)}}}},
-            )
-            run_ids.append(result.run_id)
-            _raise_unless_for_objects(result)
-    return run_ids
+        config = {"ops": {"twap_status": {"config": {"object_keys": list(object_keys)}}}}
+        ranges = windows(list(days), settings.days_per_run)
+        return [_run_days(instance, definitions, INGEST_JOB, window, config) for window in ranges]
+
+
+def run_refresh(settings: Settings) -> list[str]:
+    """Bring the orders up to the rows where a run did not get to them; return the runs' ids, none if all is well."""
+    from twap_pipeline.definitions import build_definitions
+    from twap_pipeline.defs.jobs import REFRESH_JOB
+
+    if not (days := _days_due(settings)):
+        return []
+    with dagster_instance(settings) as instance:
+        definitions = build_definitions(settings)
+        ranges = windows(days, settings.days_per_run)
+        return [_run_days(instance, definitions, REFRESH_JOB, window, {}) for window in ranges]
+
+
+def _run_days(
+    instance: "dg.DagsterInstance",
+    definitions: "dg.Definitions",
+    job: str,
+    days: tuple[date, date],
+    run_config: Mapping[str, object],
+) -> str:
+    """Run a job over a range of days in this process and return the run's id."""
+    from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+    result = definitions.resolve_job_def(job).execute_in_process(
+        instance=instance,
+        raise_on_error=False,
+        tags={ASSET_PARTITION_RANGE_START_TAG: str(days[0]), ASSET_PARTITION_RANGE_END_TAG: str(days[1])},
+        run_config={**_QUIET, **run_config},
+    )
+    _raise_unless_for_objects(result)
+    return result.run_id
+
+
+def _days_due(settings: Settings) -> list[date]:
+    """Return the days of which rows came in but not the orders: those of runs that failed for some object."""
+    from twap_pipeline.storage.twap_orders import days_due
+
+    with database(settings) as (engine, _), engine.connect() as connection:
+        return [day for day in days_due(connection) if day >= settings.start_date]
 
 
 class _Tick(logging.Handler):

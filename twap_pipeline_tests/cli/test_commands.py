@@ -55,6 +55,36 @@ def key(name: str) -> str:
     return f"hourly/{DAY:%Y/%m/%d}/12/{name}.parquet"
 
 
+def orders(engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        return list(connection.execute(text("SELECT twap_id FROM twap_orders ORDER BY 1")).scalars())
+
+
+def test_ingest_brings_the_orders_up_to_the_rows_also_beside_a_bad_object(
+    command: Command, bucket: Bucket, engine: Engine
+) -> None:
+    bucket.put(key("a"), [event(1), event(1, status="finished", minute=30), event(2)])
+    (bucket.directory / key("bad")).write_bytes(b"poison")
+
+    assert command("ingest").status == 1
+
+    assert orders(engine) == ["1", "2"]
+
+
+def test_ingest_with_nothing_new_still_brings_orders_up_that_a_killed_run_left_behind(
+    command: Command, bucket: Bucket, engine: Engine
+) -> None:
+    bucket.put(key("a"), [event(1)])
+    command("ingest")
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM twap_orders"))
+        connection.execute(text("UPDATE etl_s3_ingest_log SET orders_refreshed_at = NULL"))
+
+    assert command("ingest").status == 0
+
+    assert orders(engine) == ["1"]
+
+
 def test_ingest_takes_what_is_new_and_then_nothing(command: Command, bucket: Bucket, engine: Engine) -> None:
     bucket.put(key("a"), [event(1), event(1, status="finished", minute=30)])
 

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, text
 
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs.assets import SOURCE_KEY, STATUS_KEY
+from twap_pipeline.defs.orders import DAILY_STATS_KEY, ORDERS_KEY
 from twap_pipeline.settings import load_settings
 from twap_pipeline_tests.objects import DAY, Bucket, event
 
@@ -203,3 +204,21 @@ def test_X1_the_budget_of_a_day_counts_what_other_runs_have_read(
     result = run(instance, DAY, DAY)
 
     assert f"{size:,} bytes were read today" in failure(result)
+
+
+def test_a_run_brings_the_orders_and_their_daily_figures_up_to_the_rows(
+    instance: dg.DagsterInstance, bucket: Bucket
+) -> None:
+    bucket.put(day_key(DAY, "a"), [event(1), event(1, status="finished", minute=30, executed="4"), event(2)])
+
+    assert run(instance, DAY, DAY).success
+
+    (orders,) = instance.fetch_materializations(ORDERS_KEY, limit=9).records
+    (figures,) = instance.fetch_materializations(DAILY_STATS_KEY, limit=9).records
+    assert orders.asset_materialization is not None
+    assert figures.asset_materialization is not None
+    assert orders.asset_materialization.metadata["orders inserted"].value == 2
+    shown = figures.asset_materialization.metadata
+    assert (shown["orders"].value, shown["under-filled orders"].value) == (2, 1)
+    assert "finished  ████" in str(shown["orders by status"].value)
+    assert "| HYPE | 2 |" in str(shown["largest markets"].value)

@@ -15,9 +15,9 @@ from twap_pipeline_tests.objects import DAY, Bucket, event
 from twap_pipeline_tests.s3_server import S3Server
 
 
-def tick(instance: dg.DagsterInstance, cursor: str = "") -> dg.SensorResult:
+def tick(instance: dg.DagsterInstance, cursor: str = "", name: str = "new_twap_objects") -> dg.SensorResult:
     definitions = build_definitions(load_settings())
-    sensor = definitions.resolve_sensor_def("new_twap_objects")
+    sensor = definitions.resolve_sensor_def(name)
     with dg.build_sensor_context(
         instance=instance, cursor=cursor, definitions=definitions, resources=dict(definitions.resources or {})
     ) as context:
@@ -30,9 +30,11 @@ def asked(result: dg.SensorResult) -> list[str]:
     return [request.partition_key or "" for request in result.run_requests or []]
 
 
-def run(instance: dg.DagsterInstance, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+def run(
+    instance: dg.DagsterInstance, request: dg.RunRequest, job_name: str = "ingest_twap_status"
+) -> dg.ExecuteInProcessResult:
     """Do what the daemon does with a request."""
-    job = build_definitions(load_settings()).resolve_job_def("ingest_twap_status")
+    job = build_definitions(load_settings()).resolve_job_def(job_name)
     return job.execute_in_process(
         instance=instance, partition_key=request.partition_key, tags=dict(request.tags), raise_on_error=False
     )
@@ -234,3 +236,40 @@ def test_the_schedule_asks_for_yesterday_in_utc() -> None:
     assert request.partition_key == "2025-11-01"
     assert schedule.cron_schedule == "30 0 * * *"
     assert schedule.execution_timezone == "UTC"
+
+
+def orders(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(text("SELECT count(*) FROM twap_orders")).scalar_one())
+
+
+def test_orders_that_a_failed_run_did_not_get_to_are_asked_for_by_the_ledger(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
+) -> None:
+    bucket.put(key("good"), [event(1)])
+    (bucket.directory / key("bad")).write_bytes(b"poison")
+    run_all(instance, tick(instance))
+    assert (orders(engine), skip_message(tick(instance, name="twap_orders_behind"))) == (0, "")
+
+    (request,) = tick(instance, name="twap_orders_behind").run_requests or []
+    assert run(instance, request, "refresh_twap_orders").success
+
+    assert (request.partition_key, orders(engine)) == (str(DAY), 1)
+    assert skip_message(tick(instance, name="twap_orders_behind")) == "twap_orders are what twap_status says"
+
+
+def test_no_refresh_is_asked_for_while_an_ingestion_is_under_way(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
+) -> None:
+    bucket.put(key("a"), [event(1)])
+    run_all(instance, tick(instance))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE etl_s3_ingest_log SET orders_refreshed_at = NULL"))
+    job = build_definitions(load_settings()).resolve_job_def("ingest_twap_status")
+    under_way = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+
+    waiting = skip_message(tick(instance, name="twap_orders_behind"))
+    instance.report_run_failed(under_way)
+
+    assert waiting == "an ingestion is under way, which refreshes its orders in the end"
+    assert asked(tick(instance, name="twap_orders_behind")) == [str(DAY)]
