@@ -17,9 +17,10 @@ from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, 
 from twap_pipeline.domain.twap_status import CONTENT_COLUMNS, KEY_MEANINGS
 from twap_pipeline.errors import BudgetExceededError
 from twap_pipeline.settings import load_settings
+from twap_pipeline.storage import models as tables
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Engine, Table
 
     from twap_pipeline.domain.object_ref import ObjectRef
     from twap_pipeline.source.object_store import ObjectStore
@@ -34,19 +35,6 @@ STATUS_CODE_VERSION = "1"
 FAILED_OBJECTS = "failed objects"
 """Metadata of a run's Failure when objects could not be taken and all else is recorded."""
 
-_COLUMN_TYPES = {
-    "ts": "timestamptz",
-    "started_at": "timestamptz",
-    "duration_minutes": "integer",
-    "reduce_only": "boolean",
-    "randomize": "boolean",
-    "raw_payload": "json",
-    **dict.fromkeys(("started_on", "day"), "date"),
-    **dict.fromkeys(("orders", "wallets", "event_count"), "integer"),
-    **dict.fromkeys(
-        ("size_requested", "size_executed", "notional_executed", "executed_share", "average_price"), "numeric"
-    ),
-}
 _STATUS_COLUMNS = {
     **KEY_MEANINGS,
     **CONTENT_COLUMNS,
@@ -125,7 +113,7 @@ def build_status_asset(
         ),
         metadata={
             "dagster/table_name": "twap_status",
-            "dagster/column_schema": table_schema(_STATUS_COLUMNS),
+            "dagster/column_schema": table_schema(tables.twap_status, _STATUS_COLUMNS),
         },
     )
     def twap_status(
@@ -221,13 +209,17 @@ def _fail_with_the_rest_recorded(
     )
 
 
-def table_schema(meanings: Mapping[str, str]) -> dg.TableSchema:
+def table_schema(table: "Table", meanings: Mapping[str, str]) -> dg.TableSchema:
     """Return a table's columns with their types and meaning, for the UI."""
+    columns = {column.name: column for column in table.columns}
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
-                name, type="timestamptz" if name.endswith("_at") else _COLUMN_TYPES.get(name, "text"), description=text
+                name,
+                type=str(columns[name].type).lower().replace("datetime", "timestamptz"),
+                description=meaning,
+                constraints=dg.TableColumnConstraints(nullable=bool(columns[name].nullable)),
             )
-            for name, text in meanings.items()
+            for name, meaning in meanings.items()
         ]
     )

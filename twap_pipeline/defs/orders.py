@@ -16,6 +16,7 @@ from twap_pipeline.defs.assets import GROUP, OWNERS, STATUS_KEY, table_schema
 from twap_pipeline.defs.markdown import bars, table
 from twap_pipeline.defs.resources import DatabaseResource, SchemaGuard
 from twap_pipeline.domain.twap_orders import DAILY_STATS_COLUMNS, ORDER_COLUMNS
+from twap_pipeline.storage import models as tables
 
 if TYPE_CHECKING:
     from twap_pipeline.storage.report import DailyFigures
@@ -44,7 +45,10 @@ def build_orders_asset(partitions: dg.DailyPartitionsDefinition, days_per_run: i
             "One row per order: what it asked for, how it ended and what of it was executed, from all of its events in"
             " twap_status. A day's partition refreshes every order that the day's objects have an event of."
         ),
-        metadata={"dagster/table_name": "twap_orders", "dagster/column_schema": table_schema(ORDER_COLUMNS)},
+        metadata={
+            "dagster/table_name": "twap_orders",
+            "dagster/column_schema": table_schema(tables.twap_orders, ORDER_COLUMNS),
+        },
     )
     def twap_orders(
         context: dg.AssetExecutionContext, database: DatabaseResource, schema_guard: SchemaGuard
@@ -87,7 +91,10 @@ def build_daily_stats_asset(partitions: dg.DailyPartitionsDefinition, days_per_r
             "Orders, sizes and executed notional by day of their start, asset, side and present status. A view over"
             " twap_orders, always as true as they are; a materialization shows the day's figures as they were then."
         ),
-        metadata={"dagster/table_name": "twap_daily_stats", "dagster/column_schema": table_schema(DAILY_STATS_COLUMNS)},
+        metadata={
+            "dagster/table_name": "twap_daily_stats",
+            "dagster/column_schema": table_schema(tables.twap_daily_stats, DAILY_STATS_COLUMNS),
+        },
     )
     def twap_daily_stats(
         context: dg.AssetExecutionContext, database: DatabaseResource, schema_guard: SchemaGuard
@@ -114,7 +121,7 @@ def _figures_metadata(figures: "DailyFigures") -> Mapping[str, dg.MetadataValue[
         "dagster/partition_row_count": dg.MetadataValue.int(figures.rows),
         "orders": dg.MetadataValue.int(figures.orders),
         "under-filled orders": dg.MetadataValue.int(figures.under_filled),
-        "executed USD": dg.MetadataValue.float(float(figures.notional_executed)),
+        "executed USD": dg.MetadataValue.float(float(round(figures.notional_executed, 2))),
         "orders by status": dg.MetadataValue.md(bars(figures.by_status)),
         "largest markets": dg.MetadataValue.md(table(("asset", "orders", "executed USD"), markets)),
     }
