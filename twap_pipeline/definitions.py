@@ -45,7 +45,7 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
         jobs=[ingest, refresh, check, *OPERATIONS],
         sensors=[
             build_new_objects_sensor(ingest, partitions, layouts, settings.sensor_interval_seconds),
-            build_orders_sensor(refresh, partitions),
+            build_orders_sensor(refresh, partitions, settings.days_per_run),
             failed_run_alert,
         ],
         schedules=[build_yesterday_schedule(ingest), build_check_schedule(check)],

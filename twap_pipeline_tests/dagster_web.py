@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.error import URLError
 from urllib.request import Request, urlopen
+
+from twap_pipeline.project import ROOT
 
 _T = TypeVar("_T")
 READY_SECONDS = 90.0
@@ -64,6 +67,14 @@ class DagsterWeb:
         """Return the names of the loaded code locations' repositories."""
         said = self.ask("{ repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } } } } }")
         return [node["location"]["name"] for node in said["repositoriesOrError"].get("nodes", [])]
+
+
+def checkout(folder: Path) -> Path:
+    """Make a folder that is to Dagster what a checkout is, with state of its own."""
+    folder.mkdir()
+    for name in ("workspace.yaml", "dagster.yaml", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    return folder
 
 
 @contextmanager

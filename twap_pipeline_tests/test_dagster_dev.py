@@ -1,6 +1,5 @@
 """Plain ``dagster dev``, driven as the browser drives it: the graph is there and a day materializes from the UI."""
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from twap_pipeline.project import ROOT
-from twap_pipeline_tests.dagster_web import DagsterWeb, dagster_dev
+from twap_pipeline_tests.dagster_web import DagsterWeb, checkout, dagster_dev
 from twap_pipeline_tests.objects import DAY, Bucket, event
 
 _ASSETS = (
@@ -26,24 +25,22 @@ def test_a_day_materializes_from_the_ui(
     engine: Engine, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.put(f"hourly/{DAY:%Y/%m/%d}/12/a.parquet", [event(1), event(2)])
-    checkout = tmp_path / "checkout"
-    checkout.mkdir()
-    for name in ("workspace.yaml", "dagster.yaml", "pyproject.toml"):
-        shutil.copy(ROOT / name, checkout)
 
-    with dagster_dev(checkout, {"TWAP_SOURCE_URL": bucket.directory.as_uri() + "/"}) as web:
+    with dagster_dev(checkout(tmp_path / "checkout"), {"TWAP_SOURCE_URL": bucket.directory.as_uri() + "/"}) as web:
         location, before = web.locations(), nodes(web)
         ended = web.run_to_end("__ASSET_JOB", assets=["twap_status"], partition=str(DAY))
         after = nodes(web)
 
     assert location == ["twap_pipeline"]
-    assert sorted(before) == ["twap_s3_objects", "twap_status"]
+    assert sorted(before) == ["twap_daily_stats", "twap_orders", "twap_s3_objects", "twap_status"]
     assert before["twap_status"]["dependencyKeys"] == [{"path": ["twap_s3_objects"]}]
     assert ended == "SUCCESS"
     assert after["twap_status"]["partitionStats"] == {"numMaterialized": 1, "numFailed": 0}
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM twap_status")).scalar_one() == 2
-    assert (checkout / ".twap" / "dagster" / "history").is_dir()  # kept for the next start, not in a temporary folder
+    assert (
+        tmp_path / "checkout" / ".twap" / "dagster" / "history"
+    ).is_dir()  # kept for the next start, not in a temporary folder
 
 
 _ENTRIES = {

@@ -1,6 +1,5 @@
 """The pipeline as people drive it, through the real daemon and web server: sensor, overwriting, poison, backfill."""
 
-import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -9,8 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from twap_pipeline.project import ROOT
-from twap_pipeline_tests.dagster_web import LOCATION, DagsterWeb, dagster_dev, until
+from twap_pipeline_tests.dagster_web import LOCATION, DagsterWeb, checkout, dagster_dev, until
 from twap_pipeline_tests.objects import DAY, Bucket, event
 
 _START_SENSOR = """
@@ -38,42 +36,39 @@ query ($asset: AssetKeyInput!) {
     }
   }
 }"""
-STATUS = {"path": ["twap_status"]}
+STATUS, ORDERS, STATS = ({"path": [name]} for name in ("twap_status", "twap_orders", "twap_daily_stats"))
 
 
 @pytest.fixture
 def web(bucket: Bucket, engine: Engine, tmp_path: Path) -> Iterator[DagsterWeb]:
     """A running Dagster on the test's bucket and database."""
-    checkout = tmp_path / "checkout"
-    checkout.mkdir()
-    for name in ("workspace.yaml", "dagster.yaml", "pyproject.toml"):
-        shutil.copy(ROOT / name, checkout)
     environment = {
         "TWAP_SOURCE_URL": bucket.directory.as_uri() + "/",
         "TWAP_START_DATE": str(DAY - timedelta(days=1)),
         "TWAP_SENSOR_INTERVAL_SECONDS": "5",
     }
-    with dagster_dev(checkout, environment) as web:
+    with dagster_dev(checkout(tmp_path / "checkout"), environment) as web:
         yield web
 
 
-def partitions(web: DagsterWeb) -> dict[str, Any]:
-    node: dict[str, Any] = web.ask(_PARTITIONS, asset=STATUS)["assetNodeOrError"]
+def partitions(web: DagsterWeb, asset: object = STATUS) -> dict[str, Any]:
+    node: dict[str, Any] = web.ask(_PARTITIONS, asset=asset)["assetNodeOrError"]
     return node
 
 
-def stale_status(web: DagsterWeb, day: str) -> str:
-    node = partitions(web)
+def stale_status(web: DagsterWeb, day: str, asset: object = STATUS) -> str:
+    node = partitions(web, asset)
     return str(dict(zip(node["partitionKeys"], node["staleStatusByPartition"], strict=True))[day])
 
 
-def rows(engine: Engine) -> int:
+def rows(engine: Engine, table: str = "twap_status") -> int:
     with engine.connect() as connection:
-        return int(connection.execute(text("SELECT count(*) FROM twap_status")).scalar_one())
+        return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
 
 
-def start_sensor(web: DagsterWeb) -> None:
-    web.ask(_START_SENSOR, sensor={**LOCATION, "sensorName": "new_twap_objects"})
+def start_sensors(web: DagsterWeb) -> None:
+    for name in ("new_twap_objects", "twap_orders_behind"):
+        web.ask(_START_SENSOR, sensor={**LOCATION, "sensorName": name})
 
 
 def key(name: str, days: int = 0) -> str:
@@ -87,11 +82,12 @@ def test_new_overwritten_and_poisoned_objects_find_their_way_by_the_sensor(
     for number in range(49):
         bucket.put(key(f"{number:02}"), [event(number)])
     (bucket.directory / key("poison")).write_bytes(b"this is no parquet")
-    start_sensor(web)
+    start_sensors(web)
 
     until(lambda: rows(engine) == 49, 120, "49 of 50 objects are in")
     until(lambda: parked(engine) == [key("poison")], 120, "the poisoned object is parked after its attempts")
     until(lambda: partitions(web)["partitionStats"]["numFailed"] == 1, 60, "the day is red once the last run ended")
+    until(lambda: rows(engine, "twap_orders") == 49, 120, "the orders of the other 49 objects are there all the same")
 
     bucket.put(key("poison"), [event(50)], hours=2)
     until(lambda: rows(engine) == 50, 120, "the mended object is taken")
@@ -100,7 +96,13 @@ def test_new_overwritten_and_poisoned_objects_find_their_way_by_the_sensor(
 
     bucket.put(key("07"), [event(7), event(7, status="finished", minute=30)], hours=3)
     until(lambda: rows(engine) == 51, 120, "the overwritten object is taken again")
-    until(lambda: stale_status(web, str(DAY)) == "FRESH", 60, "the day is fresh again")
+    whole_line = (STATUS, ORDERS, STATS)
+    until(
+        lambda: [stale_status(web, str(DAY), asset) for asset in whole_line] == ["FRESH"] * 3,
+        60,
+        "the day is fresh again, and so is what hangs on it",
+    )
+    assert rows(engine, "twap_orders WHERE status = 'finished'") == 1
 
 
 def parked(engine: Engine) -> list[str]:
@@ -120,7 +122,8 @@ def test_a_backfill_keeps_its_good_days_shows_its_bad_one_and_a_changed_day_goes
     (bucket.directory / key("bad", days=5)).write_bytes(b"this is no parquet")
     names = [str(DAY + timedelta(days=number)) for number in range(days)]
     web.run_to_end("observe_twap_s3_objects")
-    backfill = web.ask(_BACKFILL, backfill={"assetSelection": [STATUS], "partitionNames": names})
+    selection = [STATUS, ORDERS, STATS]
+    backfill = web.ask(_BACKFILL, backfill={"assetSelection": selection, "partitionNames": names})
     identity = backfill["launchPartitionBackfill"]["backfillId"]
 
     def ended() -> str:
@@ -136,3 +139,5 @@ def test_a_backfill_keeps_its_good_days_shows_its_bad_one_and_a_changed_day_goes
 
     assert stale_status(web, names[3]) == "STALE"
     assert [stale_status(web, names[number]) for number in (2, 4)] == ["FRESH", "FRESH"]
+    start_sensors(web)
+    until(lambda: rows(engine, "twap_orders") == 15, 180, "the orders of every readable object are there")

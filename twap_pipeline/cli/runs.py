@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import click
 from twap_pipeline.cli.context import database
 from twap_pipeline.defs.assets import FAILED_OBJECTS, SOURCE_KEY
 from twap_pipeline.defs.materializations import record_source_days
+from twap_pipeline.defs.partitions import range_tags, windows
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.project import project_file
 from twap_pipeline.settings import Settings
@@ -52,17 +53,6 @@ def local_dagster_home(settings: Settings) -> Path:
     }
     (home / "dagster.yaml").write_text(yaml.safe_dump(kept), "utf-8")
     return home
-
-
-def windows(days: Sequence[date], length: int) -> list[tuple[date, date]]:
-    """Return the fewest ranges of at most ``length`` days that cover these days."""
-    ranges: list[tuple[date, date]] = []
-    for day in sorted(days):
-        if ranges and day < ranges[-1][0] + timedelta(days=length):
-            ranges[-1] = (ranges[-1][0], day)
-        else:
-            ranges.append((day, day))
-    return ranges
 
 
 def run_ingestion(
@@ -119,12 +109,10 @@ def _run_days(
     run_config: Mapping[str, object],
 ) -> str:
     """Run a job over a range of days in this process and return the run's id."""
-    from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
-
     result = definitions.resolve_job_def(job).execute_in_process(
         instance=instance,
         raise_on_error=False,
-        tags={ASSET_PARTITION_RANGE_START_TAG: str(days[0]), ASSET_PARTITION_RANGE_END_TAG: str(days[1])},
+        tags=range_tags(*days),
         run_config={**_QUIET, **run_config},
     )
     _raise_unless_for_objects(result)

@@ -4,6 +4,7 @@ The ledger decides what is new. A sensor's cursor only remembers where a long li
 consumed until a run has loaded it, so a run that fails is simply asked for again, a bounded number of times.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -15,6 +16,7 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG
 from twap_pipeline.defs.assets import SOURCE_KEY
 from twap_pipeline.defs.jobs import INGEST_JOB
 from twap_pipeline.defs.materializations import record_source_days
+from twap_pipeline.defs.partitions import range_tags, windows
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
 from twap_pipeline.domain.object_ref import ObjectRef, fingerprint
 
@@ -49,16 +51,24 @@ ATTEMPT_TAG = "twap/attempt"
 
 
 @dataclass(frozen=True, slots=True)
-class DueDay:
-    """A day with objects to take, or with orders to refresh.
+class Due:
+    """A day with objects to take, or days with orders to refresh.
 
     Args:
-        day: The UTC day.
+        day: The UTC day, or the first of them.
         content: Fingerprint of what is due; for objects to take, of them and of their failures so far.
+        last: The last day of a range that one run takes.
     """
 
     day: date
     content: str
+    last: date | None = None
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags of every run for it, whichever attempt."""
+        days = {PARTITION_NAME_TAG: self.day.isoformat()} if self.last is None else range_tags(self.day, self.last)
+        return {**days, CONTENT_TAG: self.content}
 
 
 def build_new_objects_sensor(
@@ -106,7 +116,7 @@ def build_new_objects_sensor(
 
 
 def build_orders_sensor(
-    job: "UnresolvedAssetJobDefinition", partitions: dg.DailyPartitionsDefinition
+    job: "UnresolvedAssetJobDefinition", partitions: dg.DailyPartitionsDefinition, days_per_run: int
 ) -> dg.SensorDefinition:
     """Return the sensor that asks for a refresh where rows came in and the orders were not brought up to them.
 
@@ -126,13 +136,19 @@ def build_orders_sensor(
             return dg.SensorResult(skip_reason="an ingestion is under way, which refreshes its orders in the end")
         with database.engine() as engine, engine.connect() as connection:
             days = days_due(connection)
-        due = [DueDay(day, content) for day, content in days.items() if partitions.has_partition_key(day.isoformat())]
+        known = {day: content for day, content in days.items() if partitions.has_partition_key(day.isoformat())}
+        due = [Due(first, _digest(known, first, last), last) for first, last in windows(known, days_per_run)]
         return _ask(context.instance, due, nothing="twap_orders are what twap_status says")
 
     return twap_orders_behind
 
 
-def due_days(days: dict[date, list[ObjectRef]], ledger: "dict[str, LedgerEntry]") -> list[DueDay]:
+def _digest(contents: Mapping[date, str], first: date, last: date) -> str:
+    joined = " ".join(content for day, content in contents.items() if first <= day <= last)
+    return hashlib.sha256(joined.encode()).hexdigest()[:16]
+
+
+def due_days(days: dict[date, list[ObjectRef]], ledger: "dict[str, LedgerEntry]") -> list[Due]:
     """Return the days that have something to take, in the order given."""
     from twap_pipeline.ingest.planning import plan
 
@@ -140,13 +156,13 @@ def due_days(days: dict[date, list[ObjectRef]], ledger: "dict[str, LedgerEntry]"
     for day, refs in days.items():
         if pending := plan(refs, ledger).pending:
             failures = sum(ledger[ref.key].attempts for ref in pending if ref.key in ledger)
-            due.append(DueDay(day, f"{fingerprint(pending)}-{failures}"))
+            due.append(Due(day, f"{fingerprint(pending)}-{failures}"))
     return due
 
 
 def _ask(
     instance: dg.DagsterInstance,
-    due: Sequence[DueDay],
+    due: Sequence[Due],
     *,
     nothing: str,
     after: str | None = None,
@@ -172,23 +188,22 @@ def _ask(
     return dg.SensorResult(skip_reason=waiting if due else nothing, cursor=after)
 
 
-def _attempt(instance: dg.DagsterInstance, due: DueDay) -> int:
+def _attempt(instance: dg.DagsterInstance, due: Due) -> int:
     """Return which attempt the next run for this content would be; 0 while one is queued or running."""
-    tags = {PARTITION_NAME_TAG: due.day.isoformat(), CONTENT_TAG: due.content}
-    if instance.get_runs_count(dg.RunsFilter(tags=tags, statuses=_UNDER_WAY)):
+    if instance.get_runs_count(dg.RunsFilter(tags=due.tags, statuses=_UNDER_WAY)):
         return 0
-    return instance.get_runs_count(dg.RunsFilter(tags=tags)) + 1
+    return instance.get_runs_count(dg.RunsFilter(tags=due.tags)) + 1
 
 
 _ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 _UNDER_WAY = [status for status in dg.DagsterRunStatus if status not in _ENDED]
 
 
-def _request(due: DueDay, attempt: int) -> dg.RunRequest:
+def _request(due: Due, attempt: int) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=f"{due.day}:{due.content}:{attempt}",
-        partition_key=due.day.isoformat(),
-        tags={CONTENT_TAG: due.content, ATTEMPT_TAG: str(attempt)},
+        partition_key=due.day.isoformat() if due.last is None else None,
+        tags={**due.tags, ATTEMPT_TAG: str(attempt)},
     )
 
 

@@ -4,13 +4,20 @@ from datetime import timedelta
 
 import dagster as dg
 import pytest
-from dagster._core.storage.tags import PARTITION_NAME_TAG
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
 from sqlalchemy import Engine, text
 
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs import sensors
 from twap_pipeline.defs.assets import SOURCE_KEY
+from twap_pipeline.domain.object_ref import object_day
+from twap_pipeline.ingest.loading import ingest_object
 from twap_pipeline.settings import load_settings
+from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline_tests.objects import DAY, Bucket, event
 from twap_pipeline_tests.s3_server import S3Server
 
@@ -38,6 +45,15 @@ def run(
     return job.execute_in_process(
         instance=instance, partition_key=request.partition_key, tags=dict(request.tags), raise_on_error=False
     )
+
+
+def ranges(result: dg.SensorResult) -> list[tuple[str, str]]:
+    """Return the first and last day of each run that was asked for."""
+    requests = result.run_requests or []
+    return [
+        (request.tags[ASSET_PARTITION_RANGE_START_TAG], request.tags[ASSET_PARTITION_RANGE_END_TAG])
+        for request in requests
+    ]
 
 
 def run_all(instance: dg.DagsterInstance, result: dg.SensorResult) -> None:
@@ -254,7 +270,7 @@ def test_orders_that_a_failed_run_did_not_get_to_are_asked_for_by_the_ledger(
     (request,) = tick(instance, name="twap_orders_behind").run_requests or []
     assert run(instance, request, "refresh_twap_orders").success
 
-    assert (request.partition_key, orders(engine)) == (str(DAY), 1)
+    assert orders(engine) == 1
     assert skip_message(tick(instance, name="twap_orders_behind")) == "twap_orders are what twap_status says"
 
 
@@ -272,4 +288,22 @@ def test_no_refresh_is_asked_for_while_an_ingestion_is_under_way(
     instance.report_run_failed(under_way)
 
     assert waiting == "an ingestion is under way, which refreshes its orders in the end"
-    assert asked(tick(instance, name="twap_orders_behind")) == [str(DAY)]
+    assert ranges(tick(instance, name="twap_orders_behind")) == [(str(DAY), str(DAY))]
+
+
+def test_days_of_orders_that_lag_behind_are_taken_many_to_a_run(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
+) -> None:
+    for days in range(40):
+        bucket.put(key("a", days=days), [event(days)])
+    store = LocalDirectory(bucket.directory)
+    for ref in store.list_objects():
+        ingest_object(store, engine, ref, object_day(ref))
+
+    result = tick(instance, name="twap_orders_behind")
+    for request in result.run_requests or []:
+        assert run(instance, request, "refresh_twap_orders").success
+
+    end = DAY + timedelta(days=39)
+    assert ranges(result) == [(str(DAY), str(DAY + timedelta(days=30))), (str(DAY + timedelta(days=31)), str(end))]
+    assert orders(engine) == 40

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twap_pipeline.cli.runs import windows
+from twap_pipeline.defs.partitions import windows
 
 pytestmark = pytest.mark.pure
 
