@@ -17,11 +17,13 @@ import pytest
 from psycopg import sql
 from sqlalchemy import URL, Engine
 
+from twap_pipeline.source.object_store import ObjectStore
 from twap_pipeline.storage.database import make_engine, parse_database_url
 from twap_pipeline.storage.embedded import EmbeddedPostgres
 from twap_pipeline.storage.migrations import upgrade
-from twap_pipeline_tests.objects import Bucket
-from twap_pipeline_tests.s3_server import S3Server, s3_server
+from twap_pipeline_tests.objects import Bucket, event
+from twap_pipeline_tests.oracle import CleanHash, Scene, digest, take_everything
+from twap_pipeline_tests.s3_server import AWS_SECRET, S3Server, s3_server
 
 _AMBIENT = ("DATABASE_URL", "TWAP_", "DAGSTER_HOME", "AWS_")
 _numbers = itertools.count(1)
@@ -105,11 +107,33 @@ def engine(database: URL) -> Iterator[Engine]:
 
 
 @pytest.fixture
+def clean_hash(server_url: str, template: str) -> CleanHash:
+    """Tells what a clean run gives."""
+
+    def run(store: ObjectStore) -> str:
+        engine = make_engine(create_database(server_url, template))
+        take_everything(store, engine)
+        found = digest(engine)
+        engine.dispose()
+        return found
+
+    return run
+
+
+@pytest.fixture
 def bucket(tmp_path: Path) -> Bucket:
     """An empty directory that stands for the bucket."""
     directory = tmp_path / "bucket"
     directory.mkdir()
     return Bucket(directory)
+
+
+@pytest.fixture
+def scene(engine: Engine, bucket: Bucket, clean_hash: CleanHash) -> Scene:
+    """Two objects that share an event, and a database at head."""
+    bucket.put("a.parquet", [event(twap_id) for twap_id in range(1, 500)])
+    bucket.put("b.parquet", [event(twap_id) for twap_id in range(499, 700)], hours=1)
+    return Scene(bucket, engine, clean_hash)
 
 
 @pytest.fixture(scope="session")
@@ -123,7 +147,7 @@ def s3_of_session() -> Iterator[S3Server]:
 def s3(s3_of_session: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S3Server:
     """The endpoint without buckets or faults, and credentials for it in the environment."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", AWS_SECRET)
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))

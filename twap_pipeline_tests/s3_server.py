@@ -29,6 +29,9 @@ StartResponse = Callable[..., Any]
 Fault = Callable[[Request, Response], Response]
 """Sees a request and moto's answer to it, and returns the answer that is sent."""
 
+AWS_SECRET = "canary-aws-secret-that-nothing-may-tell"
+"""The secret key of every test's credentials: no output may hold it."""
+
 _DENIED = """<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"""
 

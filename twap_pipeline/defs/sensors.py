@@ -19,6 +19,7 @@ from twap_pipeline.defs.materializations import record_source_days
 from twap_pipeline.defs.partitions import range_tags, windows
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
 from twap_pipeline.domain.object_ref import ObjectRef, fingerprint
+from twap_pipeline.failpoints import failpoint
 
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -104,13 +105,15 @@ def build_new_objects_sensor(
         if seen.whole:
             # every day is complete only when the whole listing was seen
             record_source_days(context.instance, SOURCE_KEY, store.url, known, most=EVENTS_PER_TICK)
-        return _ask(
+        asked = _ask(
             context.instance,
             due_days(known, ledger),
             nothing="every object listed is loaded, or parked",
             after=seen.after,
             left_off=seen.ended_before,
         )
+        failpoint("mid-tick")
+        return asked
 
     return new_twap_objects
 

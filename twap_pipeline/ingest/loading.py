@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError as SqlalchemyOperationalError
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.quality import Fates
 from twap_pipeline.errors import ObjectChangedError, ObjectError, ObjectGoneError
+from twap_pipeline.failpoints import failpoint
 from twap_pipeline.ingest.reading import Glimpse, Reading
 from twap_pipeline.source.object_store import ObjectStore
 from twap_pipeline.storage import ingest_log
@@ -85,6 +86,7 @@ def ingest_object(
     try:
         with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as file:
             verified = store.fetch(ref, file)
+            failpoint("downloaded")
             reading = Reading(ref, file)
             done = _with_retries(lambda: _write(engine, reading, day, verified=verified, run_id=run_id))
     except ObjectError as error:
@@ -119,6 +121,8 @@ def _write(engine: Engine, reading: Reading, day: date, *, verified: bool, run_i
         ingest_log.record_loaded(
             connection, ref, day, fates, findings=reading.findings, digest_verified=verified, run_id=run_id
         )
+        failpoint("before-commit")
+    failpoint("after-commit")
     return Ingested(ref, day, fates, dict(reading.findings), glimpse=reading.glimpse)
 
 

@@ -23,6 +23,7 @@ from twap_pipeline.domain.twap_status import (
     ROW_COLUMNS,
 )
 from twap_pipeline.errors import ObjectInvalidError
+from twap_pipeline.failpoints import failpoint
 from twap_pipeline.storage.copy_text import copy_text
 from twap_pipeline.storage.lifecycle import rank_sql
 
@@ -93,6 +94,7 @@ class _Intake:
                 self.rows += portion.rows.height
                 if portion.rows.height:
                     copy.write(rows_as_copy_text(self._ref, portion.rows, columns))
+                    failpoint("mid-copy")
 
     def _keep_rejected(self, rejected: pl.DataFrame) -> None:
         if rejected.height:

@@ -15,18 +15,16 @@ from sqlalchemy import URL, Connection, Engine, text
 
 from twap_pipeline.domain.quality import Fates
 from twap_pipeline.domain.twap_status import TERMINAL_STATUSES
-from twap_pipeline.ingest import loading
-from twap_pipeline.ingest.loading import Ingested, ingest_object, ingest_objects
-from twap_pipeline.ingest.planning import group_by_day, plan
+from twap_pipeline.ingest.loading import ingest_object
 from twap_pipeline.source.local import LocalDirectory
-from twap_pipeline.source.object_store import ObjectStore, S3Location
+from twap_pipeline.source.object_store import S3Location
 from twap_pipeline.source.s3 import S3Bucket
 from twap_pipeline.source.sample import SampleSummary, generate_sample
 from twap_pipeline.storage.database import make_engine
-from twap_pipeline.storage.ingest_log import read_ledger
-from twap_pipeline.storage.report import order_story, table_hash
+from twap_pipeline.storage.report import order_story
 from twap_pipeline.storage.twap_status import load_rows
 from twap_pipeline_tests.objects import Bucket, event
+from twap_pipeline_tests.oracle import digest, take_everything
 from twap_pipeline_tests.s3_server import S3Server
 
 
@@ -35,20 +33,6 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SampleSummar
     """A small sample with every oddity in it."""
     directory = tmp_path_factory.mktemp("sample") / "sample"
     return directory, generate_sample(directory, days=14, orders_per_day=200)
-
-
-def take_everything(store: ObjectStore, engine: Engine) -> list[Ingested]:
-    with engine.connect() as connection:
-        ledger = read_ledger(connection)
-    done = []
-    for day, refs in group_by_day(store.list_objects()).items():
-        done += ingest_objects(store, engine, plan(refs, ledger).pending, day)
-    return done
-
-
-def digest(engine: Engine) -> str:
-    with engine.connect() as connection:
-        return table_hash(connection)
 
 
 def scalar(engine: Engine, statement: str) -> object:
@@ -213,27 +197,3 @@ def test_W7_a_backend_that_is_terminated_midway_is_replaced_and_the_object_loade
 def terminate(database: URL, pid: int) -> None:
     with psycopg.connect(database.render_as_string(hide_password=False), autocommit=True) as connection:
         connection.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
-
-
-def test_W2_a_commit_whose_answer_was_lost_is_found_in_the_ledger(
-    engine: Engine, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bucket.put("a.parquet", [event(1)])
-    store = LocalDirectory(bucket.directory)
-    (ref,) = store.list_objects()
-    write, calls = loading._write, []
-
-    def write_and_lose_the_answer(*arguments: object, **named: object) -> Ingested:
-        done = write(*arguments, **named)  # type: ignore[arg-type]
-        calls.append(done)
-        if len(calls) == 1:
-            raise psycopg.OperationalError("the connection was lost")
-        return done
-
-    monkeypatch.setattr(loading, "_write", write_and_lose_the_answer)
-
-    done = ingest_object(store, engine, ref, bucket.day)
-
-    assert len(calls) == 2
-    assert done.skipped
-    assert scalar(engine, "SELECT rows_inserted FROM etl_s3_ingest_log") == 1

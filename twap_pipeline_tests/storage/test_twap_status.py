@@ -13,19 +13,15 @@ from sqlalchemy import Engine, text
 from twap_pipeline.domain.quality import Fates
 from twap_pipeline.ingest.loading import Ingested, ingest_object
 from twap_pipeline.source.local import LocalDirectory
-from twap_pipeline.storage.report import order_story, table_hash
+from twap_pipeline.storage.report import order_story
 from twap_pipeline_tests.objects import WALLET, Bucket, event
+from twap_pipeline_tests.oracle import digest
 
 
 def ingest_all(engine: Engine, bucket: Bucket, *keys: str) -> list[Ingested]:
     store = LocalDirectory(bucket.directory)
     refs = {ref.key: ref for ref in store.list_objects()}
     return [ingest_object(store, engine, refs[key], bucket.day) for key in keys]
-
-
-def digest(engine: Engine) -> str:
-    with engine.connect() as connection:
-        return table_hash(connection)
 
 
 def empty(engine: Engine) -> None:

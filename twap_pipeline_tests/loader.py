@@ -1,0 +1,75 @@
+"""Loaders in processes of their own, which are killed or frozen at a point, or whenever a test likes.
+
+They come from a server process that has imported everything once, so that one more loader starts in milliseconds.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+
+from twap_pipeline.failpoints import Point, armed
+from twap_pipeline.source.local import LocalDirectory
+from twap_pipeline.storage.database import make_engine, parse_database_url
+from twap_pipeline_tests.broken_builds import BrokenBuild, present_build
+from twap_pipeline_tests.oracle import Scene, take_everything
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload([__name__])
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a loader is started with.
+
+    Args:
+        url: Its database, in clear.
+        directory: Its source.
+        point: Where it sends itself a signal; None for nowhere.
+        signal: The signal.
+        passing: How often it comes by that point unharmed before.
+        build: The mistake in its code, if any.
+    """
+
+    url: str
+    directory: Path
+    point: Point | None
+    signal: signal.Signals
+    passing: int
+    build: BrokenBuild | None
+
+
+@contextmanager
+def loader(
+    scene: Scene, *, at: Point | None = None, by: signal.Signals = signal.SIGKILL, passing: int = 0
+) -> Iterator[BaseProcess]:
+    """Have a process take every object of a scene; it is gone when the block ends."""
+    url = scene.url.render_as_string(hide_password=False)
+    orders = Orders(url, scene.bucket.directory, at, by, passing, present_build())
+    process = _processes.Process(target=_load, args=(orders,), daemon=True)
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
+
+
+def _load(orders: Orders) -> None:
+    left = [orders.passing]
+
+    def strike() -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            os.kill(os.getpid(), orders.signal)
+
+    with pytest.MonkeyPatch.context() as patch, armed(orders.point, strike) if orders.point else nullcontext():
+        if orders.build is not None:
+            orders.build(patch)
+        take_everything(LocalDirectory(orders.directory), make_engine(parse_database_url(orders.url)))
