@@ -6,11 +6,14 @@ run in processes of their own are started with the same build.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from sqlalchemy import Connection
 
+from twap_pipeline.domain.object_ref import ObjectRef
+from twap_pipeline.source import s3
+from twap_pipeline.source.s3 import S3Bucket
 from twap_pipeline.storage import ingest_log
 from twap_pipeline.storage.ingest_log import LedgerEntry
 
@@ -52,3 +55,19 @@ def ledger_in_a_transaction_of_its_own(patch: pytest.MonkeyPatch) -> None:
 def ledger_that_is_not_asked(patch: pytest.MonkeyPatch) -> None:
     """What is loaded is loaded again."""
     patch.setattr(LedgerEntry, "holds", lambda _entry, _ref: False)
+
+
+def any_version(patch: pytest.MonkeyPatch) -> None:
+    """A GET without If-Match, whose digest is not compared."""
+    read = S3Bucket._read
+
+    def read_whatever_is_there(store: S3Bucket, ref: ObjectRef, into: IO[bytes], deadline: float) -> bool:
+        present = next(found for found in store.list_objects(below=ref.key) if found.key == ref.key)
+        return read(store, present, into, deadline)
+
+    patch.setattr(S3Bucket, "_read", read_whatever_is_there)
+
+
+def unproven_bytes(patch: pytest.MonkeyPatch) -> None:
+    """Bytes are believed, whatever the store's digest says."""
+    patch.setattr(s3, "_verify", lambda *_: False)

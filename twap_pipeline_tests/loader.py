@@ -31,7 +31,7 @@ class Orders:
     Args:
         url: Its database, in clear.
         directory: Its source.
-        point: Where it sends itself a signal; None for nowhere.
+        point: Where it sends itself a signal, once; None for nowhere.
         signal: The signal.
         passing: How often it comes by that point unharmed before.
         build: The mistake in its code, if any.
@@ -66,7 +66,7 @@ def _load(orders: Orders) -> None:
 
     def strike() -> None:
         left[0] -= 1
-        if left[0] < 0:
+        if left[0] == -1:
             os.kill(os.getpid(), orders.signal)
 
     with pytest.MonkeyPatch.context() as patch, armed(orders.point, strike) if orders.point else nullcontext():

@@ -65,10 +65,21 @@ class Scene:
         with self.engine.connect() as connection:
             return int(connection.execute(text(statement)).scalar_one())
 
+    def text(self, statement: str) -> str:
+        """Return the one text that a query gives."""
+        with self.engine.connect() as connection:
+            return str(connection.execute(text(statement)).scalar_one())
+
     def run(self, statement: str) -> None:
         """Run a statement and commit."""
         with self.engine.begin() as connection:
             connection.execute(text(statement))
+
+    def run_alone(self, *statements: str) -> None:
+        """Run statements outside of any transaction."""
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            for statement in statements:
+                connection.execute(text(statement))
 
     def assert_sound(self) -> None:
         """Fail unless all that must hold after a fault holds."""

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import dagster as dg
 from dagster._core.storage.tags import PARTITION_NAME_TAG
@@ -36,7 +36,10 @@ REQUESTS_PER_TICK = 20
 """Runs that one tick asks for at most; further days follow at the next ticks."""
 
 RUNS_PER_CONTENT = 3
-"""Runs asked for one and the same set of objects of a day."""
+"""Runs asked for one and the same set of objects of a day within `RUNS_WINDOW`."""
+
+RUNS_WINDOW = timedelta(hours=24)
+"""After this a set of objects is tried again by itself: what failed may not have been the objects."""
 
 RECENT_DAYS = 2
 """Today and yesterday are looked at in every tick."""
@@ -175,27 +178,37 @@ def _ask(
     requests: list[dg.RunRequest] = []
     under_way = given_up = 0
     for one in due:
-        attempt = _attempt(instance, one)
-        if attempt == 0:
+        earlier = _earlier_runs(instance, one)
+        if earlier.under_way:
             under_way += 1
-        elif attempt > RUNS_PER_CONTENT:
+        elif earlier.lately >= RUNS_PER_CONTENT:
             given_up += 1
         elif len(requests) == REQUESTS_PER_TICK:
             after = (left_off or {}).get(one.day, after)
             break
         else:
-            requests.append(_request(one, attempt))
+            requests.append(_request(one, earlier.ever + 1))
     if requests:
         return dg.SensorResult(run_requests=requests, cursor=after)
     waiting = f"{len(due)} days are due: {under_way} have a run under way, {given_up} failed too often"
     return dg.SensorResult(skip_reason=waiting if due else nothing, cursor=after)
 
 
-def _attempt(instance: dg.DagsterInstance, due: Due) -> int:
-    """Return which attempt the next run for this content would be; 0 while one is queued or running."""
-    if instance.get_runs_count(dg.RunsFilter(tags=due.tags, statuses=_UNDER_WAY)):
-        return 0
-    return instance.get_runs_count(dg.RunsFilter(tags=due.tags)) + 1
+class _EarlierRuns(NamedTuple):
+    """Runs for the same content: whether one is queued or running, and how many there were."""
+
+    under_way: bool
+    lately: int
+    ever: int
+
+
+def _earlier_runs(instance: dg.DagsterInstance, due: Due) -> _EarlierRuns:
+    tags = due.tags
+    return _EarlierRuns(
+        under_way=instance.get_runs_count(dg.RunsFilter(tags=tags, statuses=_UNDER_WAY)) > 0,
+        lately=instance.get_runs_count(dg.RunsFilter(tags=tags, created_after=datetime.now(UTC) - RUNS_WINDOW)),
+        ever=instance.get_runs_count(dg.RunsFilter(tags=tags)),
+    )
 
 
 _ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}

@@ -2,20 +2,19 @@
 
 import logging
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
-import psycopg
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError as SqlalchemyOperationalError
 
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.quality import Fates
 from twap_pipeline.errors import ObjectChangedError, ObjectError, ObjectGoneError
 from twap_pipeline.failpoints import failpoint
+from twap_pipeline.ingest.fetching import fetch_present
 from twap_pipeline.ingest.reading import Glimpse, Reading
+from twap_pipeline.ingest.retrying import with_retries
 from twap_pipeline.source.object_store import ObjectStore
 from twap_pipeline.storage import ingest_log
 from twap_pipeline.storage.ingest_log import LedgerEntry
@@ -24,12 +23,6 @@ from twap_pipeline.storage.twap_status import load_rows
 log = logging.getLogger(__name__)
 """Says one line, at level INFO, for each object that is done with."""
 
-TRANSACTION_ATTEMPTS = 3
-"""Tries of one object's transaction when PostgreSQL ends it for a deadlock or drops the connection."""
-
-_RETRY_SECONDS = 0.1
-_PASSING_CLASSES = ("08", "40")  # connection exceptions; deadlocks and serialization failures
-_PASSING_STATES = ("57P01", "57P02", "57P03")  # shut down, crashed, starting up
 _IN_MEMORY_BYTES = 32 * 1024 * 1024
 
 
@@ -75,7 +68,7 @@ def ingest_object(
     Args:
         store: Where the object lies.
         engine: The database.
-        ref: The version to take.
+        ref: The version to take; one that was overwritten meanwhile gives way to the present one.
         day: The UTC day it is filed under.
         run_id: The Dagster run, for the ledger.
 
@@ -85,10 +78,10 @@ def ingest_object(
     """
     try:
         with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as file:
-            verified = store.fetch(ref, file)
+            ref, verified = fetch_present(store, ref, file)
             failpoint("downloaded")
             reading = Reading(ref, file)
-            done = _with_retries(lambda: _write(engine, reading, day, verified=verified, run_id=run_id))
+            done = with_retries(engine, lambda: _write(engine, reading, day, verified=verified, run_id=run_id))
     except ObjectError as error:
         done = _park(engine, ref, day, error, run_id)
     log.info("%s: %s", ref.key, done.error or f"{done.fates.read} rows")
@@ -124,22 +117,3 @@ def _write(engine: Engine, reading: Reading, day: date, *, verified: bool, run_i
         failpoint("before-commit")
     failpoint("after-commit")
     return Ingested(ref, day, fates, dict(reading.findings), glimpse=reading.glimpse)
-
-
-def _with_retries(transaction: Callable[[], Ingested]) -> Ingested:
-    """Run a transaction again after a deadlock or a lost connection; the ledger tells if it had committed."""
-    for attempt in range(1, TRANSACTION_ATTEMPTS):
-        try:
-            return transaction()
-        except (psycopg.OperationalError, SqlalchemyOperationalError) as error:
-            if not _may_pass(error):
-                raise
-            time.sleep(_RETRY_SECONDS * 2**attempt)
-    return transaction()
-
-
-def _may_pass(error: psycopg.OperationalError | SqlalchemyOperationalError) -> bool:
-    """Return whether PostgreSQL ended the transaction for a reason that passes, and not, say, for a full disk."""
-    cause = error.orig if isinstance(error, SqlalchemyOperationalError) else error
-    state = getattr(cause, "sqlstate", None)
-    return state is None or state[:2] in _PASSING_CLASSES or state in _PASSING_STATES

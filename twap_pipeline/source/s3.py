@@ -54,6 +54,14 @@ _REQUESTER_PAYS = (
     " (RequestPayer=requester was sent)"
 )
 
+_RENEW = "the AWS credentials have expired: renew them and run again, objects that are loaded are not read again"
+_CREDENTIALS_FAILED = {
+    "ExpiredToken": _RENEW,
+    "TokenRefreshRequired": _RENEW,
+    "RequestExpired": _RENEW,
+    "RequestTimeTooSkewed": "this host's clock differs from the store's: set it, then run again",
+}
+
 
 class S3Bucket:
     """Objects below a prefix of a bucket.
@@ -191,6 +199,8 @@ def _from_answer(error: ClientError, action: str, key: str) -> SourceError:
         return ObjectGoneError(key, f"{said}; it was deleted after it was listed")
     if key and status == HTTPStatus.PRECONDITION_FAILED:
         return ObjectChangedError(key, f"{said}; it was overwritten after it was listed; list again")
+    if code in _CREDENTIALS_FAILED:
+        return SourceAccessError(f"{said}; {_CREDENTIALS_FAILED[code]}")
     if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return SourceAccessError(f"{said}; {_REQUESTER_PAYS}")
     return SourceUnavailableError(f"{said}; the store kept failing after botocore's retries; try again later")

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
+import psycopg
 from sqlalchemy import URL, create_engine
-from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, InternalError, OperationalError, ProgrammingError
 
 from twap_pipeline.errors import ConfigurationError, DatabaseUnavailableError
 
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 
 _SCHEME = re.compile(r"^(postgres|postgresql)(\+(asyncpg|psycopg|psycopg2))?://(?P<rest>.*)$", re.DOTALL)
 _HOST = re.compile(r"^(?P<host>\[[^]]+\]|[^:/?\[]*)(:(?P<port>\d+))?(/(?P<database>[^?]*))?(\?(?P<query>.*))?$")
+_UNREACHABLE = "check that the server runs and that DATABASE_URL is right"
+_REMEDIES = {
+    "53100": "free or add space on the server's disk, then run again: what is committed is not read again",
+    "53300": "raise the server's max_connections, or run fewer at a time",
+    "25006": "the server is read-only: a replica, or a failover is under way",
+}
+"""By SQLSTATE."""
+
 _FORMS = "postgresql://user:password@host:5432/database (also with +psycopg, +psycopg2 or +asyncpg)"
 
 
@@ -91,7 +100,7 @@ def make_engine(url: URL) -> "Engine":
 
 @contextmanager
 def reachable(url: URL) -> Iterator[None]:
-    """Turn a refused or lost connection into one line with the place and a way out.
+    """Turn a refused or lost connection, or a server that cannot go on, into one line with the place and a way out.
 
     Raises:
         ConfigurationError: The URL has an option that libpq does not know.
@@ -99,18 +108,19 @@ def reachable(url: URL) -> Iterator[None]:
     """
     try:
         yield
-    except OperationalError as error:
+    except (OperationalError, InternalError, psycopg.OperationalError, psycopg.InternalError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
         raise DatabaseUnavailableError(
-            f"cannot use the database {shown(url)}: {_in_one_line(error)};"
-            " check that the server runs and that DATABASE_URL is right"
+            f"cannot use the database {shown(url)}: {_in_one_line(cause)};"
+            f" {_REMEDIES.get(getattr(cause, 'sqlstate', None) or '', _UNREACHABLE)}"
         ) from error
     except ProgrammingError as error:
         if error.statement is not None:
             raise
         raise ConfigurationError(
-            f"cannot use the database {shown(url)}: {_in_one_line(error)}; mend DATABASE_URL"
+            f"cannot use the database {shown(url)}: {_in_one_line(error.orig)}; mend DATABASE_URL"
         ) from error
 
 
-def _in_one_line(error: DBAPIError) -> str:
-    return " ".join(str(error.orig).split())
+def _in_one_line(error: BaseException | None) -> str:
+    return " ".join(str(error).split())

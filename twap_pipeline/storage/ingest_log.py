@@ -11,13 +11,20 @@ from datetime import date, datetime
 
 from sqlalchemy import Connection, Row, case, func, select, text, type_coerce, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.exc import OperationalError
 
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.quality import Fates
+from twap_pipeline.errors import DatabaseUnavailableError
 from twap_pipeline.storage.models import etl_s3_ingest_log as log
 
 ATTEMPTS_MAX = 3
 """Failed attempts at one version before it is parked."""
+
+CLAIM_WAIT_SECONDS = 900.0
+"""How long a loader's transaction waits for another's of the same object or events."""
+
+_LOCK_NOT_AVAILABLE = "55P03"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +72,21 @@ def read_ledger(connection: Connection) -> dict[str, LedgerEntry]:
 
 
 def claim(connection: Connection, key: str) -> LedgerEntry | None:
-    """Lock a key until the transaction ends and return its entry: of two loaders at once, one waits for the other."""
-    connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 7))"), {"key": key})
+    """Lock a key until the transaction ends and return its entry: of two loaders at once, one waits for the other.
+
+    Raises:
+        DatabaseUnavailableError: Another loader has held the key all the time; it may be frozen.
+    """
+    lock = text("SELECT set_config('lock_timeout', :wait, true), pg_advisory_xact_lock(hashtextextended(:key, 7))")
+    try:
+        connection.execute(lock, {"wait": f"{CLAIM_WAIT_SECONDS:g}s", "key": key})
+    except OperationalError as error:
+        if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+            raise
+        raise DatabaseUnavailableError(
+            f"{key}: another session has held it for more than {CLAIM_WAIT_SECONDS:g} seconds; if its process is"
+            ' frozen, end that session: see "A frozen run" in docs/operations.md'
+        ) from error
     row = connection.execute(_SELECT.where(log.c.s3_object_key == key)).one_or_none()
     return None if row is None else _entry(row)
 

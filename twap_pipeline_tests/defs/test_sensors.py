@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import dagster as dg
 import pytest
+from alembic.script import ScriptDirectory
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -18,6 +19,7 @@ from twap_pipeline.domain.object_ref import object_day
 from twap_pipeline.ingest.loading import ingest_object
 from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
+from twap_pipeline.storage.migrations import migrations_config
 from twap_pipeline_tests.objects import DAY, Bucket, event
 from twap_pipeline_tests.s3_server import S3Server
 
@@ -138,6 +140,31 @@ def test_X1_runs_for_the_same_content_are_bounded(instance: dg.DagsterInstance, 
 
     assert requests == sensors.RUNS_PER_CONTENT
     assert skip_message(result) == "1 days are due: 0 have a run under way, 1 failed too often"
+
+
+def test_W7_what_failed_too_often_is_tried_again_by_itself_a_day_later(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put(key("a"), [event(1)])
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE twap_alembic_version SET version_num = '001'"))
+    for _ in range(sensors.RUNS_PER_CONTENT):
+        run_all(instance, tick(instance))
+    assert asked(tick(instance)) == []
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE twap_alembic_version SET version_num = '{head()}'"))
+
+    monkeypatch.setattr(sensors, "RUNS_WINDOW", timedelta(0))
+    later = tick(instance)
+    run_all(instance, later)
+
+    assert str((later.run_requests or [])[0].run_key).endswith(f":{sensors.RUNS_PER_CONTENT + 1}")
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM twap_status")).scalar_one() == 1
+
+
+def head() -> str:
+    return str(ScriptDirectory.from_config(migrations_config()).get_current_head())
 
 
 def test_X1_a_poisoned_object_is_read_a_bounded_number_of_times(

@@ -1,0 +1,56 @@
+"""A transaction again, after a failure of PostgreSQL's that passes: on a new connection, a bounded number of times.
+
+Whether the transaction that failed had committed nobody here knows: it asks the ledger when it runs again.
+"""
+
+from collections.abc import Callable
+from time import sleep
+from typing import TypeVar
+
+import psycopg
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+TRANSACTION_ATTEMPTS = 8
+"""Tries of one object's transaction; the pauses between them, each twice the last, make some 25 seconds."""
+
+_FIRST_PAUSE_SECONDS = 0.2
+_PASSING_CLASSES = ("08", "40")  # connection exceptions; deadlocks and serialization failures
+_PASSING_STATES = (
+    *("57P01", "57P02", "57P03"),  # shut down, crashed, starting up
+    "53300",  # too many connections
+    "25006",  # read-only: a failover is under way
+)
+
+_T = TypeVar("_T")
+
+
+def with_retries(engine: Engine, transaction: Callable[[], _T]) -> _T:
+    """Run a transaction until it succeeds, or fails for what does not pass, or too often.
+
+    Args:
+        engine: What the transaction connects by; connections that it keeps are dropped between two tries.
+        transaction: Begins and commits by itself.
+
+    Raises:
+        psycopg.Error: What PostgreSQL said the last time; or SQLAlchemy's DBAPIError around it.
+    """
+    for earlier in range(TRANSACTION_ATTEMPTS - 1):
+        try:
+            return transaction()
+        except (psycopg.Error, DBAPIError) as error:
+            if not _may_pass(error):
+                raise
+        engine.dispose()
+        sleep(_FIRST_PAUSE_SECONDS * 2**earlier)
+    return transaction()
+
+
+def _may_pass(error: psycopg.Error | DBAPIError) -> bool:
+    """Return whether PostgreSQL ended the transaction for a reason that passes, and not, say, for a full disk."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if not isinstance(cause, psycopg.Error):
+        return False
+    if cause.sqlstate is None:  # no word from the server: the connection failed
+        return isinstance(cause, psycopg.OperationalError)
+    return cause.sqlstate[:2] in _PASSING_CLASSES or cause.sqlstate in _PASSING_STATES
