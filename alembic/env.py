@@ -14,7 +14,8 @@ from sqlalchemy import Connection
 from twap_pipeline.errors import TwapPipelineError
 from twap_pipeline.settings import load_settings
 from twap_pipeline.storage.database import make_engine, reachable, resolve_database_url
-from twap_pipeline.storage.migrations import migration_lock, types_differ
+from twap_pipeline.storage.migration_locks import impatience, migration_lock
+from twap_pipeline.storage.migrations import types_differ
 from twap_pipeline.storage.models import ALEMBIC_VERSION_TABLE, metadata
 
 config = context.config
@@ -51,7 +52,7 @@ def run(connection: Connection | None, lock: AbstractContextManager[None] | None
         literal_binds=connection is None,
     )
     moves = "destination_rev" in context.get_context().opts
-    with lock if lock and moves else nullcontext(), context.begin_transaction():
+    with lock if lock and moves else nullcontext(), impatience(connection), context.begin_transaction():
         context.run_migrations()
 
 

@@ -52,8 +52,8 @@ class Scene:
 
     @property
     def url(self) -> URL:
-        """The database's."""
-        return self.engine.url
+        """The database's; it names no driver."""
+        return self.engine.url.set(drivername="postgresql")
 
     @cached_property
     def store(self) -> LocalDirectory:

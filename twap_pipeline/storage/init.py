@@ -12,7 +12,8 @@ from sqlalchemy import Engine, inspect
 from twap_pipeline.errors import SchemaRevisionError, TwapPipelineError
 from twap_pipeline.settings import load_settings
 from twap_pipeline.storage.database import make_engine, reachable, resolve_database_url, shown
-from twap_pipeline.storage.migrations import migration_lock, migrations_config, read_revision
+from twap_pipeline.storage.migration_locks import migration_lock
+from twap_pipeline.storage.migrations import migrations_config, read_revision
 from twap_pipeline.storage.models import ALEMBIC_VERSION_TABLE, metadata
 
 

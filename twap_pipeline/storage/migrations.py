@@ -3,9 +3,6 @@
 Here belong the pre-deploy gate (`require_head`) and the locked upgrade. The migrations themselves are in ``alembic/``.
 """
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from alembic import command, context, op
@@ -15,15 +12,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import CheckConstraint, Connection, Engine, Numeric, inspect, text
 
-from twap_pipeline.errors import DatabaseUnavailableError, SchemaRevisionError
+from twap_pipeline.errors import SchemaRevisionError
 from twap_pipeline.project import project_file
+from twap_pipeline.storage.migration_locks import UPGRADE_DEADLINE_SECONDS, migration_lock
 from twap_pipeline.storage.models import ALEMBIC_VERSION_TABLE, DAILY_STATS, metadata
-
-UPGRADE_DEADLINE_SECONDS = 120.0
-"""How long an upgrade waits for another deployer's to end."""
-
-_LOCK_KEY = 0x7477_6170  # "twap"
-_LOCK_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,31 +172,6 @@ def upgrade(engine: Engine, deadline_seconds: float = UPGRADE_DEADLINE_SECONDS) 
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
     return require_head(engine)
-
-
-@contextmanager
-def migration_lock(engine: Engine, deadline_seconds: float = UPGRADE_DEADLINE_SECONDS) -> Iterator[None]:
-    """Let nobody else change the schema for the length of a block.
-
-    The lock is polled on a connection of its own: a blocking one would hang CREATE INDEX CONCURRENTLY, which waits for
-    every transaction older than itself.
-
-    Raises:
-        DatabaseUnavailableError: Another deployer held the lock past the deadline.
-    """
-    deadline = time.monotonic() + deadline_seconds
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK_KEY}):
-            if time.monotonic() >= deadline:
-                raise DatabaseUnavailableError(
-                    f"another upgrade has held the migration lock for {deadline_seconds:g} seconds;"
-                    " look at pg_stat_activity for who does, then try again"
-                )
-            time.sleep(_LOCK_POLL_SECONDS)
-        try:
-            yield
-        finally:
-            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK_KEY})
 
 
 def refuse_data_loss(action: str, *tables: str) -> None:

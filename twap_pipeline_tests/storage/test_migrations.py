@@ -1,7 +1,5 @@
 """Where a database stands against the code, deployers that meet, and downgrades that would destroy rows."""
 
-import os
-import shutil
 import signal
 import subprocess
 import time
@@ -17,8 +15,10 @@ from sqlalchemy import URL, Engine
 
 from twap_pipeline.errors import DatabaseUnavailableError, SchemaRevisionError
 from twap_pipeline.project import ROOT
-from twap_pipeline.storage.migrations import migration_lock, read_revision, require_head, upgrade
+from twap_pipeline.storage.migration_locks import migration_lock
+from twap_pipeline.storage.migrations import read_revision, require_head, upgrade
 from twap_pipeline.storage.models import ALEMBIC_VERSION_TABLE
+from twap_pipeline_tests.storage.deployers import DEADLINE_SECONDS, MIGRATE, change_code, count_sessions, start
 from twap_pipeline_tests.storage.embedded.users import await_true
 from twap_pipeline_tests.storage.test_migration_commands import (
     BIN,
@@ -31,10 +31,8 @@ from twap_pipeline_tests.storage.test_migration_commands import (
 )
 from twap_pipeline_tests.storage.test_schema import connected, describe, downgrade_to, execute, upgrade_to
 
-DEADLINE_SECONDS = 30.0
 LOSS = ("-x", "allow-data-loss=yes")
 
-MIGRATE = (BIN / "twap-pipeline", "migrate")
 ALEMBIC_UPGRADE = (BIN / "alembic", "upgrade", "head")
 GATED = "900"
 GATED_REVISION = f'''"""An index built beside the writers, once the test says so."""
@@ -164,42 +162,10 @@ class Deployment:
 
 
 @pytest.fixture
-def code(tmp_path: Path) -> Path:
-    """A copy of the code and its migrations."""
-    for name in ("twap_pipeline", "alembic"):
-        shutil.copytree(ROOT / name, tmp_path / "code" / name)
-    for name in ("alembic.ini", "workspace.yaml"):
-        shutil.copyfile(ROOT / name, tmp_path / "code" / name)
-    return tmp_path / "code"
-
-
-@pytest.fixture
 def gated_code(code: Path) -> Path:
     """A copy of the code with a further revision, which waits for the file `go` and then works CONCURRENTLY."""
     (code / "alembic" / "versions" / f"{GATED}_concurrently.py").write_text(GATED_REVISION, "utf-8")
     return code
-
-
-def break_code(code: Path, right: str, wrong: str) -> None:
-    """Put a known mistake into a copy of the code."""
-    path = code / "twap_pipeline" / "storage" / "migrations.py"
-    assert path.read_text("utf-8").count(right) == 1
-    path.write_text(path.read_text("utf-8").replace(right, wrong), "utf-8")
-
-
-def start(command: Sequence[str | Path], url: URL, code: Path) -> subprocess.Popen[str]:
-    environment = {**os.environ, "DATABASE_URL": in_clear(url), "PYTHONPATH": str(code)}
-    return subprocess.Popen(
-        command, cwd=code, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def count_sessions(url: URL, condition: LiteralString) -> int:
-    query: LiteralString = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid() AND "
-    with psycopg.connect(in_clear(url)) as connection:
-        row = connection.execute(query + condition, [url.database]).fetchone()
-        assert row is not None
-        return int(row[0])
 
 
 def await_deployers_at_the_lock(url: URL, number: int) -> None:
@@ -259,7 +225,7 @@ def test_M1_two_deployers_at_once_both_succeed(empty_database: URL, code: Path, 
 
 
 def test_M1_control_with_a_blocking_lock_the_same_deployers_hang(empty_database: URL, gated_code: Path) -> None:
-    break_code(gated_code, POLLED, BLOCKING)
+    change_code(gated_code, "migration_locks", POLLED, BLOCKING)
 
     deployment = deploy_twice(empty_database, gated_code, deadline_seconds=3)
 
@@ -269,7 +235,7 @@ def test_M1_control_with_a_blocking_lock_the_same_deployers_hang(empty_database:
 
 
 def test_M1_control_a_read_before_the_migration_s_transaction_persists_nothing(empty_database: URL, code: Path) -> None:
-    break_code(code, GIVEN, READ_FIRST)
+    change_code(code, "migrations", GIVEN, READ_FIRST)
 
     deployment = deploy_twice(empty_database, code, gated=False)
 

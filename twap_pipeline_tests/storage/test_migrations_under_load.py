@@ -1,0 +1,176 @@
+"""Migrations that are killed, or meet long runs and reads: a clear end, nobody harmed, and the next try works."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import LiteralString
+
+import psycopg
+import pytest
+from sqlalchemy import URL
+
+from twap_pipeline.failpoints import armed
+from twap_pipeline.ingest.loading import Ingested
+from twap_pipeline.storage.ingest_log import read_ledger
+from twap_pipeline.storage.report import day_reports, order_story
+from twap_pipeline_tests.dagster_web import until
+from twap_pipeline_tests.objects import event
+from twap_pipeline_tests.oracle import Scene, take_everything
+from twap_pipeline_tests.storage.deployers import DEADLINE_SECONDS, MIGRATE, change_code, count_sessions, start
+from twap_pipeline_tests.storage.test_migration_commands import HEAD, in_clear, recorded
+from twap_pipeline_tests.storage.test_schema import execute, upgrade_to
+
+NEXT = "900"
+NEXT_REVISION = f'''"""What a later release adds: a column of the ledger, and an index built beside the writers."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "{NEXT}"
+down_revision = "{HEAD}"
+
+
+def upgrade() -> None:
+    op.add_column("etl_s3_ingest_log", sa.Column("of_a_later_release", sa.Text))
+    with op.get_context().autocommit_block():
+        op.drop_index("of_a_later_release_idx", "twap_status", if_exists=True, postgresql_concurrently=True)
+        op.create_index("of_a_later_release_idx", "twap_status", ["status"], postgresql_concurrently=True)
+'''
+
+
+@pytest.fixture
+def later_code(code: Path) -> Path:
+    """A copy of the code with a further, additive revision, and less patience."""
+    (code / "alembic" / "versions" / f"{NEXT}_later.py").write_text(NEXT_REVISION, "utf-8")
+    change_code(code, "migration_locks", "LOCK_TIMEOUT_SECONDS = 5.0", "LOCK_TIMEOUT_SECONDS = 0.5")
+    return code
+
+
+@contextmanager
+def open_transaction(url: URL, statement: str) -> Iterator[None]:
+    """Have a session that has done something and has not ended its transaction."""
+    with psycopg.connect(in_clear(url)) as connection:
+        connection.execute(statement.encode())
+        yield
+
+
+def indexes(url: URL) -> dict[str, bool]:
+    """Return the indexes of the table, and whether each is valid."""
+    with psycopg.connect(in_clear(url)) as connection:
+        query = "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = 'twap_status'::regclass"
+        return dict(connection.execute(query).fetchall())
+
+
+def migrate(url: URL, code: Path) -> tuple[int, str]:
+    """Run a deployer to its end; return its status and what it said."""
+    deployer = start(MIGRATE, url, code)
+    said, _ = deployer.communicate(timeout=DEADLINE_SECONDS)
+    return deployer.returncode, said
+
+
+WRITE = "INSERT INTO twap_status (twap_id, wallet, ts, s3_object_key) VALUES ('1', 'w', now(), 'k')"
+INDEX = "twap_status_s3_object_key_idx"
+END_THE_BUILDER = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE datname = current_database() AND query LIKE 'CREATE INDEX CONCURRENTLY%'
+"""
+BUILDING: LiteralString = "query LIKE 'CREATE INDEX CONCURRENTLY%%' AND wait_event_type = 'Lock'"
+
+
+@pytest.mark.parametrize("with_its_session", [True, False])
+def test_M2_a_deployer_killed_inside_concurrently_leaves_nothing_that_a_rerun_does_not_mend(
+    empty_database: URL, code: Path, with_its_session: bool
+) -> None:
+    upgrade_to(empty_database, "002")
+    with open_transaction(empty_database, WRITE):
+        deployer = start(MIGRATE, empty_database, code)
+        until(lambda: count_sessions(empty_database, BUILDING) == 1, DEADLINE_SECONDS, "the index waits for the writer")
+        deployer.kill()
+        deployer.communicate()
+        if with_its_session:
+            execute(
+                empty_database, "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE query ~ '^CREATE'"
+            )
+            assert indexes(empty_database)[INDEX] is False
+
+    status, said = migrate(empty_database, code)
+
+    assert (status, recorded(empty_database)) == (0, [HEAD]), said
+    assert INDEX in indexes(empty_database)
+    assert all(indexes(empty_database).values())
+
+
+def test_M3_a_migration_during_a_long_ingest_gives_up_and_the_ingest_is_unharmed(
+    scene: Scene, later_code: Path
+) -> None:
+    half_way, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        half_way.set()
+        assert go_on.wait(DEADLINE_SECONDS)
+
+    with armed("mid-copy", hold), ThreadPoolExecutor(1) as thread:
+        ingest = thread.submit(take_everything, scene.store, scene.engine)
+        assert half_way.wait(DEADLINE_SECONDS)
+        refused = migrate(scene.url, later_code)
+        go_on.set()
+        done = ingest.result(DEADLINE_SECONDS)
+
+    assert refused[0] == 1
+    assert "a step of the migration waited 0.5 seconds for a lock that a run or a read holds" in refused[1]
+    assert "ALTER TABLE etl_s3_ingest_log ADD COLUMN" in refused[1]
+    assert [one.error for one in done] == [None, None]
+    scene.assert_sound()
+    assert migrate(scene.url, later_code)[0] == 0
+    assert recorded(scene.url) == [NEXT]
+
+
+def test_M3_a_migration_during_a_long_read_gives_up_and_keeps_nobody_waiting(scene: Scene, later_code: Path) -> None:
+    with open_transaction(scene.url, "SELECT count(*) FROM etl_s3_ingest_log"):
+        refused = migrate(scene.url, later_code)
+        take_everything(scene.store, scene.engine)
+
+    assert refused[0] == 1
+    assert recorded(scene.url) == [HEAD]
+    scene.assert_sound()
+    assert migrate(scene.url, later_code)[0] == 0
+
+
+def test_M7_an_additive_migration_disturbs_neither_loaders_nor_readers(scene: Scene, later_code: Path) -> None:
+    for number in range(20):
+        scene.bucket.put(f"more/{number}.parquet", [event(twap_id) for twap_id in range(600 + number, 700 + number)])
+    migrated = threading.Event()
+    reads = [0]
+
+    def read() -> None:
+        while not migrated.is_set():
+            with scene.engine.connect() as connection:
+                read_ledger(connection)
+                day_reports(connection)
+                order_story(connection, "600")
+            reads[0] += 1
+
+    def load() -> list[Ingested]:
+        done = take_everything(scene.store, scene.engine)
+        while not migrated.is_set():
+            scene.bucket.put("again.parquet", [event(len(done))], hours=len(done))
+            done += take_everything(scene.store, scene.engine)
+        return done
+
+    with ThreadPoolExecutor(3) as threads:
+        readers = [threads.submit(read) for _ in range(2)]
+        loader = threads.submit(load)
+        try:
+            until(lambda: migrate(scene.url, later_code)[0] == 0, DEADLINE_SECONDS, "the migration finds its moment")
+        finally:
+            migrated.set()
+        for reader in readers:
+            reader.result(DEADLINE_SECONDS)
+        done = loader.result(DEADLINE_SECONDS)
+
+    assert reads[0] > 0
+    assert [one.error for one in done if one.error] == []
+    assert recorded(scene.url) == [NEXT]
+    scene.assert_sound()
