@@ -4,17 +4,23 @@ A control is the row's own test, called again within `shown_to_fail`. A build re
 run in processes of their own are started with the same build.
 """
 
-from collections.abc import Callable, Iterator
+import itertools
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, date, datetime
 from typing import IO, Any
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from twap_pipeline.domain.object_ref import ObjectRef
+from twap_pipeline.errors import ObjectError
+from twap_pipeline.ingest import loading, planning, reading
 from twap_pipeline.source import s3
 from twap_pipeline.source.s3 import S3Bucket
-from twap_pipeline.storage import ingest_log
+from twap_pipeline.storage import ingest_log, twap_status
 from twap_pipeline.storage.ingest_log import LedgerEntry
 
 BrokenBuild = Callable[[pytest.MonkeyPatch], None]
@@ -71,3 +77,63 @@ def any_version(patch: pytest.MonkeyPatch) -> None:
 def unproven_bytes(patch: pytest.MonkeyPatch) -> None:
     """Bytes are believed, whatever the store's digest says."""
     patch.setattr(s3, "_verify", lambda *_: False)
+
+
+def watermark_on_last_modified(patch: pytest.MonkeyPatch) -> None:
+    """Only what is newer than anything loaded counts as new."""
+    plan = planning.plan
+
+    def plan_behind_the_watermark(
+        listing: Iterable[ObjectRef], ledger: Mapping[str, LedgerEntry], **named: Any
+    ) -> planning.Plan:
+        newest = max((entry.last_modified for entry in ledger.values()), default=datetime.min.replace(tzinfo=UTC))
+        return plan([ref for ref in listing if ref.last_modified > newest], ledger, **named)
+
+    patch.setattr(planning, "plan", plan_behind_the_watermark)
+
+
+def key_alone(patch: pytest.MonkeyPatch) -> None:
+    """A key that was loaded once is loaded for ever, whatever its ETag."""
+    patch.setattr(LedgerEntry, "holds", lambda entry, _ref: entry.error_text is None)
+
+
+def most_common_unit(patch: pytest.MonkeyPatch) -> None:
+    """Of several units of time in a column the most common one is taken for all."""
+    patch.setattr(reading, "decide_unit", lambda counts, **_: max(counts, key=counts.get, default=None))
+
+
+def last_writer_wins(patch: pytest.MonkeyPatch) -> None:
+    """ON CONFLICT DO UPDATE without a condition."""
+    unconditional, conditions = re.subn(r"\n  WHERE .*?\n  RETURNING", "\n  RETURNING", twap_status._MERGE, flags=re.S)
+    assert conditions == 1
+    patch.setattr(twap_status, "_MERGE", unconditional)
+
+
+def nobody_waits(patch: pytest.MonkeyPatch) -> None:
+    """Loaders of one object look at the ledger without a lock; the first four do before any of them writes."""
+    meeting, looks = threading.Barrier(4), itertools.count()
+
+    def look(connection: Connection, key: str) -> LedgerEntry | None:
+        entry = ingest_log.read_ledger(connection).get(key)
+        if next(looks) < meeting.parties:
+            meeting.wait(20)
+        return entry
+
+    patch.setattr(ingest_log, "claim", look)
+
+
+def first_failure_ends_all(patch: pytest.MonkeyPatch) -> None:
+    """An object that cannot be read takes its neighbours with it."""
+
+    def fail(_engine: Engine, _ref: ObjectRef, _day: date, error: ObjectError, _run_id: str | None) -> None:
+        raise error
+
+    patch.setattr(loading, "_park", fail)
+
+
+def retries_without_a_cap(patch: pytest.MonkeyPatch) -> None:
+    """Nothing is ever parked, and no number of failed runs is enough."""
+    from twap_pipeline.defs import sensors  # late, for most tests do without Dagster
+
+    patch.setattr(LedgerEntry, "parks", lambda _entry, _ref: False)
+    patch.setattr(sensors, "RUNS_PER_CONTENT", 1_000_000)

@@ -12,6 +12,7 @@ from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs.assets import SOURCE_KEY, STATUS_KEY
 from twap_pipeline.defs.orders import DAILY_STATS_KEY, ORDERS_KEY
 from twap_pipeline.settings import load_settings
+from twap_pipeline_tests.broken_builds import first_failure_ends_all, shown_to_fail
 from twap_pipeline_tests.objects import DAY, Bucket, event
 
 
@@ -111,6 +112,13 @@ def test_R1_one_poisoned_object_keeps_neither_its_neighbours_nor_the_other_days(
     assert "1 of 2 days failed (2025-08-20): 1 objects could not be taken" in failure(result)
     assert list(materialized(instance)) == ["2025-08-21"]
     assert rows(engine) == 5
+
+
+def test_R1_control_where_the_first_failure_ends_all_the_others_are_not_loaded(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
+) -> None:
+    with shown_to_fail(first_failure_ends_all):
+        test_R1_one_poisoned_object_keeps_neither_its_neighbours_nor_the_other_days(instance, bucket, engine)
 
 
 def test_R1_a_parked_object_stays_visible_and_is_taken_again_once_it_is_mended(

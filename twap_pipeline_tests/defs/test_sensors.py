@@ -20,6 +20,12 @@ from twap_pipeline.ingest.loading import ingest_object
 from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.migrations import migrations_config
+from twap_pipeline_tests.broken_builds import (
+    key_alone,
+    retries_without_a_cap,
+    shown_to_fail,
+    watermark_on_last_modified,
+)
 from twap_pipeline_tests.objects import DAY, Bucket, event
 from twap_pipeline_tests.s3_server import S3Server
 
@@ -100,6 +106,13 @@ def test_D1_an_object_that_appears_late_under_an_old_day_and_time_is_found(
     assert asked(tick(instance)) == []
 
 
+def test_D1_control_behind_a_watermark_the_late_object_is_never_found(
+    instance: dg.DagsterInstance, bucket: Bucket
+) -> None:
+    with shown_to_fail(watermark_on_last_modified):
+        test_D1_an_object_that_appears_late_under_an_old_day_and_time_is_found(instance, bucket)
+
+
 def test_D2_an_overwritten_object_is_asked_for_again(instance: dg.DagsterInstance, bucket: Bucket) -> None:
     bucket.put(key("a"), [event(1)])
     first = tick(instance)
@@ -110,6 +123,11 @@ def test_D2_an_overwritten_object_is_asked_for_again(instance: dg.DagsterInstanc
 
     assert asked(second) == [str(DAY)]
     assert (first.run_requests or [])[0].run_key != (second.run_requests or [])[0].run_key
+
+
+def test_D2_control_by_its_key_alone_the_new_version_is_skipped(instance: dg.DagsterInstance, bucket: Bucket) -> None:
+    with shown_to_fail(key_alone):
+        test_D2_an_overwritten_object_is_asked_for_again(instance, bucket)
 
 
 def test_R3_a_run_that_failed_is_asked_for_again_under_another_key(
@@ -181,6 +199,13 @@ def test_X1_a_poisoned_object_is_read_a_bounded_number_of_times(
     assert skip_message(result) == "every object listed is loaded, or parked"
     with engine.connect() as connection:
         assert connection.execute(text("SELECT attempts FROM etl_s3_ingest_log")).scalar_one() == 3
+
+
+def test_X1_control_without_a_cap_runs_and_reads_go_on(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
+) -> None:
+    with shown_to_fail(retries_without_a_cap):
+        test_X1_a_poisoned_object_is_read_a_bounded_number_of_times(instance, bucket, engine)
 
 
 def test_nothing_is_asked_while_a_run_for_the_same_content_is_under_way(

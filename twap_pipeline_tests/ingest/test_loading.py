@@ -23,6 +23,7 @@ from twap_pipeline.source.sample import SampleSummary, generate_sample
 from twap_pipeline.storage.database import make_engine
 from twap_pipeline.storage.report import order_story
 from twap_pipeline.storage.twap_status import load_rows
+from twap_pipeline_tests.broken_builds import nobody_waits, shown_to_fail
 from twap_pipeline_tests.objects import Bucket, event
 from twap_pipeline_tests.oracle import digest, take_everything
 from twap_pipeline_tests.s3_server import S3Server
@@ -153,6 +154,11 @@ def test_W4_of_two_loaders_of_one_object_one_loads_and_one_skips(engine: Engine,
     assert sorted(one.skipped for one in done) == [False, True, True, True]
     assert scalar(engine, "SELECT rows_inserted FROM etl_s3_ingest_log") == 1_999
     assert scalar(engine, "SELECT count(*) FROM twap_status") == 1_999
+
+
+def test_W4_control_without_a_lock_the_object_is_loaded_and_counted_again(engine: Engine, bucket: Bucket) -> None:
+    with shown_to_fail(nobody_waits):
+        test_W4_of_two_loaders_of_one_object_one_loads_and_one_skips(engine, bucket)
 
 
 def test_W5_objects_that_share_events_load_side_by_side_without_a_deadlock(engine: Engine, bucket: Bucket) -> None:

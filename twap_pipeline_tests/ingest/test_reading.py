@@ -14,6 +14,7 @@ from twap_pipeline.errors import ObjectInvalidError
 from twap_pipeline.ingest.reading import PREVIEW_ROWS, Reading, read_ahead
 from twap_pipeline.source.parquet import PORTION_ROWS
 from twap_pipeline.source.sample.real_orders import read_real_orders, real_events
+from twap_pipeline_tests.broken_builds import most_common_unit, shown_to_fail
 from twap_pipeline_tests.feed import (
     CREATED_MS,
     EVENT,
@@ -95,6 +96,11 @@ def test_V4_two_units_in_one_column_fail_the_object(column: str, kind: pl.DataTy
     assert reason == (
         f"column {column!r}: the unit of its times cannot be decided: it mixes units: 1 values in s, 1 values in ms"
     )
+
+
+def test_V4_control_under_the_most_common_unit_other_times_are_made_up() -> None:
+    with shown_to_fail(most_common_unit):
+        test_V4_two_units_in_one_column_fail_the_object("time", pl.Int64())
 
 
 def test_V4_the_unit_is_decided_over_the_whole_object_not_by_portion() -> None:

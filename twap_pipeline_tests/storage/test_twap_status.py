@@ -14,6 +14,7 @@ from twap_pipeline.domain.quality import Fates
 from twap_pipeline.ingest.loading import Ingested, ingest_object
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.report import order_story
+from twap_pipeline_tests.broken_builds import last_writer_wins, shown_to_fail
 from twap_pipeline_tests.objects import WALLET, Bucket, event
 from twap_pipeline_tests.oracle import digest
 
@@ -146,6 +147,11 @@ def test_V9_one_event_wins_in_every_order_of_arrival(engine: Engine, bucket: Buc
     assert statuses(engine) == [("terminated", Decimal(6))]
     total = Fates.total(one.fates for one in done)
     assert (total.read, total.inserted, total.inserted + total.updated + total.superseded) == (6, 1, 6)
+
+
+def test_V9_control_where_the_last_writer_wins_the_order_of_arrival_decides(engine: Engine, bucket: Bucket) -> None:
+    with shown_to_fail(last_writer_wins):
+        test_V9_one_event_wins_in_every_order_of_arrival(engine, bucket, 675)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
