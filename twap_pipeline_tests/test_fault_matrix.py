@@ -1,0 +1,76 @@
+"""The fault matrix finds its own holes, and has none."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from twap_pipeline_tests.fault_matrix import Row, assign, read_report, read_rows, table
+
+pytestmark = pytest.mark.pure
+
+
+def rows() -> list[Row]:
+    return [Row("D1", "late", starred=True), Row("F1", "text", starred=False), Row("A1", "query", starred=False)]
+
+
+def test_a_test_belongs_to_every_row_that_its_name_begins_with() -> None:
+    found = rows()
+
+    faults = assign(found, ["test_D1_F1_both", "test_D1_control_a_watermark", "test_something_else", "test_D1"])
+
+    assert faults == []
+    assert [(row.tests, row.controls) for row in found[:2]] == [
+        (["test_D1_F1_both"], ["test_D1_control_a_watermark"]),
+        (["test_D1_F1_both"], []),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "fault"),
+    [
+        (["test_D1_x", "test_D1_control_x"], "F1 has no test: text"),
+        (["test_D1_x", "test_F1_x"], "D1 has no negative control: late"),
+        (["test_D1_control_x", "test_F1_x"], "D1 has no test: late"),
+        (["test_D1_x", "test_D1_control_x", "test_F1_x", "test_F9_x"], "test_F9_x names a row F9 that does not exist"),
+    ],
+)
+def test_each_hole_is_named(names: list[str], fault: str) -> None:
+    assert assign(rows(), names) == [fault]
+
+
+def test_rows_of_the_api_count_as_soon_as_one_has_a_test() -> None:
+    both = [*rows(), Row("A2", "pages", starred=False)]
+
+    assert assign(both, ["test_D1_x", "test_D1_control_x", "test_F1_x", "test_A1_x"]) == ["A2 has no test: pages"]
+
+
+REPORT = """<testsuites><testsuite>
+<testcase classname="m" name="test_D1_late[1]"/><testcase classname="m" name="test_D1_late[2]"><failure/></testcase>
+<testcase classname="m" name="test_F1_text"><skipped/></testcase>
+<testcase classname="m" name="test_D1_control_x"/>
+</testsuite></testsuites>"""
+
+
+def test_the_table_counts_what_the_report_tells(tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text(REPORT, "utf-8")
+    found = rows()
+    assign(found, ["test_D1_late", "test_D1_control_x", "test_F1_text", "test_A1_x"])
+
+    lines = table(found, read_report(report)).splitlines()
+
+    assert lines[2:] == [
+        "| D1★ | late | late | x | 1 failed, 2 passed |",
+        "| F1 | text | text | - | 1 skipped |",
+        "| A1 | query | x | - | 1 not run |",
+    ]
+    assert read_report(report)["test_D1_late"] == Counter(passed=1, failed=1)
+
+
+def test_the_rows_are_those_of_the_matrix() -> None:
+    lasts = {"D": 8, "S": 6, "F": 6, "V": 9, "W": 7, "R": 6, "M": 7, "A": 6, "X": 5}
+
+    assert [row.id for row in read_rows()] == [f"{kind}{n}" for kind, last in lasts.items() for n in range(1, last + 1)]
+    starred = "D1 D2 S4 V4 V9 W1 W2 W4 R1 M1 A3 X1"
+    assert [row.id for row in read_rows() if row.starred] == starred.split()
