@@ -5,7 +5,7 @@ bookkeeping. Nothing is mended by guessing and nothing disappears.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -13,7 +13,7 @@ from polars.datatypes import DataTypeClass
 
 from twap_pipeline.domain import values
 from twap_pipeline.domain.columns import BOOKKEEPING, NESTED, ColumnMapping
-from twap_pipeline.domain.timestamps import Window, to_utc
+from twap_pipeline.domain.timestamps import UTC_MICROSECONDS, Window, to_utc
 from twap_pipeline.domain.twap_status import ROW_COLUMNS, STATUS_RANK
 
 _TEXT_MAX_BYTES = {"asset": 256, "side": 256, "status": 65_536, "status_error": 65_536}
@@ -84,20 +84,30 @@ def normalize(
     canonical = _canonical(events, mapping, units)
     checks = _checks(mapping, events.schema, window)
     sound = canonical.select(pl.all_horizontal(check.sound for check in checks)).to_series()
+    rejected = _rejected(canonical.filter(~sound), checks)
+    if not rejected.is_empty():
+        canonical = canonical.filter(sound)
     started_at = pl.when(window.contains(pl.col("started_at"))).then("started_at").alias("started_at")  # 0: unknown
-    rows = canonical.filter(sound).with_columns(started_at).select("row_number", *ROW_COLUMNS)
-    reason = pl.concat_str([check.reason() for check in checks], separator="; ", ignore_nulls=True)
-    rejected = canonical.filter(~sound).select("row_number", reason.alias("reason"), raw_row="raw_payload")
+    rows = canonical.with_columns(started_at).select("row_number", *ROW_COLUMNS)
     return Normalized(rows, rejected, numbered.height - events.height, _findings(rows, mapping))
+
+
+def _rejected(unsound: pl.DataFrame, checks: Sequence[_Check]) -> pl.DataFrame:
+    """Return ``row_number``, ``reason``, ``raw_row`` of the rows that fail a check; none fails in nearly all frames."""
+    if unsound.is_empty():
+        return pl.DataFrame(schema={"row_number": pl.Int64, "reason": pl.String, "raw_row": pl.String})
+    reason = pl.concat_str([check.reason() for check in checks], separator="; ", ignore_nulls=True)
+    return unsound.select("row_number", reason.alias("reason"), raw_row="raw_payload")
 
 
 def payload(raw: pl.DataFrame) -> pl.Series:
     """Return each whole row as JSON text; numbers that JSON has no word for (NaN) turn their column into text."""
     if raw.is_empty():
         return pl.Series("raw_payload", [], pl.String)
-    columns = [column.cast(_as_text(column.dtype)) if _holds_no_number(column) else column for column in raw]
-    named = pl.DataFrame({column.name: column for column in columns})
-    return named.to_struct("raw_payload").struct.json_encode()
+    if any(_holds_no_number(column) for column in raw):
+        columns = [column.cast(_as_text(column.dtype)) if _holds_no_number(column) else column for column in raw]
+        raw = pl.DataFrame({column.name: column for column in columns})
+    return raw.to_struct("raw_payload").struct.json_encode()
 
 
 def _holds_no_number(column: pl.Series) -> bool:
@@ -129,15 +139,11 @@ def flatten(raw: pl.DataFrame) -> pl.DataFrame:
 def _canonical(raw: pl.DataFrame, mapping: ColumnMapping, units: Mapping[str, str | None]) -> pl.DataFrame:
     """Return ``row_number`` and `ROW_COLUMNS` beside the raw columns under ``raw:`` names, for the reasons."""
     source, schema = mapping.sources, raw.schema
-    times = {name: to_utc(raw[name], units.get(name)) for name in mapping.time_columns}
-    ts = pl.lit(None, pl.Datetime("us", "UTC"))
-    for name in reversed(mapping.event_times):  # a time that is there but unreadable is not made up for by another
-        ts = pl.when(raw[name].is_not_null()).then(times[name]).otherwise(ts)
+    started = source.get("started_at")
 
     def optional(ours: str, dtype: pl.DataType) -> pl.Expr:
         return pl.col(source[ours]).cast(dtype) if ours in source else pl.lit(None, dtype)
 
-    started = times.get(source.get("started_at", ""))
     decimals = {
         ours: values.decimal_text(source[ours], schema[source[ours]])
         for ours in ("size_requested", "size_executed", "notional_executed")
@@ -146,12 +152,12 @@ def _canonical(raw: pl.DataFrame, mapping: ColumnMapping, units: Mapping[str, st
         "row_number",
         twap_id=values.integer_text(source["twap_id"], schema[source["twap_id"]]),
         wallet=values.wallet(source["wallet"]),
-        ts=ts,
+        ts=_event_times(raw, mapping, units),
         asset=pl.col(source["asset"]).cast(pl.String),
         side=pl.col(source["side"]).cast(pl.String),
         **decimals,
         duration_minutes=values.minutes(source["duration_minutes"], schema[source["duration_minutes"]]),
-        started_at=pl.lit(None, pl.Datetime("us", "UTC")) if started is None else started,
+        started_at=to_utc(raw[started], units.get(started)) if started else pl.lit(None, UTC_MICROSECONDS),
         reduce_only=optional("reduce_only", pl.Boolean()),
         randomize=optional("randomize", pl.Boolean()),
         raw_payload="raw_payload",
@@ -161,6 +167,22 @@ def _canonical(raw: pl.DataFrame, mapping: ColumnMapping, units: Mapping[str, st
         pl.col(name).alias(f"raw:{name}") for name in dict.fromkeys((*source.values(), *mapping.event_times))
     )
     return pl.concat([canonical, values.split_status(status), originals], how="horizontal")
+
+
+def _event_times(raw: pl.DataFrame, mapping: ColumnMapping, units: Mapping[str, str | None]) -> pl.Series:
+    """Return when each event happened: the best column that has a value says it.
+
+    A time that is there but unreadable is not made up for by another.
+    """
+    name, *others = mapping.event_times
+    times = to_utc(raw[name], units.get(name))
+    missing = raw[name].is_null()
+    for other in others:
+        if not missing.any():
+            break
+        times = times.zip_with(~missing, to_utc(raw[other], units.get(other)))
+        missing &= raw[other].is_null()
+    return times
 
 
 def _checks(mapping: ColumnMapping, schema: Mapping[str, pl.DataType], window: Window) -> list[_Check]:
@@ -199,8 +221,8 @@ def _started_or_unknown(column: str, dtype: pl.DataType, window: Window) -> pl.E
 def _findings(rows: pl.DataFrame, mapping: ColumnMapping) -> Counter[str]:
     findings: Counter[str] = Counter()
     status = pl.col("status")
-    strange = rows.filter(status.is_null() | ~status.is_in(list(STATUS_RANK))).group_by("status").len()
-    for name, count in strange.iter_rows():
+    strange = rows.filter(status.is_null() | ~status.is_in(list(STATUS_RANK)))["status"]
+    for name, count in Counter(strange).items():
         findings[f"unknown status {name!r}, stored as it is"] += count
     for name in mapping.extra:
         findings[f"unknown column {name!r}, kept in raw_payload"] += rows.height

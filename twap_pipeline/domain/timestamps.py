@@ -19,7 +19,8 @@ UNITS: dict[str, int] = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_0
 EARLIEST = datetime(2023, 1, 1, tzinfo=UTC)
 """No TWAP order of the exchange is older."""
 
-_UTC_MICROSECONDS = pl.Datetime("us", "UTC")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+UTC_MICROSECONDS = pl.Datetime("us", "UTC")
 _EXACT_IN_DOUBLE = 2**53
 _EPOCH_TEXT = r"^-?[0-9]{1,19}$"
 _ISO_TEXT = (
@@ -46,8 +47,12 @@ class Window:
 
     def contains(self, value: pl.Expr) -> pl.Expr:
         """Return whether each time (Datetime µs, UTC) lies within the window; false for null."""
-        bounds = [pl.lit(bound).cast(_UTC_MICROSECONDS) for bound in (self.start, self.end)]
-        return value.is_between(bounds[0], bounds[1]).fill_null(value=False)
+        start, end = (_microseconds(bound) for bound in (self.start, self.end))
+        return value.to_physical().is_between(start, end).fill_null(value=False)
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def epochs(values: pl.Series) -> pl.Series:
@@ -68,12 +73,12 @@ def epochs(values: pl.Series) -> pl.Series:
 def count_units(values: pl.Series, window: Window) -> dict[str, int]:
     """Return how many of the values fall into the window under each unit; only units that fit some value."""
     numbers = epochs(values)
-    counts = {}
-    for unit, ticks in UNITS.items():
-        low, high = (int(bound.timestamp()) * ticks for bound in (window.start, window.end))
-        if count := int(numbers.is_between(low, high).sum()):
-            counts[unit] = count
-    return counts
+    if numbers.null_count() == len(numbers):
+        return {}
+    low, high = (int(bound.timestamp()) for bound in (window.start, window.end))
+    within = {unit: pl.col("n").is_between(low * ticks, high * ticks).sum() for unit, ticks in UNITS.items()}
+    counts = numbers.to_frame("n").select(**within).row(0, named=True)
+    return {unit: count for unit, count in counts.items() if count}
 
 
 def decide_unit(counts: Mapping[str, int], *, values_present: int, key: str, column: str) -> str | None:
@@ -123,7 +128,7 @@ def to_utc(values: pl.Series, unit: str | None) -> pl.Series:
 
 def _from_epochs(numbers: pl.Series, unit: str | None) -> pl.Series:
     if unit is None:
-        return pl.Series(numbers.name, [None] * len(numbers), _UTC_MICROSECONDS)
+        return pl.Series(numbers.name, [None] * len(numbers), UTC_MICROSECONDS)
     number, ticks = pl.col(numbers.name), UNITS[unit]
     if ticks > UNITS["us"]:
         scaled = number // (ticks // UNITS["us"])
@@ -131,7 +136,7 @@ def _from_epochs(numbers: pl.Series, unit: str | None) -> pl.Series:
         factor = UNITS["us"] // ticks
         limit = (2**63 - 1) // factor
         scaled = pl.when(number.is_between(-limit, limit)).then(number * factor)
-    return numbers.to_frame().select(scaled.cast(_UTC_MICROSECONDS).alias(numbers.name)).to_series()
+    return numbers.to_frame().select(scaled.cast(UTC_MICROSECONDS).alias(numbers.name)).to_series()
 
 
 def _from_naive_iso(text: pl.Series) -> pl.Series:

@@ -24,6 +24,9 @@ def decimal_text(column: str, dtype: pl.DataType) -> pl.Expr:
 
 def integer_text(column: str, dtype: pl.DataType) -> pl.Expr:
     """Return a whole number's digits without sign or leading zeros; null where it is not one."""
+    if dtype.is_integer():
+        value = pl.col(column)
+        return pl.when(value >= 0).then(value).cast(pl.String)
     text = decimal_text(column, dtype)
     if dtype.is_float() or isinstance(dtype, pl.Decimal):
         text = text.str.replace(r"\.0*$", "")
@@ -33,8 +36,9 @@ def integer_text(column: str, dtype: pl.DataType) -> pl.Expr:
 
 def minutes(column: str, dtype: pl.DataType) -> pl.Expr:
     """Return whole minutes (Int64 within PostgreSQL's INTEGER); null where they are not."""
-    value = integer_text(column, dtype).cast(pl.Int64, strict=False)
-    return pl.when(value <= _INT32_MAX).then(value)
+    value = pl.col(column) if dtype.is_integer() else integer_text(column, dtype)
+    number = value.cast(pl.Int64, strict=False)
+    return pl.when(number.is_between(0, _INT32_MAX)).then(number)
 
 
 def wallet(column: str) -> pl.Expr:
@@ -60,6 +64,10 @@ def split_status(text: pl.Series) -> pl.DataFrame:
     """
     known = text.unique().to_frame("text")
     parts = [_split(value) for value in known["text"]]
+    if all(part == (value, None) for part, value in zip(parts, known["text"], strict=True)):
+        return pl.DataFrame(
+            [text.alias("status"), pl.Series("status_error", [None], pl.String).new_from_index(0, len(text))]
+        )
     split = known.with_columns(
         pl.Series("status", [status for status, _ in parts], pl.String),
         pl.Series("status_error", [error for _, error in parts], pl.String),

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from twap_pipeline.domain.columns import READABLE
 from twap_pipeline.errors import ObjectInvalidError
 
-PORTION_ROWS = 50_000
+PORTION_ROWS = 20_000
 """Rows of a portion, at most."""
 
 PORTION_BYTES = 64 * 1024 * 1024
@@ -85,19 +85,22 @@ class ParquetObject:
 
     def _batches(self, columns: Sequence[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
         try:
-            yield from self._file.iter_batches(batch_size=rows, columns=None if columns is None else list(columns))
+            yield from self._file.iter_batches(
+                batch_size=rows, columns=None if columns is None else list(columns), use_threads=False
+            )
         except _UNREADABLE as error:
             raise ObjectInvalidError(self.key, f"cannot be decoded: {error}") from error
 
     def _frame(self, batches: Sequence[pa.RecordBatch]) -> pl.DataFrame:
-        table = pa.Table.from_batches(batches).combine_chunks()
+        table = pa.Table.from_batches(batches)
         return pl.DataFrame({name: self._column(table, name) for name in table.column_names})
 
     def _column(self, table: pa.Table, name: str) -> pl.Series:
-        array = table.column(name).combine_chunks()
+        column = table.column(name)
         try:
-            array.validate(full=True)
-            return _series(_plain_array(name, array))
+            column.validate(full=True)
+            is_plain = column.type == _plain(name, column.type)
+            return _series(column if is_plain else _plain_array(name, column.combine_chunks()))
         except _UNREADABLE as error:
             raise ObjectInvalidError(self.key, f"column {name!r} cannot be read without loss: {error}") from error
 
@@ -129,8 +132,6 @@ def _plain_array(name: str, array: pa.Array) -> pa.Array:
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
     plain = _plain(name, array.type)
-    if plain == array.type:
-        return array
     if name not in READABLE and (_is_bytes(array.type) or _has_no_json(array.type)):
         return _unknown_as_text(array)
     return pc.cast(array, plain)
@@ -162,7 +163,7 @@ def _word(value: object) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
-def _series(array: pa.Array) -> pl.Series:
+def _series(array: pa.Array | pa.ChunkedArray) -> pl.Series:
     series = pl.from_arrow(array)
     if not isinstance(series, pl.Series):
         raise TypeError(f"an Arrow array became {type(series).__name__}")
