@@ -16,7 +16,7 @@ from twap_pipeline.source.sample import write_object
 from twap_pipeline.storage.database import make_engine, parse_database_url
 from twap_pipeline.storage.embedded import EmbeddedPostgres
 from twap_pipeline.storage.migrations import upgrade
-from twap_pipeline.storage.twap_status import COPIED_COLUMNS, rows_as_copy_text
+from twap_pipeline.storage.twap_status import as_block
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def _one_object(url: str, folder: Path, rows: int, rounds: int) -> tuple[list[Me
     ref = ref_of(path, path.name)
     with path.open("rb") as file, ready.open("wb") as out:
         for portion in Reading(ref, file).portions():
-            out.write(rows_as_copy_text(ref, portion.rows, COPIED_COLUMNS))
+            out.write(as_block(ref, portion).text)
     limit: list[Measured] = []
     ours: list[Measured] = []
     for _ in range(rounds):

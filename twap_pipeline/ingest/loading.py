@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -13,12 +13,12 @@ from twap_pipeline.domain.quality import Fates
 from twap_pipeline.errors import ObjectChangedError, ObjectError, ObjectGoneError
 from twap_pipeline.failpoints import failpoint
 from twap_pipeline.ingest.fetching import fetch_present
-from twap_pipeline.ingest.reading import Glimpse, Reading
+from twap_pipeline.ingest.reading import Glimpse, Reading, read_ahead
 from twap_pipeline.ingest.retrying import with_retries
 from twap_pipeline.source.object_store import ObjectStore
 from twap_pipeline.storage import ingest_log
 from twap_pipeline.storage.ingest_log import LedgerEntry
-from twap_pipeline.storage.twap_status import load_rows
+from twap_pipeline.storage.twap_status import Block, Blocks, as_block, load_rows
 
 log = logging.getLogger(__name__)
 """Says one line, at level INFO, for each object that is done with."""
@@ -81,7 +81,8 @@ def ingest_object(
             ref, verified = fetch_present(store, ref, file)
             failpoint("downloaded")
             reading = Reading(ref, file)
-            done = with_retries(engine, lambda: _write(engine, reading, day, verified=verified, run_id=run_id))
+            blocks = _blocks(reading)
+            done = with_retries(engine, lambda: _write(engine, reading, blocks, day, verified=verified, run_id=run_id))
     except ObjectError as error:
         done = _park(engine, ref, day, error, run_id)
     log.info("%s: %s", ref.key, done.error or f"{done.fates.read} rows")
@@ -103,14 +104,31 @@ def _overtaken(entry: LedgerEntry, ref: ObjectRef, error: ObjectError) -> bool:
     return entry.holds(ref) or (replaced and entry.last_modified >= ref.last_modified)
 
 
-def _write(engine: Engine, reading: Reading, day: date, *, verified: bool, run_id: str | None) -> Ingested:
+def _blocks(reading: Reading) -> Blocks:
+    """Return the object's rows, ready to be written: a small object's at once, a large one's block by block.
+
+    A large object's next block is made while the one before is written.
+    """
+
+    def made() -> Iterator[Block]:
+        return (as_block(reading.ref, portion) for portion in reading.portions())
+
+    if reading.is_small:
+        whole = list(made())
+        return lambda: whole
+    return lambda: read_ahead(made())
+
+
+def _write(
+    engine: Engine, reading: Reading, blocks: Blocks, day: date, *, verified: bool, run_id: str | None
+) -> Ingested:
     ref = reading.ref
     with engine.begin() as connection:
         entry = ingest_log.claim(connection, ref.key)
         if entry is not None and entry.holds(ref):
             return Ingested(ref, day, skipped=True)
         seen_before = entry is not None and entry.error_text is None
-        fates = load_rows(connection, ref, reading.portions, seen_before=seen_before)
+        fates = load_rows(connection, ref, blocks, seen_before=seen_before)
         ingest_log.record_loaded(
             connection, ref, day, fates, findings=reading.findings, digest_verified=verified, run_id=run_id
         )

@@ -13,7 +13,7 @@ from twap_pipeline.domain.columns import CREATION_TIME, NESTED, flat_schema, map
 from twap_pipeline.domain.normalize import Normalized, flatten, normalize
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.timestamps import Window, count_units, decide_unit, epochs
-from twap_pipeline.source.parquet import ParquetObject
+from twap_pipeline.source.parquet import PORTION_ROWS, ParquetObject
 
 PREVIEW_ROWS = 5
 """Rows of an object kept for people to look at."""
@@ -62,34 +62,44 @@ class Reading:
         self._schema = flat_schema(ref.key, self._object.schema)
         self._mapping = map_columns(ref.key, self._schema)
         self._window = Window.before(ref.last_modified)
+        self._whole = self._whole_if_small()
         self._units = self._decide_units()
 
+    @property
+    def is_small(self) -> bool:
+        """Whether all rows fit into one portion; it is kept, so that they are decoded once."""
+        return self._whole is not None
+
     def portions(self) -> Iterator[Normalized]:
-        """Yield normalized portions; the next one is made while the caller writes this one."""
+        """Yield normalized portions."""
         self.findings.clear()
         self.glimpse = Glimpse()
-        for portion in read_ahead(self._normalized()):
+        first_row = 0
+        for raw in self._object.portions() if self._whole is None else [self._whole]:
+            portion = normalize(raw, self._mapping, self._units, self._window, first_row)
             self.findings.update(portion.findings)
             self.glimpse.take(portion.rows)
+            first_row += raw.height
             yield portion
 
-    def _normalized(self) -> Iterator[Normalized]:
-        first_row = 0
-        for raw in self._object.portions():
-            yield normalize(raw, self._mapping, self._units, self._window, first_row)
-            first_row += raw.height
+    def _whole_if_small(self) -> pl.DataFrame | None:
+        if self._object.num_rows > PORTION_ROWS:
+            return None
+        first = next(self._object.portions(), None)
+        return first if first is not None and first.height == self._object.num_rows else None
 
     def _decide_units(self) -> dict[str, str | None]:
         """Read the columns of times alone, to know their units before the first row is written."""
         columns = self._mapping.time_columns
         physical = [name for name, _ in self._object.schema if name in columns or name == NESTED]
+        portions = self._object.portions(physical) if self._whole is None else [self._whole]
         counts: dict[str, Counter[str]] = {name: Counter() for name in columns}
         present: Counter[str] = Counter()
-        for raw in self._object.portions(physical):
+        for raw in portions:
             frame = flatten(raw)
             for name in columns:
-                counts[name].update(count_units(frame[name], self._window))
                 numbers = epochs(frame[name])
+                counts[name].update(count_units(numbers, self._window))
                 present[name] += int((numbers != 0 if name == CREATION_TIME else numbers.is_not_null()).sum())
         return {
             name: decide_unit(counts[name], values_present=present[name], key=self.ref.key, column=name)

@@ -9,6 +9,7 @@ from collections.abc import Collection
 import polars as pl
 
 _ESCAPES = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))
+_SPECIAL = r"[\\\t\n\r]"
 
 
 def copy_text(frame: pl.DataFrame, *, plain: Collection[str] = (), json: Collection[str] = ()) -> bytes:
@@ -20,9 +21,9 @@ def copy_text(frame: pl.DataFrame, *, plain: Collection[str] = (), json: Collect
         json: Text columns of JSON, which holds no raw control character: only backslashes are doubled.
     """
     escaped = [
-        _escape(name, _ESCAPES[:1] if name in json else _ESCAPES)
-        for name, dtype in frame.schema.items()
-        if dtype == pl.String and name not in plain
+        _escape(column.name, _ESCAPES[:1] if column.name in json else _ESCAPES)
+        for column in frame
+        if column.dtype == pl.String and column.name not in plain and column.str.contains(_SPECIAL).any()
     ]
     out = io.BytesIO()
     frame.with_columns(escaped).write_csv(

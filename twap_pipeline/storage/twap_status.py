@@ -8,6 +8,8 @@ then the object goes through a staging table and one INSERT … ON CONFLICT.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC
 
 import polars as pl
 import psycopg
@@ -30,20 +32,49 @@ from twap_pipeline.storage.lifecycle import rank_sql
 REJECTED_ROWS_MAX = 100_000
 """An object with more unreadable rows than this is refused as a whole: it is not this feed."""
 
-_PLAIN = ("twap_id", "wallet", "size_requested", "size_executed", "notional_executed")
+_PLAIN = ("twap_id", "wallet", "size_requested", "size_executed", "notional_executed", "s3_last_modified")
 COPIED_COLUMNS: tuple[str, ...] = (*ROW_COLUMNS, "s3_object_key", "s3_last_modified")
 """Columns that a load writes; ``inserted_at`` is the server's."""
 
-Portions = Callable[[], Iterable[Normalized]]
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A portion of an object's rows, ready to be written.
+
+    Args:
+        text: The canonical rows as COPY text, columns `COPIED_COLUMNS`, sorted by key so that two loaders meet in one
+            order; equal keys in the object's order.
+        rows: Their number.
+        rejected: Rows that could not be read.
+        bookkeeping: Number of the vendor's bookkeeping rows.
+    """
+
+    text: bytes
+    rows: int
+    rejected: pl.DataFrame
+    bookkeeping: int
 
 
-def load_rows(connection: Connection, ref: ObjectRef, portions: Portions, *, seen_before: bool) -> Fates:
+def as_block(ref: ObjectRef, portion: Normalized) -> Block:
+    """Return a portion of an object's rows, ready to be written."""
+    full = portion.rows.sort(*KEY_COLUMNS, maintain_order=True).with_columns(
+        pl.lit(ref.key).alias("s3_object_key"),
+        pl.lit(f"{ref.last_modified.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00").alias("s3_last_modified"),
+    )
+    text = copy_text(full.select(COPIED_COLUMNS), plain=_PLAIN, json=("raw_payload",))
+    return Block(text, portion.rows.height, portion.rejected, portion.bookkeeping)
+
+
+Blocks = Callable[[], Iterable[Block]]
+
+
+def load_rows(connection: Connection, ref: ObjectRef, blocks: Blocks, *, seen_before: bool) -> Fates:
     """Write an object's rows within the caller's transaction and return what became of them.
 
     Args:
         connection: In a transaction; nothing is committed here.
         ref: The object.
-        portions: Gives the object's normalized rows from the start, each time it is called.
+        blocks: Gives the object's rows from the start, each time it is called.
         seen_before: Whether a version of this object was loaded already, so that its events are probably there.
 
     Raises:
@@ -55,9 +86,9 @@ def load_rows(connection: Connection, ref: ObjectRef, portions: Portions, *, see
     intake = _Intake(ref)
     try:
         with raw_connection.cursor() as cursor:
-            fates = None if seen_before else _insert_new(cursor, intake, portions)
+            fates = None if seen_before else _insert_new(cursor, intake, blocks)
             if fates is None:
-                fates = _merge(cursor, intake, portions)
+                fates = _merge(cursor, intake, blocks)
             _replace_rejected(cursor, ref, intake.rejected)
     except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
         raise ObjectInvalidError(
@@ -75,25 +106,17 @@ class _Intake:
         self.bookkeeping = 0
         self.rows = 0
 
-    def copy(
-        self,
-        cursor: "psycopg.Cursor[tuple[object, ...]]",
-        table: str,
-        columns: tuple[str, ...],
-        portions: Iterable[Normalized],
-    ) -> None:
-        """Stream every portion's rows into the table, sorted by key within a portion."""
+    def copy(self, cursor: "psycopg.Cursor[tuple[object, ...]]", table: str, blocks: Iterable[Block]) -> None:
+        """Stream every block's rows into the table."""
         self.rejected, self.bookkeeping, self.rows = [], 0, 0
-        statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
-            sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
-        )
-        with cursor.copy(statement) as copy:
-            for portion in portions:
-                self.bookkeeping += portion.bookkeeping
-                self._keep_rejected(portion.rejected)
-                self.rows += portion.rows.height
-                if portion.rows.height:
-                    copy.write(rows_as_copy_text(self._ref, portion.rows, columns))
+        columns = sql.SQL(", ").join(map(sql.Identifier, COPIED_COLUMNS))
+        with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), columns)) as copy:
+            for block in blocks:
+                self.bookkeeping += block.bookkeeping
+                self._keep_rejected(block.rejected)
+                self.rows += block.rows
+                if block.rows:
+                    copy.write(block.text)
                     failpoint("mid-copy")
 
     def _keep_rejected(self, rejected: pl.DataFrame) -> None:
@@ -104,31 +127,23 @@ class _Intake:
             raise ObjectInvalidError(self._ref.key, f"more than {count - 1} rows cannot be read; the last: {example}")
 
 
-def rows_as_copy_text(ref: ObjectRef, rows: pl.DataFrame, columns: tuple[str, ...]) -> bytes:
-    """Return an object's canonical rows as COPY text, sorted by key so that two loaders meet in one order."""
-    full = rows.sort(*KEY_COLUMNS).with_columns(
-        pl.lit(ref.key).alias("s3_object_key"),
-        pl.lit(ref.last_modified).cast(pl.Datetime("us", "UTC")).alias("s3_last_modified"),
-    )
-    return copy_text(full.select(columns), plain=_PLAIN, json=("raw_payload",))
-
-
-def _insert_new(cursor: "psycopg.Cursor[tuple[object, ...]]", intake: _Intake, portions: Portions) -> Fates | None:
+def _insert_new(cursor: "psycopg.Cursor[tuple[object, ...]]", intake: _Intake, blocks: Blocks) -> Fates | None:
     """COPY straight into the table; None, and nothing written, where an event is there already or comes twice."""
     try:
         with cursor.connection.transaction():
-            intake.copy(cursor, "twap_status", COPIED_COLUMNS, portions())
+            intake.copy(cursor, "twap_status", blocks())
     except psycopg.errors.UniqueViolation:
         return None
     return Fates(inserted=intake.rows)
 
 
-def _merge(cursor: "psycopg.Cursor[tuple[object, ...]]", intake: _Intake, portions: Portions) -> Fates:
+def _merge(cursor: "psycopg.Cursor[tuple[object, ...]]", intake: _Intake, blocks: Blocks) -> Fates:
     cursor.execute(
-        "CREATE TEMP TABLE twap_status_staging (LIKE twap_status, row_number BIGINT) ON COMMIT DROP;"
+        "CREATE TEMP TABLE twap_status_staging (LIKE twap_status, row_number BIGINT GENERATED ALWAYS AS IDENTITY)"
+        " ON COMMIT DROP;"
         "ALTER TABLE twap_status_staging ALTER inserted_at DROP NOT NULL"
     )
-    intake.copy(cursor, "twap_status_staging", (*COPIED_COLUMNS, "row_number"), portions())
+    intake.copy(cursor, "twap_status_staging", blocks())
     cursor.execute("ANALYZE twap_status_staging")
     inserted, updated = _counts(cursor.execute(_MERGE))
     (held,) = _counts(cursor.execute(_HELD))
