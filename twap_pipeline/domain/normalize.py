@@ -58,6 +58,9 @@ class Normalized:
     findings: Counter[str] = field(default_factory=Counter)
 
 
+_NOTHING_REJECTED = pl.DataFrame(schema={"row_number": pl.Int64, "reason": pl.String, "raw_row": pl.String})
+
+
 def normalize(
     raw: pl.DataFrame,
     mapping: ColumnMapping,
@@ -84,18 +87,17 @@ def normalize(
     canonical = _canonical(events, mapping, units)
     checks = _checks(mapping, events.schema, window)
     sound = canonical.select(pl.all_horizontal(check.sound for check in checks)).to_series()
-    rejected = _rejected(canonical.filter(~sound), checks)
-    if not rejected.is_empty():
+    rejected = _NOTHING_REJECTED
+    if not sound.all():
+        rejected = _rejected(canonical.filter(~sound), checks)
         canonical = canonical.filter(sound)
-    started_at = pl.when(window.contains(pl.col("started_at"))).then("started_at").alias("started_at")  # 0: unknown
-    rows = canonical.with_columns(started_at).select("row_number", *ROW_COLUMNS)
+    started_at = pl.when(window.contains(pl.col("started_at"))).then("started_at")  # 0: unknown
+    rows = canonical.select("row_number", *(started_at if name == "started_at" else name for name in ROW_COLUMNS))
     return Normalized(rows, rejected, numbered.height - events.height, _findings(rows, mapping))
 
 
 def _rejected(unsound: pl.DataFrame, checks: Sequence[_Check]) -> pl.DataFrame:
-    """Return ``row_number``, ``reason``, ``raw_row`` of the rows that fail a check; none fails in nearly all frames."""
-    if unsound.is_empty():
-        return pl.DataFrame(schema={"row_number": pl.Int64, "reason": pl.String, "raw_row": pl.String})
+    """Return rows that fail a check as `Normalized` has them."""
     reason = pl.concat_str([check.reason() for check in checks], separator="; ", ignore_nulls=True)
     return unsound.select("row_number", reason.alias("reason"), raw_row="raw_payload")
 
@@ -163,8 +165,9 @@ def _canonical(raw: pl.DataFrame, mapping: ColumnMapping, units: Mapping[str, st
         raw_payload="raw_payload",
     )
     status = values.status_text(raw[source["status"]])
-    originals = raw.with_columns(status).select(
-        pl.col(name).alias(f"raw:{name}") for name in dict.fromkeys((*source.values(), *mapping.event_times))
+    originals = raw.select(
+        (status if name == status.name else pl.col(name)).alias(f"raw:{name}")
+        for name in dict.fromkeys((*source.values(), *mapping.event_times))
     )
     return pl.concat([canonical, values.split_status(status), originals], how="horizontal")
 
@@ -176,12 +179,12 @@ def _event_times(raw: pl.DataFrame, mapping: ColumnMapping, units: Mapping[str, 
     """
     name, *others = mapping.event_times
     times = to_utc(raw[name], units.get(name))
-    missing = raw[name].is_null()
+    if not raw[name].null_count():
+        return times
+    said = raw[name].is_not_null()
     for other in others:
-        if not missing.any():
-            break
-        times = times.zip_with(~missing, to_utc(raw[other], units.get(other)))
-        missing &= raw[other].is_null()
+        times = times.zip_with(said, to_utc(raw[other], units.get(other)))
+        said |= raw[other].is_not_null()
     return times
 
 

@@ -121,8 +121,9 @@ def to_utc(values: pl.Series, unit: str | None) -> pl.Series:
     """
     if values.dtype == pl.String:
         times = _from_naive_iso(values)
-        unread = values.is_not_null() & times.is_null()
-        return times.zip_with(~unread, _from_other_text(values, unit)) if unread.any() else times
+        if times.null_count() == values.null_count():
+            return times
+        return times.zip_with(times.is_not_null(), _from_other_text(values, unit))
     return _from_epochs(epochs(values), unit)
 
 
@@ -140,8 +141,8 @@ def _from_epochs(numbers: pl.Series, unit: str | None) -> pl.Series:
 
 
 def _from_naive_iso(text: pl.Series) -> pl.Series:
-    naive = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
-    return naive.dt.replace_time_zone("UTC")
+    naive = pl.col(text.name).str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
+    return text.to_frame().select(naive.dt.replace_time_zone("UTC")).to_series()
 
 
 def _from_other_text(text: pl.Series, unit: str | None) -> pl.Series:

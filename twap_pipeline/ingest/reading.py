@@ -38,7 +38,8 @@ class Glimpse:
     def take(self, rows: pl.DataFrame) -> None:
         """Take note of a portion's canonical rows."""
         if self.rows is None:
-            self.rows = rows.head(PREVIEW_ROWS)
+            # Built anew: a slice would keep the whole portion in memory for as long as the glimpse is kept.
+            self.rows = pl.DataFrame(rows.head(PREVIEW_ROWS).rows(), rows.schema, orient="row")
         self.by_hour.update(dict(rows.group_by(pl.col("ts").dt.hour()).len().iter_rows()))
         self.by_status.update(dict(rows.group_by(pl.col("status").fill_null("NULL")).len().iter_rows()))
 
@@ -100,7 +101,9 @@ class Reading:
             for name in columns:
                 numbers = epochs(frame[name])
                 counts[name].update(count_units(numbers, self._window))
-                present[name] += int((numbers != 0 if name == CREATION_TIME else numbers.is_not_null()).sum())
+                present[name] += numbers.len() - numbers.null_count()
+                if name == CREATION_TIME:
+                    present[name] -= int((numbers == 0).sum())
         return {
             name: decide_unit(counts[name], values_present=present[name], key=self.ref.key, column=name)
             for name in columns

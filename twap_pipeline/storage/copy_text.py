@@ -20,13 +20,11 @@ def copy_text(frame: pl.DataFrame, *, plain: Collection[str] = (), json: Collect
         plain: Text columns that cannot hold a backslash, tab or line end, and so need no escaping.
         json: Text columns of JSON, which holds no raw control character: only backslashes are doubled.
     """
-    escaped = [
-        _escape(column.name, _ESCAPES[:1] if column.name in json else _ESCAPES)
-        for column in frame
-        if column.dtype == pl.String and column.name not in plain and column.str.contains(_SPECIAL).any()
-    ]
+    texts = [name for name, dtype in frame.schema.items() if dtype == pl.String and name not in plain]
+    special = frame.select(pl.col(name).str.contains(_SPECIAL).any() for name in texts)
+    escaped = [_escape(name, _ESCAPES[:1] if name in json else _ESCAPES) for name in texts if special[name].item()]
     out = io.BytesIO()
-    frame.with_columns(escaped).write_csv(
+    (frame.with_columns(escaped) if escaped else frame).write_csv(
         out,
         include_header=False,
         separator="\t",

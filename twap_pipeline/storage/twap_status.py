@@ -57,11 +57,12 @@ class Block:
 
 def as_block(ref: ObjectRef, portion: Normalized) -> Block:
     """Return a portion of an object's rows, ready to be written."""
-    full = portion.rows.sort(*KEY_COLUMNS, maintain_order=True).with_columns(
-        pl.lit(ref.key).alias("s3_object_key"),
-        pl.lit(f"{ref.last_modified.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00").alias("s3_last_modified"),
+    full = portion.rows.sort(*KEY_COLUMNS, maintain_order=True).select(
+        *ROW_COLUMNS,
+        s3_object_key=pl.lit(ref.key),
+        s3_last_modified=pl.lit(f"{ref.last_modified.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00"),
     )
-    text = copy_text(full.select(COPIED_COLUMNS), plain=_PLAIN, json=("raw_payload",))
+    text = copy_text(full, plain=_PLAIN, json=("raw_payload",))
     return Block(text, portion.rows.height, portion.rejected, portion.bookkeeping)
 
 
