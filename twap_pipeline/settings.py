@@ -59,6 +59,13 @@ class Settings(BaseSettings):
         alias="TWAP_DAYS_PER_RUN",
         description="Days of a backfill that one run takes.",
     )
+    connections_per_run: int = Field(
+        default=2,
+        ge=1,
+        le=8,
+        alias="TWAP_CONNECTIONS_PER_RUN",
+        description="Objects of a day that a run writes at once, each by a database connection of its own; 1 to 8.",
+    )
     sensor_interval_seconds: PositiveInt = Field(
         default=300,
         alias="TWAP_SENSOR_INTERVAL_SECONDS",

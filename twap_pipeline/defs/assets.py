@@ -160,10 +160,11 @@ def _take_days(
         ledger, read_today = read_ledger(connection), bytes_read_today(connection)
     plans = {day: plan(listed.get(day, []), ledger, only=config.object_keys) for day in days}
     _require_budget([ref for todo in plans.values() for ref in todo.pending], read_today)
+    connections = load_settings().connections_per_run
     outcome: _Outcome = {}
     for number, (day, todo) in enumerate(plans.items(), start=1):
         started = time.perf_counter()
-        results = ingest_objects(store, engine, todo.pending, day, run_id=context.run.run_id)
+        results = ingest_objects(store, engine, todo.pending, day, run_id=context.run.run_id, connections=connections)
         errors = [f"{done.ref.key}: {done.error}" for done in results if done.error]
         errors += [f"{ref.key}: parked after repeated failures" for ref in todo.parked]
         rows_before = sum(ledger[ref.key].fates.held for ref in todo.loaded)

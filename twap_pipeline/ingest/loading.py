@@ -15,6 +15,7 @@ from twap_pipeline.failpoints import failpoint
 from twap_pipeline.ingest.fetching import fetch_present
 from twap_pipeline.ingest.reading import Glimpse, Reading, read_ahead
 from twap_pipeline.ingest.retrying import with_retries
+from twap_pipeline.ingest.side_by_side import Lanes, side_by_side
 from twap_pipeline.source.object_store import ObjectStore
 from twap_pipeline.storage import ingest_log
 from twap_pipeline.storage.ingest_log import LedgerEntry
@@ -52,14 +53,49 @@ class Ingested:
 
 
 def ingest_objects(
-    store: ObjectStore, engine: Engine, refs: Iterable[ObjectRef], day: date, *, run_id: str | None = None
+    store: ObjectStore,
+    engine: Engine,
+    refs: Iterable[ObjectRef],
+    day: date,
+    *,
+    run_id: str | None = None,
+    connections: int = 1,
 ) -> list[Ingested]:
-    """Take a day's objects one after the other; one that fails does not keep the others."""
-    return [ingest_object(store, engine, ref, day, run_id=run_id) for ref in refs]
+    """Take a day's objects; one that fails does not keep the others.
+
+    While some are written, the next ones are read and made ready.
+
+    Args:
+        store: Where the objects lie.
+        engine: The database.
+        refs: The versions to take.
+        day: The UTC day they are filed under.
+        run_id: The Dagster run, for the ledger.
+        connections: Objects that are written at once, each in a transaction of its own.
+
+    Returns:
+        What came of each, in their order.
+
+    Raises:
+        SourceError: The store as a whole refused or failed.
+        OperationalError: The database kept failing.
+    """
+    lanes = Lanes(connections)
+
+    def take(ref: ObjectRef) -> Ingested:
+        return ingest_object(store, engine, ref, day, run_id=run_id, lanes=lanes)
+
+    return list(side_by_side(take, refs, lanes))
 
 
 def ingest_object(
-    store: ObjectStore, engine: Engine, ref: ObjectRef, day: date, *, run_id: str | None = None
+    store: ObjectStore,
+    engine: Engine,
+    ref: ObjectRef,
+    day: date,
+    *,
+    run_id: str | None = None,
+    lanes: Lanes | None = None,
 ) -> Ingested:
     """Take one object: read it, then write its rows and its ledger entry in one transaction.
 
@@ -71,20 +107,29 @@ def ingest_object(
         ref: The version to take; one that was overwritten meanwhile gives way to the present one.
         day: The UTC day it is filed under.
         run_id: The Dagster run, for the ledger.
+        lanes: What to wait for before writing, where other objects are written too.
 
     Raises:
         SourceError: The store as a whole refused or failed.
         OperationalError: The database kept failing.
     """
+    lanes = lanes or Lanes(1)
     try:
         with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as file:
             ref, verified = fetch_present(store, ref, file)
             failpoint("downloaded")
             reading = Reading(ref, file)
-            blocks = _blocks(reading)
-            done = with_retries(engine, lambda: _write(engine, reading, blocks, day, verified=verified, run_id=run_id))
+            lanes.go_on()
+            blocks = _blocks(reading, lanes)
+
+            def write() -> Ingested:
+                with lanes.one():
+                    return _write(engine, reading, blocks, day, verified=verified, run_id=run_id)
+
+            done = with_retries(engine, write)
     except ObjectError as error:
-        done = _park(engine, ref, day, error, run_id)
+        with lanes.one():
+            done = _park(engine, ref, day, error, run_id)
     log.info("%s: %s", ref.key, done.error or f"{done.fates.read} rows")
     return done
 
@@ -104,14 +149,16 @@ def _overtaken(entry: LedgerEntry, ref: ObjectRef, error: ObjectError) -> bool:
     return entry.holds(ref) or (replaced and entry.last_modified >= ref.last_modified)
 
 
-def _blocks(reading: Reading) -> Blocks:
+def _blocks(reading: Reading, lanes: Lanes) -> Blocks:
     """Return the object's rows, ready to be written: a small object's at once, a large one's block by block.
 
     A large object's next block is made while the one before is written.
     """
 
     def made() -> Iterator[Block]:
-        return (as_block(reading.ref, portion) for portion in reading.portions())
+        for portion in reading.portions():
+            lanes.go_on()
+            yield as_block(reading.ref, portion)
 
     if reading.is_small:
         whole = list(made())

@@ -13,9 +13,10 @@ import pytest
 from dagster_aws.s3 import S3Resource
 from sqlalchemy import URL, Connection, Engine, text
 
+from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.quality import Fates
 from twap_pipeline.domain.twap_status import TERMINAL_STATUSES
-from twap_pipeline.ingest.loading import ingest_object
+from twap_pipeline.ingest.loading import ingest_object, ingest_objects
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.source.object_store import S3Location
 from twap_pipeline.source.s3 import S3Bucket
@@ -24,7 +25,7 @@ from twap_pipeline.storage.database import make_engine
 from twap_pipeline.storage.report import order_story
 from twap_pipeline.storage.twap_status import load_rows
 from twap_pipeline_tests.broken_builds import nobody_waits, shown_to_fail
-from twap_pipeline_tests.objects import Bucket, event
+from twap_pipeline_tests.objects import NOON, Bucket, event
 from twap_pipeline_tests.oracle import digest, take_everything
 from twap_pipeline_tests.s3_server import S3Server
 
@@ -174,6 +175,59 @@ def test_W5_objects_that_share_events_load_side_by_side_without_a_deadlock(engin
     assert sum(one.fates.inserted for one in done) == 2_999
     assert all(one.fates.read == 2_999 for one in done)
     assert scalar(engine, "SELECT array_agg(DISTINCT s3_object_key) FROM twap_status") == ["5.parquet"]
+
+
+def test_objects_side_by_side_end_as_one_after_the_other_would(
+    engine: Engine, server_url: str, template: str, sample: tuple[Path, SampleSummary]
+) -> None:
+    from twap_pipeline_tests.conftest import create_database
+
+    store, other = LocalDirectory(sample[0]), make_engine(create_database(server_url, template))
+    refs = sorted(store.list_objects())
+
+    alone = [ingest_object(store, other, ref, ref.last_modified.date()) for ref in refs]
+    together = ingest_objects(store, engine, refs, NOON.date(), connections=3)
+
+    assert [one.ref for one in together] == refs
+    assert Fates.total(one.fates for one in together).read == Fates.total(one.fates for one in alone).read
+    assert digest(engine) == digest(other)
+    other.dispose()
+
+
+def test_R1_one_bad_object_among_others_is_told_in_its_place(engine: Engine, bucket: Bucket) -> None:
+    for number in range(20):
+        bucket.put(f"{number:02}.parquet", [event(number)])
+    (bucket.directory / "07.parquet").write_bytes(b"no parquet")
+    store = LocalDirectory(bucket.directory)
+
+    done = ingest_objects(store, engine, store.list_objects(), bucket.day, connections=2)
+
+    assert [one.ref.key for one in done if one.error] == ["07.parquet"]
+    assert done[7].attempts == 1
+    assert scalar(engine, "SELECT count(*) FROM twap_status") == 19
+
+
+def test_a_database_that_fails_ends_the_day_and_leaves_no_connection_behind(
+    engine: Engine, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(30):
+        bucket.put(f"{number:02}.parquet", [event(number)])
+    store = LocalDirectory(bucket.directory)
+
+    def out_of_space(connection: Connection, ref: ObjectRef, *rest: object, **named: bool) -> Fates:
+        if ref.key == "04.parquet":
+            raise psycopg.errors.DiskFull("could not extend file")
+        return load_rows(connection, ref, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("twap_pipeline.ingest.loading.load_rows", out_of_space)
+
+    with pytest.raises(psycopg.errors.DiskFull):
+        ingest_objects(store, engine, store.list_objects(), bucket.day, connections=2)
+
+    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    loaded = scalar(engine, "SELECT count(*) FROM twap_status")
+    assert loaded == scalar(engine, "SELECT count(*) FROM etl_s3_ingest_log")
+    assert loaded != 30
 
 
 def test_W7_a_backend_that_is_terminated_midway_is_replaced_and_the_object_loaded_once(

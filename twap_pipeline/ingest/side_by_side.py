@@ -1,0 +1,84 @@
+"""Several objects at once: read ahead and made ready by threads, written by so many connections, results in order.
+
+What is held at once is bounded by a number of objects and of their bytes. Here belongs how work is spread over threads
+and ended; what is done with an object is ``loading``'s.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event, Semaphore
+from typing import TypeVar
+
+from twap_pipeline.domain.object_ref import ObjectRef
+
+AHEAD_OBJECTS = 8
+"""Objects under way at once: those that are written, and those that are read or wait to be written."""
+
+AHEAD_BYTES = 64 * 1024 * 1024
+"""Bytes of the objects under way; a larger one goes alone."""
+
+_R = TypeVar("_R")
+
+
+class EndedError(Exception):
+    """The other objects' work ended, by an error or an interrupt; this one's is given up."""
+
+
+class Lanes:
+    """So many connections to write by, shared by the objects under way.
+
+    Args:
+        count: Objects that may be written at once.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = Semaphore(count)
+        self._ended = Event()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Wait for a free lane and keep it for the length of the block."""
+        with self._free:
+            self.go_on()
+            yield
+
+    def end(self) -> None:
+        """Make whoever asks next whether to go on give up."""
+        self._ended.set()
+
+    def go_on(self) -> None:
+        """Raise `EndedError` if the work was ended."""
+        if self._ended.is_set():
+            raise EndedError
+
+
+def side_by_side(work: Callable[[ObjectRef], _R], refs: Iterable[ObjectRef], lanes: Lanes) -> Iterator[_R]:
+    """Yield what the work makes of each object, in their order; others are worked on meanwhile.
+
+    When it raises, or the caller stops, nothing new is begun, what is under way is given up as soon as it asks its
+    lanes, and all threads have ended.
+
+    Args:
+        work: Called in a thread; asks `lanes` for a connection and, in anything long, whether to go on.
+        refs: The objects.
+        lanes: What the work waits for.
+    """
+    under_way: deque[tuple[int, Future[_R]]] = deque()
+    with ThreadPoolExecutor(AHEAD_OBJECTS, thread_name_prefix="objects") as threads:
+        try:
+            for ref in refs:
+                while under_way and _is_full(under_way, ref.size_bytes):
+                    yield under_way.popleft()[1].result()
+                under_way.append((ref.size_bytes, threads.submit(work, ref)))
+            while under_way:
+                yield under_way.popleft()[1].result()
+        except BaseException:
+            lanes.end()
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _is_full(under_way: "deque[tuple[int, Future[_R]]]", size_bytes: int) -> bool:
+    return len(under_way) >= AHEAD_OBJECTS or sum(size for size, _ in under_way) + size_bytes > AHEAD_BYTES
