@@ -14,7 +14,7 @@ from twap_pipeline.errors import ObjectChangedError, ObjectError, ObjectGoneErro
 from twap_pipeline.failpoints import failpoint
 from twap_pipeline.ingest.fetching import fetch_present
 from twap_pipeline.ingest.reading import Glimpse, Reading, read_ahead
-from twap_pipeline.ingest.retrying import with_retries
+from twap_pipeline.ingest.retrying import transaction, with_retries
 from twap_pipeline.ingest.side_by_side import Lanes, side_by_side
 from twap_pipeline.source.object_store import ObjectStore
 from twap_pipeline.storage import ingest_log
@@ -126,7 +126,8 @@ def ingest_object(
                 with lanes.one():
                     return _write(engine, reading, blocks, day, verified=verified, run_id=run_id)
 
-            done = with_retries(engine, write)
+            with ingest_log.patience(ref.key):
+                done = with_retries(write)
     except ObjectError as error:
         with lanes.one():
             done = _park(engine, ref, day, error, run_id)
@@ -135,7 +136,7 @@ def ingest_object(
 
 
 def _park(engine: Engine, ref: ObjectRef, day: date, error: ObjectError, run_id: str | None) -> Ingested:
-    with engine.begin() as connection:
+    with transaction(engine) as connection:
         entry = ingest_log.claim(connection, ref.key)
         if entry is not None and _overtaken(entry, ref, error):
             return Ingested(ref, day, skipped=True)
@@ -170,7 +171,7 @@ def _write(
     engine: Engine, reading: Reading, blocks: Blocks, day: date, *, verified: bool, run_id: str | None
 ) -> Ingested:
     ref = reading.ref
-    with engine.begin() as connection:
+    with transaction(engine) as connection:
         entry = ingest_log.claim(connection, ref.key)
         if entry is not None and entry.holds(ref):
             return Ingested(ref, day, skipped=True)

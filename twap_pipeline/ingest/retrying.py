@@ -3,12 +3,13 @@
 Whether the transaction that failed had committed nobody here knows: it asks the ledger when it runs again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import sleep
 from typing import TypeVar
 
 import psycopg
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 TRANSACTION_ATTEMPTS = 8
@@ -25,25 +26,38 @@ _PASSING_STATES = (
 _T = TypeVar("_T")
 
 
-def with_retries(engine: Engine, transaction: Callable[[], _T]) -> _T:
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection in a transaction; it is closed for good when PostgreSQL fails, so that the next is a new one.
+
+    A server that has become a replica, say, keeps its old connections open and refuses to write on them.
+    """
+    with engine.connect() as connection:
+        try:
+            with connection.begin():
+                yield connection
+        except (psycopg.Error, DBAPIError):
+            connection.invalidate()
+            raise
+
+
+def with_retries(work: Callable[[], _T]) -> _T:
     """Run a transaction until it succeeds, or fails for what does not pass, or too often.
 
     Args:
-        engine: What the transaction connects by; connections that it keeps are dropped between two tries.
-        transaction: Begins and commits by itself.
+        work: Begins and commits by itself, on a `transaction`.
 
     Raises:
         psycopg.Error: What PostgreSQL said the last time; or SQLAlchemy's DBAPIError around it.
     """
     for earlier in range(TRANSACTION_ATTEMPTS - 1):
         try:
-            return transaction()
+            return work()
         except (psycopg.Error, DBAPIError) as error:
             if not _may_pass(error):
                 raise
-        engine.dispose()
         sleep(_FIRST_PAUSE_SECONDS * 2**earlier)
-    return transaction()
+    return work()
 
 
 def _may_pass(error: psycopg.Error | DBAPIError) -> bool:

@@ -12,6 +12,7 @@ from threading import Event, Semaphore
 from typing import TypeVar
 
 from twap_pipeline.domain.object_ref import ObjectRef
+from twap_pipeline.errors import SourceError
 
 AHEAD_OBJECTS = 8
 """Objects under way at once: those that are written, and those that are read or wait to be written."""
@@ -57,8 +58,9 @@ class Lanes:
 def side_by_side(work: Callable[[ObjectRef], _R], refs: Iterable[ObjectRef], lanes: Lanes) -> Iterator[_R]:
     """Yield what the work makes of each object, in their order; others are worked on meanwhile.
 
-    When it raises, or the caller stops, nothing new is begun, what is under way is given up as soon as it asks its
-    lanes, and all threads have ended.
+    When it raises, or the caller stops, nothing new is begun, and all threads have ended. What is under way is given
+    up as soon as it asks its lanes; but where only the store failed it goes on to its end, since what was paid for
+    can still be written.
 
     Args:
         work: Called in a thread; asks `lanes` for a connection and, in anything long, whether to go on.
@@ -74,6 +76,9 @@ def side_by_side(work: Callable[[ObjectRef], _R], refs: Iterable[ObjectRef], lan
                 under_way.append((ref.size_bytes, threads.submit(work, ref)))
             while under_way:
                 yield under_way.popleft()[1].result()
+        except SourceError:
+            threads.shutdown(wait=True, cancel_futures=True)
+            raise
         except BaseException:
             lanes.end()
             threads.shutdown(wait=False, cancel_futures=True)

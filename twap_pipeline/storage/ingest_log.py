@@ -5,10 +5,12 @@ after `ATTEMPTS_MAX` it is parked until its bytes change or somebody asks for it
 a loaded one, the old one's account moves to ``previous_versions``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 
+import psycopg
 from sqlalchemy import Connection, Row, case, func, select, text, type_coerce, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.exc import OperationalError
@@ -23,8 +25,6 @@ ATTEMPTS_MAX = 3
 
 CLAIM_WAIT_SECONDS = 900.0
 """How long a loader's transaction waits for another's of the same object or events."""
-
-_LOCK_NOT_AVAILABLE = "55P03"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +74,31 @@ def read_ledger(connection: Connection) -> dict[str, LedgerEntry]:
 def claim(connection: Connection, key: str) -> LedgerEntry | None:
     """Lock a key until the transaction ends and return its entry: of two loaders at once, one waits for the other.
 
-    Raises:
-        DatabaseUnavailableError: Another loader has held the key all the time; it may be frozen.
+    No statement of the transaction waits longer than `CLAIM_WAIT_SECONDS` for another session: see `patience`.
     """
     lock = text("SELECT set_config('lock_timeout', :wait, true), pg_advisory_xact_lock(hashtextextended(:key, 7))")
+    connection.execute(lock, {"wait": f"{CLAIM_WAIT_SECONDS:g}s", "key": key})
+    row = connection.execute(_SELECT.where(log.c.s3_object_key == key)).one_or_none()
+    return None if row is None else _entry(row)
+
+
+@contextmanager
+def patience(key: str) -> Iterator[None]:
+    """Say what to do when a block waited in vain for another session.
+
+    Raises:
+        DatabaseUnavailableError: Another loader has held the key, or one of its events, all the time; it may be frozen.
+    """
     try:
-        connection.execute(lock, {"wait": f"{CLAIM_WAIT_SECONDS:g}s", "key": key})
-    except OperationalError as error:
-        if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+        yield
+    except (psycopg.OperationalError, OperationalError) as error:
+        cause = error.orig if isinstance(error, OperationalError) else error
+        if not isinstance(cause, psycopg.errors.LockNotAvailable):
             raise
         raise DatabaseUnavailableError(
             f"{key}: another session has held it for more than {CLAIM_WAIT_SECONDS:g} seconds; if its process is"
             ' frozen, end that session: see "A frozen run" in docs/operations.md'
         ) from error
-    row = connection.execute(_SELECT.where(log.c.s3_object_key == key)).one_or_none()
-    return None if row is None else _entry(row)
 
 
 def record_loaded(

