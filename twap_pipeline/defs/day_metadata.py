@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from twap_pipeline.ingest.planning import Plan
 
 _PREVIEW_ROWS = 8
+_PHASES = ("reading", "decoding", "writing")
 _NOTHING = "Nothing new was read."
 _PREVIEW_COLUMNS = (
     "ts",
@@ -39,13 +40,14 @@ def day_metadata(
         plan: What the day's listing held, taken and not yet taken.
         results: What came of the objects taken now.
         rows_before: Rows that the day's objects had brought in before.
-        seconds: What taking them took: reading, decoding and writing.
+        seconds: What taking them took by the clock; the phases of objects taken side by side add up to more.
     """
     fates = Fates.total(done.fates for done in results)
     findings: Counter[str] = Counter()
     for done in results:
         findings.update(done.findings)
     taken = [done for done in results if not done.error]
+    spent = {phase: sum((done.seconds.get(phase, 0.0) for done in results), 0.0) for phase in _PHASES}
     by_hour: Counter[int] = Counter()
     by_status: Counter[str] = Counter()
     for done in taken:
@@ -59,6 +61,7 @@ def day_metadata(
         "bytes read": dg.MetadataValue.int(sum(done.ref.size_bytes for done in taken)),
         "dollars at most": dg.MetadataValue.float(_dollars(taken)),
         "seconds": dg.MetadataValue.float(round(seconds, 3)),
+        **{f"seconds {phase}": dg.MetadataValue.float(round(spent[phase], 3)) for phase in _PHASES},
         "rows read": dg.MetadataValue.int(fates.read),
         **{f"rows {fate}": dg.MetadataValue.int(count) for fate, count in fates.as_dict().items()},
         "findings": dg.MetadataValue.json(dict(findings)),

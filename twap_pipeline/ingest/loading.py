@@ -2,8 +2,10 @@
 
 import logging
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 from sqlalchemy import Engine
@@ -40,6 +42,8 @@ class Ingested:
         attempts: Failed attempts at this version, with this one.
         skipped: Another run had loaded this version, or the one that replaced it, first.
         glimpse: What a person sees of its rows.
+        seconds: Where its time went: ``reading`` from the store, ``decoding`` (a large object's overlaps with its
+            writing and is counted there), ``writing``; waiting for a connection is in none.
     """
 
     ref: ObjectRef
@@ -50,6 +54,7 @@ class Ingested:
     attempts: int = 0
     skipped: bool = False
     glimpse: Glimpse = field(default_factory=Glimpse)
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 def ingest_objects(
@@ -114,16 +119,19 @@ def ingest_object(
         OperationalError: The database kept failing.
     """
     lanes = lanes or Lanes(1)
+    seconds: dict[str, float] = {}
     try:
         with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as file:
-            ref, verified = fetch_present(store, ref, file)
+            with _timed(seconds, "reading"):
+                ref, verified = fetch_present(store, ref, file)
             failpoint("downloaded")
-            reading = Reading(ref, file)
             lanes.go_on()
-            blocks = _blocks(reading, lanes)
+            with _timed(seconds, "decoding"):
+                reading = Reading(ref, file)
+                blocks = _blocks(reading, lanes)
 
             def write() -> Ingested:
-                with lanes.one():
+                with lanes.one(), _timed(seconds, "writing"):
                     return _write(engine, reading, blocks, day, verified=verified, run_id=run_id)
 
             with ingest_log.patience(ref.key):
@@ -132,7 +140,16 @@ def ingest_object(
         with lanes.one():
             done = _park(engine, ref, day, error, run_id)
     log.info("%s: %s", ref.key, done.error or f"{done.fates.read} rows")
-    return done
+    return replace(done, seconds=seconds)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[phase] = seconds.get(phase, 0.0) + time.perf_counter() - started
 
 
 def _park(engine: Engine, ref: ObjectRef, day: date, error: ObjectError, run_id: str | None) -> Ingested:

@@ -65,6 +65,9 @@ def test_a_day_is_materialized_with_what_a_person_wants_to_see(
     }
     assert shown == {"dagster/partition_row_count": 2, "objects": 1, "rows read": 3, "rows quarantined": 1}
     assert "108.36" in str(metadata["preview"].value)
+    spent = [metadata[f"seconds {phase}"].value for phase in ("reading", "decoding", "writing")]
+    assert all(isinstance(seconds, float) for seconds in spent)
+    assert metadata["seconds writing"].value
     assert rows(engine) == 2
 
 
