@@ -57,7 +57,7 @@ def build_orders_asset(partitions: dg.DailyPartitionsDefinition, days_per_run: i
 
         with database.engine() as engine:
             schema_guard.require_head(engine)
-            for number, day in enumerate(context.partition_keys, start=1):
+            for day in context.partition_keys:
                 started = time.perf_counter()
                 with engine.begin() as connection:
                     done = refresh_orders(connection, date.fromisoformat(day))
@@ -68,7 +68,6 @@ def build_orders_asset(partitions: dg.DailyPartitionsDefinition, days_per_run: i
                     "seconds": round(time.perf_counter() - started, 3),
                 }
                 context.add_asset_metadata(metadata, partition_key=day)
-                context.log.info(f"{day} ({number} of {len(context.partition_keys)}): {done}")
         return dg.MaterializeResult()
 
     return twap_orders
