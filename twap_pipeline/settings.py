@@ -53,6 +53,11 @@ class Settings(BaseSettings):
         alias="TWAP_KEY_LAYOUT",
         description="Regular expression with groups year, month, day: how keys name their day; tried first.",
     )
+    allow_insecure_endpoint: bool = Field(
+        default=False,
+        alias="TWAP_ALLOW_INSECURE_ENDPOINT",
+        description="For development: S3 requests may go to an endpoint without TLS, such as a server of your own.",
+    )
 
     days_per_run: PositiveInt = Field(
         default=31,

@@ -73,7 +73,9 @@ def open_store(settings: Settings, s3: S3Resource) -> "ObjectStore":
 
     Raises:
         ConfigurationError: A database is configured and no source: made-up orders never go into a real database.
+            Or the S3 endpoint is not safe to be asked.
     """
+    from twap_pipeline.source.endpoint import require_safe_endpoint
     from twap_pipeline.source.local import LocalDirectory
     from twap_pipeline.source.object_store import S3Location, parse_source_url
     from twap_pipeline.source.s3 import S3Bucket
@@ -88,5 +90,8 @@ def open_store(settings: Settings, s3: S3Resource) -> "ObjectStore":
         generate_sample(settings.sample_directory)
     place = parse_source_url(settings.effective_source_url)
     if isinstance(place, S3Location):
-        return S3Bucket(s3.get_client(), place)
+        client = s3.get_client()
+        if not settings.allow_insecure_endpoint:
+            require_safe_endpoint(client.meta.endpoint_url)
+        return S3Bucket(client, place)
     return LocalDirectory(place)

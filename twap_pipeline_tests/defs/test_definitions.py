@@ -5,8 +5,12 @@ import subprocess
 import sys
 
 import dagster as dg
+import pytest
+from dagster_aws.s3 import S3Resource
 
 from twap_pipeline.definitions import build_definitions
+from twap_pipeline.defs.resources import open_store
+from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.settings import load_settings
 
 _IMPORT_ALONE = """
@@ -85,3 +89,34 @@ def test_the_partitions_run_from_the_start_date_to_today() -> None:
     assert keys[0] == "2025-08-17"
     assert keys[-1] in {datetime.now(UTC).date().isoformat(), keys[-1]}
     assert len(keys) == (date.fromisoformat(keys[-1]) - date(2025, 8, 17)).days + 1
+
+
+@pytest.mark.parametrize("name", ["http://169.254.169.254", "http://s3.example.com"])
+def test_X3_the_store_is_not_opened_at_an_unsafe_endpoint_unless_a_developer_says_so(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("TWAP_SOURCE_URL", "s3://twap/raw/")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", name)
+
+    with pytest.raises(ConfigurationError, match="TWAP_ALLOW_INSECURE_ENDPOINT"):
+        open_store(load_settings(), S3Resource())
+
+    monkeypatch.setenv("TWAP_ALLOW_INSECURE_ENDPOINT", "true")
+    assert open_store(load_settings(), S3Resource()).url == "s3://twap/raw/"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"object_store": {"config": {"s3": {"endpoint_url": "http://169.254.169.254"}}}},
+        {"object_store": {"config": {"endpoint_url": "http://169.254.169.254"}}},
+        {"database": {"config": {"url": "postgresql://elsewhere/twap"}}},
+    ],
+)
+def test_X3_no_run_config_sets_an_endpoint_or_a_database(config: dict[str, object]) -> None:
+    definitions = build_definitions(load_settings())
+
+    for job in definitions.resolve_all_job_defs():
+        with pytest.raises(dg.DagsterInvalidConfigError):
+            dg.validate_run_config(job, {"resources": config})
