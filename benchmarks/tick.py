@@ -60,6 +60,7 @@ def _environment(server: S3Server, url: str, folder: Path) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_REGION": "us-east-1",
         "AWS_ENDPOINT_URL": server.url,
+        "TWAP_ALLOW_INSECURE_ENDPOINT": "true",
         "DATABASE_URL": url,
         "TWAP_SOURCE_URL": f"s3://{BUCKET}/raw/twap_statuses/",
         "TWAP_HOME": str(folder / "home"),

@@ -201,6 +201,8 @@ def test_W7_a_server_that_is_read_only_during_a_failover_is_waited_for(
     promote = (
         "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
         f"ALTER DATABASE {name} RESET default_transaction_read_only",
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()",
     )
     scene.engine.dispose()
     pauses = when_it_pauses(monkeypatch, nothing, lambda: scene.run_alone(*promote))
