@@ -3,22 +3,32 @@
 Real processes are killed at named points, a real line is cut. Each test ends in the oracle.
 """
 
+import os
+import random
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
 
-from twap_pipeline.failpoints import Point
+from twap_pipeline.failpoints import Point, armed
 from twap_pipeline.ingest.loading import ingest_object
-from twap_pipeline.storage.database import make_engine
+from twap_pipeline.storage.database import make_engine, parse_database_url
+from twap_pipeline.storage.embedded import EmbeddedPostgres
+from twap_pipeline.storage.embedded.watcher import find_postmaster
+from twap_pipeline.storage.migrations import upgrade
 from twap_pipeline_tests.broken_builds import (
     ledger_in_a_transaction_of_its_own,
     ledger_that_is_not_asked,
     shown_to_fail,
 )
+from twap_pipeline_tests.conftest import reachable_directory
+from twap_pipeline_tests.crashing import crash
+from twap_pipeline_tests.dagster_web import until
 from twap_pipeline_tests.loader import loader
-from twap_pipeline_tests.oracle import Scene, assert_nobody_left, take_everything
+from twap_pipeline_tests.objects import Bucket, event
+from twap_pipeline_tests.oracle import CleanHash, Scene, assert_nobody_left, take_everything
 from twap_pipeline_tests.tcp_proxy import TcpProxy, tcp_proxy
 
 _COUNTED_AND_THERE = """
@@ -104,3 +114,78 @@ def test_W2_a_line_cut_at_any_statement_is_taken_up_again(
     assert loaded(scene) == {"a.parquet": (499, 499)}
     take_everything(scene.store, far_engine)
     scene.assert_sound()
+
+
+class Server:
+    """A PostgreSQL that a test may crash.
+
+    Args:
+        directory: Where it lives.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._server = EmbeddedPostgres(directory)
+        self.url = parse_database_url(self._server.start())
+
+    def crash(self) -> None:
+        """Do what ``pg_ctl stop -m immediate`` does, and start it again; it comes back on its old port."""
+        data = (self._directory / "data").resolve()
+        postmaster = find_postmaster(data)
+        assert postmaster is not None
+        os.kill(postmaster, signal.SIGQUIT)
+        until(lambda: find_postmaster(data) is None, 20, "the server is down")
+        assert parse_database_url(self._server.start()) == self.url
+
+    def close(self) -> None:
+        """Stop it in order."""
+        self._server.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server of this test alone."""
+    with reachable_directory() as directory:
+        server = Server(directory / "postgres")
+        yield server
+        server.close()
+
+
+@pytest.fixture
+def fragile_scene(server: Server, bucket: Bucket, clean_hash: CleanHash) -> Iterator[Scene]:
+    """A scene on `server`; the clean run is made elsewhere."""
+    engine = make_engine(server.url)
+    upgrade(engine)
+    yield Scene(bucket, engine, clean_hash)
+    engine.dispose()
+
+
+def test_W1_loaders_and_their_server_crash_at_random_points_again_and_again_and_nothing_is_lost(
+    server: Server, fragile_scene: Scene
+) -> None:
+    happened = crash(fragile_scene, random.Random(20250817), 16, server.crash)
+
+    assert happened["server stopped under two loaders"] == 4
+    assert happened.total() >= 16
+    fragile_scene.assert_sound()
+
+
+@pytest.mark.parametrize("point", ["downloaded", "mid-copy", "before-commit", "after-commit"])
+def test_W1_a_database_stopped_immediately_at_any_step_is_taken_up_again_unaided(
+    server: Server, fragile_scene: Scene, point: Point
+) -> None:
+    fragile_scene.bucket.put("a.parquet", [event(twap_id) for twap_id in range(1, 500)])
+    crashes: list[Point] = []
+
+    def crash_once() -> None:
+        if not crashes:
+            crashes.append(point)
+            server.crash()
+
+    with armed(point, crash_once):
+        done = take_everything(fragile_scene.store, fragile_scene.engine)
+
+    assert crashes == [point]
+    assert [one.error for one in done] == [None]
+    assert loaded(fragile_scene) == {"a.parquet": (499, 499)}
+    fragile_scene.assert_sound()
