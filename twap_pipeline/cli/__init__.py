@@ -8,9 +8,10 @@ import sys
 
 import click
 
+from twap_pipeline.cli.audit import audit
 from twap_pipeline.cli.check import check, migrate
 from twap_pipeline.cli.dev import demo, dev
-from twap_pipeline.cli.ingest import audit, discover, ingest
+from twap_pipeline.cli.ingest import discover, ingest
 from twap_pipeline.errors import TwapPipelineError
 
 

@@ -1,4 +1,4 @@
-"""Commands around ingestion: look at the source, take what is missing, and audit what was taken."""
+"""Commands around ingestion: look at the source, and take what is missing."""
 
 import json
 import os
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 _SHOWN_KEYS = 5
-_SHOWN_FAILURES = 20
-_source_option = click.option(
+SHOWN_FAILURES = 20
+source_option = click.option(
     "--source", "source_url", help="s3://bucket/prefix/ or file:///dir/; else TWAP_SOURCE_URL."
 )
 
 
 @click.command()
-@_source_option
+@source_option
 @click.option("--since", type=_DAY, help="First UTC day; else TWAP_START_DATE.")
 @click.option("--until", type=_DAY, help="Last UTC day; else the last that has objects.")
 @click.option("--object-key", "object_keys", multiple=True, help="Only this object, parked or not; may be repeated.")
@@ -55,7 +55,7 @@ def ingest(
     from twap_pipeline.cli.runs import run_ingestion, run_refresh
     from twap_pipeline.storage.migrations import require_head
 
-    settings = _settings(source_url)
+    settings = settings_with(source_url)
     store = source(settings)
     with database(settings) as (engine, _):
         require_head(engine)
@@ -83,12 +83,12 @@ def ingest(
 
 
 @click.command()
-@_source_option
+@source_option
 def discover(source_url: str | None) -> None:
     """Look at the source: keys, layout, schema and mapping, objects, bytes, dollars. Reads one object."""
     from twap_pipeline.cli.discovery import describe_object, layout_counts
 
-    settings = _settings(source_url)
+    settings = settings_with(source_url)
     store = source(settings)
     listing = sorted(store.list_objects())
     if not listing:
@@ -113,32 +113,7 @@ def discover(source_url: str | None) -> None:
     describe_object(store, newest)
 
 
-@click.command()
-@_source_option
-def audit(source_url: str | None) -> None:
-    """Hold ledger, listing and rows against each other; exit status 1 if they disagree."""
-    from twap_pipeline.ingest.audit import audit as compare
-    from twap_pipeline.storage.migrations import require_head
-
-    settings = _settings(source_url)
-    store = source(settings)
-    with database(settings) as (engine, _):
-        require_head(engine)
-        with engine.connect() as connection:
-            found = compare(connection, store.list_objects(), settings.start_date, day_layouts(settings.key_layout))
-    if not found:
-        click.echo(f"listing of {store.url}, ledger and rows agree")
-        return
-    for disagreement in found:
-        click.echo(f"{disagreement.kind} ({len(disagreement.touched)}): {disagreement.meaning}")
-        for touched in disagreement.touched[:_SHOWN_FAILURES]:
-            click.echo(f"  {touched}")
-        if (more := len(disagreement.touched) - _SHOWN_FAILURES) > 0:
-            click.echo(f"  … and {more} more")
-    raise SystemExit(1)
-
-
-def _settings(source_url: str | None) -> Settings:
+def settings_with(source_url: str | None) -> Settings:
     """Return the settings; a source given on the command line counts as the environment's, for the runs too."""
     if source_url:
         os.environ["TWAP_SOURCE_URL"] = source_url
@@ -231,7 +206,7 @@ def _tell_outcome(engine: "Engine", run_ids: Sequence[str], summary: dict[str, o
         click.echo(json.dumps({**summary, **outcome}))
         return len(failed)
     show.days(reports)
-    for key, error, attempts in failed[:_SHOWN_FAILURES]:
+    for key, error, attempts in failed[:SHOWN_FAILURES]:
         click.echo(f"failed: {key}: {error} (attempt {attempts})", err=True)
     _tell_parked(summary)
     kinds = Counter({"objects taken": sum(report.objects for report in reports), "failed": len(failed)})

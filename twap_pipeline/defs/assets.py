@@ -159,8 +159,8 @@ def _take_days(
     with engine.connect() as connection:
         ledger, read_today = read_ledger(connection), bytes_read_today(connection)
     plans = {day: plan(listed.get(day, []), ledger, only=config.object_keys) for day in days}
-    _require_budget([ref for todo in plans.values() for ref in todo.pending], read_today)
     connections = load_settings().connections_per_run
+    keep_within_budget([ref for todo in plans.values() for ref in todo.pending], read_today)
     outcome: _Outcome = {}
     for number, (day, todo) in enumerate(plans.items(), start=1):
         started = time.perf_counter()
@@ -178,13 +178,14 @@ def _take_days(
     return outcome
 
 
-def _require_budget(pending: Sequence["ObjectRef"], read_today_bytes: int) -> None:
+def keep_within_budget(refs: Sequence["ObjectRef"], read_today_bytes: int) -> None:
+    """Raise a Failure unless the settings' budgets allow reading these objects after what was read today."""
     from twap_pipeline.ingest.planning import require_budget
 
     settings = load_settings()
     try:
         require_budget(
-            pending,
+            refs,
             max_bytes=settings.max_bytes_per_run,
             max_bytes_today=settings.max_bytes_per_day,
             read_today_bytes=read_today_bytes,

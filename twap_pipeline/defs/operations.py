@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from twap_pipeline.defs.assets import SOURCE_KEY
+from twap_pipeline.defs.assets import SOURCE_KEY, keep_within_budget
 from twap_pipeline.defs.materializations import record_source_days
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
 from twap_pipeline.domain.object_ref import day_layouts
@@ -20,26 +20,48 @@ def observe_source(context: dg.OpExecutionContext, object_store: ObjectStoreReso
     context.log.info(f"{len(days)} days have objects, {len(changed)} are new or changed")
 
 
+class AuditConfig(dg.Config):
+    """How far an audit goes.
+
+    Args:
+        deep: Read every loaded object again and compare it row by row.
+        requeue: As deep, and let objects whose rows are wrong be taken again.
+    """
+
+    deep: bool = False
+    requeue: bool = False
+
+
 @dg.op(description="Holds listing, ledger and rows against each other; fails if they disagree.")
 def audit_ledger(
     context: dg.OpExecutionContext,
+    config: AuditConfig,
     database: DatabaseResource,
     object_store: ObjectStoreResource,
     schema_guard: SchemaGuard,
 ) -> None:
-    """Fail with every disagreement named."""
+    """Fail with every disagreement named; a notice is only logged."""
     from twap_pipeline.ingest.audit import audit
+    from twap_pipeline.ingest.deep_audit import deep_audit, loaded_objects
+    from twap_pipeline.storage.ingest_log import bytes_read_today
 
-    settings = load_settings()
-    layouts, listing = day_layouts(settings.key_layout), object_store.open().list_objects()
+    settings, store = load_settings(), object_store.open()
+    layouts, listing = day_layouts(settings.key_layout), list(store.list_objects())
     with database.engine() as engine:
         schema_guard.require_head(engine)
-        with engine.connect() as connection:
-            found = audit(connection, listing, settings.start_date, layouts)
+        found = audit(engine, listing, settings.start_date, layouts)
+        if config.deep or config.requeue:
+            refs = loaded_objects(engine, listing, settings.start_date, layouts)
+            with engine.connect() as connection:
+                keep_within_budget(refs, bytes_read_today(connection))
+            read = deep_audit(store, engine, refs, layouts, requeue=config.requeue)
+            found += read.found
+            context.log.info(f"{len(refs)} objects read; mended: {read.mended}")
     for one in found:
-        context.log.error(f"{one.kind} ({len(one.touched)}): {one.meaning}: {', '.join(one.touched[:20])}")
-    if found:
-        kinds = ", ".join(f"{one.kind} ({len(one.touched)})" for one in found)
+        told = f"{one.kind} ({len(one.touched)}): {one.meaning}: {', '.join(one.touched[:20])}"
+        (context.log.info if one.notice else context.log.error)(told)
+    if wrong := [one for one in found if not one.notice]:
+        kinds = ", ".join(f"{one.kind} ({len(one.touched)})" for one in wrong)
         raise dg.Failure(f"listing, ledger and rows disagree: {kinds}", allow_retries=False)
 
 

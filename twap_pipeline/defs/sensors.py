@@ -60,7 +60,8 @@ class Due:
 
     Args:
         day: The UTC day, or the first of them.
-        content: Fingerprint of what is due; for objects to take, of them and of their failures so far.
+        content: Fingerprint of what is due; for objects to take, of them and of their failures
+            and requeues so far.
         last: The last day of a range that one run takes.
     """
 
@@ -161,8 +162,9 @@ def due_days(days: dict[date, list[ObjectRef]], ledger: "dict[str, LedgerEntry]"
     due = []
     for day, refs in days.items():
         if pending := plan(refs, ledger).pending:
-            failures = sum(ledger[ref.key].attempts for ref in pending if ref.key in ledger)
-            due.append(Due(day, f"{fingerprint(pending)}-{failures}"))
+            known = [ledger[ref.key] for ref in pending if ref.key in ledger]
+            failures, history = sum(entry.attempts for entry in known), sum(entry.history for entry in known)
+            due.append(Due(day, f"{fingerprint(pending)}-{failures}-{history}"))
     return due
 
 

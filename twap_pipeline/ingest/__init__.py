@@ -9,5 +9,5 @@ When, and for which day, is decided above.
 * `side_by_side`: several objects at once, in bounds.
 * `loading`: one object, or a day of them, into the database.
 * `retrying`: a transaction again, after a failure that passes.
-* `audit`: whether listing, ledger and rows agree.
+* `audit`: whether listing, ledger and rows agree; `deep_audit`: whether the rows are what the objects say.
 """

@@ -1,12 +1,18 @@
-"""Whether listing, ledger and rows agree: every way in which they can differ, each with what it touches."""
+"""Whether listing, ledger and rows agree: every way in which they can differ, each with what it touches.
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import date
+This audit lists the source and counts rows; it reads no object. So it sees what was added, deleted or moved between
+objects, and entries that contradict themselves. Values that were edited only the objects can betray: `deep_audit`.
+"""
 
-from sqlalchemy import Connection, text
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+
+from sqlalchemy import Engine
 
 from twap_pipeline.domain.object_ref import DAY_LAYOUTS, ObjectRef, object_day
+from twap_pipeline.storage.accounts import Claim, claims, rejected_by_object, rows_by_version
 from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX, LedgerEntry, read_ledger
 
 
@@ -18,36 +24,54 @@ class Disagreement:
         kind: Short name of the way.
         meaning: What it means and what to do.
         touched: Keys, or counts, that show it.
+        notice: It is told, but nothing is wrong: the tables are what they should be.
     """
 
     kind: str
     meaning: str
     touched: tuple[str, ...]
+    notice: bool = False
+
+
+def disagree(found: Iterable[Disagreement]) -> bool:
+    """Return whether any of it is more than a notice."""
+    return any(not one.notice for one in found)
 
 
 def audit(
-    connection: Connection, listing: Iterable[ObjectRef], since: date, layouts: Sequence[str] = DAY_LAYOUTS
+    engine: Engine, listing: Iterable[ObjectRef], since: date, layouts: Sequence[str] = DAY_LAYOUTS
 ) -> list[Disagreement]:
-    """Compare listing, ledger and rows; nothing is returned when they agree.
+    """Compare listing, ledger and rows, the tables as of one moment; nothing is returned when they agree.
 
     Args:
-        connection: To a database at head.
+        engine: A database at head.
         listing: All objects of the source.
         since: The first UTC day that is to be ingested; older objects are not missed.
         layouts: How keys name their day.
     """
-    ledger = read_ledger(connection)
-    listed = {ref.key: ref for ref in listing if object_day(ref, layouts) >= since}
-    return [
-        found
-        for found in (*_listing_and_ledger(listed, ledger), *_ledger_and_rows(connection, ledger))
-        if found.touched
-    ]
+    listed = {ref.key: ref for ref in listing}
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        ledger, claimed = read_ledger(connection), claims(connection)
+        found = [
+            *_listing_and_ledger(listed, in_range(listed.values(), since, layouts), ledger),
+            _entries(contradicting_entries(claimed, listed, layouts)),
+            _sent_again(claimed, listed),
+            *_ledger_and_rows(ledger, claimed, rows_by_version(connection)),
+            _quarantine(ledger, rejected_by_object(connection)),
+        ]
+    return [one for one in found if one.touched]
 
 
-def _listing_and_ledger(listed: dict[str, ObjectRef], ledger: dict[str, LedgerEntry]) -> list[Disagreement]:
-    missing = [key for key in listed if key not in ledger]
-    changed = [key for key, ref in listed.items() if key in ledger and ledger[key].etag != ref.etag]
+def in_range(listing: Iterable[ObjectRef], since: date, layouts: Sequence[str]) -> dict[str, ObjectRef]:
+    """Return the objects that are to be ingested, by key."""
+    return {ref.key: ref for ref in listing if object_day(ref, layouts) >= since}
+
+
+def _listing_and_ledger(
+    listed: Mapping[str, ObjectRef], expected: Mapping[str, ObjectRef], ledger: Mapping[str, LedgerEntry]
+) -> list[Disagreement]:
+    missing = [key for key in expected if key not in ledger]
+    changed = [key for key, ref in expected.items() if key in ledger and ledger[key].etag != ref.etag]
     gone = [key for key, entry in ledger.items() if key not in listed and entry.error_text is None]
     unread = {key: entry for key, entry in ledger.items() if entry.error_text and key not in changed}
     failed = [key for key, entry in unread.items() if entry.attempts < ATTEMPTS_MAX]
@@ -55,7 +79,7 @@ def _listing_and_ledger(listed: dict[str, ObjectRef], ledger: dict[str, LedgerEn
     return [
         Disagreement("not ingested", "listed, not in the ledger: run `twap-pipeline ingest`", _sorted(missing)),
         Disagreement("changed", "listed with another ETag than was read: run `twap-pipeline ingest`", _sorted(changed)),
-        Disagreement("gone", "loaded once, listed no more: its rows stay", _sorted(gone)),
+        Disagreement("gone", "loaded once, listed no more: its rows stay", _sorted(gone), notice=True),
         Disagreement("failed", "will be tried again by `twap-pipeline ingest`", _sorted(failed)),
         Disagreement(
             "parked", "failed too often; after a look, `twap-pipeline ingest --object-key KEY`", _sorted(parked)
@@ -63,40 +87,84 @@ def _listing_and_ledger(listed: dict[str, ObjectRef], ledger: dict[str, LedgerEn
     ]
 
 
-def _ledger_and_rows(connection: Connection, ledger: dict[str, LedgerEntry]) -> list[Disagreement]:
-    per_key = {
-        str(key): int(count)
-        for key, count in connection.execute(text("SELECT s3_object_key, count(*) FROM twap_status GROUP BY 1"))
-    }
-    rejected = {
-        str(key): int(count)
-        for key, count in connection.execute(
-            text("SELECT s3_object_key, count(*) FROM twap_status_rejected GROUP BY 1")
-        )
-    }
-    stray = [f"{key}: {count} rows" for key, count in per_key.items() if key not in ledger]
-    brought = sum(entry.inserted_by_all_versions for entry in ledger.values())
-    held = sum(per_key.values())
-    totals = [] if brought == held else [f"the ledger brought in {brought} rows, the table holds {held}"]
-    too_many = [
-        f"{key}: {per_key[key]} rows, of {entry.fates.held} at most"
-        for key, entry in ledger.items()
-        if entry.error_text is None
-        and entry.inserted_by_all_versions == entry.fates.inserted
-        and per_key.get(key, 0) > entry.fates.held
+def contradicting_entries(
+    claimed: Mapping[str, Claim], listed: Mapping[str, ObjectRef], layouts: Sequence[str]
+) -> dict[str, str]:
+    """Return key → what is wrong, for entries that contradict themselves or the listing of the very same version."""
+    wrong = {key: "its counts do not fit each other" for key, claim in claimed.items() if not claim.consistent}
+    for key, ref in listed.items():
+        claim = claimed.get(key)
+        if claim is None or claim.etag != ref.etag:
+            continue
+        if claim.size_bytes != ref.size_bytes:
+            wrong[key] = f"{claim.size_bytes} bytes, listed with {ref.size_bytes}"
+        elif claim.last_modified > ref.last_modified:
+            wrong[key] = f"last modified {claim.last_modified}, listed with {ref.last_modified}"
+        elif claim.object_date != (day := object_day(replace(ref, last_modified=claim.last_modified), layouts)):
+            wrong[key] = f"filed under {claim.object_date}, its day is {day}"
+    return wrong
+
+
+def _entries(wrong: Mapping[str, str]) -> Disagreement:
+    told = [f"{key}: {fault}" for key, fault in wrong.items()]
+    return Disagreement(
+        "ledger entries", "entries contradict themselves or the listing: they were edited", _sorted(told)
+    )
+
+
+def _sent_again(claimed: Mapping[str, Claim], listed: Mapping[str, ObjectRef]) -> Disagreement:
+    told = [
+        f"{key}: loaded as of {claim.last_modified}, listed with {listed[key].last_modified}"
+        for key, claim in claimed.items()
+        if key in listed and claim.etag == listed[key].etag and claim.last_modified < listed[key].last_modified
     ]
-    quarantine = [
+    meaning = "the very bytes that were loaded now bear a later time: they were sent again, or the entry was edited"
+    return Disagreement("sent again", meaning, _sorted(told), notice=True)
+
+
+def _ledger_and_rows(
+    ledger: Mapping[str, LedgerEntry],
+    claimed: Mapping[str, Claim],
+    held: Mapping[tuple[str, datetime | None], int],
+) -> list[Disagreement]:
+    stray, no_version = Counter[str](), Counter[str]()
+    too_many = []
+    for (key, version), count in held.items():
+        if key not in ledger:
+            stray[key] += count
+        elif not claimed[key].knows(version):
+            no_version[key] += count
+        elif _holds_more(ledger[key], claimed[key], version, count):
+            too_many.append(f"{key}: {count} rows, of {ledger[key].fates.held} at most")
+    brought, rows = sum(entry.inserted_by_all_versions for entry in ledger.values()), sum(held.values())
+    totals = [] if brought == rows else [f"the ledger brought in {brought} rows, the table holds {rows}"]
+    return [
+        Disagreement("rows without ledger", "rows of objects that the ledger does not know", _counted(stray)),
+        Disagreement("rows of no version", "rows name a version that their object never had", _counted(no_version)),
+        Disagreement("row count", "rows were added or deleted behind the ledger's back", _sorted(totals)),
+        Disagreement("rows of an object", "an object has more rows than it brought in", _sorted(too_many)),
+    ]
+
+
+def _holds_more(entry: LedgerEntry, claim: Claim, version: datetime | None, count: int) -> bool:
+    """Return whether a version has more rows than it can; unknown where an earlier one bears the same time."""
+    present = version == claim.last_modified and version not in claim.earlier and entry.error_text is None
+    return present and claim.etag is not None and count > entry.fates.held
+
+
+def _quarantine(ledger: Mapping[str, LedgerEntry], rejected: Mapping[str, int]) -> Disagreement:
+    wrong = [
         f"{key}: {rejected.get(key, 0)} rows kept, {entry.fates.quarantined} counted"
         for key, entry in ledger.items()
         if entry.error_text is None and rejected.get(key, 0) != entry.fates.quarantined
     ]
-    return [
-        Disagreement("rows without ledger", "rows of objects that the ledger does not know", _sorted(stray)),
-        Disagreement("row count", "rows were added or deleted behind the ledger's back", _sorted(totals)),
-        Disagreement("rows of an object", "an object has more rows than it brought in", _sorted(too_many)),
-        Disagreement("quarantine", "quarantined rows were added or deleted", _sorted(quarantine)),
-    ]
+    wrong += [f"{key}: {count} rows kept, not in the ledger" for key, count in rejected.items() if key not in ledger]
+    return Disagreement("quarantine", "quarantined rows were added or deleted", _sorted(wrong))
 
 
-def _sorted(touched: list[str]) -> tuple[str, ...]:
+def _counted(rows: Counter[str]) -> tuple[str, ...]:
+    return _sorted(f"{key}: {count} rows" for key, count in rows.items())
+
+
+def _sorted(touched: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(touched))

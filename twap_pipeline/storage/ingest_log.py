@@ -5,13 +5,13 @@ after `ATTEMPTS_MAX` it is parked until its bytes change or somebody asks for it
 a loaded one, the old one's account moves to ``previous_versions``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 
 import psycopg
-from sqlalchemy import Connection, Row, case, func, select, text, type_coerce, update
+from sqlalchemy import Connection, Function, Row, case, func, select, text, type_coerce, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.exc import OperationalError
 
@@ -39,6 +39,7 @@ class LedgerEntry:
         attempts: Failed attempts at this version.
         fates: What became of its rows, once loaded.
         inserted_by_all_versions: Rows that this version and earlier ones of the key brought in.
+        history: Entries of its history: versions before this one, and accounts set aside by a requeue.
     """
 
     etag: str | None
@@ -48,6 +49,7 @@ class LedgerEntry:
     attempts: int
     fates: Fates
     inserted_by_all_versions: int
+    history: int = 0
 
     def holds(self, ref: ObjectRef) -> bool:
         """Return whether this very version is loaded."""
@@ -142,6 +144,31 @@ def unpark(connection: Connection) -> list[str]:
     return sorted(connection.execute(statement).scalars())
 
 
+def requeue(connection: Connection, keys: Collection[str], why: str) -> None:
+    """Let objects be taken again like new ones; an account that is there stays, as that of an earlier version."""
+    nothing = dict.fromkeys(("rows_ingested", "rows_read", "findings", "digest_verified", *_COUNTS))
+    loaded = log.c.s3_object_key.in_(keys) & (log.c.error_text.is_(None) | log.c.rows_read.is_not(None))
+    history = log.c.previous_versions.op("||")(type_coerce(_account(), JSONB))
+    connection.execute(
+        update(log).where(loaded).values(error_text=why, attempts=0, previous_versions=history, **nothing)
+    )
+
+
+def book_correction(connection: Connection, rows: int) -> str | None:
+    """Add so many rows to what the ledger brought in, as an entry of its own in some object's history.
+
+    Needed where rows were deleted or accounts edited: the sum must be the table's, and nothing is erased.
+
+    Returns:
+        The object that bears it; None where the ledger is empty.
+    """
+    bearer = select(log.c.s3_object_key).order_by(log.c.error_text.is_(None), log.c.s3_object_key).limit(1)
+    entry = func.jsonb_build_object("corrected_at", func.now(), "rows_inserted", rows)
+    history = log.c.previous_versions.op("||")(type_coerce(entry, JSONB))
+    statement = update(log).where(log.c.s3_object_key == bearer.scalar_subquery()).values(previous_versions=history)
+    return connection.execute(statement.returning(log.c.s3_object_key)).scalar_one_or_none()
+
+
 def bytes_read_today(connection: Connection) -> int:
     """Return the bytes of the objects that were read, or tried, since midnight UTC by the database's clock."""
     midnight = func.date_trunc("day", func.now(), "UTC")
@@ -153,6 +180,11 @@ _COUNTS = tuple(f"rows_{fate}" for fate in _FATES)
 _VERSION = ("etag", "last_modified", "size_bytes", "ingested_at", "dagster_run_id", "rows_read", *_COUNTS)
 
 
+def _account() -> Function[object]:
+    """Return what an entry says of its version, to be kept when another takes its place."""
+    return func.jsonb_build_object(*(part for name in _VERSION for part in (text(f"'{name}'"), log.c[name])))
+
+
 def _write(
     connection: Connection,
     ref: ObjectRef,
@@ -160,8 +192,7 @@ def _write(
     values: Mapping[str, object],
     on_update: Mapping[str, object] | None = None,
 ) -> int:
-    version = func.jsonb_build_object(*(part for name in _VERSION for part in (text(f"'{name}'"), log.c[name])))
-    was_loaded = log.c.error_text.is_(None) & log.c.etag.is_not(None) & (log.c.etag != ref.etag)
+    was_loaded = log.c.error_text.is_(None) & log.c.etag.is_distinct_from(ref.etag)
     full = {
         "last_modified": ref.last_modified,
         "etag": ref.etag,
@@ -171,7 +202,7 @@ def _write(
         **values,
     }
     history = case(
-        (was_loaded, log.c.previous_versions.op("||")(type_coerce(version, JSONB))), else_=log.c.previous_versions
+        (was_loaded, log.c.previous_versions.op("||")(type_coerce(_account(), JSONB))), else_=log.c.previous_versions
     )
     statement = (
         insert(log)
@@ -196,4 +227,5 @@ def _entry(row: Row[tuple[object, ...]]) -> LedgerEntry:
         attempts=said["attempts"],
         fates=Fates(**counts),
         inserted_by_all_versions=counts["inserted"] + int(said["earlier_inserts"]),
+        history=len(said["previous_versions"]),
     )

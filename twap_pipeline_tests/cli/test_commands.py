@@ -385,6 +385,52 @@ def test_audit_agrees_after_an_ingest_and_names_what_was_tampered_with(
     assert "the ledger brought in 2 rows, the table holds 1" in disagreed.out
 
 
+def test_an_audit_that_reads_tells_its_price_and_mends_on_request(
+    command: Command, bucket: Bucket, engine: Engine
+) -> None:
+    bucket.put(key("a"), [event(1), event(2)])
+    command("ingest")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE twap_status SET size_requested = 11 WHERE twap_id = '2'"))
+
+    shallow, deep, requeued = command("audit"), command("audit", "--deep"), command("audit", "--requeue")
+    taken, agreed = command("ingest"), command("audit", "--deep")
+
+    assert [done.status for done in (shallow, deep, requeued, taken, agreed)] == [0, 1, 1, 0, 0]
+    assert "reads 1 objects" in deep.out
+    assert "order 2 at 2025-08-20 12:00:00.123456+00: size_requested" in deep.out
+    assert "requeued" not in deep.out
+    assert "requeued 1 objects" in requeued.out
+    assert "deleted 1 wrong rows" in requeued.out
+    assert "objects, listing of" in agreed.out
+
+
+def test_an_audit_that_would_read_more_than_it_may_reads_nothing(
+    command: Command, bucket: Bucket, database: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put(key("a"), [event(1)])
+    command("ingest")
+    monkeypatch.setenv("TWAP_MAX_BYTES_PER_RUN", "1")
+
+    done = command("audit", "--deep")
+
+    assert done.status == 1
+    assert "TWAP_MAX_BYTES_PER_RUN allows 1: nothing was read" in done.err
+
+
+def test_an_object_deleted_upstream_is_told_and_no_failure(command: Command, bucket: Bucket, database: URL) -> None:
+    bucket.put(key("a"), [event(1)])
+    bucket.put(key("b"), [event(2)])
+    command("ingest")
+    (bucket.directory / key("a")).unlink()
+
+    done = command("audit")
+
+    assert done.status == 0
+    assert "gone (1)" in done.out
+    assert key("a") in done.out
+
+
 def test_discover_tells_layout_mapping_and_cost(command: Command, bucket: Bucket) -> None:
     bucket.put(key("a"), [event(1)])
 

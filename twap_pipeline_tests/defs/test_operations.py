@@ -19,9 +19,12 @@ from twap_pipeline_tests.objects import DAY, Bucket, event
 KEY = f"{DAY:%Y/%m/%d}/a.parquet"
 
 
-def run(instance: dg.DagsterInstance, name: str, partition: str | None = None) -> dg.ExecuteInProcessResult:
+def run(
+    instance: dg.DagsterInstance, name: str, partition: str | None = None, **config: object
+) -> dg.ExecuteInProcessResult:
     job = build_definitions(load_settings()).resolve_job_def(name)
-    return job.execute_in_process(instance=instance, partition_key=partition, raise_on_error=False)
+    ops = {"ops": {"audit_ledger": {"config": config}}} if config else None
+    return job.execute_in_process(instance=instance, partition_key=partition, run_config=ops, raise_on_error=False)
 
 
 def test_observe_records_the_days_that_have_objects(instance: dg.DagsterInstance, bucket: Bucket) -> None:
@@ -43,6 +46,39 @@ def test_audit_succeeds_where_all_agree_and_fails_where_not(
     after = run(instance, "audit_twap_status").success
 
     assert (before, after) == (False, True)
+
+
+def test_a_deep_audit_finds_a_changed_value_and_its_requeue_lets_the_next_run_mend_it(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
+) -> None:
+    bucket.put(KEY, [event(1)])
+    run(instance, "ingest_twap_status", str(DAY))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE twap_status SET size_requested = 11"))
+
+    shallow, deep = run(instance, "audit_twap_status"), run(instance, "audit_twap_status", deep=True)
+    requeued = run(instance, "audit_twap_status", requeue=True)
+    mended = run(instance, "ingest_twap_status", str(DAY))
+
+    assert [done.success for done in (shallow, deep, requeued, mended)] == [True, False, False, True]
+    assert run(instance, "audit_twap_status", deep=True).success
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT size_requested FROM twap_status")).scalar_one() == 10
+
+
+def test_X1_a_deep_audit_over_the_budget_reads_nothing(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put(KEY, [event(1)])
+    run(instance, "ingest_twap_status", str(DAY))
+    monkeypatch.setenv("TWAP_MAX_BYTES_PER_RUN", "1")
+
+    done = run(instance, "audit_twap_status", deep=True)
+
+    (failure,) = done.filter_events(lambda event: event.is_step_failure)
+    told = failure.step_failure_data.user_failure_data
+    assert told is not None
+    assert "TWAP_MAX_BYTES_PER_RUN allows 1: nothing was read" in str(told.description)
 
 
 def test_parked_objects_get_their_attempts_back(instance: dg.DagsterInstance, bucket: Bucket, engine: Engine) -> None:

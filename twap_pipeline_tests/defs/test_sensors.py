@@ -19,6 +19,7 @@ from twap_pipeline.domain.object_ref import object_day
 from twap_pipeline.ingest.loading import ingest_object
 from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
+from twap_pipeline.storage.ingest_log import requeue
 from twap_pipeline.storage.migrations import migrations_config
 from twap_pipeline_tests.broken_builds import (
     key_alone,
@@ -359,3 +360,18 @@ def test_days_of_orders_that_lag_behind_are_taken_many_to_a_run(
     end = DAY + timedelta(days=39)
     assert ranges(result) == [(str(DAY), str(DAY + timedelta(days=30))), (str(DAY + timedelta(days=31)), str(end))]
     assert orders(engine) == 40
+
+
+def test_an_object_that_an_audit_requeued_is_asked_for_however_often(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
+) -> None:
+    bucket.put(key("a"), [event(1)])
+    run_all(instance, tick(instance))
+
+    for _ in range(sensors.RUNS_PER_CONTENT + 1):
+        with engine.begin() as connection:
+            requeue(connection, [key("a")], "by the test")
+        asked_again = tick(instance)
+        run_all(instance, asked_again)
+        assert asked(asked_again) == [str(DAY)]
+        assert skip_message(tick(instance)) == "every object listed is loaded, or parked"

@@ -1,5 +1,8 @@
 """The audit finds each way in which listing, ledger and rows can be made to differ, and none where they agree."""
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import Engine, text
 
@@ -7,6 +10,7 @@ from twap_pipeline.ingest.audit import audit
 from twap_pipeline.ingest.loading import ingest_objects
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline_tests.objects import Bucket, event
+from twap_pipeline_tests.oracle import take_everything
 
 
 @pytest.fixture
@@ -14,14 +18,12 @@ def loaded(engine: Engine, bucket: Bucket) -> Bucket:
     """Two objects, loaded; one row of one is quarantined, one event is in both."""
     bucket.put("a.parquet", [event(1), event(2), event(3, wallet="nobody")])
     bucket.put("b.parquet", [event(2), event(4)], hours=1)
-    store = LocalDirectory(bucket.directory)
-    ingest_objects(store, engine, store.list_objects(), bucket.day)
+    take_everything(LocalDirectory(bucket.directory), engine)
     return bucket
 
 
 def kinds(engine: Engine, bucket: Bucket) -> dict[str, tuple[str, ...]]:
-    with engine.connect() as connection:
-        found = audit(connection, LocalDirectory(bucket.directory).list_objects(), bucket.day)
+    found = audit(engine, LocalDirectory(bucket.directory).list_objects(), bucket.day)
     return {one.kind: one.touched for one in found}
 
 
@@ -52,7 +54,7 @@ def test_D8_a_ledger_entry_that_vanished_is_found_with_its_rows(engine: Engine, 
 def test_a_row_that_was_added_is_found(engine: Engine, loaded: Bucket) -> None:
     run(engine, "INSERT INTO twap_status (twap_id, wallet, ts, s3_object_key) VALUES ('9', 'w', now(), 'b.parquet')")
 
-    assert set(kinds(engine, loaded)) == {"row count", "rows of an object"}
+    assert set(kinds(engine, loaded)) == {"row count", "rows of no version"}
 
 
 def test_an_object_that_changed_is_found(engine: Engine, loaded: Bucket) -> None:
@@ -76,11 +78,11 @@ def test_a_quarantined_row_that_was_deleted_is_found(engine: Engine, loaded: Buc
 def test_a_failed_object_is_told_and_later_as_parked(engine: Engine, loaded: Bucket) -> None:
     (loaded.directory / "bad.parquet").write_bytes(b"no parquet")
     store = LocalDirectory(loaded.directory)
-    bad = [ref for ref in store.list_objects() if ref.key == "bad.parquet"]
 
-    ingest_objects(store, engine, bad, loaded.day)
+    take_everything(store, engine)
     first = kinds(engine, loaded)
-    ingest_objects(store, engine, bad * 2, loaded.day)
+    take_everything(store, engine)
+    take_everything(store, engine)
 
     assert first == {"failed": ("bad.parquet",)}
     assert kinds(engine, loaded) == {"parked": ("bad.parquet",)}
@@ -103,3 +105,16 @@ def test_a_failed_object_that_is_gone_is_told_as_failed_alone(engine: Engine, lo
     bad.unlink()
 
     assert kinds(engine, loaded) == {"failed": ("bad.parquet",)}
+
+
+def test_an_object_sent_again_with_the_same_bytes_is_a_notice(engine: Engine, loaded: Bucket) -> None:
+    refs = list(LocalDirectory(loaded.directory).list_objects())
+    later = replace(refs[0], last_modified=refs[0].last_modified + timedelta(hours=1))
+
+    (found,) = audit(engine, [later, *refs[1:]], loaded.day)
+
+    assert (found.kind, len(found.touched), found.notice) == ("sent again", 1, True)
+
+
+def test_an_object_of_a_day_before_the_start_is_not_taken_for_gone(engine: Engine, loaded: Bucket) -> None:
+    assert audit(engine, LocalDirectory(loaded.directory).list_objects(), loaded.day + timedelta(days=9)) == []

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
+from twap_pipeline.domain.object_ref import object_day
 from twap_pipeline.failpoints import Point, armed
 from twap_pipeline.ingest.loading import ingest_object
 from twap_pipeline.storage.database import make_engine, parse_database_url
@@ -86,7 +87,8 @@ def test_W2_a_commit_whose_answer_was_lost_on_the_line_counts_once(
 ) -> None:
     line.lose_the_answer_to(b"COMMIT")
 
-    done = ingest_object(scene.store, far_engine, next(scene.store.list_objects()), scene.bucket.day)
+    ref = next(scene.store.list_objects())
+    done = ingest_object(scene.store, far_engine, ref, object_day(ref))
 
     assert line.lost_answers == 1
     assert done.error is None
@@ -108,7 +110,8 @@ def test_W2_a_line_cut_at_any_statement_is_taken_up_again(
 ) -> None:
     line.lose_the_answer_to(statement)
 
-    ingest_object(scene.store, far_engine, next(scene.store.list_objects()), scene.bucket.day)
+    ref = next(scene.store.list_objects())
+    ingest_object(scene.store, far_engine, ref, object_day(ref))
 
     assert line.lost_answers == 1
     assert loaded(scene) == {"a.parquet": (499, 499)}

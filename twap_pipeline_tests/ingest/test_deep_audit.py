@@ -1,0 +1,325 @@
+"""Every tampering with row, ledger, quarantine or object is found, and undone by requeueing and ingesting.
+
+The bucket of these tests holds what makes it hard: an event in three objects with other content in each, an object that
+was overwritten by one that lacks an event, quarantined rows, an object without rows.
+"""
+
+import os
+from collections.abc import Callable
+from datetime import date
+
+import pytest
+from sqlalchemy import Engine, text
+
+from twap_pipeline.ingest.audit import audit, disagree
+from twap_pipeline.ingest.deep_audit import DeepAudit, deep_audit, loaded_objects
+from twap_pipeline.source.local import LocalDirectory
+from twap_pipeline.storage.twap_orders import DIFFERENCES, days_due, refresh_orders
+from twap_pipeline_tests.objects import DAY, Bucket, event
+from twap_pipeline_tests.oracle import digest, take_everything
+
+A, B, C, D, EMPTY = (f"hourly/2025/08/20/12/{name}.parquet" for name in ("a", "b", "c", "d", "empty"))
+OTHER = "0x" + "7" * 40
+
+
+@pytest.fixture
+def loaded(engine: Engine, bucket: Bucket) -> Bucket:
+    """Objects that are all loaded, an early version of `D` among them, and the orders made of them."""
+    bucket.put(A, [event(1), event(2), event(3, wallet="nobody"), event(2, status="finished", minute=30)])
+    bucket.put(B, [event(2, asset="BTC"), event(4), event(4, status="finished", minute=9, executed="7.50")], hours=1)
+    bucket.put(C, [event(2, asset="OLD"), event(4), event(7)], hours=-1)
+    bucket.put(D, [event(5), event(6)])
+    bucket.put(EMPTY, [])
+    take_everything(LocalDirectory(bucket.directory), engine)
+    bucket.put(D, [event(5, asset="ETH"), event(8, wallet="0x1")], hours=2)
+    take_everything(LocalDirectory(bucket.directory), engine)
+    refresh(engine)
+    return bucket
+
+
+def refresh(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for day in days_due(connection):
+            refresh_orders(connection, day)
+
+
+def run(engine: Engine, statement: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(statement))
+
+
+def quick(engine: Engine, bucket: Bucket) -> dict[str, tuple[str, ...]]:
+    found = audit(engine, LocalDirectory(bucket.directory).list_objects(), DAY)
+    return {one.kind: one.touched for one in found if not one.notice}
+
+
+def read(engine: Engine, bucket: Bucket, *, requeue: bool = False) -> DeepAudit:
+    store = LocalDirectory(bucket.directory)
+    return deep_audit(store, engine, loaded_objects(engine, store.list_objects(), DAY), requeue=requeue)
+
+
+def deep(engine: Engine, bucket: Bucket) -> dict[str, tuple[str, ...]]:
+    return {one.kind: one.touched for one in read(engine, bucket).found if not one.notice}
+
+
+_ROWS = """SELECT (to_jsonb(one) - 'inserted_at' - 'raw_payload')::text, raw_payload::text FROM twap_status AS one
+ORDER BY twap_id, wallet, ts"""
+_REJECTED = "SELECT s3_object_key, row_number, raw_row::text, reason FROM twap_status_rejected ORDER BY 1, 2"
+
+
+def tables(engine: Engine) -> tuple[list[tuple[str, ...]], ...]:
+    """Return every row and every quarantined one with where it comes from, all but the times of writing."""
+    with engine.connect() as connection:
+        return tuple([tuple(map(str, row)) for row in connection.execute(text(sql))] for sql in (_ROWS, _REJECTED))
+
+
+def everything_agrees(engine: Engine, bucket: Bucket) -> None:
+    assert quick(engine, bucket) == {}
+    assert deep(engine, bucket) == {}
+    assert order_differences(engine) == []
+
+
+def order_differences(engine: Engine) -> list[object]:
+    with engine.connect() as connection:
+        return list(connection.execute(text(DIFFERENCES)))
+
+
+def test_sound_tables_agree_and_what_no_object_holds_any_more_is_counted(engine: Engine, loaded: Bucket) -> None:
+    everything_agrees(engine, loaded)
+
+    (notice,) = read(engine, loaded).found
+
+    assert (notice.kind, notice.touched, notice.notice) == ("unproved", ("1 rows",), True)
+
+
+def test_a_deep_audit_writes_nothing_and_leaves_no_session(engine: Engine, loaded: Bucket) -> None:
+    before = everything(engine)
+
+    assert deep(engine, loaded) == {}
+
+    assert everything(engine) == before
+    with engine.connect() as connection:
+        statement = "SELECT count(*) FROM pg_class WHERE relpersistence = 't'"
+        assert connection.execute(text(statement)).scalar_one() == 0
+
+
+def everything(engine: Engine) -> list[object]:
+    with engine.connect() as connection:
+        return [
+            list(connection.execute(text(f"SELECT t::text FROM {table} AS t ORDER BY 1")).scalars())
+            for table in ("twap_status", "twap_status_rejected", "etl_s3_ingest_log", "twap_orders")
+        ]
+
+
+def of(twap_id: int, minute: int = 0) -> str:
+    return f"twap_id = '{twap_id}' AND ts >= '2025-08-20 12:{minute:02}+00' AND ts < '2025-08-20 12:{minute + 1:02}+00'"
+
+
+ROWS = {
+    "deleted": f"DELETE FROM twap_status WHERE {of(1)}",
+    "contested row deleted": f"DELETE FROM twap_status WHERE {of(2)}",
+    "all deleted": "DELETE FROM twap_status WHERE s3_object_key <> 'gone'",
+    "size": f"UPDATE twap_status SET size_executed = 8 WHERE {of(4, 9)}",
+    "size by its last zero": f"UPDATE twap_status SET size_executed = 7.5 WHERE {of(4, 9)}",
+    "notional to null": f"UPDATE twap_status SET notional_executed = NULL WHERE {of(4, 9)}",
+    "status to a higher one": f"UPDATE twap_status SET status = 'finished' WHERE {of(1)}",
+    "status to a lower one": f"UPDATE twap_status SET status = 'activated' WHERE {of(4, 9)}",
+    "error": f"UPDATE twap_status SET status_error = 'no' WHERE {of(1)}",
+    "asset": f"UPDATE twap_status SET asset = 'btc' WHERE {of(2)}",
+    "time": f"UPDATE twap_status SET ts = ts + interval '1 microsecond' WHERE {of(1)}",
+    "creation": f"UPDATE twap_status SET started_at = NULL WHERE {of(1)}",
+    "wallet": f"UPDATE twap_status SET wallet = '{OTHER}' WHERE {of(1)}",
+    "id": f"UPDATE twap_status SET twap_id = '999' WHERE {of(7)}",
+    "payload": f"""UPDATE twap_status SET raw_payload = replace(raw_payload::text, '"10"', '"11"')::json
+        WHERE {of(1)}""",
+    "payload by a space": f"UPDATE twap_status SET raw_payload = (raw_payload::text || ' ')::json WHERE {of(1)}",
+    "payload and column together": f"""UPDATE twap_status SET size_requested = 11,
+        raw_payload = replace(raw_payload::text, '"10"', '"11"')::json WHERE {of(1)}""",
+    "two rows swapped": """UPDATE twap_status AS one SET asset = other.asset, status = other.status,
+        size_executed = other.size_executed, raw_payload = other.raw_payload FROM twap_status AS other
+        WHERE (one.twap_id, other.twap_id) IN (('2', '4'), ('4', '2')) AND one.ts = other.ts""",
+    "moved to another object": f"UPDATE twap_status SET s3_object_key = '{C}' WHERE {of(2)}",
+    "moved with its version": f"""UPDATE twap_status SET (s3_object_key, s3_last_modified) =
+        (SELECT s3_object_key, last_modified FROM etl_s3_ingest_log WHERE s3_object_key = '{D}') WHERE {of(2)}""",
+    "moved with its version and promoted": f"""UPDATE twap_status SET status = 'finished',
+        (s3_object_key, s3_last_modified) =
+        (SELECT s3_object_key, last_modified FROM etl_s3_ingest_log WHERE s3_object_key = '{A}') WHERE {of(2)}""",
+    "moved to no object": f"UPDATE twap_status SET s3_object_key = 'nowhere' WHERE {of(2)}",
+    "version of the future": f"UPDATE twap_status SET s3_last_modified = '2030-01-01+00' WHERE {of(2)}",
+    "version forgotten": f"UPDATE twap_status SET s3_last_modified = NULL WHERE {of(2)}",
+    "added to an object": f"""INSERT INTO twap_status SELECT (jsonb_populate_record(t, '{{"twap_id": "99"}}')).*
+        FROM twap_status AS t WHERE {of(1)}""",
+    "added to an object and no version": f"""INSERT INTO twap_status (twap_id, wallet, ts, s3_object_key)
+        VALUES ('9', 'w', now(), '{B}')""",
+    "added to no object": "INSERT INTO twap_status (twap_id, wallet, ts, s3_object_key) VALUES ('9', 'w', now(), 'x')",
+    "one deleted, one added": f"""INSERT INTO twap_status SELECT (jsonb_populate_record(t, '{{"twap_id": "99"}}')).*
+        FROM twap_status AS t WHERE {of(1)}; DELETE FROM twap_status WHERE {of(7)}""",
+}
+LEDGER = {
+    "older version": f"UPDATE etl_s3_ingest_log SET last_modified = '2025-08-20+00' WHERE s3_object_key = '{B}'",
+    "entry deleted": f"DELETE FROM etl_s3_ingest_log WHERE s3_object_key = '{B}'",
+    "entry of an object without rows deleted": f"DELETE FROM etl_s3_ingest_log WHERE s3_object_key = '{EMPTY}'",
+    "history forgotten": f"UPDATE etl_s3_ingest_log SET previous_versions = '[]' WHERE s3_object_key = '{D}'",
+    "all entries deleted": "DELETE FROM etl_s3_ingest_log",
+    "count": f"UPDATE etl_s3_ingest_log SET rows_inserted = 9, rows_read = rows_read + 9 - rows_inserted"
+    f" WHERE s3_object_key = '{B}'",
+    "counts against each other": f"""UPDATE etl_s3_ingest_log SET rows_inserted = rows_inserted + 1,
+        rows_superseded = rows_superseded - 1 WHERE s3_object_key = '{C}'""",
+    "quarantined counted as superseded": f"""UPDATE etl_s3_ingest_log SET rows_quarantined = 0,
+        rows_superseded = rows_superseded + 1 WHERE s3_object_key = '{A}'""",
+    "counts forgotten": f"UPDATE etl_s3_ingest_log SET rows_read = NULL WHERE s3_object_key = '{B}'",
+    "rows held": f"UPDATE etl_s3_ingest_log SET rows_ingested = 77 WHERE s3_object_key = '{B}'",
+    "etag": f"UPDATE etl_s3_ingest_log SET etag = 'x' WHERE s3_object_key = '{B}'",
+    "error": f"UPDATE etl_s3_ingest_log SET error_text = 'x' WHERE s3_object_key = '{B}'",
+    "error and attempts": f"UPDATE etl_s3_ingest_log SET error_text = 'x', attempts = 1 WHERE s3_object_key = '{B}'",
+    "attempts": f"UPDATE etl_s3_ingest_log SET attempts = 2 WHERE s3_object_key = '{B}'",
+    "size": f"UPDATE etl_s3_ingest_log SET size_bytes = 1 WHERE s3_object_key = '{B}'",
+    "day": f"UPDATE etl_s3_ingest_log SET object_date = '2025-08-19' WHERE s3_object_key = '{B}'",
+    "newer version": f"UPDATE etl_s3_ingest_log SET last_modified = '2035-08-20+00' WHERE s3_object_key = '{B}'",
+    "newer version of an object without rows": "UPDATE etl_s3_ingest_log SET last_modified = '2035-08-20+00'"
+    f" WHERE s3_object_key = '{EMPTY}'",
+    "findings": f"""UPDATE etl_s3_ingest_log SET findings = '{{"x": 1}}' WHERE s3_object_key = '{B}'""",
+}
+QUARANTINE = {
+    "deleted": "DELETE FROM twap_status_rejected",
+    "reason": "UPDATE twap_status_rejected SET reason = 'x'",
+    "row": "UPDATE twap_status_rejected SET raw_row = '{}'",
+    "row number": "UPDATE twap_status_rejected SET row_number = row_number + 50",
+    "moved": f"UPDATE twap_status_rejected SET s3_object_key = '{B}' WHERE s3_object_key = '{A}'",
+    "added": "INSERT INTO twap_status_rejected (s3_object_key, row_number, raw_row, reason)"
+    f" VALUES ('{B}', 1, '{{}}', 'x')",
+    "added to no object": "INSERT INTO twap_status_rejected (s3_object_key, row_number, raw_row, reason)"
+    " VALUES ('x', 1, '{}', 'x')",
+}
+LOST = {"all deleted", "all entries deleted", "history forgotten"}
+"""What takes the row of an overwritten version with it, which no object holds any more: the last of their kind."""
+
+
+@pytest.mark.parametrize("tamperings", [ROWS, LEDGER, QUARANTINE], ids=["rows", "ledger", "quarantine"])
+def test_tampering_is_found_and_undone_by_requeueing_and_ingesting(
+    tamperings: dict[str, str], engine: Engine, loaded: Bucket, subtests: pytest.Subtests
+) -> None:
+    right = digest(engine)
+    for name, statement in sorted(tamperings.items(), key=lambda item: item[0] in LOST):
+        before = tables(engine)
+        if name in LOST:
+            before = ([row for row in before[0] if '"twap_id": "6"' not in row[0]], before[1])
+        with subtests.test(msg=name):
+            run(engine, statement)
+
+            told = quick(engine, loaded)
+            done = read(engine, loaded, requeue=True)
+            take_everything(LocalDirectory(loaded.directory), engine)
+            refresh(engine)
+
+            assert told or disagree(done.found)
+            assert tables(engine) == before
+            assert digest(engine) == right or name in LOST
+            assert quick(engine, loaded) == {}
+            assert order_differences(engine) == []
+
+
+OBJECTS: dict[str, tuple[Callable[[Bucket], object], str]] = {
+    "overwritten": (lambda bucket: bucket.put(B, [event(4)], hours=9), "changed"),
+    "added": (lambda bucket: bucket.put("hourly/2025/08/20/13/new.parquet", [event(40)]), "not ingested"),
+    "spoiled": (lambda bucket: bucket.put(B, [event(44), event(4)], hours=1), "changed"),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_an_object_that_was_tampered_with_is_found(name: str, engine: Engine, loaded: Bucket) -> None:
+    tamper, kind = OBJECTS[name]
+
+    tamper(loaded)
+
+    assert kind in quick(engine, loaded)
+    take_everything(LocalDirectory(loaded.directory), engine)
+    refresh(engine)
+    everything_agrees(engine, loaded)
+
+
+def test_an_object_replaced_behind_its_own_etag_is_found_by_reading(engine: Engine, loaded: Bucket) -> None:
+    path = loaded.directory / A
+    before, stat = path.read_bytes(), path.stat()
+    at = before.index(b"HYPE")
+    path.write_bytes(before[:at] + b"HYPA" + before[at + 4 :])
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+    assert quick(engine, loaded) == {}
+    assert set(deep(engine, loaded)) & {"rows changed", "unread"}
+
+
+def test_a_deleted_object_is_a_notice_and_its_rows_stay(engine: Engine, loaded: Bucket) -> None:
+    (loaded.directory / C).unlink()
+    found = audit(engine, LocalDirectory(loaded.directory).list_objects(), DAY)
+
+    assert [(one.kind, one.touched) for one in found] == [("gone", (C,))]
+    assert not disagree(found)
+
+    right = digest(engine)
+    done = read(engine, loaded, requeue=True)
+
+    assert not disagree(done.found)
+    assert done.mended is not None
+    assert not done.mended.did_anything
+    assert digest(engine) == right
+
+
+def test_an_object_that_cannot_be_read_again_is_told_and_its_rows_are_left_alone(
+    engine: Engine, loaded: Bucket
+) -> None:
+    store = LocalDirectory(loaded.directory)
+    refs = loaded_objects(engine, store.list_objects(), DAY)
+    (loaded.directory / B).unlink()
+    right = digest(engine)
+
+    done = deep_audit(store, engine, refs, requeue=True)
+
+    assert [one.kind for one in done.found if not one.notice] == ["unread"]
+    assert done.mended is not None
+    assert not done.mended.did_anything
+    assert digest(engine) == right
+
+
+def test_what_is_loaded_while_the_audit_reads_is_no_disagreement(
+    engine: Engine, loaded: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalDirectory(loaded.directory)
+    refs = loaded_objects(engine, store.list_objects(), DAY)
+    fetch = store.fetch
+    done: list[str] = []
+
+    def fetch_while_others_load(*arguments: object) -> bool:
+        if not done:
+            done.append("once")
+            loaded.put("hourly/2025/08/20/13/new.parquet", [event(1, asset="NEW"), event(50)], hours=5)
+            loaded.put(D, [event(5, asset="SOL")], hours=6)
+            take_everything(LocalDirectory(loaded.directory), engine)
+        return fetch(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "fetch", fetch_while_others_load)
+
+    found = deep_audit(store, engine, refs).found
+
+    assert {one.kind for one in found if not one.notice} == {"unread"}
+    assert deep(engine, loaded) == {}
+
+
+def test_a_requeue_tells_what_it_did(engine: Engine, loaded: Bucket) -> None:
+    run(engine, ROWS["size"])
+    run(engine, ROWS["added to no object"])
+    run(engine, ROWS["deleted"])
+
+    done = read(engine, loaded, requeue=True)
+
+    assert done.mended is not None
+    assert (done.mended.requeued, done.mended.deleted, done.mended.corrected) == ((A, B), 2, -2)
+    assert quick(engine, loaded) == {"failed": (A, B)}
+
+
+def test_a_range_of_days_is_what_the_start_says(engine: Engine, loaded: Bucket) -> None:
+    listing = list(LocalDirectory(loaded.directory).list_objects())
+
+    assert len(loaded_objects(engine, listing, DAY)) == 5
+    assert loaded_objects(engine, listing, date(2025, 8, 21)) == []
+    assert audit(engine, listing, date(2025, 8, 21)) == []
