@@ -58,10 +58,14 @@ class Bucket:
             hours: After the usual LastModified.
             keep: Only the first so many rows, the columns stay.
         """
+        frame = pl.DataFrame(list(rows)) if rows else pl.DataFrame([event(0)]).head(0)
+        self.put_frame(key, frame if keep is None else frame.head(keep), hours=hours)
+
+    def put_frame(self, key: str, frame: pl.DataFrame, *, hours: float = 0) -> None:
+        """Write a frame as an object."""
         path = self.directory / key
         path.parent.mkdir(parents=True, exist_ok=True)
-        frame = pl.DataFrame(list(rows)) if rows else pl.DataFrame([event(0)]).head(0)
-        (frame if keep is None else frame.head(keep)).write_parquet(path)
+        frame.write_parquet(path)
         modified = (NOON + timedelta(days=1, hours=hours)).timestamp()
         os.utime(path, (modified, modified))
 

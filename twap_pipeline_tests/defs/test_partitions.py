@@ -3,10 +3,11 @@
 from datetime import date, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from twap_pipeline.defs.partitions import windows
+from twap_pipeline_tests.examples import examples
 
 pytestmark = pytest.mark.pure
 
@@ -42,7 +43,7 @@ def test_a_length_of_one_is_a_run_for_each_day() -> None:
 
 
 @given(st.lists(st.dates(date(2025, 1, 1), date(2026, 12, 31)), max_size=40), st.integers(1, 60))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_ranges_cover_every_day_once_in_order_and_are_short_enough(days: list[date], length: int) -> None:
     ranges = windows(days, length)
 
@@ -53,7 +54,7 @@ def test_ranges_cover_every_day_once_in_order_and_are_short_enough(days: list[da
 
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=7), st.integers(1, 5))
-@settings(max_examples=75, deadline=None)
+@examples(75)
 def test_no_cover_has_fewer_ranges(numbers: list[int], length: int) -> None:
     fewest = 0
     open_numbers = set(numbers)

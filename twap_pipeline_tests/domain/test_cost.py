@@ -1,10 +1,11 @@
 """What a listing and a reading cost: whole requests, and bytes."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from twap_pipeline.domain.cost import KEYS_PER_LIST, list_requests, listing_dollars, reading_dollars
+from twap_pipeline_tests.examples import examples
 
 pytestmark = pytest.mark.pure
 
@@ -15,7 +16,7 @@ def test_a_listing_takes_whole_requests_and_at_least_one(objects: int, requests:
 
 
 @given(st.integers(0, 10**9))
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_requests_hold_all_keys_and_none_is_idle(objects: int) -> None:
     requests = list_requests(objects)
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from twap_pipeline.domain.columns import flat_schema, map_columns
 from twap_pipeline.domain.normalize import Normalized, flatten, normalize, payload
 from twap_pipeline.domain.twap_status import ROW_COLUMNS
+from twap_pipeline_tests.examples import examples
 from twap_pipeline_tests.feed import (
     CREATED_MS,
     EVENT,
@@ -435,7 +436,7 @@ def test_V8_identical_rows_have_identical_content_down_to_the_payload() -> None:
         max_size=4,
     )
 )
-@settings(max_examples=75, deadline=None)
+@examples(75)
 def test_the_payload_is_the_whole_row_to_the_letter(rows: list[tuple[object, ...]]) -> None:
     schema = {"text": pl.String(), "number": pl.Int64(), "double": pl.Float64(), "flag": pl.Boolean()}
     raw = pl.DataFrame(rows, schema=schema, orient="row")
@@ -502,7 +503,7 @@ _FIELDS: Mapping[str, list[object]] = {
 
 
 @given(st.lists(st.fixed_dictionaries({name: st.sampled_from(values) for name, values in _FIELDS.items()}), max_size=6))
-@settings(max_examples=75, deadline=None)
+@examples(75)
 def test_every_row_ends_in_exactly_one_of_three(rows: list[dict[str, object]]) -> None:
     spoiled = {name: pl.Series([row[name] for row in rows], dtype=_dtype(name)) for name in _FIELDS}
     raw = raw_rows(len(rows), **spoiled)

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from random import Random
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from twap_pipeline.domain.object_ref import (
@@ -16,6 +16,7 @@ from twap_pipeline.domain.object_ref import (
     fingerprint,
     object_day,
 )
+from twap_pipeline_tests.examples import examples
 from twap_pipeline_tests.feed import LAST_MODIFIED, listed
 
 pytestmark = pytest.mark.pure
@@ -119,7 +120,7 @@ WRITTEN = [
     known=st.dates(date(2023, 1, 1), date(2029, 9, 9)),
     day=st.dates(date(2023, 10, 10), date(2029, 12, 31)).filter(lambda day: day.month > 9 and day.day > 9),
 )
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_D1_the_prefix_of_a_day_is_where_its_objects_lie(written: str, known: date, day: date) -> None:
     (prefix,) = day_prefixes([written.format(known)], day)
 
@@ -154,7 +155,7 @@ def test_D7_an_odd_name_does_not_hide_the_day(name: str) -> None:
 
 
 @given(day=st.dates(date(2000, 1, 1), date(2099, 12, 31)), before=no_digits, after=no_digits)
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_D7_any_day_is_found_among_any_alphabet(day: date, before: str, after: str) -> None:
     expected = {day}
 
@@ -168,7 +169,7 @@ def test_D7_any_day_is_found_among_any_alphabet(day: date, before: str, after: s
 
 
 @given(refs)
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @example(ObjectRef("9999/99/99/\U0001f600", "e", LAST_MODIFIED, 0))
 def test_D7_any_key_at_all_has_a_day(ref: ObjectRef) -> None:
     assert object_day(ref) == (day_from_key(ref.key) or ref.last_modified.date())
@@ -185,7 +186,7 @@ def test_the_keys_day_comes_before_last_modified() -> None:
 
 
 @given(st.lists(refs, max_size=6, unique_by=lambda ref: ref.key), st.randoms(use_true_random=False))
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_a_fingerprint_does_not_depend_on_the_order_of_the_listing(listing: list[ObjectRef], random: Random) -> None:
     shuffled = random.sample(listing, len(listing))
 
@@ -194,7 +195,7 @@ def test_a_fingerprint_does_not_depend_on_the_order_of_the_listing(listing: list
 
 
 @given(st.lists(refs, min_size=2, max_size=6, unique_by=lambda ref: ref.key))
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_a_fingerprint_changes_with_every_object_more_or_less(listing: list[ObjectRef]) -> None:
     assert len({fingerprint(listing[:count]) for count in range(len(listing) + 1)}) == len(listing) + 1
 

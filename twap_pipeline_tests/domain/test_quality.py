@@ -1,10 +1,11 @@
 """The fates of rows add up, for one object and for many."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from twap_pipeline.domain.quality import Fates
+from twap_pipeline_tests.examples import examples
 
 pytestmark = pytest.mark.pure
 
@@ -25,7 +26,7 @@ def test_nothing_is_no_rows() -> None:
 
 
 @given(st.lists(fates, max_size=5))
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_a_total_keeps_every_fate_apart(parts: list[Fates]) -> None:
     total = Fates.total(parts)
 
@@ -34,7 +35,7 @@ def test_a_total_keeps_every_fate_apart(parts: list[Fates]) -> None:
 
 
 @given(fates, fates)
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_adding_does_not_depend_on_the_order(one: Fates, other: Fates) -> None:
     assert one + other == other + one
 

@@ -5,11 +5,12 @@ from itertools import pairwise
 
 import polars as pl
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from twap_pipeline.domain.timestamps import EARLIEST, UNITS, Window, count_units, decide_unit, epochs, to_utc
 from twap_pipeline.errors import ObjectInvalidError
+from twap_pipeline_tests.examples import examples
 from twap_pipeline_tests.feed import EVENT, EVENT_NS, EVENT_TEXT, KEY, LAST_MODIFIED, WINDOW
 
 pytestmark = pytest.mark.pure
@@ -45,7 +46,7 @@ def zone(offset_minutes: int, colon: str) -> str:
     return f"{'-' if offset_minutes < 0 else '+'}{hours:02d}{colon}{minutes:02d}"
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(ns=nanoseconds, unit=st.sampled_from(list(UNITS)), offset=st.integers(-840, 840))
 @example(ns=EVENT_NS, unit="ns", offset=0)
 @example(ns=EVENT_NS, unit="ms", offset=-330)
@@ -151,7 +152,7 @@ def test_V6_a_year_out_of_reach_is_out_of_the_window(text: str) -> None:
 
 
 @given(st.lists(st.text() | st.none(), max_size=4))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_V6_any_text_at_all_is_read_or_null(texts: list[str | None]) -> None:
     assert to_utc(column_of(*texts, dtype=pl.String()), "ns").len() == len(texts)
 
@@ -160,7 +161,7 @@ TIME_FORM = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,12})?(Z|[+-]\d\d(:?\d\d)?
 
 
 @given(st.from_regex(TIME_FORM, fullmatch=True, alphabet="01259\u0663T :.+-Z"))
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_V6_any_digits_in_the_form_of_a_time_are_read_or_null(text: str) -> None:
     assert to_utc(column_of(text), None).len() == 1
 
@@ -196,7 +197,7 @@ def test_V4_a_column_without_numbers_has_no_unit(dtype: pl.DataType, values: lis
 
 
 @given(st.datetimes(EARLIEST.replace(tzinfo=None) + timedelta(days=1), datetime(2100, 1, 1)))  # noqa: DTZ001
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_V4_no_number_fits_two_units_of_one_window(when: datetime) -> None:
     window = Window.before(when.replace(tzinfo=UTC))
     bounds = {

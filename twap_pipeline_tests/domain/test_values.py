@@ -6,10 +6,11 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from twap_pipeline.domain import values
+from twap_pipeline_tests.examples import examples
 from twap_pipeline_tests.feed import WALLET
 
 pytestmark = pytest.mark.pure
@@ -70,7 +71,7 @@ def text(*values_: str | None) -> pl.Series:
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**60), max_value=10**60))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @example(Decimal("1E-30"))
 @example(Decimal("108.360"))
 @example(Decimal("1" * 60 + ".5"))
@@ -93,7 +94,7 @@ def test_V3_every_form_of_a_decimal_is_kept_verbatim(said: str) -> None:
         st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**29), max_value=10**29, places=8), max_size=5
     )
 )
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_F5_a_decimal128_keeps_digits_and_scale(numbers: list[Decimal]) -> None:
     out = decimal_texts(pl.Series(numbers, dtype=pl.Decimal(38, 8)))
 
@@ -101,13 +102,13 @@ def test_F5_a_decimal128_keeps_digits_and_scale(numbers: list[Decimal]) -> None:
 
 
 @given(st.integers(-(2**63), 2**63 - 1))
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_F5_an_integer_is_its_digits(number: int) -> None:
     assert decimal_texts(pl.Series([number], dtype=pl.Int64)) == [str(number)]
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @example(0.1)
 @example(1e16)
 @example(1e-7)
@@ -144,7 +145,7 @@ def test_V2_digits_that_postgresql_does_not_know_are_no_number(said: str) -> Non
 
 
 @given(st.text(alphabet="0123456789+-.eE_ \t\u0663", max_size=8))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_V3_what_is_let_through_is_plain_ascii_and_a_finite_decimal(said: str) -> None:
     (out,) = decimal_texts(text(said))
 
@@ -165,7 +166,7 @@ def test_a_column_without_values_gives_nulls() -> None:
 
 
 @given(st.integers(0, 10**97))
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @example(2**63)
 @example(2**64)
 def test_V7_an_id_of_any_length_is_exact(number: int) -> None:
@@ -238,7 +239,7 @@ def test_F5_minutes_are_whole_and_fit_the_column(column: pl.Series, expected: li
 
 
 @given(st.text("0123456789abcdefABCDEF", min_size=40, max_size=40), st.sampled_from(["0x", "0X", " 0x"]))
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_V7_a_wallet_in_any_case_is_one_wallet(digits: str, prefix: str) -> None:
     assert wallets(prefix + digits) == ["0x" + digits.lower()]
 
@@ -302,7 +303,7 @@ def test_every_form_of_an_error_gives_status_and_message(
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @example('quote " backslash \\ line\nend 😀')
 def test_an_errors_message_is_exact_in_every_form(message: str) -> None:
     as_struct = values.status_text(pl.Series("status", [{"error": message}]))
@@ -352,6 +353,6 @@ def test_V7_json_that_python_chokes_on_is_kept_and_never_ends_the_run(said: str)
 @given(
     st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.dictionaries(st.text(), inner))
 )
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_any_json_at_all_gives_some_status(value: object) -> None:
     assert len(split(json.dumps(value))) == 1

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from twap_pipeline.domain.object_ref import ObjectRef
@@ -12,6 +12,7 @@ from twap_pipeline.domain.quality import Fates
 from twap_pipeline.errors import BudgetExceededError
 from twap_pipeline.ingest.planning import Plan, group_by_day, plan, require_budget
 from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX, LedgerEntry
+from twap_pipeline_tests.examples import examples
 from twap_pipeline_tests.feed import LAST_MODIFIED, listed
 
 pytestmark = pytest.mark.pure
@@ -106,7 +107,7 @@ def test_D7_keys_that_look_alike_are_not_taken_for_one_another() -> None:
 
 
 @given(st.lists(refs, max_size=8, unique_by=lambda ref: ref.key), st.data())
-@settings(max_examples=75, deadline=None)
+@examples(75)
 def test_every_object_is_pending_loaded_or_parked(listing: list[ObjectRef], data: st.DataObject) -> None:
     ledger = {ref.key: data.draw(entries) for ref in listing if data.draw(st.booleans())}
 
@@ -125,7 +126,7 @@ def test_the_bytes_to_read_are_those_of_pending_objects() -> None:
 
 
 @given(st.lists(refs, max_size=8, unique_by=lambda ref: ref.key), st.randoms(use_true_random=False))
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_days_and_keys_are_in_order_whatever_the_listings(listing: list[ObjectRef], random: Random) -> None:
     days = group_by_day(random.sample(listing, len(listing)))
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from twap_pipeline.domain.object_ref import ObjectRef
@@ -21,6 +21,7 @@ from twap_pipeline.errors import (
 )
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.source.object_store import parse_source_url
+from twap_pipeline_tests.examples import examples
 
 pytestmark = pytest.mark.pure
 
@@ -122,7 +123,7 @@ def test_an_entry_is_the_files_size_and_time(tmp_path: Path) -> None:
 
 
 @given(st.integers(1_672_531_200 * 10**9, 2_000_000_000 * 10**9))
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_last_modified_is_exact_to_the_microsecond(modified_ns: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
         put(Path(directory), "x", modified_ns=modified_ns)
@@ -188,7 +189,7 @@ def test_D7_a_name_that_is_no_unicode_is_listed_and_read(tmp_path: Path) -> None
         unique=True,
     )
 )
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_D7_names_of_any_alphabet_are_listed_once_each(names: list[str]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         for name in names:

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.source.object_store import S3Location, is_hidden, parse_source_url
+from twap_pipeline_tests.examples import examples
 
 pytestmark = pytest.mark.pure
 
@@ -33,7 +34,7 @@ def test_an_s3_url_is_a_bucket_and_a_prefix_to_the_letter(url: str, bucket: str,
 
 
 @given(st.text(characters, max_size=40).filter(lambda prefix: prefix == prefix.strip()))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_D7_any_prefix_goes_round_through_its_url(prefix: str) -> None:
     location = S3Location("bucket", prefix)
 
@@ -56,7 +57,7 @@ def test_a_file_url_is_a_directory(url: str, path: str) -> None:
 
 
 @given(st.text(characters, min_size=1, max_size=40))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_D7_any_directory_goes_round_through_its_url(name: str) -> None:
     directory = Path("/data") / name.replace("/", "_")
 

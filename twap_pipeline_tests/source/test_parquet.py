@@ -7,12 +7,13 @@ from decimal import Decimal
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from twap_pipeline.domain.normalize import payload
 from twap_pipeline.errors import ObjectInvalidError
 from twap_pipeline.source.parquet import PORTION_ROWS, ParquetObject
+from twap_pipeline_tests.examples import examples
 from twap_pipeline_tests.feed import EVENT_NS, KEY, arrow_table, opened, raw_rows, write_parquet
 
 pytestmark = pytest.mark.pure
@@ -65,13 +66,13 @@ def test_F1_what_is_no_parquet_is_refused_by_name_and_size(data: bytes) -> None:
 
 
 @given(st.integers(0, len(TWENTY) - 1))
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_F1_an_object_cut_anywhere_is_refused(length: int) -> None:
     refusal(TWENTY[:length])
 
 
 @given(st.integers(1, len(TWENTY) - 1))
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_F1_an_object_without_its_beginning_is_refused(length: int) -> None:
     refusal(TWENTY[length:])
 
@@ -90,7 +91,7 @@ def test_F1_S4_an_object_with_any_bit_of_a_page_header_flipped_is_refused_or_rea
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_F1_S4_an_object_with_any_bit_flipped_is_refused_or_read_whole(data: st.DataObject) -> None:
     place, bit = data.draw(st.integers(0, len(TWENTY) - 9)), data.draw(st.integers(0, 7))
 

@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 
 import polars as pl
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from twap_pipeline.domain.columns import flat_schema, map_columns
 from twap_pipeline.domain.normalize import normalize, payload
 from twap_pipeline.storage.copy_text import copy_text
+from twap_pipeline_tests.examples import examples
 from twap_pipeline_tests.feed import KEY, WINDOW, raw_rows
 
 pytestmark = pytest.mark.pure
@@ -53,7 +54,7 @@ awkward = st.text("\\\t\n\r\b\f\v Nnt.xbr01\"'\u2028é😀", max_size=12)
 
 
 @given(st.lists(st.tuples(texts | awkward | st.none(), awkward | st.none()), max_size=6))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @example([("\\N", None), ("\\", "\\\\"), ("", ""), ("\\.", "\\."), ("\\n", "\n"), ("\r\n", "\t")])
 def test_any_text_goes_round_exactly(rows: list[tuple[str | None, str | None]]) -> None:
     frame = pl.DataFrame(rows, schema={"a": pl.String, "b": pl.String}, orient="row")
@@ -62,7 +63,7 @@ def test_any_text_goes_round_exactly(rows: list[tuple[str | None, str | None]]) 
 
 
 @given(st.lists(awkward | st.none(), max_size=6))
-@settings(max_examples=75, deadline=None)
+@examples(75)
 @example(["", None, "\\N", "\\."])
 def test_a_single_column_goes_round_exactly(values: list[str | None]) -> None:
     frame = pl.DataFrame({"a": pl.Series(values, dtype=pl.String)})
@@ -71,7 +72,7 @@ def test_a_single_column_goes_round_exactly(values: list[str | None]) -> None:
 
 
 @given(st.lists(texts | awkward, min_size=1, max_size=4))
-@settings(max_examples=75, deadline=None)
+@examples(75)
 def test_a_payload_goes_round_by_the_short_way_for_json(values: list[str]) -> None:
     payloads = payload(pl.DataFrame({"x": pl.Series(values, dtype=pl.String)}))
     frame = pl.DataFrame({"key": "k", "raw_payload": payloads})
@@ -85,7 +86,7 @@ def test_a_payload_goes_round_by_the_short_way_for_json(values: list[str]) -> No
 @given(
     st.lists(st.integers(-(2**63), 2**63 - 1) | st.none(), max_size=4), st.lists(st.booleans() | st.none(), max_size=4)
 )
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_numbers_and_flags_are_words_that_postgresql_knows(numbers: list[int | None], flags: list[bool | None]) -> None:
     told = decode(copy_text(pl.DataFrame({"n": pl.Series(numbers, dtype=pl.Int64)})))
     answered = decode(copy_text(pl.DataFrame({"f": pl.Series(flags, dtype=pl.Boolean)})))
@@ -95,7 +96,7 @@ def test_numbers_and_flags_are_words_that_postgresql_knows(numbers: list[int | N
 
 
 @given(st.lists(st.datetimes(datetime(1900, 1, 1), datetime(9999, 12, 31)), max_size=4))  # noqa: DTZ001
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @example([datetime(2026, 9, 24, 11, 12, 32, 6)])  # noqa: DTZ001
 def test_times_keep_their_microseconds_and_say_utc(times: list[datetime]) -> None:
     aware = [time.replace(tzinfo=UTC) for time in times]
@@ -108,7 +109,7 @@ def test_times_keep_their_microseconds_and_say_utc(times: list[datetime]) -> Non
 
 
 @given(st.lists(st.decimals(allow_nan=False, allow_infinity=False).map(str), max_size=4))
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_V3_sizes_as_plain_text_keep_every_digit(sizes: list[str]) -> None:
     frame = pl.DataFrame({"size": pl.Series(sizes, dtype=pl.String)})
 

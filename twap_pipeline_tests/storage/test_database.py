@@ -5,13 +5,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import URL
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from twap_pipeline.errors import ConfigurationError, DatabaseUnavailableError
 from twap_pipeline.storage.database import make_engine, parse_database_url, reachable, resolve_database_url, shown
+from twap_pipeline_tests.examples import examples
 
 pytestmark = pytest.mark.pure
 
@@ -41,7 +42,7 @@ def test_M6_every_form_names_the_same_database_whatever_the_password_holds(schem
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @example(PASSWORD)
 @example("@")
 @example("%41")
@@ -51,7 +52,7 @@ def test_M6_any_password_goes_round_when_it_is_encoded(password: str) -> None:
 
 
 @given(st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S"], exclude_characters="%"), min_size=1))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @example("a@b/c?d#e:f")
 @example("[::1]")
 def test_M6_any_password_without_a_percent_sign_goes_round_as_it_is(password: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, RowMapping, text
 from sqlalchemy.event import listens_for
@@ -21,6 +21,7 @@ from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.models import twap_daily_stats, twap_orders
 from twap_pipeline.storage.report import daily_figures
 from twap_pipeline.storage.twap_orders import DIFFERENCES, Refreshed, days_due, refresh_orders
+from twap_pipeline_tests.examples import examples
 from twap_pipeline_tests.objects import DAY, NOON, Bucket, event
 
 
@@ -265,7 +266,7 @@ _EVENTS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(25)
 @given(objects=st.lists(_EVENTS, min_size=1, max_size=4), data=st.data())
 def test_orders_are_a_pure_function_of_the_events(
     engine: Engine,

@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
@@ -15,6 +15,7 @@ from twap_pipeline.ingest.loading import Ingested, ingest_object
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.report import order_story
 from twap_pipeline_tests.broken_builds import last_writer_wins, shown_to_fail
+from twap_pipeline_tests.examples import examples
 from twap_pipeline_tests.objects import WALLET, Bucket, event
 from twap_pipeline_tests.oracle import digest
 
@@ -154,7 +155,7 @@ def test_V9_control_where_the_last_writer_wins_the_order_of_arrival_decides(engi
         test_V9_one_event_wins_in_every_order_of_arrival(engine, bucket, 675)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(25)
 @given(data=st.data())
 def test_any_order_and_repetition_gives_the_same_table(engine: Engine, bucket: Bucket, data: st.DataObject) -> None:
     bucket.clear()
