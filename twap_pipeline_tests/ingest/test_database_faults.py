@@ -33,7 +33,7 @@ WHERE datname = current_database() AND state = 'active' AND wait_event = 'Client
 
 def frozen_backend(scene: Scene) -> int:
     """Return the session that waits for its client within COPY, as soon as there is one."""
-    return until(lambda: scene.count(_AT_WORK), 20, "a loader freezes within COPY")
+    return until(lambda: scene.count(_AT_WORK), 90, "a loader freezes within COPY")
 
 
 def test_W3_a_frozen_loader_is_freed_by_ending_its_session_and_cannot_commit_afterwards(
