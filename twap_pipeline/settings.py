@@ -1,14 +1,14 @@
 """Every setting, read from the environment in one place and nowhere else.
 
-Only the composition roots (Dagster's resources, the command, the migrations) make a `Settings`; everything below takes
-plain arguments.
+Only the composition roots (Dagster's resources, the app factory, the command, the migrations) make a `Settings`;
+everything below takes plain arguments.
 """
 
 import re
 from datetime import date
 from pathlib import Path
 
-from pydantic import Field, PositiveInt, SecretStr, ValidationError, field_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from twap_pipeline.errors import ConfigurationError
@@ -21,6 +21,10 @@ DATASET_START = date(2025, 8, 17)
 def default_home() -> Path:
     """Return where local state lives: ``.twap`` in the checkout, or in the current folder for an installed package."""
     return (ROOT if IN_CHECKOUT else Path.cwd()) / ".twap"
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 class Settings(BaseSettings):
@@ -91,6 +95,32 @@ class Settings(BaseSettings):
         alias="TWAP_ALERT_WEBHOOK_URL",
         description='Where failed runs are told, as JSON {"text": …}: a Slack incoming webhook or alike; else nowhere.',
     )
+    api_key_hashes: str = Field(
+        default="",
+        alias="TWAP_API_KEY_HASHES",
+        pattern=r"^\s*([0-9a-f]{64}(\s*,\s*|\s*$))*$",
+        description="Hashes of the API's keys, separated by commas (`twap-pipeline make-api-key`); else open to all.",
+    )
+    api_rate_per_minute: NonNegativeInt = Field(
+        default=600,
+        alias="TWAP_API_RATE_PER_MINUTE",
+        description="Requests that one client may make of the API a minute; 0 for any number.",
+    )
+    api_pool_size: PositiveInt = Field(
+        default=8,
+        alias="TWAP_API_POOL_SIZE",
+        description="Database connections of the API for queries; five more are for exports and readiness.",
+    )
+    api_statement_timeout_seconds: PositiveFloat = Field(
+        default=5.0,
+        alias="TWAP_API_STATEMENT_TIMEOUT_SECONDS",
+        description="Seconds that one query of the API may take.",
+    )
+    api_cors_origins: str = Field(
+        default="",
+        alias="TWAP_API_CORS_ORIGINS",
+        description="Web origins whose scripts may read the API, separated by commas; else none.",
+    )
     dagster_home: Path | None = Field(
         default=None,
         alias="DAGSTER_HOME",
@@ -113,6 +143,16 @@ class Settings(BaseSettings):
     def database_url_text(self) -> str | None:
         """DATABASE_URL in clear, for the driver alone."""
         return self.database_url.get_secret_value() if self.database_url else None
+
+    @property
+    def api_key_hash_list(self) -> tuple[str, ...]:
+        """The hashes of the API's keys."""
+        return _listed(self.api_key_hashes)
+
+    @property
+    def api_cors_origin_list(self) -> tuple[str, ...]:
+        """The origins whose scripts may read the API."""
+        return _listed(self.api_cors_origins)
 
     @property
     def sample_directory(self) -> Path:

@@ -64,11 +64,19 @@ def read_revision(connection: Connection) -> Revision:
     migration = MigrationContext.configure(connection, opts={"version_table": ALEMBIC_VERSION_TABLE})
     current = tuple(sorted(migration.get_current_heads()))
     known = {script.revision for script in scripts.walk_revisions()}
+    return Revision(current, _one_head(scripts), set(current) <= known)
+
+
+def code_head() -> str:
+    """Return the revision that this code needs."""
+    return _one_head(ScriptDirectory.from_config(migrations_config()))
+
+
+def _one_head(scripts: ScriptDirectory) -> str:
     heads = scripts.get_heads()
     if len(heads) != 1:
         raise SchemaRevisionError(f"the migrations need one head and have {sorted(heads)}: run `alembic merge heads`")
-    head = heads[0]
-    return Revision(current, head, set(current) <= known)
+    return heads[0]
 
 
 def require_head(engine: Engine) -> Revision:

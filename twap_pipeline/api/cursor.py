@@ -1,0 +1,87 @@
+"""Opaque cursors: the place where a page begins, bound to the question that it was given for.
+
+The checksum finds a cursor that was cut, mistyped or given with another question. It is no secret: a forged cursor can
+only ask for what any question could.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from twap_pipeline.api.problems import Problem, ProblemError
+from twap_pipeline.storage.queries.events import Place
+
+UNUSABLE = Problem(
+    400, "Unusable cursor", "Give next_cursor of the page before as it is, with the same parameters; or start anew."
+)
+_CHECK_BYTES = 12
+
+
+def seal(question: Mapping[str, object], parts: Sequence[str | int]) -> str:
+    """Return a cursor for a question that holds these parts."""
+    payload = json.dumps(list(parts)).encode()
+    return _spelled(_check(question, payload) + payload)
+
+
+def unseal(question: Mapping[str, object], cursor: str) -> list[object]:
+    """Return the parts of a cursor.
+
+    Raises:
+        ProblemError: 400, it is none of ours, or was given for another question.
+    """
+    try:
+        sealed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        check, payload = sealed[:_CHECK_BYTES], sealed[_CHECK_BYTES:]
+        if check != _check(question, payload) or _spelled(sealed) != cursor:
+            raise ProblemError(UNUSABLE)
+        parts = json.loads(payload)
+    except (ValueError, binascii.Error) as error:
+        raise ProblemError(UNUSABLE) from error
+    if not isinstance(parts, list):
+        raise ProblemError(UNUSABLE)
+    return parts
+
+
+def _spelled(sealed: bytes) -> str:
+    """Return the one spelling of a cursor's bytes."""
+    return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
+
+
+def _check(question: Mapping[str, object], payload: bytes) -> bytes:
+    asked = json.dumps({name: str(value) for name, value in question.items()}, sort_keys=True).encode()
+    return hashlib.blake2b(payload, key=hashlib.sha256(asked).digest(), digest_size=_CHECK_BYTES).digest()
+
+
+def from_place(question: Mapping[str, object], place: Place) -> str:
+    """Return the cursor of a place among events."""
+    return seal(question, [_micros(place.ts), place.twap_id, place.bound, _micros(place.first_read_at)])
+
+
+def to_place(question: Mapping[str, object], cursor: str) -> Place:
+    """Return the place that a cursor holds.
+
+    Raises:
+        ProblemError: 400, it holds none.
+    """
+    match unseal(question, cursor):
+        case [int(ts), str(twap_id), int(bound), int(read_at)]:
+            return Place(_moment(ts), twap_id, bound, _moment(read_at))
+    raise ProblemError(UNUSABLE)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _micros(moment: datetime) -> int:
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def _moment(micros: int) -> datetime:
+    try:
+        return _EPOCH + timedelta(microseconds=micros)
+    except OverflowError as error:
+        raise ProblemError(UNUSABLE) from error

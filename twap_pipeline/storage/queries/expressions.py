@@ -1,0 +1,30 @@
+"""How a value is told: decimals and times as exact text, rows as JSON objects."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, DateTime, Numeric, Text, cast, func, literal_column
+
+_MOMENT = literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'""", Text)
+_UTC = literal_column("'UTC'", Text)
+
+Expression = ColumnElement[Any]
+
+
+def told(column: Expression) -> Expression:
+    """Return a column as it is told: decimals and sums as text, times as RFC 3339, all else as it is."""
+    if isinstance(column.type, DateTime):
+        return func.to_char(func.timezone(_UTC, column), _MOMENT)
+    if isinstance(column.type, Numeric):
+        return cast(column, Text)
+    return column
+
+
+def nested(**columns: Expression) -> Expression:
+    """Return a JSON object, keys in the order given."""
+    parts = [part for name, column in columns.items() for part in (literal_column(f"'{name}'", Text), told(column))]
+    return func.json_build_object(*parts)
+
+
+def json_object(**columns: Expression) -> ColumnElement[str]:
+    """Return a row's JSON as text, keys in the order given."""
+    return cast(nested(**columns), Text)

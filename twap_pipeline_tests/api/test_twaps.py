@@ -1,0 +1,294 @@
+"""A wallet's orders and an order's story: keys to the letter, digits to the last, pages without gap or repeat."""
+
+import json
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from twap_pipeline_tests.api.conftest import Tables
+from twap_pipeline_tests.objects import NOON, WALLET, event
+
+Answer = dict[str, Any]
+
+
+def ask(client: httpx.Client, **parameters: object) -> Answer:
+    """Return a wallet's page."""
+    answer = client.get(
+        "/api/v1/twaps", params={"wallet": WALLET, **{name: str(it) for name, it in parameters.items()}}
+    )
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def every_page(client: httpx.Client, between: Callable[[], None] = lambda: None, **parameters: object) -> list[Answer]:
+    """Follow the cursors to the end; in between something else may happen."""
+    page = ask(client, **parameters)
+    found = list(page["twaps"])
+    while page["next_cursor"]:
+        between()
+        page = ask(client, **parameters, cursor=page["next_cursor"])
+        found += page["twaps"]
+    return found
+
+
+def ended(twap_id: int, minute: int = 30, **fields: Any) -> list[dict[str, object]]:
+    """Return an order that is activated at noon and finishes so many minutes later."""
+    return [event(twap_id, **fields), event(twap_id, status="finished", minute=minute, executed="10", **fields)]
+
+
+def test_a_page_has_the_agreed_keys_to_the_letter(client: httpx.Client, tables: Tables) -> None:
+    tables.take("a", ended(1))
+
+    page = ask(client, start="2025-08-20", end="2025-08-21T00:00:00+00:00")
+
+    (order,) = page["twaps"]
+    assert list(page) == ["wallet", "start", "end", "twaps", "next_cursor"]
+    assert (page["start"], page["end"]) == ("2025-08-20T00:00:00.000000Z", "2025-08-21T00:00:00.000000Z")
+    raw = order.pop("raw")
+    assert order == {
+        "twap_id": "1",
+        "asset": "HYPE",
+        "side": "B",
+        "status": "finished",
+        "duration_minutes": 30,
+        "latest_ts": "2025-08-20T12:30:00.123456Z",
+        "executed": {"size": "10", "notional": "0.0"},
+    }
+    assert raw["state_executedSz"] == "10"
+
+
+def test_an_order_tells_every_event_with_the_agreed_keys(client: httpx.Client, tables: Tables) -> None:
+    tables.take("a", ended(1))
+
+    story = client.get("/api/v1/twaps/1").json()
+
+    assert list(story) == ["twap_id", "rows"]
+    assert [row["status"] for row in story["rows"]] == ["activated", "finished"]
+    keys = "wallet ts asset side size_requested size_executed notional_executed status duration_minutes raw"
+    assert list(story["rows"][0]) == keys.split()
+    assert story["rows"][0]["ts"] == "2025-08-20T12:00:00.123456Z"
+    assert client.get("/api/v1/twaps/2").status_code == 404
+
+
+def test_V3_decimals_and_raw_come_exact_to_the_digit(client: httpx.Client, tables: Tables) -> None:
+    sixty = "0." + "1234567890" * 6
+    row = {**event(1), "state_sz": sixty, "state_executedSz": "0.0000000000000000000000000000010", "extra": 0.1}
+    tables.take("a", [{**row, "state_executedNtl": "123456789012345678901234567890.10"}])
+
+    answer = client.get("/api/v1/twaps/1")
+    (found,) = answer.json()["rows"]
+
+    assert found["size_requested"] == sixty
+    assert found["size_executed"] == "0.0000000000000000000000000000010"
+    assert found["notional_executed"] == "123456789012345678901234567890.10"
+    with tables.engine.connect() as connection:
+        stored = connection.execute(text("SELECT raw_payload::text FROM twap_status")).scalar_one()
+    assert stored in answer.text
+
+
+@pytest.mark.parametrize("wallet", [WALLET.upper().replace("0X", "0x"), WALLET.upper(), WALLET])
+def test_V7_a_wallet_is_found_in_any_case(client: httpx.Client, tables: Tables, wallet: str) -> None:
+    tables.take("a", [event(1)])
+
+    page = client.get("/api/v1/twaps", params={"wallet": wallet}).json()
+
+    assert (page["wallet"], len(page["twaps"])) == (WALLET, 1)
+
+
+def test_ranges_are_half_open(client: httpx.Client, tables: Tables) -> None:
+    tables.take("a", [event(1), event(2, minute=1)])
+    at = NOON + timedelta(microseconds=123456)
+
+    def ids(**parameters: object) -> list[str]:
+        return [one["twap_id"] for one in ask(client, **parameters)["twaps"]]
+
+    assert ids(start=at.isoformat(), end=(at + timedelta(minutes=1)).isoformat()) == ["1"]
+    assert ids(start=(at + timedelta(microseconds=1)).isoformat()) == ["2"]
+    assert ids(end=at.isoformat()) == []
+    assert ids(start=at.isoformat(), end=at.isoformat()) == []
+
+
+def test_each_event_or_the_latest_of_each_order(client: httpx.Client, tables: Tables) -> None:
+    tables.take("a", [*ended(1), event(2, minute=5)])
+
+    latest, every = ask(client), ask(client, latest_per_twap="false")
+
+    assert [(one["twap_id"], one["status"]) for one in latest["twaps"]] == [("1", "finished"), ("2", "activated")]
+    assert len(every["twaps"]) == 3
+
+
+def test_the_range_is_on_events_starts_or_ends(client: httpx.Client, tables: Tables) -> None:
+    tables.take("a", [*ended(1, minute=30), *ended(2, minute=90), event(3)])
+    late = {"start": NOON.replace(hour=13).isoformat()}
+
+    def ids(**parameters: object) -> list[str]:
+        return [one["twap_id"] for one in ask(client, **parameters)["twaps"]]
+
+    assert ids(**late) == ["2"]
+    assert ids(time="ended", end=NOON.replace(hour=13).isoformat()) == ["1"]
+    assert ids(time="started", end=NOON.replace(hour=13).isoformat()) == ["2", "1", "3"]
+    assert ids(time="started", **late) == []
+
+
+def test_within_a_range_an_order_shows_what_it_was_then(client: httpx.Client, tables: Tables) -> None:
+    tables.take("a", ended(1, minute=90))
+
+    (order,) = ask(client, end=NOON.replace(hour=13).isoformat())["twaps"]
+
+    assert (order["status"], order["executed"]["size"]) == ("activated", "0.0")
+
+
+def test_filters_by_asset_and_by_the_status_that_the_order_is_at(client: httpx.Client, tables: Tables) -> None:
+    tables.take("a", [*ended(1), event(2, asset="@107"), event(3)])
+
+    assert [one["twap_id"] for one in ask(client, asset="@107")["twaps"]] == ["2"]
+    assert [one["twap_id"] for one in ask(client, status="activated", asset="HYPE")["twaps"]] == ["3"]
+    assert [one["twap_id"] for one in ask(client, status="finished")["twaps"]] == ["1"]
+
+
+def test_offset_and_limit(client: httpx.Client, tables: Tables) -> None:
+    tables.take("a", [event(n, minute=n) for n in range(1, 6)])
+
+    assert [one["twap_id"] for one in ask(client, limit=2, offset=1)["twaps"]] == ["4", "3"]
+    assert ask(client, limit=5)["next_cursor"] is None
+
+
+@pytest.mark.parametrize("latest", ["true", "false"])
+def test_A2_pages_over_equal_times_have_no_gap_and_no_repeat(client: httpx.Client, tables: Tables, latest: str) -> None:
+    tables.take("a", [event(n) for n in range(1, 31)])
+
+    found = [one["twap_id"] for one in every_page(client, limit=4, latest_per_twap=latest)]
+
+    assert sorted(found, key=int) == [str(n) for n in range(1, 31)]
+
+
+@pytest.mark.parametrize("latest", ["true", "false"])
+def test_A2_what_arrives_between_pages_neither_shifts_nor_doubles_nor_appears(
+    client: httpx.Client, tables: Tables, latest: str
+) -> None:
+    tables.take("a", [one for n in range(10, 40) for one in (event(n), event(n, minute=n % 3 + 1))])
+    there = [(one["twap_id"], one["latest_ts"]) for one in ask(client, limit=1000, latest_per_twap=latest)["twaps"]]
+    numbers = iter(range(100, 1000))
+
+    def arrive() -> None:
+        n = next(numbers)  # an end for an order that is there, a new order among the old, and one ahead of all
+        tables.take(f"late-{n}", [event(n - 90, status="finished", minute=9), event(n, minute=-9), event(n)])
+
+    found = [(one["twap_id"], one["latest_ts"]) for one in every_page(client, arrive, limit=7, latest_per_twap=latest)]
+
+    assert found == there
+    assert len(ask(client, limit=1000, latest_per_twap=latest)["twaps"]) > len(there)
+
+
+def test_A2_pages_while_a_writer_never_stops(client: httpx.Client, tables: Tables) -> None:
+    tables.take("a", [event(n, minute=n % 2) for n in range(1, 41)])
+    there = [one["twap_id"] for one in ask(client, limit=1000)["twaps"]]
+    first = ask(client, limit=3)
+    done = threading.Event()
+    taken: list[int] = []
+
+    def write() -> None:
+        while not done.is_set() or not taken:
+            n = 1000 + len(taken)
+            tables.take(f"late-{n}", [event(n), event(n + 1000, minute=1), event(n + 2000, minute=-1)], refresh=False)
+            taken.append(n)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    found, page = [one["twap_id"] for one in first["twaps"]], first
+    while page["next_cursor"]:
+        page = ask(client, limit=3, cursor=page["next_cursor"])
+        found += [one["twap_id"] for one in page["twaps"]]
+    done.set()
+    writer.join()
+
+    assert found == there
+
+
+def test_A2_an_event_that_is_replaced_meanwhile_is_not_lost(client: httpx.Client, tables: Tables) -> None:
+    tables.take("a", [event(n, minute=n) for n in range(1, 11)])
+    first = ask(client, limit=5)
+
+    tables.take("b", [event(n, minute=n, status="terminated") for n in range(1, 11)], hours=1)
+    second = ask(client, limit=5, cursor=first["next_cursor"])
+
+    assert [one["twap_id"] for one in second["twaps"]] == ["5", "4", "3", "2", "1"]
+    assert {one["status"] for one in second["twaps"]} == {"terminated"}
+
+
+def test_A1_a_cursor_serves_only_the_question_that_it_was_given_for(client: httpx.Client, tables: Tables) -> None:
+    tables.take("a", [event(n, minute=n) for n in range(1, 4)])
+    cursor = ask(client, limit=1)["next_cursor"]
+
+    def status(**parameters: object) -> int:
+        query = {"wallet": WALLET, **{name: str(value) for name, value in parameters.items()}}
+        return client.get("/api/v1/twaps", params=query).status_code
+
+    assert status(cursor=cursor) == 200
+    assert status(cursor=cursor, asset="BTC") == 400
+    assert status(cursor=cursor, offset=1) == 400
+    for place in range(0, len(cursor), 7):
+        spoiled = cursor[:place] + ("A" if cursor[place] != "A" else "B") + cursor[place + 1 :]
+        assert status(cursor=spoiled) == 400
+    assert [status(cursor=bad) for bad in ("x", "=", "é", cursor + "A", cursor[:-1], cursor * 2)] == [400] * 6
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"wallet": "0x\0"},
+        {"wallet": "' OR 1=1 --"},
+        {"wallet": WALLET + "0"},
+        {"limit": "0"},
+        {"limit": "1001"},
+        {"limit": str(2**63)},
+        {"limit": "9" * 400},
+        {"offset": "-1"},
+        {"offset": str(2**63)},
+        {"start": "2025-08-21", "end": "2025-08-20"},
+        {"start": "0001-01-01"},
+        {"end": "9999-12-31T23:59:59Z"},
+        {"end": "2025-02-30"},
+        {"start": "1e400"},
+        {"start": "2025-08-20T00:00:00+99:99"},
+        {"asset": "\0"},
+        {"asset": "B" * 65},
+        {"status": "'; DROP TABLE twap_status; --\0"},
+        {"time": "whenever"},
+        {"latest_per_twap": "perhaps"},
+        {"cursor": "\0"},
+    ],
+    ids=lambda parameters: json.dumps(parameters)[:40],
+)
+def test_A1_what_cannot_be_meant_is_refused(idle_client: httpx.Client, parameters: dict[str, str]) -> None:
+    refused = idle_client.get("/api/v1/twaps", params={"wallet": WALLET, **parameters})
+
+    assert refused.status_code in {400, 422}
+    assert refused.headers["content-type"] == "application/problem+json"
+    for leak in ("SELECT", "postgresql", "/site-packages", ".py", "asyncpg"):
+        assert leak not in refused.text
+
+
+def test_A1_injection_is_a_value_like_any_other(client: httpx.Client, tables: Tables) -> None:
+    tables.take("a", [event(1)])
+    values = ("'; DROP TABLE twap_status; --", "%", "_", "\\", '"', "' OR ''='", "$1", ":wallet", "{asset}")
+
+    assert [ask(client, asset=value)["twaps"] for value in values] == [[]] * len(values)
+    assert len(ask(client)["twaps"]) == 1
+
+
+def test_A1_an_offset_lost_its_plus_on_the_way(idle_client: httpx.Client) -> None:
+    answer = idle_client.get(f"/api/v1/twaps?wallet={WALLET}&start=2025-08-20T02:00:00+02:00")
+
+    assert answer.json()["start"] == "2025-08-20T00:00:00.000000Z"
+
+
+@pytest.mark.parametrize("twap_id", ["%00", "1'--", "9" * 41, "-1", "%F0%9F%98%80", ".."])
+def test_A1_an_id_that_is_none_is_refused(idle_client: httpx.Client, twap_id: str) -> None:
+    assert idle_client.get(f"/api/v1/twaps/{twap_id}").status_code in {404, 422}
+    assert idle_client.get("/api/v1/twaps/9223372036854775808").status_code == 404

@@ -1,0 +1,49 @@
+"""The API's role: it reads what it needs, and PostgreSQL refuses it everything else."""
+
+import psycopg
+import pytest
+from sqlalchemy import URL, Engine
+
+from twap_pipeline.errors import ConfigurationError
+from twap_pipeline.storage.database import make_engine
+from twap_pipeline.storage.reader_role import READABLE, grant_reader
+
+WRITES = (
+    "DELETE FROM twap_status",
+    "UPDATE twap_orders SET status = 'x'",
+    "INSERT INTO etl_s3_ingest_log SELECT * FROM etl_s3_ingest_log",
+    "TRUNCATE twap_status",
+    "CREATE TABLE mine (n int)",
+    "SELECT * FROM twap_status FOR UPDATE",
+    "DROP VIEW twap_daily_stats",
+    "SELECT raw_row FROM twap_status_rejected",
+)
+
+
+@pytest.fixture
+def reader(engine: Engine, database: URL) -> URL:
+    role = f"reader-of-{database.database}"
+    password = grant_reader(engine, role)
+    assert grant_reader(engine, role) is None
+    return database.set(username=role, password=password)
+
+
+def test_A6_the_reader_reads_everything_that_the_api_tells(reader: URL) -> None:
+    with psycopg.connect(reader.render_as_string(hide_password=False)) as connection:
+        for table in READABLE:
+            connection.execute(f"SELECT * FROM {table}".encode())
+
+
+@pytest.mark.parametrize("statement", WRITES)
+def test_A6_the_reader_cannot_write_even_where_it_undoes_its_settings(reader: URL, statement: str) -> None:
+    with psycopg.connect(reader.render_as_string(hide_password=False), autocommit=True) as connection:
+        connection.execute("SET default_transaction_read_only = off")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(statement.encode())
+
+
+def test_whoever_may_not_make_roles_is_told_so(reader: URL) -> None:
+    engine = make_engine(reader)
+    with pytest.raises(ConfigurationError, match="run this as the tables' owner"):
+        grant_reader(engine, "another")
+    engine.dispose()
