@@ -9,10 +9,11 @@ import binascii
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from twap_pipeline.api.problems import Problem, ProblemError
 from twap_pipeline.storage.queries.events import Place
+from twap_pipeline.storage.queries.orders import DailyPlace
 
 UNUSABLE = Problem(
     400, "Unusable cursor", "Give next_cursor of the page before as it is, with the same parameters; or start anew."
@@ -69,6 +70,23 @@ def to_place(question: Mapping[str, object], cursor: str) -> Place:
     match unseal(question, cursor):
         case [int(ts), str(twap_id), int(bound), int(read_at)]:
             return Place(_moment(ts), twap_id, bound, _moment(read_at))
+    raise ProblemError(UNUSABLE)
+
+
+def from_line(question: Mapping[str, object], place: DailyPlace) -> str:
+    """Return the cursor of a place among daily figures."""
+    return seal(question, [place.day.isoformat(), place.asset, place.side, place.status])
+
+
+def to_line(question: Mapping[str, object], cursor: str) -> DailyPlace:
+    """Return the place among daily figures that a cursor holds.
+
+    Raises:
+        ProblemError: 400, it holds none.
+    """
+    match unseal(question, cursor):
+        case [str(day), str(asset), str(side), str(status)]:
+            return DailyPlace(date.fromisoformat(day), asset, side, status)
     raise ProblemError(UNUSABLE)
 
 

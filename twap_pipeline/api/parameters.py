@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 from typing import Annotated, Literal
 
 from fastapi import Path, Query
-from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from twap_pipeline.api.problems import Problem, ProblemError
 
@@ -53,6 +53,7 @@ _WALLET = {
 Lower = AfterValidator(str.lower)
 WalletQuery = Annotated[str, Query(**_WALLET), Lower]
 WalletPath = Annotated[str, Path(**_WALLET), Lower]
+WalletFilter = Annotated[str | None, Query(**_WALLET), AfterValidator(lambda wallet: wallet and wallet.lower())]
 TwapIdPath = Annotated[
     str, Path(pattern="^[0-9]{1,40}$", description="The order's id on the exchange.", examples=["1079490"])
 ]
@@ -88,6 +89,11 @@ StatusFilter = Annotated[
     AfterValidator(_storable),
 ]
 
+Horizons = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=10_080)], ...],
+    Query(min_length=1, max_length=10, description="Minutes from now; may be repeated."),
+]
+
 _EITHER = {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]}
 Start = Annotated[
     datetime | None,
@@ -104,12 +110,13 @@ End = Annotated[
     WithJsonSchema(_EITHER),
     Query(description="End of the range, outside it.", examples=["2026-01-01T00:00:00Z"]),
 ]
-StartDay = Annotated[
-    date | None,
+_FIRST_DAY = (
     BeforeValidator(_read_day),
     WithJsonSchema({"type": "string", "format": "date"}),
     Query(description="First UTC day.", examples=["2025-08-17"]),
-]
+)
+Day = Annotated[date, *_FIRST_DAY]
+StartDay = Annotated[date | None, *_FIRST_DAY]
 EndDay = Annotated[
     date | None,
     BeforeValidator(_read_day),

@@ -256,8 +256,9 @@ class CoverageDay(Body):
     objects: int = Field(description="Objects whose rows are in the data; 0 is a gap.")
     failed: int = Field(description="Objects that could not be read; tried again.")
     parked: int = Field(description="Of the failed ones, those no longer tried.")
-    rows_held: int
-    rows_quarantined: int
+    rows_read: int
+    rows_inserted: int = Field(description="Events that these objects were the first to bring.")
+    rows_quarantined: int = Field(description="Rows that could not be read without loss; kept aside.")
     objects_behind: int = Field(description="Loaded, but their orders not yet brought up to date.")
 
 
@@ -269,7 +270,8 @@ class Coverage(Body):
     objects: int
     failed: int
     parked: int
-    rows_held: int
+    rows_read: int
+    rows_inserted: int
     rows_quarantined: int
     objects_behind: int
     missing_days: list[Day] = Field(description="Days between first and last without any object: gaps in the data.")

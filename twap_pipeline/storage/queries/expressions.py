@@ -28,3 +28,8 @@ def nested(**columns: Expression) -> Expression:
 def json_object(**columns: Expression) -> ColumnElement[str]:
     """Return a row's JSON as text, keys in the order given."""
     return cast(nested(**columns), Text)
+
+
+def moment_sql(expression: str) -> str:
+    """Return SQL for a time as it is told."""
+    return f"""to_char(({expression}) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
