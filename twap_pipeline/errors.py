@@ -8,6 +8,7 @@ The tree::
     ├── EmbeddedDatabaseError       the local PostgreSQL could not be set up or started
     ├── SchemaRevisionError         the database is not at this code's Alembic head
     ├── BudgetExceededError         the run would read more bytes than it may
+    ├── ExportError                 an order cannot be told in the form that was asked for
     └── SourceError                 the object store, or one object of it
         ├── SourceUnavailableError  the store failed after bounded retries; transient
         ├── SourceAccessError       refused: credentials, permission, requester-pays
@@ -51,6 +52,10 @@ class SchemaRevisionError(TwapPipelineError):
 
 class BudgetExceededError(TwapPipelineError):
     """The work asked for exceeds the stated budget."""
+
+
+class ExportError(TwapPipelineError):
+    """An order cannot be told in the form that was asked for."""
 
 
 class SourceError(TwapPipelineError):

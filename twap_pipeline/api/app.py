@@ -16,7 +16,7 @@ from twap_pipeline.api.answers import REFUSALS
 from twap_pipeline.api.metrics import Metrics
 from twap_pipeline.api.observing import Observation
 from twap_pipeline.api.rate_limit import RateLimit
-from twap_pipeline.api.routes import coverage, market, operations, twaps, wallets
+from twap_pipeline.api.routes import coverage, exports, market, operations, twaps, wallets
 from twap_pipeline.api.state import AppState
 from twap_pipeline.settings import Settings, load_settings
 from twap_pipeline.storage.asynchronous import make_async_engine
@@ -89,7 +89,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def _data() -> APIRouter:
     """Return the routes of data, each behind the guard."""
     router = APIRouter(dependencies=[Depends(admit)], responses=REFUSALS)
-    for module in (market, twaps, wallets, coverage):
+    for module in (market, twaps, wallets, exports, coverage):
         router.include_router(module.router)
     return router
 

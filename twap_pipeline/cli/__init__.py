@@ -11,6 +11,7 @@ import click
 from twap_pipeline.cli.audit import audit
 from twap_pipeline.cli.check import check, migrate
 from twap_pipeline.cli.dev import demo, dev
+from twap_pipeline.cli.export import export
 from twap_pipeline.cli.ingest import discover, ingest
 from twap_pipeline.cli.serve import grant_reader, make_api_key, serve
 from twap_pipeline.errors import TwapPipelineError
@@ -22,7 +23,7 @@ def cli() -> None:
     """The complete, exact, queryable history of Hyperliquid TWAP orders."""
 
 
-for _command in (demo, dev, migrate, check, discover, ingest, audit, serve, make_api_key, grant_reader):
+for _command in (demo, dev, migrate, check, discover, ingest, audit, serve, export, make_api_key, grant_reader):
     cli.add_command(_command)
 
 
