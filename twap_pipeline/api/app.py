@@ -16,7 +16,7 @@ from twap_pipeline.api.answers import REFUSALS
 from twap_pipeline.api.metrics import Metrics
 from twap_pipeline.api.observing import Observation
 from twap_pipeline.api.rate_limit import RateLimit
-from twap_pipeline.api.routes import coverage, exports, market, operations, twaps, wallets
+from twap_pipeline.api.routes import coverage, exports, market, operations, page, twaps, wallets
 from twap_pipeline.api.state import AppState
 from twap_pipeline.settings import Settings, load_settings
 from twap_pipeline.storage.asynchronous import make_async_engine
@@ -76,6 +76,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.twap = state
     problems.install(app)
+    app.include_router(page.router)
     app.include_router(operations.router)
     app.include_router(_data())
     if origins := chosen.api_cors_origin_list:

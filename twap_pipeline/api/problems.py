@@ -136,7 +136,10 @@ async def _on_validation(request: Request, error: Exception) -> JSONResponse:
 async def _on_http(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         return response(request, UNEXPECTED)
-    detail = {404: "There is nothing at this path; /docs lists what there is.", 405: "Only GET is answered here."}
+    detail = {
+        404: "There is nothing at this path; /api/v1/openapi.json lists what there is.",
+        405: "Only GET is answered here.",
+    }
     title = str(error.detail)
     told = Problem(error.status_code, title, detail.get(error.status_code, title), headers=error.headers)
     return response(request, told)
