@@ -185,7 +185,7 @@ function life(row) {
 }
 
 function executed(row) {
-  const words = `executed ${grouped(row.size_executed)} of ${grouped(row.size_requested)} ${row.asset ?? ""}, ${usd(row.notional_executed)} USD`;
+  const words = `executed ${grouped(row.size_executed)} of ${grouped(row.size_requested)} ${row.asset ?? ""}, ${grouped(row.notional_executed)} USD`;
   const bar = make("meter", { min: "0", max: row.size_requested ?? "1", value: row.size_executed ?? "0", "aria-label": words });
   return make("div", {}, bar, " ", make("span", { class: "hint" }, words));
 }
@@ -223,8 +223,7 @@ async function coverage() {
     figure("Objects behind", grouped(String(told.objects_behind))),
   ];
   const most = Math.max(1, ...told.days.map((day) => day.rows_read));
-  const months = Object.entries(Object.groupBy(told.days, (day) => day.day.slice(0, 7)));
-  const cards = months.map(([name, days]) => calendar(name, days, most));
+  const cards = monthRuns(told.days).map((run) => (run.empty ? emptyMonths(run) : calendar(run.first, run.days, most)));
   const parts = [make("dl", { class: "figures" }, ...figures), make("div", { class: "months" }, cards.slice(-MONTHS_SHOWN)), legend()];
   if (cards.length > MONTHS_SHOWN) {
     const earlier = make("div", { class: "months" }, cards.slice(0, -MONTHS_SHOWN));
@@ -233,8 +232,27 @@ async function coverage() {
   return parts;
 }
 
+const monthName = (month) =>
+  new Date(`${month}-01T00:00:00Z`).toLocaleDateString("en", { month: "long", year: "numeric", timeZone: "UTC" });
+
+/** Months with their days; months in a row that hold nothing at all are one run. */
+function monthRuns(days) {
+  const runs = [];
+  for (const [month, held] of Object.entries(Object.groupBy(days, (day) => day.day.slice(0, 7)))) {
+    const empty = held.every((day) => !day.objects && !day.failed);
+    if (empty && runs.at(-1)?.empty) runs.at(-1).last = month;
+    else runs.push({ first: month, last: month, empty, days: held });
+  }
+  return runs;
+}
+
+function emptyMonths({ first, last }) {
+  const span = first === last ? monthName(first) : `${monthName(first)} to ${monthName(last)}`;
+  return make("p", { class: "empty" }, `${span}: no objects, a gap`);
+}
+
 function calendar(month, days, most) {
-  const title = new Date(`${month}-01T00:00:00Z`).toLocaleDateString("en", { month: "long", year: "numeric", timeZone: "UTC" });
+  const title = monthName(month);
   const weeks = [[]];
   const weekday = (day) => (new Date(`${day}T00:00:00Z`).getUTCDay() + 6) % 7;
   for (let blank = weekday(days[0].day); blank; blank -= 1) weeks.at(-1).push(make("td"));
