@@ -13,6 +13,7 @@ from sqlalchemy import URL
 from twap_pipeline.api import problems
 from twap_pipeline.api.admission import admit
 from twap_pipeline.api.answers import REFUSALS
+from twap_pipeline.api.document import DescribedApp
 from twap_pipeline.api.metrics import Metrics
 from twap_pipeline.api.observing import Observation
 from twap_pipeline.api.rate_limit import RateLimit
@@ -65,7 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             for engine in state.engines.values():
                 await engine.dispose()
 
-    app = FastAPI(
+    app = DescribedApp(
         title="TWAP history",
         version="1",
         description=DESCRIPTION,

@@ -78,6 +78,9 @@ On = Annotated[
         " event. An order whose start is nowhere told is in no range of starts."
     ),
 ]
+LatestOnly = Annotated[
+    bool, Query(description="Of each order only its latest event in the range; otherwise every event is an item.")
+]
 AssetFilter = Annotated[
     str | None,
     Query(min_length=1, max_length=64, description="Only this asset, as the exchange writes it.", examples=["BTC"]),
