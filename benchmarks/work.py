@@ -59,9 +59,9 @@ def main() -> None:
     print(json.dumps(took))
 
 
-def peak_megabytes() -> float:
-    """Return this process's own peak of resident memory; ru_maxrss would count the parent's before the exec."""
-    status = Path("/proc/self/status")
+def peak_megabytes(pid: int | str = "self") -> float:
+    """Return a process's own peak of resident memory; ru_maxrss would count the parent's before the exec."""
+    status = Path(f"/proc/{pid}/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
     line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))

@@ -9,38 +9,13 @@ that was being written at that very moment may add events to later pages, and so
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
+from functools import lru_cache
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Select,
-    and_,
-    exists,
-    func,
-    literal,
-    literal_column,
-    not_,
-    or_,
-    select,
-    tuple_,
-)
-from sqlalchemy.sql.selectable import NamedFromClause
+from sqlalchemy import TextClause, text
 
-from twap_pipeline.domain.twap_status import TERMINAL_STATUSES
-from twap_pipeline.storage.models import etl_s3_ingest_log as log
-from twap_pipeline.storage.models import twap_status
-from twap_pipeline.storage.queries.expressions import json_object, nested
-
-_NEXT_XID = literal_column("pg_snapshot_xmax(pg_current_snapshot())::text::bigint", BigInteger)
-_XIDS = 2**32
-"""Rows tell transaction ids modulo this; of two, the later is the one less than half of it ahead."""
-
-_FRESH = timedelta(days=7)
-"""Only rows written since this long before the first page can be late; it spares the others the look."""
-
-_CLOCK_SKEW = timedelta(days=1)
+from twap_pipeline.storage.lifecycle import ENDED
+from twap_pipeline.storage.queries.expressions import moment_sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,98 +59,93 @@ class EventFilter:
     latest_per_twap: bool = True
 
 
-def wallet_events(wanted: EventFilter, *, after: Place | None, limit: int, offset: int = 0) -> Select[Any]:
+def wallet_events(wanted: EventFilter, *, after: Place | None, limit: int, offset: int = 0) -> TextClause:
     """Return a statement for a page of a wallet's events, the latest first.
 
-    Rows: the body as JSON text, ``ts`` and ``twap_id`` of the event, ``bound`` and ``read_at`` of the first page.
+    Rows: ``body`` as JSON text, ``ts`` and ``twap_id`` of the event, ``bound`` and ``read_at`` of the first page.
     """
-    row = twap_status.alias("row")
-    body = json_object(
-        twap_id=row.c.twap_id,
-        asset=row.c.asset,
-        side=row.c.side,
-        status=row.c.status,
-        duration_minutes=row.c.duration_minutes,
-        latest_ts=row.c.ts,
-        executed=nested(size=row.c.size_executed, notional=row.c.notional_executed),
-        raw=row.c.raw_payload,
-    )
-    bound = _NEXT_XID if after is None else literal(after.bound, BigInteger)
-    read_at = func.now() if after is None else literal(after.first_read_at, row.c.ts.type)
-    statement = select(body, row.c.ts, row.c.twap_id, bound.label("bound"), read_at.label("read_at"))
-    statement = statement.where(_within(row, wanted, after))
-    if wanted.latest_per_twap:
-        later = twap_status.alias("later")
-        statement = statement.where(
-            ~exists().where(_same_order(later, row), later.c.ts > row.c.ts).where(_within(later, wanted, after))
+    given: dict[str, object] = {"wallet": wanted.wallet, "limit": limit, "offset": offset}
+    narrowing = {"start": wanted.start, "end": wanted.end, "asset": wanted.asset, "status": wanted.status}
+    given |= {name: value for name, value in narrowing.items() if value is not None}
+    if after is not None:
+        given |= {"ts": after.ts, "twap_id": after.twap_id, "bound": after.bound, "read_at": after.first_read_at}
+    return _page(wanted.on, frozenset(given), latest_per_twap=wanted.latest_per_twap).bindparams(**given)
+
+
+def order_events(twap_id: str) -> TextClause:
+    """Return a statement for every event of an order, oldest first. Rows: ``body`` as JSON text."""
+    return _STORY.bindparams(twap_id=twap_id)
+
+
+# The parts that are put together below are this module's own constants; values are parameters.
+
+
+@lru_cache
+def _page(on: str, given: frozenset[str], *, latest_per_twap: bool) -> TextClause:
+    """Return the statement for a page, by what is given; put together once each."""
+    conditions = [_within("row", on, given)]
+    if latest_per_twap:
+        later = "later.twap_id = row.twap_id AND later.wallet = row.wallet AND later.ts > row.ts"
+        conditions.append(
+            f"NOT EXISTS (SELECT FROM twap_status AS later WHERE {later} AND {_within('later', on, given)})"
         )
-    if wanted.status is not None:
-        statement = statement.where(row.c.status == wanted.status)
-    if wanted.asset is not None:
-        statement = statement.where(row.c.asset == wanted.asset)
-    if after is not None:
-        place = tuple_(literal(after.ts, row.c.ts.type), literal(after.twap_id))
-        statement = statement.where(tuple_(row.c.ts, row.c.twap_id) < place)
-    return statement.order_by(row.c.ts.desc(), row.c.twap_id.desc()).limit(limit).offset(offset)
-
-
-def order_events(twap_id: str) -> Select[Any]:
-    """Return a statement for every event of an order, oldest first. Rows: the body as JSON text."""
-    row = twap_status.alias("row")
-    names = (
-        "wallet",
-        "ts",
-        "asset",
-        "side",
-        "size_requested",
-        "size_executed",
-        "notional_executed",
-        "status",
-        "duration_minutes",
+    conditions += [f"row.{name} = :{name}" for name in ("status", "asset") if name in given]
+    if "bound" in given:
+        conditions.append("(row.ts, row.twap_id) < (CAST(:ts AS timestamptz), :twap_id)")
+        first_page = "CAST(:bound AS bigint) AS bound, CAST(:read_at AS timestamptz) AS read_at"
+    else:
+        first_page = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS bound, now() AS read_at"
+    return text(
+        f"SELECT {_BODY} AS body, row.ts, row.twap_id, {first_page} FROM twap_status AS row"  # noqa: S608
+        f" WHERE {' AND '.join(conditions)} ORDER BY row.ts DESC, row.twap_id DESC LIMIT :limit OFFSET :offset"
     )
-    body = json_object(**{name: row.c[name] for name in names}, raw=row.c.raw_payload)
-    return select(body).where(row.c.twap_id == twap_id).order_by(row.c.ts, row.c.wallet)
 
 
-def _same_order(one: NamedFromClause, other: NamedFromClause) -> ColumnElement[bool]:
-    return and_(one.c.twap_id == other.c.twap_id, one.c.wallet == other.c.wallet)
-
-
-def _within(row: NamedFromClause, wanted: EventFilter, after: Place | None) -> ColumnElement[bool]:
+def _within(row: str, on: str, given: frozenset[str]) -> str:
     """Whether an event is of the wallet, in the range, and of the set that the first page fixed."""
-    conditions = [row.c.wallet == wanted.wallet]
-    moment: ColumnElement[Any] = row.c.ts
-    if wanted.on == "started":
-        moment = func.coalesce(row.c.started_at, _start_of(row))
-        if wanted.start is not None:  # an order's events follow its start: what the index can use
-            conditions.append(row.c.ts >= wanted.start - _CLOCK_SKEW)
-    if wanted.on == "ended":
-        conditions.append(row.c.status.in_(sorted(TERMINAL_STATUSES)))
-    if wanted.start is not None:
-        conditions.append(moment >= literal(wanted.start, row.c.ts.type))
-    if wanted.end is not None:
-        conditions.append(moment < literal(wanted.end, row.c.ts.type))
-    if after is not None:
-        conditions.append(not_(_late(row, after)))
-    return and_(*conditions)
+    conditions = [f"{row}.wallet = :wallet"]
+    moment = f"{row}.ts"
+    if on == "started":
+        moment = _START.format(row=row)
+        if "start" in given:  # an order's events follow its start: what the index can use
+            conditions.append(f"{row}.ts >= CAST(:start AS timestamptz) - interval '1 day'")
+    if on == "ended":
+        conditions.append(f"{row}.status IN ({ENDED})")
+    if "start" in given:
+        conditions.append(f"{moment} >= CAST(:start AS timestamptz)")
+    if "end" in given:
+        conditions.append(f"{moment} < CAST(:end AS timestamptz)")
+    if "bound" in given:
+        conditions.append(_IN_THE_SET.format(row=row))
+    return " AND ".join(conditions)
 
 
-def _start_of(row: NamedFromClause) -> ColumnElement[datetime]:
-    """When an order began, by its other events; the same rule as in ``twap_orders``."""
-    other = twap_status.alias()
-    activated = func.min(other.c.ts).filter(other.c.status == "activated")
-    return (
-        select(func.coalesce(func.min(other.c.started_at), activated)).where(_same_order(other, row)).scalar_subquery()
-    )
+_START = (
+    "coalesce({row}.started_at, (SELECT coalesce(min(other.started_at), min(other.ts) FILTER (WHERE other.status ="
+    " 'activated')) FROM twap_status AS other WHERE other.twap_id = {row}.twap_id AND other.wallet = {row}.wallet))"
+)
+"""When an order began, if need be by its other events; the same rule as in ``twap_orders``."""
 
+_IN_THE_SET = (
+    "NOT ({row}.inserted_at > CAST(:read_at AS timestamptz) - interval '7 days'"
+    " AND (({row}.xmin::text::bigint - CAST(:bound AS bigint)) & 4294967295) < 2147483648"
+    " AND NOT EXISTS (SELECT FROM etl_s3_ingest_log AS log WHERE log.s3_object_key = {row}.s3_object_key"
+    " AND (log.rows_updated > 0 OR log.ingested_at <> {row}.inserted_at)))"
+)
+"""Whether an event was there at the first page; see the module's promise.
 
-def _late(row: NamedFromClause, after: Place) -> ColumnElement[bool]:
-    """Whether an event arrived after the first page; see the module's promise."""
-    xid = literal_column(f"{row.name}.xmin::text::bigint", BigInteger)
-    ahead = (xid - literal(after.bound, BigInteger)).op("&")(literal_column(str(_XIDS - 1)))
-    replaced = exists().where(
-        log.c.s3_object_key == row.c.s3_object_key,
-        or_(log.c.rows_updated > 0, log.c.ingested_at != row.c.inserted_at),
-    )
-    fresh = row.c.inserted_at > literal(after.first_read_at - _FRESH, row.c.ts.type)
-    return and_(fresh, ahead < _XIDS // 2, not_(replaced))
+Rows tell transaction ids modulo 2^32, and of two the later is the one less than half of that ahead. Only what was
+written since a week before the first page is looked at, so that ids of long ago cannot be mistaken for later ones.
+"""
+
+_BODY = f"""json_build_object('twap_id', row.twap_id, 'asset', row.asset, 'side', row.side, 'status', row.status,
+  'duration_minutes', row.duration_minutes, 'latest_ts', {moment_sql("row.ts")}, 'executed',
+  json_build_object('size', row.size_executed::text, 'notional', row.notional_executed::text),
+  'raw', row.raw_payload)::text"""
+
+_STORY = text(
+    f"""SELECT json_build_object('wallet', wallet, 'ts', {moment_sql("ts")}, 'asset', asset, 'side', side,
+  'size_requested', size_requested::text, 'size_executed', size_executed::text,
+  'notional_executed', notional_executed::text, 'status', status, 'duration_minutes', duration_minutes,
+  'raw', raw_payload)::text AS body FROM twap_status WHERE twap_id = :twap_id ORDER BY ts, wallet"""  # noqa: S608
+)

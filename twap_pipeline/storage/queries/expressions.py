@@ -19,15 +19,10 @@ def told(column: Expression) -> Expression:
     return column
 
 
-def nested(**columns: Expression) -> Expression:
-    """Return a JSON object, keys in the order given."""
-    parts = [part for name, column in columns.items() for part in (literal_column(f"'{name}'", Text), told(column))]
-    return func.json_build_object(*parts)
-
-
 def json_object(**columns: Expression) -> ColumnElement[str]:
     """Return a row's JSON as text, keys in the order given."""
-    return cast(nested(**columns), Text)
+    parts = [part for name, column in columns.items() for part in (literal_column(f"'{name}'", Text), told(column))]
+    return cast(func.json_build_object(*parts), Text)
 
 
 def moment_sql(expression: str) -> str:
