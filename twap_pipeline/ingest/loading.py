@@ -16,7 +16,7 @@ from twap_pipeline.errors import ObjectChangedError, ObjectError, ObjectGoneErro
 from twap_pipeline.failpoints import failpoint
 from twap_pipeline.ingest.fetching import fetch_present
 from twap_pipeline.ingest.reading import Glimpse, Reading, read_ahead
-from twap_pipeline.ingest.retrying import transaction, with_retries
+from twap_pipeline.ingest.retrying import patience, transaction, with_retries
 from twap_pipeline.ingest.side_by_side import Lanes, side_by_side
 from twap_pipeline.source.object_store import ObjectStore
 from twap_pipeline.storage import ingest_log
@@ -134,7 +134,7 @@ def ingest_object(
                 with lanes.one(), _timed(seconds, "writing"):
                     return _write(engine, reading, blocks, day, verified=verified, run_id=run_id)
 
-            with ingest_log.patience(ref.key):
+            with patience(ref.key):
                 done = with_retries(write)
     except ObjectError as error:
         with lanes.one():

@@ -12,6 +12,9 @@ import psycopg
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from twap_pipeline.errors import DatabaseUnavailableError
+from twap_pipeline.storage import ingest_log
+
 TRANSACTION_ATTEMPTS = 8
 """Tries of one object's transaction; the pauses between them, each twice the last, make some 25 seconds."""
 
@@ -58,6 +61,25 @@ def with_retries(work: Callable[[], _T]) -> _T:
                 raise
         sleep(_FIRST_PAUSE_SECONDS * 2**earlier)
     return work()
+
+
+@contextmanager
+def patience(key: str) -> Iterator[None]:
+    """Say what to do when a block waited in vain for another session.
+
+    Raises:
+        DatabaseUnavailableError: Another loader has held the key, or one of its events, all the time; it may be frozen.
+    """
+    try:
+        yield
+    except (psycopg.Error, DBAPIError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if not isinstance(cause, psycopg.errors.LockNotAvailable):
+            raise
+        raise DatabaseUnavailableError(
+            f"{key}: another session has held it for more than {ingest_log.CLAIM_WAIT_SECONDS:g} seconds; if its process is"
+            ' frozen, end that session: see "A frozen run" in docs/operations.md'
+        ) from error
 
 
 def _may_pass(error: psycopg.Error | DBAPIError) -> bool:

@@ -5,19 +5,15 @@ after `ATTEMPTS_MAX` it is parked until its bytes change or somebody asks for it
 a loaded one, the old one's account moves to ``previous_versions``.
 """
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
-import psycopg
 from sqlalchemy import Connection, Function, Row, case, func, select, text, type_coerce, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
-from sqlalchemy.exc import OperationalError
 
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.quality import Fates
-from twap_pipeline.errors import DatabaseUnavailableError
 from twap_pipeline.storage.models import etl_s3_ingest_log as log
 
 ATTEMPTS_MAX = 3
@@ -76,31 +72,12 @@ def read_ledger(connection: Connection) -> dict[str, LedgerEntry]:
 def claim(connection: Connection, key: str) -> LedgerEntry | None:
     """Lock a key until the transaction ends and return its entry: of two loaders at once, one waits for the other.
 
-    No statement of the transaction waits longer than `CLAIM_WAIT_SECONDS` for another session: see `patience`.
+    No statement of the transaction waits longer than `CLAIM_WAIT_SECONDS` for another session: see `ingest.retrying.patience`.
     """
     lock = text("SELECT set_config('lock_timeout', :wait, true), pg_advisory_xact_lock(hashtextextended(:key, 7))")
     connection.execute(lock, {"wait": f"{CLAIM_WAIT_SECONDS:g}s", "key": key})
     row = connection.execute(_SELECT.where(log.c.s3_object_key == key)).one_or_none()
     return None if row is None else _entry(row)
-
-
-@contextmanager
-def patience(key: str) -> Iterator[None]:
-    """Say what to do when a block waited in vain for another session.
-
-    Raises:
-        DatabaseUnavailableError: Another loader has held the key, or one of its events, all the time; it may be frozen.
-    """
-    try:
-        yield
-    except (psycopg.OperationalError, OperationalError) as error:
-        cause = error.orig if isinstance(error, OperationalError) else error
-        if not isinstance(cause, psycopg.errors.LockNotAvailable):
-            raise
-        raise DatabaseUnavailableError(
-            f"{key}: another session has held it for more than {CLAIM_WAIT_SECONDS:g} seconds; if its process is"
-            ' frozen, end that session: see "A frozen run" in docs/operations.md'
-        ) from error
 
 
 def record_loaded(
