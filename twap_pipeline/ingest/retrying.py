@@ -77,8 +77,8 @@ def patience(key: str) -> Iterator[None]:
         if not isinstance(cause, psycopg.errors.LockNotAvailable):
             raise
         raise DatabaseUnavailableError(
-            f"{key}: another session has held it for more than {ingest_log.CLAIM_WAIT_SECONDS:g} seconds; if its process is"
-            ' frozen, end that session: see "A frozen run" in docs/operations.md'
+            f"{key}: another session has held it for more than {ingest_log.CLAIM_WAIT_SECONDS:g} seconds; if its"
+            ' process is frozen, end that session: see "A frozen run" in docs/operations.md'
         ) from error
 
 

@@ -72,7 +72,8 @@ def read_ledger(connection: Connection) -> dict[str, LedgerEntry]:
 def claim(connection: Connection, key: str) -> LedgerEntry | None:
     """Lock a key until the transaction ends and return its entry: of two loaders at once, one waits for the other.
 
-    No statement of the transaction waits longer than `CLAIM_WAIT_SECONDS` for another session: see `ingest.retrying.patience`.
+    No statement of the transaction waits longer than `CLAIM_WAIT_SECONDS` for another session; what is said then is
+    `ingest.retrying.patience`'s.
     """
     lock = text("SELECT set_config('lock_timeout', :wait, true), pg_advisory_xact_lock(hashtextextended(:key, 7))")
     connection.execute(lock, {"wait": f"{CLAIM_WAIT_SECONDS:g}s", "key": key})

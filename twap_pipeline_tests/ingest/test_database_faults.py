@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from twap_pipeline.domain.object_ref import object_day
 from twap_pipeline.domain.quality import Fates
 from twap_pipeline.errors import DatabaseUnavailableError
 from twap_pipeline.failpoints import armed
@@ -42,7 +43,7 @@ def test_W3_a_frozen_loader_is_freed_by_ending_its_session_and_cannot_commit_aft
     with loader(scene, at="mid-copy", by=signal.SIGSTOP) as frozen, ThreadPoolExecutor(1) as thread:
         backend = frozen_backend(scene)
         first = next(scene.store.list_objects())
-        waiting = thread.submit(ingest_object, scene.store, scene.engine, first, scene.bucket.day)
+        waiting = thread.submit(ingest_object, scene.store, scene.engine, first, object_day(first))
         scene.run(f"SELECT pg_cancel_backend({backend})")
         assert frozen_backend(scene) == backend, "a cancel is not enough"
 
@@ -185,7 +186,8 @@ def test_W7_too_many_connections_are_waited_for(scene: Scene, clerk: Engine, mon
         pass  # the pool keeps the connection
     pauses = when_it_pauses(monkeypatch, nothing, nothing, other.dispose)
 
-    done = ingest_object(scene.store, clerk, next(scene.store.list_objects()), scene.bucket.day)
+    first = next(scene.store.list_objects())
+    done = ingest_object(scene.store, clerk, first, object_day(first))
 
     assert done.fates == Fates(inserted=499)
     assert pauses == [0.2, 0.4, 0.8]
