@@ -5,6 +5,8 @@
     python3 start.py dev      the same, then Dagster's UI
     python3 start.py test     the tests; what follows goes to pytest
     python3 start.py lint     the rest of the gate: lint, format, types, import contracts, migrations
+    python3 start.py vulnerabilities
+                              asks a public database whether a locked version has a known vulnerability
 
 Needs Python 3.11 to 3.13 and nothing else; standard library only.
 """
@@ -33,6 +35,9 @@ COMMANDS = {
         ["lint-imports"],
         ["alembic", "upgrade", "head"],
         ["alembic", "check"],
+    ],
+    "vulnerabilities": [
+        ["pip-audit", "--requirement", "requirements.lock", "--disable-pip", "--vulnerability-service", "osv"]
     ],
 }
 

@@ -6,13 +6,17 @@ in the way of single answers.
 """
 
 import threading
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 from urllib.request import Request as UrlRequest
 from urllib.request import urlopen
+from xml.sax.saxutils import escape
 
 import boto3
 from botocore.config import Config
@@ -32,6 +36,11 @@ Fault = Callable[[Request, Response], Response]
 AWS_SECRET = "canary-aws-secret-that-nothing-may-tell"
 """The secret key of every test's credentials: no output may hold it."""
 
+_PAGE_KEYS = 1_000
+_LISTED = (
+    "<Contents><Key>{}</Key><LastModified>2025-09-01T00:00:00.000Z</LastModified>"
+    "<ETag>&quot;00000000000000000000000000000000&quot;</ETag><Size>1</Size></Contents>"
+)
 _DENIED = """<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"""
 
@@ -81,6 +90,26 @@ def _kind(request: Request) -> str:
     if request.method == "GET" and ("list-type" in request.args or request.path.count("/") == 1):
         return "LIST"
     return request.method
+
+
+def made_up_listing(keys: Sequence[str]) -> Fault:
+    """Return a layer that answers every LIST as if these keys were there, page by page, in no time."""
+    ordered = sorted(keys)
+
+    def answer(request: Request, response: Response) -> Response:
+        if _kind(request) != "LIST":
+            return response
+        below = request.args.get("prefix", "")
+        after = request.args.get("continuation-token", request.args.get("start-after", ""))
+        first = bisect_right(ordered, after) if after >= below else bisect_left(ordered, below)
+        page = list(takewhile(lambda key: key.startswith(below), ordered[first : first + _PAGE_KEYS + 1]))
+        more = len(page) > _PAGE_KEYS
+        token = f"<NextContinuationToken>{escape(page[_PAGE_KEYS - 1])}</NextContinuationToken>" if more else ""
+        items = "".join(_LISTED.format(escape(quote(key))) for key in page[:_PAGE_KEYS])
+        head = f"<IsTruncated>{str(more).lower()}</IsTruncated><EncodingType>url</EncodingType>{token}"
+        return Response(f"<ListBucketResult>{head}{items}</ListBucketResult>", 200, mimetype="application/xml")
+
+    return answer
 
 
 @contextmanager

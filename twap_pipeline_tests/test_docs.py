@@ -10,11 +10,13 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import psycopg
 import pytest
 import yaml
 from alembic.config import CommandLine
 from alembic.script import ScriptDirectory
+from dagster_webserver.cli import dagster_webserver
 from sqlalchemy import URL
 
 from twap_pipeline.cli import cli
@@ -232,3 +234,27 @@ def test_every_sql_statement_in_the_pages_is_executed(statement: str, database: 
     with psycopg.connect(database.render_as_string(hide_password=False)) as connection:
         connection.execute(statement.encode())
         connection.rollback()
+
+
+@pytest.mark.pure
+def test_X4_the_page_of_operations_keeps_the_web_server_from_strangers() -> None:
+    section = OPERATIONS.read_text("utf-8").split("### Web server and daemon")[1].split("\n## ")[0]
+
+    for advice in ("has no login", "leave it on the loopback", "a proxy that authenticates", "`--read-only`"):
+        assert advice in section
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_X4_no_example_opens_a_server_to_the_network(page: Path) -> None:
+    examples = " ".join(fenced(page, "bash"))
+
+    assert set(re.findall(r"--host[ =](\S+)", examples)) <= {"127.0.0.1", "localhost"}
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize("command", [cli.commands["dev"], dagster_webserver], ids=["dev", "dagster-webserver"])
+def test_X4_a_server_listens_on_the_loopback_unless_told_otherwise(command: click.Command) -> None:
+    (host,) = [option for option in command.params if option.name == "host"]
+
+    assert host.default == "127.0.0.1"

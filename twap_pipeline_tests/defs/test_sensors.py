@@ -1,5 +1,8 @@
 """The sensor as a state machine: real instance, real ledger, a directory as the bucket, no mocks."""
 
+import resource
+import sys
+import time
 from datetime import timedelta
 
 import dagster as dg
@@ -11,11 +14,13 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
 )
 from sqlalchemy import Engine, text
+from werkzeug.wrappers import Request, Response
 
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs import sensors
 from twap_pipeline.defs.assets import SOURCE_KEY
 from twap_pipeline.domain.object_ref import object_day
+from twap_pipeline.errors import SourceUnavailableError
 from twap_pipeline.ingest.loading import ingest_object
 from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
@@ -28,7 +33,7 @@ from twap_pipeline_tests.broken_builds import (
     watermark_on_last_modified,
 )
 from twap_pipeline_tests.objects import DAY, Bucket, event
-from twap_pipeline_tests.s3_server import S3Server
+from twap_pipeline_tests.s3_server import S3Server, made_up_listing
 
 
 def tick(instance: dg.DagsterInstance, cursor: str = "", name: str = "new_twap_objects") -> dg.SensorResult:
@@ -241,44 +246,66 @@ def test_D6_requests_and_keys_are_bounded_and_nothing_is_lost(
     assert len(days_asked) == 6
 
 
-def test_D5_a_listing_that_breaks_off_fails_the_tick(
-    instance: dg.DagsterInstance, s3: S3Server, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from werkzeug.wrappers import Request, Response
-
-    from twap_pipeline.errors import SourceUnavailableError
-
-    client = s3.client()
-    client.create_bucket(Bucket="twap")
-    for number in range(1_001):
-        client.put_object(Bucket="twap", Key=f"raw/{DAY:%Y/%m/%d}/{number:04}.parquet", Body=b"x")
+@pytest.fixture
+def long_bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """An S3 bucket whose listing a test makes up."""
+    s3.client().create_bucket(Bucket="twap")
     monkeypatch.setenv("TWAP_SOURCE_URL", "s3://twap/raw/")
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
+    s3.requests.clear()
+    return s3
 
+
+def keys_of_days(days: int, keys_per_day: int) -> list[str]:
+    dates = (DAY + timedelta(days=number) for number in range(days))
+    return [f"raw/{day:%Y/%m/%d}/{number:04}.parquet" for day in dates for number in range(keys_per_day)]
+
+
+def test_D5_a_listing_that_breaks_off_fails_the_tick(instance: dg.DagsterInstance, long_bucket: S3Server) -> None:
     def second_page_fails(request: Request, response: Response) -> Response:
         broken = "continuation-token" in request.args
         return Response("<Error><Code>SlowDown</Code></Error>", 503) if broken else response
 
-    s3.faults.append(second_page_fails)
+    long_bucket.faults += [made_up_listing(keys_of_days(1, 1_001)), second_page_fails]
 
     with pytest.raises(SourceUnavailableError, match="503 SlowDown"):
         tick(instance)
 
 
 def test_a_tick_costs_a_list_request_per_thousand_keys_and_no_get(
-    instance: dg.DagsterInstance, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+    instance: dg.DagsterInstance, long_bucket: S3Server
 ) -> None:
-    client = s3.client()
-    client.create_bucket(Bucket="twap")
-    for number in range(1_500):
-        client.put_object(Bucket="twap", Key=f"raw/{DAY:%Y/%m/%d}/{number:04}.parquet", Body=b"x")
-    monkeypatch.setenv("TWAP_SOURCE_URL", "s3://twap/raw/")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
-    s3.requests.clear()
+    long_bucket.faults.append(made_up_listing(keys_of_days(1, 1_500)))
 
     tick(instance)
 
-    assert dict(s3.requests) == {"LIST": 2}
+    assert dict(long_bucket.requests) == {"LIST": 2}
+
+
+def test_D6_of_a_hundred_thousand_pending_objects_a_tick_takes_a_bounded_part_and_the_next_goes_on(
+    instance: dg.DagsterInstance, long_bucket: S3Server
+) -> None:
+    long_bucket.faults.append(made_up_listing(keys_of_days(400, 250)))
+    job = build_definitions(load_settings()).resolve_job_def("ingest_twap_status")
+    days_asked: list[str] = []
+    cursor, rss_before = "", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(2):
+        long_bucket.requests.clear()
+        started = time.monotonic()
+        result = tick(instance, cursor)
+        assert time.monotonic() - started < sensors.SECONDS_PER_TICK + 10
+        assert len(asked(result)) == sensors.REQUESTS_PER_TICK
+        assert long_bucket.requests["LIST"] <= sensors.KEYS_PER_TICK / 1_000 + 1 + sensors.RECENT_DAYS
+        assert long_bucket.requests["GET"] == 0
+        for request in result.run_requests or []:
+            tags = {**request.tags, PARTITION_NAME_TAG: request.partition_key or ""}
+            instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+        days_asked += asked(result)
+        cursor = result.cursor or ""
+
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - rss_before
+    assert grown * (1 if sys.platform == "darwin" else 1_024) < 150_000_000
+    assert days_asked == [str(DAY + timedelta(days=number)) for number in range(2 * sensors.REQUESTS_PER_TICK)]
 
 
 def test_the_days_of_the_source_are_recorded_when_they_change(instance: dg.DagsterInstance, bucket: Bucket) -> None:

@@ -1,0 +1,83 @@
+"""Dagster's own processes die: a run's, and all of them in the middle of a tick. Nothing is lost, nothing doubled."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sqlalchemy import Engine
+
+from twap_pipeline_tests.dagster_web import LOCATION, DagsterWeb, checkout, dagster_dev, until
+from twap_pipeline_tests.objects import DAY, Bucket, event
+from twap_pipeline_tests.oracle import CleanHash, Scene
+
+_START_SENSOR = """
+mutation ($sensor: SensorSelector!) {
+  startSensor(sensorSelector: $sensor) { ... on Sensor { name } ... on PythonError { message } }
+}"""
+_RUNS = "{ runsOrError { ... on Runs { results { status tags { key value } } } } }"
+_TICKS = """
+query ($sensor: SensorSelector!) {
+  sensorOrError(sensorSelector: $sensor) { ... on Sensor { sensorState { ticks { status } } } }
+}"""
+SENSOR = {**LOCATION, "sensorName": "new_twap_objects"}
+
+
+@pytest.fixture
+def crashing_checkout(tmp_path: Path) -> Path:
+    """A checkout whose code location has armed points, and one place for runs."""
+    folder = checkout(tmp_path / "checkout")
+    module = {"module_name": "twap_pipeline_tests.armed_location", "location_name": "twap_pipeline"}
+    (folder / "workspace.yaml").write_text(yaml.safe_dump({"load_from": [{"python_module": module}]}), "utf-8")
+    (folder / "pyproject.toml").unlink()  # it names the location too
+    config = yaml.safe_load((folder / "dagster.yaml").read_text("utf-8"))
+    config["concurrency"]["pools"]["default_limit"] = 1
+    config["run_monitoring"]["poll_interval_seconds"] = 1
+    (folder / "dagster.yaml").write_text(yaml.safe_dump(config), "utf-8")
+    (folder / "points").mkdir()
+    return folder
+
+
+def runs(web: DagsterWeb) -> list[tuple[str, str]]:
+    """Return status and run key of every run, oldest first."""
+    found: list[dict[str, Any]] = web.ask(_RUNS)["runsOrError"]["results"]
+    tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in found]
+    return [(run["status"], tag["dagster/run_key"]) for run, tag in zip(found, tags, strict=True)][::-1]
+
+
+def ticks(web: DagsterWeb) -> list[str]:
+    return [tick["status"] for tick in web.ask(_TICKS, sensor=SENSOR)["sensorOrError"]["sensorState"]["ticks"]]
+
+
+@pytest.mark.timeout(400)
+def test_R2_R4_dagster_killed_in_a_tick_a_tick_out_of_time_and_a_run_killed_lose_and_double_nothing(
+    crashing_checkout: Path, bucket: Bucket, engine: Engine, clean_hash: CleanHash
+) -> None:
+    scene = Scene(bucket, engine, clean_hash)
+    for name in "ab":
+        bucket.put(f"hourly/{DAY:%Y/%m/%d}/12/{name}.parquet", [event(ord(name)), event(ord(name) + 1)])
+    points = crashing_checkout / "points"
+    environment = {
+        "TWAP_SOURCE_URL": bucket.directory.as_uri() + "/",
+        "TWAP_START_DATE": str(DAY),
+        "TWAP_SENSOR_INTERVAL_SECONDS": "2",
+        "ARMED_POINTS": str(points),
+        "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "5",
+    }
+    (points / "mid-tick").write_text("group", "utf-8")
+    with dagster_dev(crashing_checkout, environment) as web:
+        web.ask(_START_SENSOR, sensor=SENSOR)
+        until((points / "mid-tick.struck").exists, 60, "Dagster is killed in the middle of a tick")
+    assert scene.count("SELECT count(*) FROM etl_s3_ingest_log") == 0
+
+    (points / "mid-tick").write_text("sleep", "utf-8")
+    (points / "after-commit").write_text("run", "utf-8")
+    with dagster_dev(crashing_checkout, environment) as web:
+        until(lambda: scene.count("SELECT count(*) FROM etl_s3_ingest_log") == 2, 120, "both objects are loaded")
+        until(lambda: [status for status, _ in runs(web)] == ["FAILURE", "SUCCESS"], 60, "the second run ends well")
+        keys = [key for _, key in runs(web)]
+        assert "FAILURE" in ticks(web)
+
+    assert len(set(keys)) == 2
+    assert keys[0].endswith(":1")
+    scene.assert_sound()
