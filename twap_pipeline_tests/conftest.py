@@ -8,7 +8,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,6 +27,22 @@ from twap_pipeline_tests.s3_server import AWS_SECRET, S3Server, s3_server
 
 _AMBIENT = ("DATABASE_URL", "TWAP_", "DAGSTER_HOME", "AWS_")
 _numbers = itertools.count(1)
+_canaries = {AWS_SECRET}
+"""What no test's output may hold; the server's password comes to it."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test whose output or log tells a secret, whatever it is about (X2)."""
+    report = yield
+    if (
+        report.when == "teardown"
+        and report.passed
+        and any(canary in said for canary in _canaries for _, said in report.sections)
+    ):
+        report.outcome = "failed"
+        report.longrepr = "X2: the test's output or log tells the database's password or the AWS secret"
+    return report
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +76,7 @@ def server_url() -> Iterator[str]:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET fsync = off")
             connection.execute("SELECT pg_reload_conf()")
+        _canaries.add(parse_database_url(url).password or AWS_SECRET)
         yield url
 
 

@@ -117,7 +117,7 @@ def assert_sound(
     assert digest(engine) == clean_hash, "the table is not that of a clean run"
     assert [one for one in audit(engine, store.list_objects(), date.min) if not one.notice] == []
     with engine.connect() as connection:
-        assert _told_secrets(connection, (engine.url.password or "", AWS_SECRET)) == []
+        assert told_secrets(connection, (engine.url.password or "", AWS_SECRET)) == []
     assert_nobody_left(engine)
     if s3 is not None:
         assert s3.requests["GET"] <= gets_max
@@ -132,7 +132,8 @@ def assert_nobody_left(engine: Engine) -> None:
             time.sleep(0.05)
 
 
-def _told_secrets(connection: Connection, secrets: tuple[str, ...]) -> list[str]:
+def told_secrets(connection: Connection, secrets: tuple[str, ...]) -> list[str]:
+    """Return which of our tables hold one of these texts."""
     return [
         f"{table} tells a secret"
         for table in _TABLES
