@@ -1,4 +1,4 @@
-"""Dagster's own processes die: a run's, and all of them in the middle of a tick. Nothing is lost, nothing doubled."""
+"""Dagster's own processes die: a run's, and all of them in a tick and in a run. Nothing is lost, nothing doubled."""
 
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ def crashing_checkout(tmp_path: Path) -> Path:
     (folder / "pyproject.toml").unlink()  # it names the location too
     config = yaml.safe_load((folder / "dagster.yaml").read_text("utf-8"))
     config["concurrency"]["pools"]["default_limit"] = 1
-    config["run_monitoring"]["poll_interval_seconds"] = 1
+    config["run_monitoring"] |= {"poll_interval_seconds": 1, "max_runtime_seconds": 30}
     (folder / "dagster.yaml").write_text(yaml.safe_dump(config), "utf-8")
     (folder / "points").mkdir()
     return folder
@@ -50,7 +50,7 @@ def ticks(web: DagsterWeb) -> list[str]:
 
 
 @pytest.mark.timeout(400)
-def test_R2_R4_dagster_killed_in_a_tick_a_tick_out_of_time_and_a_run_killed_lose_and_double_nothing(
+def test_R2_R4_ticks_and_runs_that_are_killed_alone_or_with_all_of_dagster_lose_and_double_nothing(
     crashing_checkout: Path, bucket: Bucket, engine: Engine, clean_hash: CleanHash
 ) -> None:
     scene = Scene(bucket, engine, clean_hash)
@@ -71,13 +71,19 @@ def test_R2_R4_dagster_killed_in_a_tick_a_tick_out_of_time_and_a_run_killed_lose
     assert scene.count("SELECT count(*) FROM etl_s3_ingest_log") == 0
 
     (points / "mid-tick").write_text("sleep", "utf-8")
-    (points / "after-commit").write_text("run", "utf-8")
+    (points / "after-commit").write_text("group", "utf-8")
+    with dagster_dev(crashing_checkout, environment) as web:
+        until((points / "after-commit.struck").exists, 120, "all of Dagster is killed in the middle of a run")
+    assert scene.count("SELECT count(*) FROM etl_s3_ingest_log") == 1
+
+    (points / "before-commit").write_text("run", "utf-8")
     with dagster_dev(crashing_checkout, environment) as web:
         until(lambda: scene.count("SELECT count(*) FROM etl_s3_ingest_log") == 2, 120, "both objects are loaded")
-        until(lambda: [status for status, _ in runs(web)] == ["FAILURE", "SUCCESS"], 60, "the second run ends well")
+        until(
+            lambda: [status for status, _ in runs(web)] == ["FAILURE", "FAILURE", "SUCCESS"], 60, "the third run ends"
+        )
         keys = [key for _, key in runs(web)]
-        assert "FAILURE" in ticks(web)
+        assert "FAILURE" in ticks(web), "the one that ran out of time"
 
-    assert len(set(keys)) == 2
-    assert keys[0].endswith(":1")
+    assert len(set(keys)) == 3
     scene.assert_sound()
