@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import settings
 from psycopg import sql
 from sqlalchemy import URL, Engine
 
@@ -21,9 +22,12 @@ from twap_pipeline.source.object_store import ObjectStore
 from twap_pipeline.storage.database import make_engine, parse_database_url
 from twap_pipeline.storage.embedded import EmbeddedPostgres
 from twap_pipeline.storage.migrations import upgrade
+from twap_pipeline_tests.examples import LONG_PROFILE
 from twap_pipeline_tests.objects import Bucket, event
 from twap_pipeline_tests.oracle import CleanHash, Scene, digest, take_everything
 from twap_pipeline_tests.s3_server import AWS_SECRET, S3Server, s3_server
+
+settings.register_profile(LONG_PROFILE, print_blob=True)
 
 _AMBIENT = ("DATABASE_URL", "TWAP_", "DAGSTER_HOME", "AWS_")
 _numbers = itertools.count(1)

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, settings
 LONG_FACTOR = 20
 """How many times more examples the long profile tries."""
 
-settings.register_profile("long", print_blob=True)
+LONG_PROFILE = "long"
 
 
 def examples(count: int) -> settings:
@@ -14,7 +14,7 @@ def examples(count: int) -> settings:
     There is no deadline: an example may be the first to start a thread, a connection or a library, on a machine that
     others share. Fixtures live as long as the test; a test that fills them empties them for each example.
     """
-    factor = LONG_FACTOR if settings.get_current_profile_name() == "long" else 1
+    factor = LONG_FACTOR if settings.get_current_profile_name() == LONG_PROFILE else 1
     return settings(
         max_examples=count * factor, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
     )
