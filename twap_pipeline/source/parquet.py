@@ -70,9 +70,8 @@ class ParquetObject:
         """
         held: list[pa.RecordBatch] = []
         given = held_rows = held_bytes = 0
-        for batch in self._batches(columns, min(rows, _BATCH_ROWS)):
+        for batch, size_bytes in self._batches(columns, min(rows, _BATCH_ROWS)):
             given += batch.num_rows
-            size_bytes = _decoded_bytes(batch)
             if held and (held_rows + batch.num_rows > rows or held_bytes + size_bytes > PORTION_BYTES):
                 yield self._frame(held)
                 held, held_rows, held_bytes = [], 0, 0
@@ -83,11 +82,12 @@ class ParquetObject:
         if held:
             yield self._frame(held)
 
-    def _batches(self, columns: Sequence[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
+    def _batches(self, columns: Sequence[str] | None, rows: int) -> Iterator[tuple[pa.RecordBatch, int]]:
+        """Yield small batches, each with its decoded bytes."""
+        names = None if columns is None else list(columns)
         try:
-            yield from self._file.iter_batches(
-                batch_size=rows, columns=None if columns is None else list(columns), use_threads=False
-            )
+            for batch in self._file.iter_batches(batch_size=rows, columns=names, use_threads=False):
+                yield batch, _decoded_bytes(batch)
         except _UNREADABLE as error:
             raise ObjectInvalidError(self.key, f"cannot be decoded: {error}") from error
 
