@@ -82,15 +82,17 @@ def normalize(
         pl.int_range(first_row, first_row + pl.len(), dtype=pl.Int64).alias("row_number"),
     )
     events = numbered
+    # What filters leave is put in one piece: polars 2.1 panics in some expressions over a column whose first piece is
+    # empty, and a panic is no Exception.
     if BOOKKEEPING in numbered.columns and numbered.schema[BOOKKEEPING] != pl.Null:
-        events = numbered.filter(~pl.col(BOOKKEEPING).fill_null(value=False))
+        events = numbered.filter(~pl.col(BOOKKEEPING).fill_null(value=False)).rechunk()
     canonical = _canonical(events, mapping, units)
     checks = _checks(mapping, events.schema, window)
     sound = canonical.select(pl.all_horizontal(check.sound for check in checks)).to_series()
     rejected = _NOTHING_REJECTED
     if not sound.all():
-        rejected = _rejected(canonical.filter(~sound), checks)
-        canonical = canonical.filter(sound)
+        rejected = _rejected(canonical.filter(~sound).rechunk(), checks)
+        canonical = canonical.filter(sound).rechunk()
     started_at = pl.when(window.contains(pl.col("started_at"))).then("started_at")  # 0: unknown
     rows = canonical.select("row_number", *(started_at if name == "started_at" else name for name in ROW_COLUMNS))
     return Normalized(rows, rejected, numbered.height - events.height, _findings(rows, mapping))

@@ -13,6 +13,7 @@ from twap_pipeline.domain.columns import CREATION_TIME, NESTED, flat_schema, map
 from twap_pipeline.domain.normalize import Normalized, flatten, normalize
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.timestamps import Window, count_units, decide_unit, epochs
+from twap_pipeline.errors import ObjectInvalidError
 from twap_pipeline.source.parquet import PORTION_ROWS, ParquetObject
 
 PREVIEW_ROWS = 5
@@ -77,11 +78,19 @@ class Reading:
         self.glimpse = Glimpse()
         first_row = 0
         for raw in self._object.portions() if self._whole is None else [self._whole]:
-            portion = normalize(raw, self._mapping, self._units, self._window, first_row)
+            portion = self._normalized(raw, first_row)
             self.findings.update(portion.findings)
             self.glimpse.take(portion.rows)
             first_row += raw.height
             yield portion
+
+    def _normalized(self, raw: pl.DataFrame, first_row: int) -> Normalized:
+        """Normalize; what polars cannot compute is this object's failure, and a panic of its must not end the run."""
+        try:
+            return normalize(raw, self._mapping, self._units, self._window, first_row)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            reason = f"rows {first_row} to {first_row + raw.height - 1} cannot be computed: {error}"
+            raise ObjectInvalidError(self.ref.key, reason) from error
 
     def _whole_if_small(self) -> pl.DataFrame | None:
         if self._object.num_rows > PORTION_ROWS:

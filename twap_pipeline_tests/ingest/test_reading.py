@@ -1,6 +1,7 @@
 """An object's bytes end as canonical rows, whatever form the feed gave them; units are decided over all of it."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -420,3 +421,32 @@ def test_a_caller_that_stops_leaves_no_thread_behind() -> None:
     ahead.close()  # type: ignore[attr-defined]
 
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("column", ["twap_id", "state_user", "state_sz", "time", "_metadata"])
+@pytest.mark.parametrize("strange", [range(3_000, 3_005), range(5), range(2_000), range(1_000, 5_000)], ids=str)
+def test_rows_that_go_another_way_may_lie_anywhere_in_a_long_object(column: str, strange: range) -> None:
+    """An object is decoded in pieces of a thousand rows; one of which nothing is left must not spoil the others."""
+    sound = {"_metadata": None, "state_sz": "1", "state_user": WALLET, "time": EVENT_TEXT, "twap_id": "7"}[column]
+    other: object = True if column == "_metadata" else "junk"
+    values = pl.Series([other if place in strange else sound for place in range(5_000)])
+
+    (portion,) = reading(raw_rows(5_000, **{column: values})).portions()
+
+    gone = portion.bookkeeping if column == "_metadata" else portion.rejected.height
+    assert (gone, portion.rows.height) == (len(strange), 5_000 - len(strange))
+
+
+@pytest.mark.parametrize(
+    "error", [pl.exceptions.ComputeError("by the test"), pl.exceptions.PanicException("by the test")]
+)
+def test_F1_what_polars_cannot_compute_is_the_objects_failure(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr("twap_pipeline.ingest.reading.normalize", fail)
+
+    with pytest.raises(ObjectInvalidError, match=f"^{re.escape(KEY)}: rows 0 to 7 cannot be computed: by the test$"):
+        list(reading(raw_rows(8)).portions())

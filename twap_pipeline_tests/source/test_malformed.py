@@ -42,7 +42,7 @@ def test_a_child_that_dies_is_counted_and_the_next_one_goes_on() -> None:
     assert findings.outcomes == {"read whole": 2, "fault": 1}
 
 
-@pytest.mark.parametrize("case", [963])
+@pytest.mark.parametrize("case", [963, 5305, 7298, 16_656])
 def test_F1_what_fuzzing_has_found_stays_mended(case: int) -> None:
-    """963: an index beyond its dictionary, met while sizes were summed up."""
+    """963: an index beyond its dictionary. The others: unreadable rows after a piece of sound ones."""
     assert read(malformed(case)) in {"refused by name", "read whole"}
