@@ -23,7 +23,7 @@ def copy_file(url: str, file: str) -> None:
     """The limit: COPY of ready-made rows into the same table."""
     import psycopg
 
-    from twap_pipeline.storage.twap_status import COPIED_COLUMNS
+    from twap_pipeline.storage.merging import COPIED_COLUMNS
 
     statement = f"COPY twap_status ({', '.join(COPIED_COLUMNS)}) FROM STDIN"
     with psycopg.connect(url) as connection, Path(file).open("rb") as rows, connection.cursor().copy(statement) as copy:

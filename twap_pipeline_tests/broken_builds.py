@@ -20,7 +20,7 @@ from twap_pipeline.errors import ObjectError
 from twap_pipeline.ingest import loading, planning, reading
 from twap_pipeline.source import s3
 from twap_pipeline.source.s3 import S3Bucket
-from twap_pipeline.storage import ingest_log, twap_status
+from twap_pipeline.storage import ingest_log, merging
 from twap_pipeline.storage.ingest_log import LedgerEntry
 
 BrokenBuild = Callable[[pytest.MonkeyPatch], None]
@@ -104,9 +104,14 @@ def most_common_unit(patch: pytest.MonkeyPatch) -> None:
 
 def last_writer_wins(patch: pytest.MonkeyPatch) -> None:
     """ON CONFLICT DO UPDATE without a condition."""
-    unconditional, conditions = re.subn(r"\n  WHERE .*?\n  RETURNING", "\n  RETURNING", twap_status._MERGE, flags=re.S)
+    unconditional, conditions = re.subn(r"\n  WHERE .*?\n  RETURNING", "\n  RETURNING", merging._MERGE, flags=re.S)
     assert conditions == 1
-    patch.setattr(twap_status, "_MERGE", unconditional)
+    patch.setattr(merging, "_MERGE", unconditional)
+    every, cuts = re.subn(
+        r"stored\.twap_id IS NULL OR [^\n]* AS is_due\n(FROM [^\n]*)\nWHERE .*", r"TRUE AS is_due \1", merging._OPEN
+    )
+    assert cuts == 1
+    patch.setattr(merging, "_OPEN", every)
 
 
 def nobody_waits(patch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,13 @@
-"""An object's rows into ``twap_status``: the merge, under rule V9, and the count of fates.
+"""An object's rows into ``twap_status``, under rule V9, and the count of fates.
 
 Of several events with one (twap_id, wallet, ts) one wins, whatever the order, repetition or concurrency of loading:
 the higher place in the order's life, then the newer object (LastModified, then key), then the later row.
 
 The fast way is COPY straight into the table; PostgreSQL's own unique check tells when an event is there already, and
-then the object goes through a staging table and one INSERT … ON CONFLICT.
+then the object goes through a staging table: see `merging`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC
 
@@ -19,22 +19,16 @@ from sqlalchemy import Connection
 from twap_pipeline.domain.normalize import Normalized
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.quality import Fates
-from twap_pipeline.domain.twap_status import (
-    CONTENT_COLUMNS,
-    KEY_COLUMNS,
-    ROW_COLUMNS,
-)
+from twap_pipeline.domain.twap_status import KEY_COLUMNS, ROW_COLUMNS
 from twap_pipeline.errors import ObjectInvalidError
 from twap_pipeline.failpoints import failpoint
 from twap_pipeline.storage.copy_text import copy_text
-from twap_pipeline.storage.lifecycle import rank_sql
+from twap_pipeline.storage.merging import COPIED_COLUMNS, MAKE_STAGING_TABLE, STAGING_TABLE, merge_staged
 
 REJECTED_ROWS_MAX = 100_000
 """An object with more unreadable rows than this is refused as a whole: it is not this feed."""
 
 _PLAIN = ("twap_id", "wallet", "size_requested", "size_executed", "notional_executed", "s3_last_modified")
-COPIED_COLUMNS: tuple[str, ...] = (*ROW_COLUMNS, "s3_object_key", "s3_last_modified")
-"""Columns that a load writes; ``inserted_at`` is the server's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +83,9 @@ def load_rows(connection: Connection, ref: ObjectRef, blocks: Blocks, *, seen_be
         with raw_connection.cursor() as cursor:
             fates = None if seen_before else _insert_new(cursor, intake, blocks)
             if fates is None:
-                fates = _merge(cursor, intake, blocks)
+                cursor.execute(MAKE_STAGING_TABLE)
+                intake.copy(cursor, STAGING_TABLE, blocks())
+                fates = merge_staged(cursor, intake.rows)
             _replace_rejected(cursor, ref, intake.rejected)
     except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
         raise ObjectInvalidError(
@@ -138,26 +134,6 @@ def _insert_new(cursor: "psycopg.Cursor[tuple[object, ...]]", intake: _Intake, b
     return Fates(inserted=intake.rows)
 
 
-def _merge(cursor: "psycopg.Cursor[tuple[object, ...]]", intake: _Intake, blocks: Blocks) -> Fates:
-    cursor.execute(
-        "CREATE TEMP TABLE twap_status_staging (LIKE twap_status, row_number BIGINT GENERATED ALWAYS AS IDENTITY)"
-        " ON COMMIT DROP;"
-        "ALTER TABLE twap_status_staging ALTER inserted_at DROP NOT NULL"
-    )
-    intake.copy(cursor, "twap_status_staging", blocks())
-    cursor.execute("ANALYZE twap_status_staging")
-    inserted, updated = _counts(cursor.execute(_MERGE))
-    (held,) = _counts(cursor.execute(_HELD))
-    return Fates(inserted, updated, unchanged=held - inserted - updated, superseded=intake.rows - held)
-
-
-def _counts(cursor: "psycopg.Cursor[tuple[object, ...]]") -> Iterator[int]:
-    row = cursor.fetchone()
-    if row is None:
-        raise TypeError("a count gave no row")
-    return (int(str(value)) for value in row)
-
-
 def _replace_rejected(
     cursor: "psycopg.Cursor[tuple[object, ...]]", ref: ObjectRef, rejected: list[pl.DataFrame]
 ) -> None:
@@ -167,40 +143,3 @@ def _replace_rejected(
         columns = ("s3_object_key", "row_number", "raw_row", "reason")
         with cursor.copy(f"COPY twap_status_rejected ({', '.join(columns)}) FROM STDIN") as copy:
             copy.write(copy_text(frame.select(columns), json=("raw_row",)))
-
-
-def _content(table: str) -> str:
-    columns = (f"{table}.{name}" + ("::text" if name == "raw_payload" else "") for name in CONTENT_COLUMNS)
-    return f"({', '.join(columns)})"
-
-
-def _claim(row: str) -> str:
-    """How strongly a row claims its place. Keys compare by bytes, not by the database's language."""
-    modified = f"coalesce({row}.s3_last_modified, '-infinity')"
-    return f'({rank_sql(f"{row}.status")}, {modified}, {row}.s3_object_key COLLATE "C")'
-
-
-_KEY = ", ".join(KEY_COLUMNS)
-_SAME_KEY = " AND ".join(f"stored.{name} = staged.{name}" for name in KEY_COLUMNS)
-_REPLACED = (*CONTENT_COLUMNS, "s3_object_key", "s3_last_modified", "inserted_at")
-
-# Names come from this package's own constants. A row that loses is still locked by ON CONFLICT, so that the
-# comparison below sees the same stored row.
-_MERGE = f"""
-WITH winner AS (
-  SELECT DISTINCT ON ({_KEY}) {", ".join(COPIED_COLUMNS)} FROM twap_status_staging
-  ORDER BY {_KEY}, {rank_sql("status")} DESC, row_number DESC
-), merged AS (
-  INSERT INTO twap_status AS stored ({", ".join(COPIED_COLUMNS)}) SELECT * FROM winner ORDER BY {_KEY}
-  ON CONFLICT ({_KEY}) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _REPLACED)}
-  WHERE {_claim("excluded")} >= {_claim("stored")}
-    AND (stored.s3_object_key <> excluded.s3_object_key OR {_content("stored")} IS DISTINCT FROM {_content("excluded")})
-  RETURNING xmax = 0 AS inserted
-)
-SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM merged
-"""  # noqa: S608
-
-_HELD = f"""
-SELECT count(*) FROM twap_status_staging AS staged JOIN twap_status AS stored ON {_SAME_KEY}
-WHERE {_content("stored")} IS NOT DISTINCT FROM {_content("staged")}
-"""  # noqa: S608

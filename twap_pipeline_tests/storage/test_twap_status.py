@@ -127,6 +127,46 @@ def test_V9_within_one_file_the_later_row_wins_at_equal_rank(engine: Engine, buc
     assert statuses(engine) == [("activated", Decimal(2))]
 
 
+@pytest.mark.parametrize(
+    ("executed", "fates"),
+    [
+        (("2", "1"), Fates(unchanged=1, superseded=1)),
+        (("1", "2"), Fates(updated=1, superseded=1)),
+        (("1", "1"), Fates(unchanged=2)),
+        (("2", "2"), Fates(updated=1, unchanged=1)),
+        (("2", "3", "2"), Fates(updated=1, unchanged=1, superseded=1)),
+    ],
+)
+def test_V9_the_later_of_an_objects_rows_wins_though_an_earlier_one_is_stored(
+    engine: Engine, bucket: Bucket, executed: tuple[str, ...], fates: Fates
+) -> None:
+    bucket.put("a.parquet", [event(1, executed="1")])
+    ingest_all(engine, bucket, "a.parquet")
+    bucket.put("a.parquet", [event(1, executed=size) for size in executed], hours=1)
+
+    (done,) = ingest_all(engine, bucket, "a.parquet")
+
+    assert done.fates == fates
+    assert statuses(engine) == [("activated", Decimal(executed[-1]))]
+
+
+def test_rows_that_stay_as_they_are_get_no_new_tuple_and_no_lock(engine: Engine, bucket: Bucket) -> None:
+    rows = [event(number) for number in range(50)]
+    bucket.put("a.parquet", rows)
+    ingest_all(engine, bucket, "a.parquet")
+    bucket.put("a.parquet", [*rows[:49], event(49, executed="1"), event(50)], hours=1)
+    versions = text("SELECT twap_id, ctid::text, xmin::text, xmax::text FROM twap_status")
+    with engine.connect() as connection:
+        before = {row.twap_id: tuple(row) for row in connection.execute(versions)}
+
+    (done,) = ingest_all(engine, bucket, "a.parquet")
+
+    assert done.fates == Fates(inserted=1, updated=1, unchanged=49)
+    with engine.connect() as connection:
+        after = {row.twap_id: tuple(row) for row in connection.execute(versions)}
+    assert {twap_id for twap_id, row in after.items() if before.get(twap_id) != row} == {"49", "50"}
+
+
 RIVALS = {
     "b/older.parquet": (event(1, status="activated", executed="1"), 0),
     "a/newer.parquet": (event(1, status="activated", executed="2"), 1),
