@@ -1,4 +1,7 @@
-"""The pieces of work that are measured, each one function; ``python -m benchmarks.work NAME ARGUMENT…`` runs one."""
+"""The pieces of work that are measured, each one function; ``python -m benchmarks.work NAME ARGUMENT…`` runs one.
+
+A function makes everything ready, imports and connections, and returns what is measured.
+"""
 
 import json
 import resource
@@ -7,11 +10,17 @@ import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from twap_pipeline.domain.object_ref import ObjectRef
 
+if TYPE_CHECKING:
+    from twap_pipeline.source.object_store import ObjectStore
+
 DAY = date(2026, 11, 1)
 LAST_MODIFIED = datetime(2026, 11, 20, tzinfo=UTC)
+
+Work = Callable[[], None]
 
 
 def ref_of(path: Path, key: str) -> ObjectRef:
@@ -19,43 +28,98 @@ def ref_of(path: Path, key: str) -> ObjectRef:
     return ObjectRef(key, "benchmark", LAST_MODIFIED, path.stat().st_size)
 
 
-def copy_file(url: str, file: str) -> None:
-    """The limit: COPY of ready-made rows into the same table."""
+def copy_file(url: str, file: str) -> Work:
+    """The limit: COPY of ready-made rows into the same table by one connection."""
     import psycopg
 
     from twap_pipeline.storage.merging import COPIED_COLUMNS
 
     statement = f"COPY twap_status ({', '.join(COPIED_COLUMNS)}) FROM STDIN"
-    with psycopg.connect(url) as connection, Path(file).open("rb") as rows, connection.cursor().copy(statement) as copy:
-        while block := rows.read(1 << 20):
-            copy.write(block)
+    connection = psycopg.connect(url)
+
+    def copy() -> None:
+        with connection, Path(file).open("rb") as rows, connection.cursor().copy(statement) as stream:
+            while block := rows.read(1 << 20):
+                stream.write(block)
+
+    return copy
 
 
-def ingest_file(url: str, file: str) -> None:
-    """One object through the pipeline: read, decode, normalize, COPY, ledger, commit."""
-    from twap_pipeline.ingest.loading import ingest_object
-    from twap_pipeline.source.local import LocalDirectory
+def ingest(url: str, source_url: str, connections: str) -> Work:
+    """Every object of a place through the pipeline: fetch, decode, normalize, COPY, ledger, commit."""
+    import polars  # noqa: F401  # ready before the clock starts
+
+    from twap_pipeline.ingest.loading import ingest_objects
     from twap_pipeline.storage.database import make_engine, parse_database_url
 
-    path = Path(file)
-    store = LocalDirectory(path.parent)
-    ref = next(found for found in store.list_objects() if found.key == path.name)
-    done = ingest_object(store, make_engine(parse_database_url(url)), ref, DAY)
-    if done.error:
-        raise SystemExit(done.error)
+    store = _store(source_url)
+    refs = list(store.list_objects())
+    engine = make_engine(parse_database_url(url))
+    engine.connect().close()
+
+    def load() -> None:
+        done = ingest_objects(store, engine, refs, DAY, connections=int(connections))
+        if failed := [one.error for one in done if one.error or one.skipped]:
+            raise SystemExit(f"{len(failed)} objects were not loaded: {failed[0]}")
+
+    return load
 
 
-WORK: dict[str, Callable[..., None]] = {"copy_file": copy_file, "ingest_file": ingest_file}
+def nothing_new(url: str, objects: str) -> Work:
+    """Plan so many objects that the ledger holds already; the listing itself is not counted."""
+    from benchmarks.ledger import listing_of
+    from twap_pipeline.ingest.planning import group_by_day, plan
+    from twap_pipeline.storage.database import make_engine, parse_database_url
+    from twap_pipeline.storage.ingest_log import read_ledger
+
+    listing = listing_of(int(objects))
+    engine = make_engine(parse_database_url(url))
+    engine.connect().close()
+
+    def look() -> None:
+        with engine.connect() as connection:
+            ledger = read_ledger(connection)
+        if any(plan(refs, ledger).pending for refs in group_by_day(listing).values()):
+            raise SystemExit("something was new")
+
+    return look
+
+
+def peer(url: str, name: str, folder: str) -> Work:
+    """Another tool's way to load the same objects."""
+    from benchmarks.peers import PEERS
+
+    return PEERS[name](url, Path(folder))
+
+
+def _store(source_url: str) -> "ObjectStore":
+    from twap_pipeline.source.local import LocalDirectory
+    from twap_pipeline.source.object_store import S3Location, parse_source_url
+    from twap_pipeline.source.s3 import S3Bucket
+
+    place = parse_source_url(source_url)
+    if not isinstance(place, S3Location):
+        return LocalDirectory(place)
+    import boto3
+
+    return S3Bucket(boto3.client("s3"), place)
+
+
+WORK: dict[str, Callable[..., Work]] = {"copy": copy_file, "ingest": ingest, "nothing_new": nothing_new, "peer": peer}
 
 
 def main() -> None:
     """Run one piece of work and print what it took as JSON."""
     name, *arguments = sys.argv[1:]
-    started = time.perf_counter()
-    WORK[name](*arguments)
-    seconds = time.perf_counter() - started
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    took = {"seconds": seconds, "cpu_seconds": used.ru_utime + used.ru_stime, "peak_megabytes": peak_megabytes()}
+    work = WORK[name](*arguments)
+    before, started, cpu = peak_megabytes(), time.perf_counter(), time.process_time()
+    work()
+    took = {
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - cpu,
+        "peak_megabytes": peak_megabytes(),
+        "added_megabytes": peak_megabytes() - before,
+    }
     print(json.dumps(took))
 
 

@@ -1,0 +1,142 @@
+"""What else people would use, on the same objects into the same table, where it is installed.
+
+None is a dependency: ``uv pip install adbc-driver-postgresql dlt``. Each makes the rows the way its users would.
+"""
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.bench import Bench, in_turns, print_table
+from benchmarks.children import Measured, measure
+from benchmarks.one_object import LIMIT, measure_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_OURS = {
+    "twap_id": "twap_id",
+    "state_user": "wallet",
+    "time": "ts",
+    "state_coin": "asset",
+    "state_side": "side",
+    "state_sz": "size_requested",
+    "state_executedSz": "size_executed",
+    "state_executedNtl": "notional_executed",
+    "status": "status",
+    "state_minutes": "duration_minutes",
+}
+_COLUMNS = (*_OURS.values(), "s3_object_key", "raw_payload")
+_TYPES = {"ts": "timestamptz", "duration_minutes": "integer", "raw_payload": "json"} | dict.fromkeys(
+    ("size_requested", "size_executed", "notional_executed"), "numeric"
+)
+_TEXT = "text"
+_FROM_STAGING = (
+    f"INSERT INTO twap_status ({', '.join(_COLUMNS)})"
+    f" SELECT {', '.join(f'{name}::{_TYPES.get(name, _TEXT)}' for name in _COLUMNS)} FROM staging"
+    " ON CONFLICT (twap_id, wallet, ts) DO UPDATE SET status = excluded.status"
+)
+
+
+def run(of: Bench) -> None:
+    """Print the table; a peer that is not installed is named and left out."""
+    rows = 2_000 if of.is_quick else 100_000
+    taken = measure_rows(of, rows, of.rounds, with_half=False)
+    folder = of.folder / f"one-{rows}"
+    missing = [name for name, (module, _) in _WAYS.items() if find_spec(module) is None]
+    works = {name: partial(_measure, of, name, folder) for name in _WAYS if name not in missing}
+    print_table(f"peers, {rows:,} rows", {**taken, **in_turns(of.rounds, works)}, LIMIT)
+    if missing:
+        print(f"not installed: {', '.join(missing)}\n")
+
+
+def _measure(of: Bench, name: str, folder: Path) -> Measured:
+    of.empty()
+    return measure(of.postmaster, "peer", of.url, name, str(folder))
+
+
+def _frame(folder: Path) -> "pd.DataFrame":
+    """Return the objects' rows under our names, the whole source row as JSON beside them."""
+    import pandas as pd
+
+    parts = []
+    for path in sorted(folder.glob("*.parquet")):
+        raw = pd.read_parquet(path)
+        part = raw[list(_OURS)].rename(columns=_OURS)
+        part["twap_id"] = part["twap_id"].astype(str)
+        part["s3_object_key"] = path.name
+        part["raw_payload"] = [json.dumps(row) for row in raw.to_dict("records")]
+        parts.append(part)
+    return pd.concat(parts)
+
+
+def _row_by_row(url: str, folder: Path) -> None:
+    import psycopg
+
+    marks = ", ".join(["%s"] * len(_COLUMNS))
+    statement = f"INSERT INTO twap_status ({', '.join(_COLUMNS)}) VALUES ({marks}) ON CONFLICT DO NOTHING".encode()
+    with psycopg.connect(url) as connection:
+        for row in _frame(folder)[list(_COLUMNS)].itertuples(index=False, name=None):
+            connection.execute(statement, row)
+
+
+def _pandas_to_sql(url: str, folder: Path) -> None:
+    import pandas as pd
+    from sqlalchemy import JSON, Numeric, create_engine
+
+    from twap_pipeline.storage.database import parse_database_url
+
+    frame = _frame(folder)
+    frame["raw_payload"] = frame["raw_payload"].map(json.loads)
+    frame["ts"] = pd.to_datetime(frame["ts"], utc=True, format="ISO8601")
+    sizes = ("size_requested", "size_executed", "notional_executed")
+    for name in sizes:
+        frame[name] = frame[name].map(Decimal)
+    types = {"raw_payload": JSON, **dict.fromkeys(sizes, Numeric)}
+    engine = create_engine(parse_database_url(url).set(drivername="postgresql+psycopg"))
+    frame.to_sql("twap_status", engine, if_exists="append", index=False, method="multi", chunksize=1_000, dtype=types)
+
+
+def _adbc(url: str, folder: Path) -> None:
+    import pyarrow as pa
+    from adbc_driver_postgresql import dbapi  # type: ignore[import-not-found]  # a peer
+
+    with dbapi.connect(url) as connection, connection.cursor() as cursor:
+        cursor.adbc_ingest("staging", pa.Table.from_pandas(_frame(folder)[list(_COLUMNS)], preserve_index=False))
+        cursor.execute(_FROM_STAGING)
+        cursor.execute("DROP TABLE staging")
+        connection.commit()
+
+
+def _dlt(url: str, folder: Path) -> None:
+    import dlt  # type: ignore[import-not-found]  # a peer
+    import psycopg
+    import pyarrow as pa
+
+    table = pa.Table.from_pandas(_frame(folder)[list(_COLUMNS)], preserve_index=False)
+    destination = dlt.destinations.postgres(credentials=url)
+    pipeline = dlt.pipeline("peer", destination=destination, dataset_name="peer", pipelines_dir=str(folder / ".dlt"))
+    pipeline.run(table, table_name="staging", write_disposition="replace")
+    with psycopg.connect(url) as connection:
+        connection.execute(_FROM_STAGING.replace("FROM staging", "FROM peer.staging").encode())
+        connection.execute("DROP SCHEMA peer CASCADE")
+
+
+_WAYS: dict[str, tuple[str, Callable[[str, Path], None]]] = {
+    "ADBC ingest, then INSERT … ON CONFLICT": ("adbc_driver_postgresql", _adbc),
+    "dlt, then INSERT … ON CONFLICT": ("dlt", _dlt),
+    "pandas.to_sql(method='multi')": ("pandas", _pandas_to_sql),
+    "a plain loader, row by row": ("psycopg", _row_by_row),
+}
+
+
+def _ready(load: Callable[[str, Path], None], url: str, folder: Path) -> Callable[[], Any]:
+    return partial(load, url, folder)
+
+
+PEERS = {name: partial(_ready, load) for name, (_, load) in _WAYS.items()}
+"""Name → what makes it ready, given the database's URL and the folder of objects."""

@@ -1,0 +1,128 @@
+"""Reads at half a million rows and at ten times that: times, sizes, and which index each one goes by."""
+
+import random
+import re
+import statistics
+import time
+from datetime import datetime, timedelta
+
+import psycopg
+from psycopg import sql
+
+from benchmarks.bench import Bench
+from benchmarks.children import measure
+from benchmarks.work import DAY
+from twap_pipeline.source.sample import write_object
+from twap_pipeline.storage.database import make_engine, parse_database_url
+from twap_pipeline.storage.twap_orders import refresh_orders
+
+_CALLS = 300
+_SHIFT_DAYS = 10
+_SHIFT_IDS = 100_000_000
+
+QUESTIONS: dict[str, str] = {
+    "a wallet's events of a day, 100": "SELECT * FROM twap_status WHERE wallet = %(wallet)s AND ts >= %(ts)s"
+    " AND ts < %(ts)s + interval '1 day' ORDER BY ts, twap_id LIMIT 100",
+    "the latest event of an order": "SELECT * FROM twap_status WHERE twap_id = %(twap_id)s ORDER BY ts DESC LIMIT 1",
+    "an order's history": "SELECT * FROM twap_status WHERE twap_id = %(twap_id)s ORDER BY ts",
+    "one event by its key": "SELECT * FROM twap_status WHERE twap_id = %(twap_id)s AND wallet = %(wallet)s"
+    " AND ts = %(ts)s",
+    "an asset's events, 100": "SELECT * FROM twap_status WHERE asset = %(asset)s LIMIT 100",
+    "an object's events, 100": "SELECT * FROM twap_status WHERE s3_object_key = %(key)s LIMIT 100",
+    "an order": "SELECT * FROM twap_orders WHERE twap_id = %(twap_id)s AND wallet = %(wallet)s",
+    "a wallet's year of orders, 100": "SELECT * FROM twap_orders WHERE wallet = %(wallet)s"
+    " AND started_at >= %(ts)s - interval '1 year' AND started_at < %(ts)s ORDER BY started_at DESC LIMIT 100",
+    "active orders, the newest 100": "SELECT * FROM twap_orders WHERE ended_at IS NULL"
+    " ORDER BY status_at DESC LIMIT 100",
+    "a day's figures": "SELECT * FROM twap_daily_stats WHERE day = %(ts)s ::date",
+}
+
+
+def run(of: Bench) -> None:
+    """Print a table for each size."""
+    rows = 5_000 if of.is_quick else 500_000
+    of.empty()
+    write_object(of.folder / "reads" / "copy-0.parquet", rows)
+    measure(of.postmaster, "ingest", of.url, (of.folder / "reads").as_uri() + "/", "1")
+    _refresh(of.url, 0)
+    _print(of.url, rows)
+    for number in range(1, 10):
+        _copy(of.url, number)
+        _refresh(of.url, number)
+    _print(of.url, 10 * rows)
+
+
+def _copy(url: str, number: int) -> None:
+    """Add the first object's rows once more as other orders, some days later."""
+    shift = {"ids": number * _SHIFT_IDS, "days": timedelta(days=number * _SHIFT_DAYS), "key": f"copy-{number}.parquet"}
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "INSERT INTO twap_status SELECT (twap_id::bigint + %(ids)s)::text, wallet, ts + %(days)s, asset, side,"
+            " size_requested, size_executed, notional_executed, status, duration_minutes, %(key)s, raw_payload,"
+            " inserted_at, started_at + %(days)s, status_error, reduce_only, randomize, s3_last_modified"
+            " FROM twap_status WHERE s3_object_key = 'copy-0.parquet'",
+            shift,
+        )
+        connection.execute(
+            "INSERT INTO etl_s3_ingest_log (s3_object_key, last_modified, ingested_at, etag, object_date) SELECT"
+            " %(key)s, last_modified, ingested_at, etag, object_date + %(number)s FROM etl_s3_ingest_log"
+            " WHERE s3_object_key = 'copy-0.parquet'",
+            {**shift, "number": number},
+        )
+
+
+def _refresh(url: str, number: int) -> None:
+    engine = make_engine(parse_database_url(url))
+    with engine.begin() as connection:
+        refresh_orders(connection, DAY + timedelta(days=number))
+    engine.dispose()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("VACUUM ANALYZE twap_status")
+        connection.execute("VACUUM ANALYZE twap_orders")
+
+
+def _print(url: str, rows: int) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        print(f"{f'reads at {rows:,} events':<58} {'p50 ms':>8} {'p95 ms':>8}  by")
+        sample = _sample(connection)
+        for name, question in QUESTIONS.items():
+            taken = [_milliseconds(connection, question, values) for values in (*sample, *sample)][_CALLS:]
+            quantiles = statistics.quantiles(taken, n=20)
+            said = ", ".join(_indexes(connection, question, sample[0])) or "a scan of the whole table"
+            print(f"{name:<58} {quantiles[9]:>8.2f} {quantiles[18]:>8.2f}  {said}")
+        for name, size in connection.execute(
+            "SELECT relname, pg_size_pretty("
+            " CASE relkind WHEN 'i' THEN pg_relation_size(oid) ELSE pg_table_size(oid) END)"
+            " FROM pg_class WHERE relname ~ '^twap_(status|orders)' AND relkind IN ('r', 'i') ORDER BY relname"
+        ):
+            print(f"  {name:<56} {size:>8}")
+        print(flush=True)
+
+
+def _sample(connection: "psycopg.Connection[tuple[object, ...]]") -> list[dict[str, object]]:
+    """Return values of random events, the same every time: busy wallets come often, as they are asked for."""
+    rows = connection.execute(
+        "SELECT twap_id, wallet, ts, asset, s3_object_key FROM twap_status TABLESAMPLE BERNOULLI (2) REPEATABLE (1)"
+    ).fetchall()
+    chosen = random.Random(1).choices(rows, k=_CALLS)
+    return [dict(zip(("twap_id", "wallet", "ts", "asset", "key"), row, strict=True)) for row in chosen]
+
+
+def _milliseconds(
+    connection: "psycopg.Connection[tuple[object, ...]]", question: str, values: dict[str, object]
+) -> float:
+    started = time.perf_counter()
+    connection.execute(question.encode(), values).fetchall()
+    return 1_000 * (time.perf_counter() - started)
+
+
+def _indexes(
+    connection: "psycopg.Connection[tuple[object, ...]]", question: str, values: dict[str, object]
+) -> list[str]:
+    """Return the indexes of the plan."""
+    text = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
+    typed = question.replace("%(ts)s", "%(ts)s ::timestamptz")
+    plan = connection.execute(sql.SQL("EXPLAIN {}").format(sql.SQL(typed)), text).fetchall()
+    return sorted(
+        {found for (line,) in plan for found in re.findall(r"(?:using|Scan on) (\w+_(?:idx|pkey))", str(line))}
+    )
