@@ -19,6 +19,9 @@ from alembic.script import ScriptDirectory
 from dagster_webserver.cli import dagster_webserver
 from sqlalchemy import URL
 
+from twap_pipeline.api import create_app
+from twap_pipeline.api.exports import FORMATS
+from twap_pipeline.api.metrics import Metrics
 from twap_pipeline.cli import cli
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.project import ROOT
@@ -28,6 +31,7 @@ from twap_pipeline.storage.models import ALEMBIC_VERSION_TABLE, metadata
 
 README, CHANGELOG = ROOT / "README.md", ROOT / "CHANGELOG.md"
 MIGRATIONS, OPERATIONS = ROOT / "docs" / "migrations.md", ROOT / "docs" / "operations.md"
+API = ROOT / "docs" / "api.md"
 PAGES = (README, CHANGELOG, *sorted((ROOT / "docs").glob("*.md")))
 
 _FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
@@ -159,6 +163,23 @@ def test_every_column_is_in_the_migration_guide(name: str) -> None:
     told = set(re.findall(r"`(\w+)`", prose(MIGRATIONS)))
 
     assert set(metadata.tables[name].columns.keys()) - told == set()
+
+
+@pytest.mark.pure
+def test_every_path_of_the_api_is_on_its_page() -> None:
+    told = re.findall(r"^\| `GET (\S+)` \|", section(API, "Questions"), re.MULTILINE)
+
+    assert sorted(told) == sorted(create_app(Settings()).openapi()["paths"])
+
+
+@pytest.mark.pure
+def test_every_format_of_an_export_and_every_metric_is_on_the_page_of_the_api() -> None:
+    metrics = re.findall(r"^# TYPE (\w+)", Metrics().exposition().decode(), re.MULTILINE)
+
+    assert set(re.findall(r"^\| `(\w+)` \|", section(API, "Exports"), re.MULTILINE)) == set(FORMATS)
+    assert {name for name in metrics if not name.endswith("_created")} == set(
+        re.findall(r"`(twap_api_\w+)`", prose(API))
+    )
 
 
 @pytest.mark.pure

@@ -39,6 +39,7 @@ def demo() -> None:
         _tell(engine)
     click.echo("\nTry next:")
     click.echo("  python3 start.py dev                       Dagster's UI: assets, partitions, backfills")
+    click.echo("  .venv/bin/twap-pipeline serve              the query API and its page")
     click.echo("  .venv/bin/twap-pipeline discover           what the source holds")
     click.echo("  .venv/bin/twap-pipeline audit              hold listing, ledger and rows against each other")
     click.echo("  .venv/bin/twap-pipeline --help             everything else")

@@ -1,0 +1,63 @@
+"""The server as people start it: with nothing configured, on the loopback, until it is told to end."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+
+import httpx
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import URL
+
+from twap_pipeline.cli import cli
+from twap_pipeline.errors import SchemaRevisionError
+from twap_pipeline_tests.api.conftest import eventually
+from twap_pipeline_tests.conftest import reachable_directory
+
+COMMAND = [sys.executable, "-c", "from twap_pipeline.cli import main; main()", "serve", "--port"]
+
+
+def test_with_nothing_configured_it_serves_the_embedded_database_and_ends_when_told() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with reachable_directory() as directory, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        environment = {**os.environ, "TWAP_HOME": str(directory)}
+        process = subprocess.Popen(
+            [*COMMAND, str(port)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        try:
+
+            def ready() -> bool:
+                with suppress(httpx.TransportError):
+                    return client.get("/readyz").status_code == 200
+                assert process.poll() is None, process.communicate()
+                return False
+
+            eventually(ready, 60)
+            assert "<title>TWAP history</title>" in client.get("/").text
+            assert client.get("/api/v1/coverage", headers={"X-Request-ID": "mine"}).json()["days"] == []
+            assert "server" not in client.get("/").headers
+        finally:
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 0
+    assert f"http://127.0.0.1:{port}/" in out
+    lines = [json.loads(line) for line in err.splitlines()]
+    assert [line["path"] for line in lines if line.get("request_id") == "mine"] == ["/api/v1/coverage"]
+
+
+def test_R6_another_revision_is_refused_before_anything_is_served(
+    empty_database: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", empty_database.render_as_string(hide_password=False))
+
+    done = CliRunner().invoke(cli, ["serve", "--port", "0"])
+
+    assert isinstance(done.exception, SchemaRevisionError)
+    assert "run `twap-pipeline migrate`" in str(done.exception)
