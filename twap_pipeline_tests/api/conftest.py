@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import httpx
+import httpx2
 import pytest
 import uvicorn
 from fastapi import FastAPI
@@ -60,7 +60,7 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def serving(app: FastAPI) -> Iterator[httpx.Client]:
+def serving(app: FastAPI) -> Iterator[httpx2.Client]:
     """Serve an app over real sockets, from a thread; yields a client of it."""
     server = _Server(app)
     thread = threading.Thread(target=asyncio.run, args=(server.serve(),), name="uvicorn")
@@ -69,7 +69,7 @@ def serving(app: FastAPI) -> Iterator[httpx.Client]:
         if not server.listening.wait(30):
             raise TimeoutError("the server did not come up")
         (address,) = (one.getsockname() for served in server.servers for one in served.sockets)
-        with httpx.Client(base_url=f"http://127.0.0.1:{address[1]}", timeout=30) as client:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{address[1]}", timeout=30) as client:
             yield client
     finally:
         server.should_exit = True
@@ -77,7 +77,7 @@ def serving(app: FastAPI) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def client(database: URL, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
+def client(database: URL, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx2.Client]:
     """A client of an app on `database`."""
     monkeypatch.setenv("TWAP_API_RATE_PER_MINUTE", "0")
     with serving(create_app()) as client:
@@ -85,7 +85,7 @@ def client(database: URL, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Cli
 
 
 @pytest.fixture(scope="session")
-def idle_client(server_url: str, template: str) -> Iterator[httpx.Client]:
+def idle_client(server_url: str, template: str) -> Iterator[httpx2.Client]:
     """A client of one app for all tests that change nothing, on empty tables."""
     url = create_database(server_url, template).render_as_string(hide_password=False)
     settings = Settings.model_validate({"DATABASE_URL": url, "TWAP_API_RATE_PER_MINUTE": 0})

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-import httpx
+import httpx2
 import polars as pl
 import psycopg
 import pytest
@@ -60,7 +60,7 @@ def many(engine: Engine) -> None:
         )
 
 
-def test_csv_has_every_order_of_the_range_oldest_first(client: httpx.Client, tables: Tables) -> None:
+def test_csv_has_every_order_of_the_range_oldest_first(client: httpx2.Client, tables: Tables) -> None:
     rows = [{**event(n, status="finished", minute=n, executed="0.10"), "state_executedNtl": "1.50"} for n in (3, 1, 2)]
     tables.take("a", [*rows, event(4, minute=4)])
 
@@ -77,7 +77,7 @@ def test_csv_has_every_order_of_the_range_oldest_first(client: httpx.Client, tab
     assert found[0]["ended_at"] == "2025-08-20T12:01:00.123456Z"
 
 
-def test_parquet_says_the_same_with_times_typed(client: httpx.Client, tables: Tables) -> None:
+def test_parquet_says_the_same_with_times_typed(client: httpx2.Client, tables: Tables) -> None:
     tables.take("a", [event(1), event(1, status="finished", minute=30, executed="10"), event(2)])
 
     frame = pl.read_parquet(io.BytesIO(client.get(f"{PATH}.parquet").content))
@@ -89,7 +89,7 @@ def test_parquet_says_the_same_with_times_typed(client: httpx.Client, tables: Ta
 
 
 @pytest.mark.usefixtures("many")
-def test_a_long_export_has_every_row_and_sums_as_in_sql(client: httpx.Client, engine: Engine) -> None:
+def test_a_long_export_has_every_row_and_sums_as_in_sql(client: httpx2.Client, engine: Engine) -> None:
     with client.stream("GET", f"{PATH}.csv") as answer:
         found = list(csv.DictReader(answer.iter_lines()))
     frame = pl.read_parquet(io.BytesIO(client.get(f"{PATH}.parquet").content))
@@ -101,7 +101,7 @@ def test_a_long_export_has_every_row_and_sums_as_in_sql(client: httpx.Client, en
     assert (frame.height, sum(map(Decimal, frame["size_executed"]))) == (expected[0], expected[2])
 
 
-def breaks(client: httpx.Client, database: URL) -> bool:
+def breaks(client: httpx2.Client, database: URL) -> bool:
     """Return whether a client sees that its CSV broke off, when the database ends the session in the middle of it."""
     kill = (
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
@@ -116,7 +116,7 @@ def breaks(client: httpx.Client, database: URL) -> bool:
                 if number == 0:
                     with psycopg.connect(database.render_as_string(hide_password=False), autocommit=True) as connection:
                         assert connection.execute(kill).fetchall() == [(True,)]
-    except httpx.RemoteProtocolError:
+    except httpx2.RemoteProtocolError:
         assert 0 < received < MANY
         return True
     assert received < MANY, "the whole file came: nothing was broken"
@@ -124,7 +124,7 @@ def breaks(client: httpx.Client, database: URL) -> bool:
 
 
 @pytest.mark.usefixtures("many")
-def test_A3_a_database_that_fails_midway_breaks_the_transfer(client: httpx.Client, database: URL) -> None:
+def test_A3_a_database_that_fails_midway_breaks_the_transfer(client: httpx2.Client, database: URL) -> None:
     assert breaks(client, database)
     assert client.get(f"{PATH}.csv").text.count("\n") == MANY + 1
     eventually(
@@ -137,7 +137,7 @@ def test_A3_a_database_that_fails_midway_breaks_the_transfer(client: httpx.Clien
 
 @pytest.mark.usefixtures("many")
 def test_A3_control_an_export_that_swallows_the_error_would_be_found_out(
-    client: httpx.Client, database: URL, monkeypatch: pytest.MonkeyPatch
+    client: httpx2.Client, database: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = route.file_parts
 
@@ -152,7 +152,7 @@ def test_A3_control_an_export_that_swallows_the_error_would_be_found_out(
 
 
 @pytest.mark.usefixtures("many")
-def test_A5_a_client_that_vanishes_gives_its_connection_back(client: httpx.Client) -> None:
+def test_A5_a_client_that_vanishes_gives_its_connection_back(client: httpx2.Client) -> None:
     in_use = 'twap_api_pool_connections{pool="exports",state="in use"} '
     for _ in range(6):  # more than the exports have connections
         with client.stream("GET", f"{PATH}.csv") as answer:
@@ -164,7 +164,7 @@ def test_A5_a_client_that_vanishes_gives_its_connection_back(client: httpx.Clien
 
 
 def test_a_failure_before_the_first_byte_is_an_answer_like_every_other(
-    client: httpx.Client, database: URL, engine: Engine
+    client: httpx2.Client, database: URL, engine: Engine
 ) -> None:
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE twap_orders CASCADE"))

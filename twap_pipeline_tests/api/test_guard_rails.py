@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
+import httpx2
 import psycopg
 import pytest
 from sqlalchemy import URL, Engine, text
@@ -35,7 +35,7 @@ def locked(database: URL) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
         yield connection
 
 
-def test_without_hashes_no_key_is_asked_for(idle_client: httpx.Client) -> None:
+def test_without_hashes_no_key_is_asked_for(idle_client: httpx2.Client) -> None:
     assert idle_client.get(TWAPS).status_code == 200
 
 
@@ -127,7 +127,7 @@ def test_A5_callers_that_hang_up_leave_no_connection_behind(
     slow = settings(database, TWAP_API_POOL_SIZE=2, TWAP_API_STATEMENT_TIMEOUT_SECONDS=1)
     with serving(create_app(slow)) as client:
         for _ in range(4):
-            with pytest.raises(httpx.ReadTimeout):
+            with pytest.raises(httpx2.ReadTimeout):
                 client.get(TWAPS, timeout=0.2)
         eventually(lambda: 'pool="queries",state="in use"} 0.0' in client.get("/metrics").text)
 
@@ -157,7 +157,7 @@ def test_A6_everything_is_served_by_the_reader_s_role(tables: Tables, database: 
 
 
 def test_M7_an_additive_migration_under_query_load_gives_no_5xx(
-    client: httpx.Client, tables: Tables, engine: Engine
+    client: httpx2.Client, tables: Tables, engine: Engine
 ) -> None:
     tables.take("a", [event(n) for n in range(50)])
     stop, seen = threading.Event(), Counter[int]()

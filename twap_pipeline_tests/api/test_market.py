@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from sqlalchemy import text
 
@@ -32,7 +32,7 @@ def run_now(tables: Tables, *orders: dict[str, object]) -> None:
         connection.execute(statement, [{"id": str(n), **usual, **order} for n, order in enumerate(orders, 1)])
 
 
-def get(client: httpx.Client, path: str, **parameters: Any) -> Any:
+def get(client: httpx2.Client, path: str, **parameters: Any) -> Any:
     answer = client.get(f"/api/v1{path}", params=parameters)
     assert answer.status_code == 200, answer.text
     return answer.json()
@@ -42,7 +42,7 @@ def seconds_until(moment: str) -> float:
     return (datetime.fromisoformat(moment) - datetime.now(UTC)).total_seconds()
 
 
-def test_active_orders_come_with_an_estimate_and_stale_ones_apart(client: httpx.Client, tables: Tables) -> None:
+def test_active_orders_come_with_an_estimate_and_stale_ones_apart(client: httpx2.Client, tables: Tables) -> None:
     run_now(
         tables,
         {},
@@ -65,7 +65,7 @@ def test_active_orders_come_with_an_estimate_and_stale_ones_apart(client: httpx.
     assert [one["twap_id"] for one in told["stale"]] == ["2"]
 
 
-def test_active_orders_of_one_wallet_or_asset_and_at_most_so_many(client: httpx.Client, tables: Tables) -> None:
+def test_active_orders_of_one_wallet_or_asset_and_at_most_so_many(client: httpx2.Client, tables: Tables) -> None:
     run_now(tables, {}, {"wallet": OTHER, "began": -20}, {"asset": "ETH", "began": -10})
 
     def ids(**parameters: object) -> list[str]:
@@ -78,7 +78,7 @@ def test_active_orders_of_one_wallet_or_asset_and_at_most_so_many(client: httpx.
     assert get(client, "/twaps/active", limit=1)["active_count"] == 3
 
 
-def test_pressure_nets_what_is_left_within_each_horizon(client: httpx.Client, tables: Tables) -> None:
+def test_pressure_nets_what_is_left_within_each_horizon(client: httpx2.Client, tables: Tables) -> None:
     run_now(
         tables,
         {},
@@ -101,7 +101,7 @@ def test_pressure_nets_what_is_left_within_each_horizon(client: httpx.Client, ta
     assert float(all_of_it["estimate_net_notional"]) == pytest.approx(-30_000, abs=200)
 
 
-def test_pressure_without_a_known_price_has_no_notional(client: httpx.Client, tables: Tables) -> None:
+def test_pressure_without_a_known_price_has_no_notional(client: httpx2.Client, tables: Tables) -> None:
     run_now(tables, {})
 
     (asset,) = get(client, "/pressure")["assets"]
@@ -117,7 +117,7 @@ def _filled(twap_id: int, size: str, notional: str, **fields: Any) -> list[dict[
     return [event(twap_id, **fields), {**end, "state_executedNtl": notional}]
 
 
-def test_a_wallet_is_added_up_exactly(client: httpx.Client, tables: Tables) -> None:
+def test_a_wallet_is_added_up_exactly(client: httpx2.Client, tables: Tables) -> None:
     sizes = [("0.1", "0.3"), ("0.2", "0.0000000000000000000000000000001"), ("10", "12345678901234567890.5")]
     rows: Sequence[dict[str, object]] = [
         row for n, (size, notional) in enumerate(sizes, 1) for row in _filled(n, size, notional, asset="BTC")
@@ -136,7 +136,7 @@ def test_a_wallet_is_added_up_exactly(client: httpx.Client, tables: Tables) -> N
     assert told["not_in_this_feed"] == ["fees", "closed profit", "slices"]
 
 
-def test_a_summary_of_a_range_counts_orders_by_their_last_event(client: httpx.Client, tables: Tables) -> None:
+def test_a_summary_of_a_range_counts_orders_by_their_last_event(client: httpx2.Client, tables: Tables) -> None:
     tables.take("a", _filled(1, "1", "1"))
 
     inside = get(client, f"/wallets/{WALLET}/summary", start="2025-08-20T12:30:00.123456Z")
@@ -146,7 +146,7 @@ def test_a_summary_of_a_range_counts_orders_by_their_last_event(client: httpx.Cl
     assert outside["first_order_at"] is None
 
 
-def test_daily_figures_in_pages_are_those_of_the_view(client: httpx.Client, tables: Tables) -> None:
+def test_daily_figures_in_pages_are_those_of_the_view(client: httpx2.Client, tables: Tables) -> None:
     rows = [
         row for n, asset in enumerate(["BTC", "ETH", "@107", "kBONK"], 1) for row in _filled(n, "1", "2", asset=asset)
     ]
@@ -196,11 +196,11 @@ def test_daily_figures_in_pages_are_those_of_the_view(client: httpx.Client, tabl
         "/coverage?start=2000-01-01&end=2099-01-01",
     ],
 )
-def test_A1_ranges_and_bounds_of_every_question(idle_client: httpx.Client, path: str) -> None:
+def test_A1_ranges_and_bounds_of_every_question(idle_client: httpx2.Client, path: str) -> None:
     assert idle_client.get(f"/api/v1{path}").status_code in {400, 422}
 
 
-def test_coverage_shows_gaps_failures_and_what_the_orders_lack(client: httpx.Client, tables: Tables) -> None:
+def test_coverage_shows_gaps_failures_and_what_the_orders_lack(client: httpx2.Client, tables: Tables) -> None:
     tables.take("hourly/2025/08/20/12/a.parquet", [event(1), event(2, wallet="?")])
     tables.take("hourly/2025/08/20/13/b.parquet", [event(3)], refresh=False)
     with tables.engine.begin() as connection:
@@ -227,7 +227,7 @@ def test_coverage_shows_gaps_failures_and_what_the_orders_lack(client: httpx.Cli
     assert (narrowed["missing_days"], narrowed["failed"]) == (["2025-08-19"], 0)
 
 
-def test_without_any_data_everything_answers_empty(idle_client: httpx.Client) -> None:
+def test_without_any_data_everything_answers_empty(idle_client: httpx2.Client) -> None:
     assert get(idle_client, "/coverage")["days"] == []
     assert get(idle_client, "/twaps/active")["active_count"] == 0
     assert get(idle_client, "/pressure")["assets"] == []

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
@@ -42,7 +42,7 @@ _CHECKED = [
 
 
 @pytest.fixture(scope="module")
-def described(server_url: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def described(server_url: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
     """A server on tables that hold what the examples ask for, logged in as the reader."""
     database = create_database(server_url, template)
     engine = make_engine(database)
@@ -66,7 +66,7 @@ document = schemathesis.openapi.from_dict(create_app(Settings()).openapi())
 @document.parametrize()
 @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_A1_whatever_is_asked_the_answer_is_as_described_and_never_5xx(
-    case: Case[Any], described: httpx.Client
+    case: Case[Any], described: httpx2.Client
 ) -> None:
     case.call_and_validate(base_url=str(described.base_url), checks=_CHECKED)
 
@@ -82,7 +82,7 @@ def test_A1_whatever_is_asked_the_answer_is_as_described_and_never_5xx(
         ("/api/v1/coverage", lambda body: body["days"]),
     ],
 )
-def test_full_answers_are_as_described(described: httpx.Client, path: str, found: Any) -> None:
+def test_full_answers_are_as_described(described: httpx2.Client, path: str, found: Any) -> None:
     answer = described.get(path)
     assert found(answer.json())
 
@@ -93,7 +93,7 @@ def test_full_answers_are_as_described(described: httpx.Client, path: str, found
     operation.validate_response(answer)
 
 
-def test_the_document_says_what_the_data_cannot_tell_and_gives_examples(described: httpx.Client) -> None:
+def test_the_document_says_what_the_data_cannot_tell_and_gives_examples(described: httpx2.Client) -> None:
     told = described.get("/api/v1/openapi.json").json()
 
     assert "Fees and closed profit are not in this feed" in told["info"]["description"]

@@ -3,7 +3,7 @@
 import json
 import logging
 
-import httpx
+import httpx2
 import pytest
 from sqlalchemy import URL
 
@@ -17,7 +17,7 @@ def unreachable() -> Settings:
     return Settings.model_validate({"DATABASE_URL": "postgresql://nobody:s3cret-pass@127.0.0.1:1/nowhere"})
 
 
-def test_alive_and_ready_at_head(client: httpx.Client) -> None:
+def test_alive_and_ready_at_head(client: httpx2.Client) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/readyz").json() == {"status": "ready", "revision": "004"}
 
@@ -45,7 +45,7 @@ def test_X2_without_a_database_it_lives_and_says_nothing_of_where_it_was(caplog:
     assert "s3cret-pass" not in caplog.text
 
 
-def test_a_request_id_is_taken_over_where_usable_and_made_otherwise(client: httpx.Client) -> None:
+def test_a_request_id_is_taken_over_where_usable_and_made_otherwise(client: httpx2.Client) -> None:
     given = client.get("/healthz", headers={"X-Request-ID": "trace-1.2_3"})
     spoiled = client.get("/healthz", headers={"X-Request-ID": 'x" {"level":"forged"}'})
     refused = client.get("/api/v1/twaps/x", headers={"X-Request-ID": "abc"})
@@ -56,7 +56,7 @@ def test_a_request_id_is_taken_over_where_usable_and_made_otherwise(client: http
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/nothing-here", "/api/v1/twaps/x", "/api/v1/twaps/1"])
-def test_every_answer_has_the_protecting_headers(idle_client: httpx.Client, path: str) -> None:
+def test_every_answer_has_the_protecting_headers(idle_client: httpx2.Client, path: str) -> None:
     headers = idle_client.get(path).headers
 
     assert headers["x-content-type-options"] == "nosniff"
@@ -65,13 +65,13 @@ def test_every_answer_has_the_protecting_headers(idle_client: httpx.Client, path
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_only_get_is_answered(idle_client: httpx.Client, method: str) -> None:
+def test_only_get_is_answered(idle_client: httpx2.Client, method: str) -> None:
     refused = idle_client.request(method, "/api/v1/twaps/1")
 
     assert (refused.status_code, refused.json()["title"]) == (405, "Method Not Allowed")
 
 
-def test_a_defect_is_an_answer_like_every_other(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_is_an_answer_like_every_other(client: httpx2.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(twap_id: str) -> None:
         raise RuntimeError("secret inner workings at /srv/app.py")
 
@@ -83,7 +83,7 @@ def test_a_defect_is_an_answer_like_every_other(client: httpx.Client, monkeypatc
     assert "secret" not in failed.text
 
 
-def test_metrics_count_by_route_and_name_no_wallet_or_order(client: httpx.Client) -> None:
+def test_metrics_count_by_route_and_name_no_wallet_or_order(client: httpx2.Client) -> None:
     client.get("/api/v1/twaps/123456789")
     client.get("/no/such/path")
 
@@ -95,13 +95,13 @@ def test_metrics_count_by_route_and_name_no_wallet_or_order(client: httpx.Client
     assert "123456789" not in told
 
 
-def test_each_app_has_figures_of_its_own(client: httpx.Client, database: URL) -> None:
+def test_each_app_has_figures_of_its_own(client: httpx2.Client, database: URL) -> None:
     client.get("/api/v1/twaps/1")
     with serving(create_app()) as other:
         assert 'route="/api/v1/twaps/{twap_id}"' not in other.get("/metrics").text
 
 
-def test_a_request_is_one_line_of_json(client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_request_is_one_line_of_json(client: httpx2.Client, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "twap_pipeline.api"):
         client.get("/api/v1/twaps/1?x=1", headers={"X-Request-ID": "abc"})
         eventually(lambda: "request" in caplog.messages)

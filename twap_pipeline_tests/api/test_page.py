@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from importlib.resources import files
 
-import httpx
+import httpx2
 import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import URL
@@ -44,12 +44,12 @@ def filled(tables: Tables) -> Tables:
     return tables
 
 
-def address(client: httpx.Client, place: str = "") -> str:
+def address(client: httpx2.Client, place: str = "") -> str:
     return f"{client.base_url}/{place}"
 
 
 @pytest.mark.usefixtures("filled")
-def test_a_wallet_and_an_order_are_found_by_keyboard_alone(client: httpx.Client, page: Page) -> None:
+def test_a_wallet_and_an_order_are_found_by_keyboard_alone(client: httpx2.Client, page: Page) -> None:
     page.goto(address(client))
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the answer")).to_be_focused()
@@ -77,7 +77,7 @@ def test_a_wallet_and_an_order_are_found_by_keyboard_alone(client: httpx.Client,
 
 
 @pytest.mark.usefixtures("filled")
-def test_what_the_data_say_is_never_markup_and_an_error_is_told(client: httpx.Client, page: Page) -> None:
+def test_what_the_data_say_is_never_markup_and_an_error_is_told(client: httpx2.Client, page: Page) -> None:
     page.goto(address(client, "#order/70"))
 
     answer = page.locator("#answer")
@@ -87,7 +87,7 @@ def test_what_the_data_say_is_never_markup_and_an_error_is_told(client: httpx.Cl
 
 
 @pytest.mark.usefixtures("filled")
-def test_coverage_running_orders_and_a_download(client: httpx.Client, page: Page) -> None:
+def test_coverage_running_orders_and_a_download(client: httpx2.Client, page: Page) -> None:
     page.goto(address(client, f"#wallet/{WALLET}/2025-08-20/2025-08-21"))
 
     expect(page.get_by_label("2025-08-20: 1 objects, 122 rows")).to_be_visible()
@@ -102,7 +102,7 @@ def test_coverage_running_orders_and_a_download(client: httpx.Client, page: Page
 
 
 @pytest.mark.usefixtures("filled")
-def test_on_a_phone_in_the_dark_nothing_is_wider_than_the_screen(client: httpx.Client, page: Page) -> None:
+def test_on_a_phone_in_the_dark_nothing_is_wider_than_the_screen(client: httpx2.Client, page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.emulate_media(color_scheme="dark")
     for place in ("", f"#wallet/{WALLET}", "#order/1"):
@@ -132,7 +132,7 @@ def test_where_a_key_is_asked_for_the_page_asks_for_it(filled: Tables, database:
         assert downloading.value.path().read_text().count("\n") == 63
 
 
-def test_what_cannot_be_found_is_said(client: httpx.Client, page: Page) -> None:
+def test_what_cannot_be_found_is_said(client: httpx2.Client, page: Page) -> None:
     page.goto(address(client))
     page.get_by_label("Wallet or order").fill("nonsense")
     page.keyboard.press("Enter")
@@ -143,7 +143,7 @@ def test_what_cannot_be_found_is_said(client: httpx.Client, page: Page) -> None:
     expect(page.locator("#answer")).to_contain_text("No order of this wallet is in the data for these days.")
 
 
-def test_the_page_lets_in_only_its_own_script_and_style(idle_client: httpx.Client) -> None:
+def test_the_page_lets_in_only_its_own_script_and_style(idle_client: httpx2.Client) -> None:
     answer = idle_client.get("/")
 
     policy = answer.headers["content-security-policy"]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from sqlalchemy import text
 
@@ -16,7 +16,7 @@ from twap_pipeline_tests.objects import NOON, WALLET, event
 Answer = dict[str, Any]
 
 
-def ask(client: httpx.Client, **parameters: object) -> Answer:
+def ask(client: httpx2.Client, **parameters: object) -> Answer:
     """Return a wallet's page."""
     answer = client.get(
         "/api/v1/twaps", params={"wallet": WALLET, **{name: str(it) for name, it in parameters.items()}}
@@ -25,7 +25,7 @@ def ask(client: httpx.Client, **parameters: object) -> Answer:
     return dict(answer.json())
 
 
-def every_page(client: httpx.Client, between: Callable[[], None] = lambda: None, **parameters: object) -> list[Answer]:
+def every_page(client: httpx2.Client, between: Callable[[], None] = lambda: None, **parameters: object) -> list[Answer]:
     """Follow the cursors to the end; in between something else may happen."""
     page = ask(client, **parameters)
     found = list(page["twaps"])
@@ -41,7 +41,7 @@ def ended(twap_id: int, minute: int = 30, **fields: Any) -> list[dict[str, objec
     return [event(twap_id, **fields), event(twap_id, status="finished", minute=minute, executed="10", **fields)]
 
 
-def test_a_page_has_the_agreed_keys_to_the_letter(client: httpx.Client, tables: Tables) -> None:
+def test_a_page_has_the_agreed_keys_to_the_letter(client: httpx2.Client, tables: Tables) -> None:
     tables.take("a", ended(1))
 
     page = ask(client, start="2025-08-20", end="2025-08-21T00:00:00+00:00")
@@ -62,7 +62,7 @@ def test_a_page_has_the_agreed_keys_to_the_letter(client: httpx.Client, tables: 
     assert raw["state_executedSz"] == "10"
 
 
-def test_an_order_tells_every_event_with_the_agreed_keys(client: httpx.Client, tables: Tables) -> None:
+def test_an_order_tells_every_event_with_the_agreed_keys(client: httpx2.Client, tables: Tables) -> None:
     tables.take("a", ended(1))
 
     story = client.get("/api/v1/twaps/1").json()
@@ -75,7 +75,7 @@ def test_an_order_tells_every_event_with_the_agreed_keys(client: httpx.Client, t
     assert client.get("/api/v1/twaps/2").status_code == 404
 
 
-def test_V3_decimals_and_raw_come_exact_to_the_digit(client: httpx.Client, tables: Tables) -> None:
+def test_V3_decimals_and_raw_come_exact_to_the_digit(client: httpx2.Client, tables: Tables) -> None:
     sixty = "0." + "1234567890" * 6
     row = {**event(1), "state_sz": sixty, "state_executedSz": "0.0000000000000000000000000000010", "extra": 0.1}
     tables.take("a", [{**row, "state_executedNtl": "123456789012345678901234567890.10"}])
@@ -92,7 +92,7 @@ def test_V3_decimals_and_raw_come_exact_to_the_digit(client: httpx.Client, table
 
 
 @pytest.mark.parametrize("wallet", [WALLET.upper().replace("0X", "0x"), WALLET.upper(), WALLET])
-def test_V7_a_wallet_is_found_in_any_case(client: httpx.Client, tables: Tables, wallet: str) -> None:
+def test_V7_a_wallet_is_found_in_any_case(client: httpx2.Client, tables: Tables, wallet: str) -> None:
     tables.take("a", [event(1)])
 
     page = client.get("/api/v1/twaps", params={"wallet": wallet}).json()
@@ -100,7 +100,7 @@ def test_V7_a_wallet_is_found_in_any_case(client: httpx.Client, tables: Tables, 
     assert (page["wallet"], len(page["twaps"])) == (WALLET, 1)
 
 
-def test_ranges_are_half_open(client: httpx.Client, tables: Tables) -> None:
+def test_ranges_are_half_open(client: httpx2.Client, tables: Tables) -> None:
     tables.take("a", [event(1), event(2, minute=1)])
     at = NOON + timedelta(microseconds=123456)
 
@@ -113,7 +113,7 @@ def test_ranges_are_half_open(client: httpx.Client, tables: Tables) -> None:
     assert ids(start=at.isoformat(), end=at.isoformat()) == []
 
 
-def test_each_event_or_the_latest_of_each_order(client: httpx.Client, tables: Tables) -> None:
+def test_each_event_or_the_latest_of_each_order(client: httpx2.Client, tables: Tables) -> None:
     tables.take("a", [*ended(1), event(2, minute=5)])
 
     latest, every = ask(client), ask(client, latest_per_twap="false")
@@ -122,7 +122,7 @@ def test_each_event_or_the_latest_of_each_order(client: httpx.Client, tables: Ta
     assert len(every["twaps"]) == 3
 
 
-def test_the_range_is_on_events_starts_or_ends(client: httpx.Client, tables: Tables) -> None:
+def test_the_range_is_on_events_starts_or_ends(client: httpx2.Client, tables: Tables) -> None:
     tables.take("a", [*ended(1, minute=30), *ended(2, minute=90), event(3)])
     late = {"start": NOON.replace(hour=13).isoformat()}
 
@@ -135,7 +135,7 @@ def test_the_range_is_on_events_starts_or_ends(client: httpx.Client, tables: Tab
     assert ids(time="started", **late) == []
 
 
-def test_within_a_range_an_order_shows_what_it_was_then(client: httpx.Client, tables: Tables) -> None:
+def test_within_a_range_an_order_shows_what_it_was_then(client: httpx2.Client, tables: Tables) -> None:
     tables.take("a", ended(1, minute=90))
 
     (order,) = ask(client, end=NOON.replace(hour=13).isoformat())["twaps"]
@@ -143,7 +143,7 @@ def test_within_a_range_an_order_shows_what_it_was_then(client: httpx.Client, ta
     assert (order["status"], order["executed"]["size"]) == ("activated", "0.0")
 
 
-def test_filters_by_asset_and_by_the_status_that_the_order_is_at(client: httpx.Client, tables: Tables) -> None:
+def test_filters_by_asset_and_by_the_status_that_the_order_is_at(client: httpx2.Client, tables: Tables) -> None:
     tables.take("a", [*ended(1), event(2, asset="@107"), event(3)])
 
     assert [one["twap_id"] for one in ask(client, asset="@107")["twaps"]] == ["2"]
@@ -151,7 +151,7 @@ def test_filters_by_asset_and_by_the_status_that_the_order_is_at(client: httpx.C
     assert [one["twap_id"] for one in ask(client, status="finished")["twaps"]] == ["1"]
 
 
-def test_offset_and_limit(client: httpx.Client, tables: Tables) -> None:
+def test_offset_and_limit(client: httpx2.Client, tables: Tables) -> None:
     tables.take("a", [event(n, minute=n) for n in range(1, 6)])
 
     assert [one["twap_id"] for one in ask(client, limit=2, offset=1)["twaps"]] == ["4", "3"]
@@ -159,7 +159,9 @@ def test_offset_and_limit(client: httpx.Client, tables: Tables) -> None:
 
 
 @pytest.mark.parametrize("latest", ["true", "false"])
-def test_A2_pages_over_equal_times_have_no_gap_and_no_repeat(client: httpx.Client, tables: Tables, latest: str) -> None:
+def test_A2_pages_over_equal_times_have_no_gap_and_no_repeat(
+    client: httpx2.Client, tables: Tables, latest: str
+) -> None:
     tables.take("a", [event(n) for n in range(1, 31)])
 
     found = [one["twap_id"] for one in every_page(client, limit=4, latest_per_twap=latest)]
@@ -169,7 +171,7 @@ def test_A2_pages_over_equal_times_have_no_gap_and_no_repeat(client: httpx.Clien
 
 @pytest.mark.parametrize("latest", ["true", "false"])
 def test_A2_what_arrives_between_pages_neither_shifts_nor_doubles_nor_appears(
-    client: httpx.Client, tables: Tables, latest: str
+    client: httpx2.Client, tables: Tables, latest: str
 ) -> None:
     tables.take("a", [one for n in range(10, 40) for one in (event(n), event(n, minute=n % 3 + 1))])
     there = [(one["twap_id"], one["latest_ts"]) for one in ask(client, limit=1000, latest_per_twap=latest)["twaps"]]
@@ -185,7 +187,7 @@ def test_A2_what_arrives_between_pages_neither_shifts_nor_doubles_nor_appears(
     assert len(ask(client, limit=1000, latest_per_twap=latest)["twaps"]) > len(there)
 
 
-def test_A2_pages_while_a_writer_never_stops(client: httpx.Client, tables: Tables) -> None:
+def test_A2_pages_while_a_writer_never_stops(client: httpx2.Client, tables: Tables) -> None:
     tables.take("a", [event(n, minute=n % 2) for n in range(1, 41)])
     there = [one["twap_id"] for one in ask(client, limit=1000)["twaps"]]
     first = ask(client, limit=3)
@@ -210,7 +212,7 @@ def test_A2_pages_while_a_writer_never_stops(client: httpx.Client, tables: Table
     assert found == there
 
 
-def test_A2_an_event_that_is_replaced_meanwhile_is_not_lost(client: httpx.Client, tables: Tables) -> None:
+def test_A2_an_event_that_is_replaced_meanwhile_is_not_lost(client: httpx2.Client, tables: Tables) -> None:
     tables.take("a", [event(n, minute=n) for n in range(1, 11)])
     first = ask(client, limit=5)
 
@@ -221,7 +223,7 @@ def test_A2_an_event_that_is_replaced_meanwhile_is_not_lost(client: httpx.Client
     assert {one["status"] for one in second["twaps"]} == {"terminated"}
 
 
-def test_A1_a_cursor_serves_only_the_question_that_it_was_given_for(client: httpx.Client, tables: Tables) -> None:
+def test_A1_a_cursor_serves_only_the_question_that_it_was_given_for(client: httpx2.Client, tables: Tables) -> None:
     tables.take("a", [event(n, minute=n) for n in range(1, 4)])
     cursor = ask(client, limit=1)["next_cursor"]
 
@@ -265,7 +267,7 @@ def test_A1_a_cursor_serves_only_the_question_that_it_was_given_for(client: http
     ],
     ids=lambda parameters: json.dumps(parameters)[:40],
 )
-def test_A1_what_cannot_be_meant_is_refused(idle_client: httpx.Client, parameters: dict[str, str]) -> None:
+def test_A1_what_cannot_be_meant_is_refused(idle_client: httpx2.Client, parameters: dict[str, str]) -> None:
     refused = idle_client.get("/api/v1/twaps", params={"wallet": WALLET, **parameters})
 
     assert refused.status_code in {400, 422}
@@ -274,7 +276,7 @@ def test_A1_what_cannot_be_meant_is_refused(idle_client: httpx.Client, parameter
         assert leak not in refused.text
 
 
-def test_A1_injection_is_a_value_like_any_other(client: httpx.Client, tables: Tables) -> None:
+def test_A1_injection_is_a_value_like_any_other(client: httpx2.Client, tables: Tables) -> None:
     tables.take("a", [event(1)])
     values = ("'; DROP TABLE twap_status; --", "%", "_", "\\", '"', "' OR ''='", "$1", ":wallet", "{asset}")
 
@@ -282,13 +284,13 @@ def test_A1_injection_is_a_value_like_any_other(client: httpx.Client, tables: Ta
     assert len(ask(client)["twaps"]) == 1
 
 
-def test_A1_an_offset_lost_its_plus_on_the_way(idle_client: httpx.Client) -> None:
+def test_A1_an_offset_lost_its_plus_on_the_way(idle_client: httpx2.Client) -> None:
     answer = idle_client.get(f"/api/v1/twaps?wallet={WALLET}&start=2025-08-20T02:00:00+02:00")
 
     assert answer.json()["start"] == "2025-08-20T00:00:00.000000Z"
 
 
 @pytest.mark.parametrize("twap_id", ["%00", "1'--", "9" * 41, "-1", "%F0%9F%98%80", ".."])
-def test_A1_an_id_that_is_none_is_refused(idle_client: httpx.Client, twap_id: str) -> None:
+def test_A1_an_id_that_is_none_is_refused(idle_client: httpx2.Client, twap_id: str) -> None:
     assert idle_client.get(f"/api/v1/twaps/{twap_id}").status_code in {404, 422}
     assert idle_client.get("/api/v1/twaps/9223372036854775808").status_code == 404

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from contextlib import suppress
 
-import httpx
+import httpx2
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import URL
@@ -25,7 +25,7 @@ def test_with_nothing_configured_it_serves_the_embedded_database_and_ends_when_t
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with reachable_directory() as directory, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+    with reachable_directory() as directory, httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
         environment = {**os.environ, "TWAP_HOME": str(directory)}
         process = subprocess.Popen(
             [*COMMAND, str(port)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -33,7 +33,7 @@ def test_with_nothing_configured_it_serves_the_embedded_database_and_ends_when_t
         try:
 
             def ready() -> bool:
-                with suppress(httpx.TransportError):
+                with suppress(httpx2.TransportError):
                     return client.get("/readyz").status_code == 200
                 assert process.poll() is None, process.communicate()
                 return False
