@@ -8,7 +8,6 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 from twap_pipeline.api.observing import add_headers
-from twap_pipeline.api.schemas import ProblemBody
+from twap_pipeline.api.schemas import FaultyParameter, ProblemBody
 
 MEDIA_TYPE = "application/problem+json"
 _log = logging.getLogger(__name__)
@@ -93,7 +92,7 @@ def from_database(error: SQLAlchemyError | OSError) -> Problem:
     return found or (UNAVAILABLE if error.connection_invalidated else UNEXPECTED)
 
 
-def response(request: Request, problem: Problem, errors: Sequence[Mapping[str, Any]] | None = None) -> JSONResponse:
+def response(request: Request, problem: Problem, errors: list[FaultyParameter] | None = None) -> JSONResponse:
     """Return a problem as the response to a request."""
     headers = dict(problem.headers or {})
     if problem.retry_after_seconds is not None:
@@ -103,7 +102,7 @@ def response(request: Request, problem: Problem, errors: Sequence[Mapping[str, A
         status=problem.status,
         detail=problem.detail,
         request_id=getattr(request.state, "request_id", None),
-        errors=None if errors is None else [{"parameter": one["parameter"], "fault": one["fault"]} for one in errors],
+        errors=errors,
     )
     return JSONResponse(body.model_dump(exclude_none=True), problem.status, headers, media_type=MEDIA_TYPE)
 
@@ -128,7 +127,7 @@ def _in_one_line(error: BaseException) -> str:
 async def _on_validation(request: Request, error: Exception) -> JSONResponse:
     faults = error.errors() if isinstance(error, RequestValidationError) else []
     told = [
-        {"parameter": ".".join(str(part) for part in fault["loc"][1:]), "fault": str(fault["msg"])} for fault in faults
+        FaultyParameter(parameter=".".join(map(str, fault["loc"][1:])), fault=str(fault["msg"])) for fault in faults
     ]
     return response(request, Problem(422, "Unusable parameters", "Mend what errors names."), told)
 

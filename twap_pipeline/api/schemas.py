@@ -1,58 +1,15 @@
-"""The bodies of the API, as its OpenAPI document tells them.
+"""The bodies of the API, as its OpenAPI document tells them; their kinds of values are in `vocabulary`.
 
 PostgreSQL itself writes the rows as JSON (see `storage.queries`), so that a decimal or a raw payload is never read and
 written again on its way; these models say what comes out, and tests hold the answers against them. Not here: how a
 figure is computed.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Decimal = Annotated[
-    str,
-    Field(
-        pattern=r"^-?\d+(\.\d+)?$",
-        description="Exact decimal as a string, never with an exponent.",
-        examples=["69.19637"],
-    ),
-]
-Moment = Annotated[
-    str,
-    Field(
-        pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z$",
-        description="RFC 3339, UTC, microseconds.",
-        examples=["2025-08-26T15:25:54.579723Z"],
-    ),
-]
-Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$", description="UTC day.", examples=["2025-08-26"])]
-Side = Annotated[str | None, Field(description="B = buy, A = sell (ask).", examples=["B"])]
-Status = Annotated[
-    str | None,
-    Field(
-        description="activated, waitingForTrigger, finished, terminated, error, stopped, or a newer word, verbatim."
-        " A finished order may be under-filled, a terminated or errored one may have executed something: look at the"
-        " sizes.",
-        examples=["finished"],
-    ),
-]
-Asset = Annotated[
-    str | None,
-    Field(
-        description="As the exchange writes it: BTC, kBONK, xyz:NVDA, @107 or PURR/USDC (spot).",
-        examples=["BTC"],
-    ),
-]
-WalletText = Annotated[
-    str,
-    Field(
-        pattern="^0x[0-9a-f]{40}$",
-        description="Lower case.",
-        examples=["0x6fa44c6d0584c9f27551533482b256a102194330"],
-    ),
-]
-Minutes = Annotated[int | None, Field(description="Duration as ordered, minutes.", examples=[5])]
-Raw = Annotated[Any, Field(description="The whole source row as JSON, byte for byte as it was stored.")]
+from twap_pipeline.api.vocabulary import Asset, Day, Decimal, Minutes, Moment, Raw, Side, Status, WalletText
 
 
 class Body(BaseModel):
@@ -71,10 +28,10 @@ class FaultyParameter(Body):
 class ProblemBody(Body):
     """A failure (RFC 9457)."""
 
-    title: str = Field(examples=["Unusable parameters"])
+    title: str
     status: int = Field(examples=[422])
     detail: str = Field(examples=["Mend what errors names."])
-    request_id: str | None = Field(default=None, description="Also in X-Request-ID, and in the server's log.")
+    request_id: str | None = Field(default=None, description="Also in X-Request-ID and the server's log.")
     errors: list[FaultyParameter] | None = None
 
 
@@ -201,9 +158,7 @@ class HorizonPressure(Body):
     estimate_buy_size: Decimal
     estimate_sell_size: Decimal
     estimate_net_size: Decimal
-    estimate_net_notional: Decimal | None = Field(
-        description="USD at estimate_price; null where no price of the last seven days is known."
-    )
+    estimate_net_notional: Decimal | None = Field(description="USD at estimate_price; null without one.")
 
 
 class AssetPressure(Body):
@@ -211,7 +166,7 @@ class AssetPressure(Body):
 
     asset: Asset
     orders: int
-    estimate_price: Decimal | None = Field(description="Average price of the order of this asset that ended last.")
+    estimate_price: Decimal | None = Field(description="Of the order of this asset that ended last, within a week.")
     price_at: Moment | None
     horizons: list[HorizonPressure]
 

@@ -50,6 +50,9 @@ def make_async_engine(
 ) -> AsyncEngine:
     """Return an engine on asyncpg for reading; nothing is connected yet. Sessions run in UTC.
 
+    Each statement is its own transaction, and saves its way there and back. A cursor needs one of several statements:
+    ask for another ``isolation_level``.
+
     Args:
         url: From `database.parse_database_url`; its options may be libpq's.
         pool_size: Connections at most; more callers wait.
@@ -77,6 +80,7 @@ def make_async_engine(
 
     return create_async_engine(
         "postgresql+asyncpg://",
+        isolation_level="AUTOCOMMIT",
         async_creator=connect,
         pool_size=pool_size,
         max_overflow=0,
@@ -119,7 +123,7 @@ def connect_arguments(url: URL) -> dict[str, Any]:
 
 
 async def read(engine: AsyncEngine, statement: Executable) -> Sequence[Row[Any]]:
-    """Return a statement's rows, read on a connection of the pool outside any transaction.
+    """Return a statement's rows.
 
     A reading statement can be sent again, and is, once: when a migration made stale what the driver remembered of it,
     and when the connection turns out to be lost.
@@ -133,7 +137,7 @@ async def read(engine: AsyncEngine, statement: Executable) -> Sequence[Row[Any]]
 
 
 async def _read(engine: AsyncEngine, statement: Executable) -> Sequence[Row[Any]]:
-    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+    async with engine.connect() as connection:
         return (await connection.execute(statement)).all()
 
 

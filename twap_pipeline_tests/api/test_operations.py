@@ -45,6 +45,21 @@ def test_X2_without_a_database_it_lives_and_says_nothing_of_where_it_was(caplog:
     assert "s3cret-pass" not in caplog.text
 
 
+@pytest.mark.parametrize("fault", ["password", "database", "user"])
+def test_X2_a_database_that_refuses_is_not_there_for_callers(database: URL, fault: str) -> None:
+    wrong = {
+        "password": database.set(password="wrong-secret"),
+        "database": database.set(database="wrong-place"),
+        "user": database.set(username="wrong-name"),
+    }
+    url = wrong[fault].render_as_string(hide_password=False)
+    with serving(create_app(Settings.model_validate({"DATABASE_URL": url}))) as client:
+        refused = client.get("/api/v1/twaps/1")
+
+    assert (refused.status_code, refused.json()["title"]) == (503, "Database unavailable")
+    assert "wrong" not in refused.text
+
+
 def test_a_request_id_is_taken_over_where_usable_and_made_otherwise(client: httpx2.Client) -> None:
     given = client.get("/healthz", headers={"X-Request-ID": "trace-1.2_3"})
     spoiled = client.get("/healthz", headers={"X-Request-ID": 'x" {"level":"forged"}'})

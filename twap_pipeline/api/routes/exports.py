@@ -28,7 +28,7 @@ async def file_parts(
     """Yield a file in parts, rows read through a cursor; its memory does not grow with the file."""
     statement = wallet_orders(wallet, start, end, executed_only=kind.executed_only)
     writer = kind.writer()
-    async with engine.connect() as connection:
+    async with engine.execution_options(isolation_level="READ COMMITTED").connect() as connection:
         result = await connection.stream(statement, execution_options={"yield_per": BATCH_ROWS})
         waiting = writer.begin()
         async for batch in result.partitions():
