@@ -1,6 +1,7 @@
 """Who may ask, and how often: the guard before every route of data.
 
-Here belong the key's place in a request and the two refusals. Keys are `keys`, buckets `rate_limit`.
+Here belong the key's place in a request and the two refusals. Keys are `keys`, buckets `rate_limit`. Both guards are
+coroutines, so that they run in the server's one thread: buckets need no lock, and no request waits for another thread.
 """
 
 from typing import Annotated
@@ -18,7 +19,7 @@ _bearer = HTTPBearer(
 )
 
 
-def require_key(
+async def require_key(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> str | None:
     """Return the hash of the caller's key; None where none is asked for.
@@ -36,7 +37,7 @@ def require_key(
     return found
 
 
-def admit(request: Request, key_hash: Annotated[str | None, Depends(require_key)]) -> None:
+async def admit(request: Request, key_hash: Annotated[str | None, Depends(require_key)]) -> None:
     """Let a caller through, by key or else by address, as often as it may ask.
 
     Raises:
