@@ -33,10 +33,12 @@ class DagsterWeb:
 
     Args:
         url: Where it listens.
+        session: The session (of processes) that all of its processes are in.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, session: int) -> None:
         self.url = url
+        self.session = session
 
     def ask(self, query: str, **variables: object) -> dict[str, Any]:
         """Return the data of a GraphQL answer."""
@@ -89,7 +91,7 @@ def dagster_dev(folder: Path, environment: Mapping[str, str]) -> Iterator[Dagste
         process = subprocess.Popen(
             command, cwd=folder, env={**os.environ, **environment}, stdout=out, stderr=out, start_new_session=True
         )
-    web = DagsterWeb(f"http://127.0.0.1:{port}")
+    web = DagsterWeb(f"http://127.0.0.1:{port}", process.pid)
     try:
         until(lambda: process.poll() is not None or _answers(web), READY_SECONDS, "dagster dev is ready")
         assert process.poll() is None, log.read_text()

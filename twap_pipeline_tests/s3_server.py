@@ -59,11 +59,14 @@ class S3Server:
     requests: Counter[str] = field(default_factory=Counter)
     faults: list[Fault] = field(default_factory=list)
 
-    def client(self) -> "S3Client":
-        """Return a client for filling buckets."""
-        return boto3.client(
-            "s3", endpoint_url=self.url, region_name="us-east-1", config=Config(retries={"max_attempts": 0})
-        )
+    def client(self, user_agent: str | None = None) -> "S3Client":
+        """Return a client for filling buckets.
+
+        Args:
+            user_agent: Said in every request, for faults that are to leave its requests alone.
+        """
+        config = Config(retries={"max_attempts": 0}, user_agent_extra=user_agent)
+        return boto3.client("s3", endpoint_url=self.url, region_name="us-east-1", config=config)
 
     def reset(self) -> None:
         """Forget every bucket, count and fault."""
