@@ -179,7 +179,7 @@ def without_sign_of_zero(number: Decimal) -> str:
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=60)
 
 
-@examples(8)
+@examples(4)
 @given(st.lists(names, min_size=1, max_size=12, unique=True))
 def test_D7_any_key_of_S3_goes_round_through_listing_ledger_partition_and_audit(
     engine: Engine, s3: S3Server, given_names: list[str]
