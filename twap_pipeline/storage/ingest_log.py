@@ -5,11 +5,12 @@ after `ATTEMPTS_MAX` it is parked until its bytes change or somebody asks for it
 a loaded one, the old one's account moves to ``previous_versions``.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
-from sqlalchemy import Connection, Function, Row, case, func, select, text, type_coerce, update
+from sqlalchemy import Connection, Function, case, func, select, text, type_coerce, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from twap_pipeline.domain.object_ref import ObjectRef
@@ -61,7 +62,12 @@ _EARLIER_INSERTS = text(
     "(SELECT coalesce(sum((version ->> 'rows_inserted')::bigint), 0)"
     " FROM jsonb_array_elements(etl_s3_ingest_log.previous_versions) AS version) AS earlier_inserts"
 )
-_SELECT = select(log, _EARLIER_INSERTS)
+_SELECT = select(
+    *(log.c[name] for name in ("s3_object_key", "etag", "last_modified", "object_date", "error_text", "attempts")),
+    _EARLIER_INSERTS,
+    func.jsonb_array_length(log.c.previous_versions),
+    *(log.c[f"rows_{fate}"] for fate in _FATES),
+)
 
 
 def read_ledger(connection: Connection) -> dict[str, LedgerEntry]:
@@ -194,16 +200,8 @@ def _write(
     return int(connection.execute(statement).scalar_one())
 
 
-def _entry(row: Row[tuple[object, ...]]) -> LedgerEntry:
-    said = row._mapping
-    counts = {fate: said[f"rows_{fate}"] or 0 for fate in _FATES}
-    return LedgerEntry(
-        etag=said["etag"],
-        last_modified=said["last_modified"],
-        object_date=said["object_date"],
-        error_text=said["error_text"],
-        attempts=said["attempts"],
-        fates=Fates(**counts),
-        inserted_by_all_versions=counts["inserted"] + int(said["earlier_inserts"]),
-        history=len(said["previous_versions"]),
-    )
+def _entry(row: Sequence[Any]) -> LedgerEntry:
+    _, etag, last_modified, object_date, error_text, attempts, earlier_inserts, history, *counts = row
+    fates = Fates(*(count or 0 for count in counts))
+    inserted = fates.inserted + int(earlier_inserts)
+    return LedgerEntry(etag, last_modified, object_date, error_text, attempts, fates, inserted, history)
