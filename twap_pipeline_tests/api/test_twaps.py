@@ -1,5 +1,6 @@
 """A wallet's orders and an order's story: keys to the letter, digits to the last, pages without gap or repeat."""
 
+import itertools
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -189,24 +190,25 @@ def test_A2_what_arrives_between_pages_neither_shifts_nor_doubles_nor_appears(
 def test_A2_pages_while_a_writer_never_stops(client: httpx2.Client, tables: Tables) -> None:
     tables.take("a", [event(n, minute=n % 2) for n in range(1, 41)])
     there = [one["twap_id"] for one in ask(client, limit=1000)["twaps"]]
-    first = ask(client, limit=3)
-    done = threading.Event()
-    taken: list[int] = []
+    first = ask(client, limit=8)
+    done, written = threading.Event(), threading.Semaphore(0)
 
     def write() -> None:
-        while not done.is_set() or not taken:
-            n = 1000 + len(taken)
+        for n in itertools.takewhile(lambda _: not done.is_set(), itertools.count(1000)):
             tables.take(f"late-{n}", [event(n), event(n + 1000, minute=1), event(n + 2000, minute=-1)], refresh=False)
-            taken.append(n)
+            written.release()
 
     writer = threading.Thread(target=write)
     writer.start()
     found, page = [one["twap_id"] for one in first["twaps"]], first
-    while page["next_cursor"]:
-        page = ask(client, limit=3, cursor=page["next_cursor"])
-        found += [one["twap_id"] for one in page["twaps"]]
-    done.set()
-    writer.join()
+    try:
+        while page["next_cursor"]:
+            assert written.acquire(timeout=30)
+            page = ask(client, limit=8, cursor=page["next_cursor"])
+            found += [one["twap_id"] for one in page["twaps"]]
+    finally:
+        done.set()
+        writer.join()
 
     assert found == there
 
