@@ -128,7 +128,7 @@ def test_A5_callers_that_hang_up_leave_no_connection_behind(
     with serving(create_app(slow)) as client:
         for _ in range(4):
             with pytest.raises(httpx2.ReadTimeout):
-                client.get(TWAPS, timeout=0.2)
+                client.get(TWAPS, timeout=httpx2.Timeout(30, read=0.2))
         eventually(lambda: 'pool="queries",state="in use"} 0.0' in client.get("/metrics").text)
 
         locked.rollback()

@@ -17,6 +17,7 @@ from twap_pipeline_tests.browser import chromium_page
 from twap_pipeline_tests.objects import WALLET, event
 
 MARKUP = "<img src=x onerror=alert(1)>"
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture
