@@ -26,7 +26,7 @@ from twap_pipeline.storage.twap_status import Block, Blocks, as_block, load_rows
 log = logging.getLogger(__name__)
 """Says one line, at level INFO, for each object that is done with."""
 
-_IN_MEMORY_BYTES = 32 * 1024 * 1024
+_IN_MEMORY_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
