@@ -40,6 +40,7 @@ def frozen_backend(scene: Scene) -> int:
 def test_W3_a_frozen_loader_is_freed_by_ending_its_session_and_cannot_commit_afterwards(
     scene: Scene,
 ) -> None:
+    (scene.bucket.directory / "b.parquet").unlink()  # two objects side by side would meet in an event
     with loader(scene, at="mid-copy", by=signal.SIGSTOP) as frozen, ThreadPoolExecutor(1) as thread:
         backend = frozen_backend(scene)
         first = next(scene.store.list_objects())
@@ -60,6 +61,7 @@ def test_W3_who_waits_for_a_frozen_loader_gives_up_and_says_what_to_do(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ingest_log, "CLAIM_WAIT_SECONDS", 0.3)
+    (scene.bucket.directory / "b.parquet").unlink()
 
     with loader(scene, at="mid-copy", by=signal.SIGSTOP):
         frozen_backend(scene)
