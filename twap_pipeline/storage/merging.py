@@ -1,6 +1,7 @@
 """Events that may be stored already: from a staging table into ``twap_status``, under rule V9.
 
-Rows whose stored event stays as it is cost a look: no lock, no new tuple. Here belong the statements; the order in
+Rows whose stored event stays as it is cost a look: no lock, no new tuple; unless a newer version of the very object
+that holds it says it again, which makes its claim the newer one. Here belong the statements; the order in
 which rows come to the staging table is `twap_status`'s.
 """
 
@@ -41,6 +42,15 @@ def merge_staged(cursor: "psycopg.Cursor[tuple[object, ...]]", rows: int) -> Fat
         (held,) = _counts(cursor.execute(_HELD))
     unchanged = rows - opened + held - inserted - updated
     return Fates(inserted, updated, unchanged, superseded=rows - inserted - updated - unchanged)
+
+
+def renew_claims(cursor: "psycopg.Cursor[tuple[object, ...]]") -> None:
+    """Let what a newer version of an object says again count as said then.
+
+    Otherwise an object between the two versions would win or lose by the order of loading. The rows stay as they are,
+    and are counted so.
+    """
+    cursor.execute(_RENEW)
 
 
 def _counts(cursor: "psycopg.Cursor[tuple[object, ...]]") -> Iterator[int]:
@@ -119,6 +129,17 @@ WITH winner AS (
   RETURNING xmax = 0 AS inserted
 )
 SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM merged
+"""  # noqa: S608
+
+_RENEW = f"""
+WITH said_again AS (
+  SELECT {", ".join(f"stored.{name}" for name in KEY_COLUMNS)}, staged.s3_last_modified
+  FROM twap_status_staging AS staged JOIN twap_status AS stored ON {_SAME_KEY}
+  WHERE stored.s3_object_key = staged.s3_object_key
+    AND coalesce(stored.s3_last_modified, '-infinity') < staged.s3_last_modified AND {_SAME_CONTENT}
+  ORDER BY {", ".join(f"stored.{name}" for name in KEY_COLUMNS)} FOR UPDATE OF stored
+)
+UPDATE twap_status AS stored SET s3_last_modified = staged.s3_last_modified FROM said_again AS staged WHERE {_SAME_KEY}
 """  # noqa: S608
 
 _HELD = f"""

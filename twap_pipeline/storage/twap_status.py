@@ -23,7 +23,7 @@ from twap_pipeline.domain.twap_status import KEY_COLUMNS, ROW_COLUMNS
 from twap_pipeline.errors import ObjectInvalidError
 from twap_pipeline.failpoints import failpoint
 from twap_pipeline.storage.copy_text import copy_text
-from twap_pipeline.storage.merging import COPIED_COLUMNS, MAKE_STAGING_TABLE, STAGING_TABLE, merge_staged
+from twap_pipeline.storage.merging import COPIED_COLUMNS, MAKE_STAGING_TABLE, STAGING_TABLE, merge_staged, renew_claims
 
 REJECTED_ROWS_MAX = 100_000
 """An object with more unreadable rows than this is refused as a whole: it is not this feed."""
@@ -86,6 +86,8 @@ def load_rows(connection: Connection, ref: ObjectRef, blocks: Blocks, *, seen_be
                 cursor.execute(MAKE_STAGING_TABLE)
                 intake.copy(cursor, STAGING_TABLE, blocks())
                 fates = merge_staged(cursor, intake.rows)
+                if seen_before:
+                    renew_claims(cursor)
             _replace_rejected(cursor, ref, intake.rejected)
     except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
         raise ObjectInvalidError(

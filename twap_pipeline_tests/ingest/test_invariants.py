@@ -176,7 +176,8 @@ def without_sign_of_zero(number: Decimal) -> str:
     return format(number if number else number.copy_abs(), "f")
 
 
-names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=60)
+# PostgreSQL holds no NUL, and the test server's router knows no path with a line feed.
+names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\n"), min_size=1, max_size=60)
 
 
 @examples(4)

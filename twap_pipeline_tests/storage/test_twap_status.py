@@ -154,7 +154,7 @@ def test_rows_that_stay_as_they_are_get_no_new_tuple_and_no_lock(engine: Engine,
     rows = [event(number) for number in range(50)]
     bucket.put("a.parquet", rows)
     ingest_all(engine, bucket, "a.parquet")
-    bucket.put("a.parquet", [*rows[:49], event(49, executed="1"), event(50)], hours=1)
+    bucket.put("a.parquet", [*rows[:49], event(49, executed="1"), event(50)])
     versions = text("SELECT twap_id, ctid::text, xmin::text, xmax::text FROM twap_status")
     with engine.connect() as connection:
         before = {row.twap_id: tuple(row) for row in connection.execute(versions)}
@@ -165,6 +165,28 @@ def test_rows_that_stay_as_they_are_get_no_new_tuple_and_no_lock(engine: Engine,
     with engine.connect() as connection:
         after = {row.twap_id: tuple(row) for row in connection.execute(versions)}
     assert {twap_id for twap_id, row in after.items() if before.get(twap_id) != row} == {"49", "50"}
+
+
+@pytest.mark.parametrize("order", [(1, 3, 2), (1, 2, 3), (2, 1, 3), (2, 3)])
+def test_V9_what_a_newer_version_of_an_object_says_again_counts_as_said_then(
+    engine: Engine, bucket: Bucket, order: tuple[int, ...]
+) -> None:
+    versions = {
+        1: ("a.parquet", [event(1, executed="1")]),
+        2: ("b.parquet", [event(1, executed="2")]),
+        3: ("a.parquet", [event(1, executed="1"), event(2)]),
+    }
+    for hours in order:
+        key, rows = versions[hours]
+        bucket.put(key, rows, hours=hours)
+        (done,) = ingest_all(engine, bucket, key)
+        assert done.fates.read == len(rows)
+
+    assert statuses(engine) == [("activated", Decimal(1))]
+    with engine.connect() as connection:
+        claimed = connection.execute(text("SELECT s3_object_key, s3_last_modified FROM twap_status")).all()
+        newest = connection.execute(text("SELECT max(last_modified) FROM etl_s3_ingest_log")).scalar_one()
+    assert {tuple(row) for row in claimed} == {("a.parquet", newest)}
 
 
 RIVALS = {
