@@ -80,6 +80,9 @@ def kill(user: subprocess.Popen[str]) -> None:
     user.wait()
 
 
+_LAST_MOMENT = 1.0
+
+
 def postgres_processes(directory: Path) -> list[int]:
     """List the processes that have the data directory as their working directory, as all of PostgreSQL's do."""
     data = (directory / "data").resolve()
@@ -100,8 +103,11 @@ def is_free(directory: Path, lock_name: str) -> bool:
 
 
 def is_gone(directory: Path) -> bool:
-    """Whether no process of the server is left."""
-    return is_free(directory, "server.lock") and not postgres_processes(directory)
+    """Whether no process of the server is left, or only one in its last moment.
+
+    PostgreSQL removes its pid file, by which it is known to have stopped, just before it ends.
+    """
+    return await_true(lambda: is_free(directory, "server.lock") and not postgres_processes(directory), _LAST_MOMENT)
 
 
 def await_true(condition: Callable[[], object], timeout_seconds: float) -> bool:
