@@ -24,17 +24,7 @@ from twap_pipeline_tests.dagster_web import DagsterWeb, checkout, dagster_dev, u
 FIRST = date(2025, 8, 17)
 ASSETS = ("twap_status", "twap_orders", "twap_daily_stats")
 _DEADLINE_SECONDS = 7200.0
-_BACKFILL = """
-mutation ($backfill: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $backfill) {
-    ... on LaunchBackfillSuccess { backfillId }
-    ... on PythonError { message }
-  }
-}"""
-_STATUS = """
-query ($id: String!) {
-  partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status numPartitions } }
-}"""
+_GOOD_END = "COMPLETED_SUCCESS"
 _RUNS = "query { runsOrError(limit: 10000) { ... on Runs { results { status startTime endTime } } } }"
 
 
@@ -105,21 +95,13 @@ def _by_backfill(engine: Engine, folder: Path, days: Sequence[date]) -> tuple[fl
         web.run_to_end("observe_twap_s3_objects")
         before = len(_runs(web))
         started = time.perf_counter()
-        selection = [{"path": [name]} for name in ASSETS]
-        backfill = {"assetSelection": selection, "partitionNames": [day.isoformat() for day in days]}
-        identity = web.ask(_BACKFILL, backfill=backfill)["launchPartitionBackfill"]["backfillId"]
-        until(lambda: _ended(web, identity), _DEADLINE_SECONDS, "the backfill ends")
+        identity = web.launch_backfill(ASSETS, [day.isoformat() for day in days])
+        if (end := until(lambda: web.backfill_end(identity), _DEADLINE_SECONDS, "the backfill ends")) != _GOOD_END:
+            raise SystemExit(f"the backfill ended as {end}")
         seconds = time.perf_counter() - started
         runs = _runs(web)
     spans = [run["endTime"] - run["startTime"] for run in runs[: len(runs) - before]]
     return seconds, len(spans), sum(spans)
-
-
-def _ended(web: DagsterWeb, identity: str) -> bool:
-    status = str(web.ask(_STATUS, id=identity)["partitionBackfillOrError"]["status"])
-    if status.startswith(("FAILED", "COMPLETED_FAILED")):
-        raise SystemExit(f"the backfill ended as {status}")
-    return status.startswith("COMPLETED")
 
 
 def _runs(web: DagsterWeb) -> list[dict[str, float]]:

@@ -25,6 +25,21 @@ _LAUNCH = """
 mutation ($execution: ExecutionParams!) {
   launchRun(executionParams: $execution) { ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } }
 }"""
+_START_SENSOR = """
+mutation ($sensor: SensorSelector!) {
+  startSensor(sensorSelector: $sensor) { ... on Sensor { name } ... on PythonError { message } }
+}"""
+_BACKFILL = """
+mutation ($backfill: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $backfill) {
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+  }
+}"""
+_BACKFILL_STATUS = """
+query ($id: String!) {
+  partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } ... on PythonError { message } }
+}"""
 _RUN = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 
 
@@ -64,6 +79,23 @@ class DagsterWeb:
             return status if status in {"SUCCESS", "FAILURE", "CANCELED"} else ""
 
         return until(ended, RUN_SECONDS, f"the run of {job} ends")
+
+    def start_sensor(self, name: str) -> None:
+        """Switch a sensor on."""
+        said = self.ask(_START_SENSOR, sensor={**LOCATION, "sensorName": name})["startSensor"]
+        assert said.get("name") == name, said
+
+    def launch_backfill(self, assets: Sequence[str], days: Sequence[str]) -> str:
+        """Launch a backfill of these days as the dialog does, and return its id."""
+        backfill = {"assetSelection": [{"path": [name]} for name in assets], "partitionNames": list(days)}
+        said = self.ask(_BACKFILL, backfill=backfill)["launchPartitionBackfill"]
+        assert "backfillId" in said, said
+        return str(said["backfillId"])
+
+    def backfill_end(self, identity: str) -> str:
+        """Return how a backfill ended, or nothing while it goes on."""
+        status = str(self.ask(_BACKFILL_STATUS, id=identity)["partitionBackfillOrError"]["status"])
+        return status if status.startswith(("COMPLETED", "FAILED")) else ""
 
     def locations(self) -> list[str]:
         """Return the names of the loaded code locations' repositories."""

@@ -11,10 +11,6 @@ from twap_pipeline_tests.dagster_web import LOCATION, DagsterWeb, checkout, dags
 from twap_pipeline_tests.objects import DAY, Bucket, event
 from twap_pipeline_tests.oracle import CleanHash, Scene
 
-_START_SENSOR = """
-mutation ($sensor: SensorSelector!) {
-  startSensor(sensorSelector: $sensor) { ... on Sensor { name } ... on PythonError { message } }
-}"""
 _RUNS = "{ runsOrError { ... on Runs { results { status tags { key value } } } } }"
 _TICKS = """
 query ($sensor: SensorSelector!) {
@@ -66,7 +62,7 @@ def test_R2_R4_ticks_and_runs_that_are_killed_alone_or_with_all_of_dagster_lose_
     }
     (points / "mid-tick").write_text("group", "utf-8")
     with dagster_dev(crashing_checkout, environment) as web:
-        web.ask(_START_SENSOR, sensor=SENSOR)
+        web.start_sensor("new_twap_objects")
         until((points / "mid-tick.struck").exists, 60, "Dagster is killed in the middle of a tick")
     assert scene.count("SELECT count(*) FROM etl_s3_ingest_log") == 0
 

@@ -8,24 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from twap_pipeline_tests.dagster_web import LOCATION, DagsterWeb, checkout, dagster_dev, until
+from twap_pipeline_tests.dagster_web import DagsterWeb, checkout, dagster_dev, until
 from twap_pipeline_tests.objects import DAY, Bucket, event
 
-_START_SENSOR = """
-mutation ($sensor: SensorSelector!) {
-  startSensor(sensorSelector: $sensor) { ... on Sensor { name } ... on PythonError { message } }
-}"""
-_BACKFILL = """
-mutation ($backfill: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $backfill) {
-    ... on LaunchBackfillSuccess { backfillId }
-    ... on PythonError { message }
-  }
-}"""
-_BACKFILL_STATUS = """
-query ($id: String!) {
-  partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } ... on PythonError { message } }
-}"""
 _PARTITIONS = """
 query ($asset: AssetKeyInput!) {
   assetNodeOrError(assetKey: $asset) {
@@ -68,7 +53,7 @@ def rows(engine: Engine, table: str = "twap_status") -> int:
 
 def start_sensors(web: DagsterWeb) -> None:
     for name in ("new_twap_objects", "twap_orders_behind"):
-        web.ask(_START_SENSOR, sensor={**LOCATION, "sensorName": name})
+        web.start_sensor(name)
 
 
 def key(name: str, days: int = 0) -> str:
@@ -122,15 +107,10 @@ def test_a_backfill_keeps_its_good_days_shows_its_bad_one_and_a_changed_day_goes
     (bucket.directory / key("bad", days=5)).write_bytes(b"this is no parquet")
     names = [str(DAY + timedelta(days=number)) for number in range(days)]
     web.run_to_end("observe_twap_s3_objects")
-    selection = [STATUS, ORDERS, STATS]
-    backfill = web.ask(_BACKFILL, backfill={"assetSelection": selection, "partitionNames": names})
-    identity = backfill["launchPartitionBackfill"]["backfillId"]
+    identity = web.launch_backfill(["twap_status", "twap_orders", "twap_daily_stats"], names)
 
-    def ended() -> str:
-        status = str(web.ask(_BACKFILL_STATUS, id=identity)["partitionBackfillOrError"]["status"])
-        return status if status.startswith(("COMPLETED", "FAILED")) else ""
-
-    assert until(ended, 180, "the backfill ends") == "COMPLETED_FAILED"
+    ended = until(lambda: web.backfill_end(identity), 180, "the backfill ends")
+    assert ended == "COMPLETED_FAILED"
     assert partitions(web)["partitionStats"] == {"numMaterialized": 13, "numFailed": 1}
     assert rows(engine) == 14
 

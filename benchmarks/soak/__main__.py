@@ -28,22 +28,12 @@ from twap_pipeline.storage.ingest_log import read_ledger
 from twap_pipeline.storage.migrations import upgrade
 from twap_pipeline.storage.report import table_hash
 from twap_pipeline.storage.twap_orders import days_due
-from twap_pipeline_tests.dagster_web import LOCATION, DagsterWeb, checkout, dagster_dev, until
+from twap_pipeline_tests.dagster_web import DagsterWeb, checkout, dagster_dev, until
 from twap_pipeline_tests.s3_server import s3_server
 
 _SECONDS_BETWEEN = {"worker killed": 12.0, "backend ended": 4.0, "backfill": 40.0}
 _SETTLED_SECONDS = 900.0
 _ACCESS = {"AWS_ACCESS_KEY_ID": "soak", "AWS_SECRET_ACCESS_KEY": "soak", "AWS_REGION": "us-east-1"}
-_START_SENSOR = """
-mutation ($sensor: SensorSelector!) {
-  startSensor(sensorSelector: $sensor) { ... on Sensor { name } ... on PythonError { message } }
-}"""
-_BACKFILL = """
-mutation ($backfill: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $backfill) {
-    ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message }
-  }
-}"""
 _RUNS = "query { runsOrError(limit: 100000) { ... on Runs { results { status } } } }"
 
 
@@ -78,7 +68,7 @@ class Soak:
 
     def backfill(self) -> bool:
         """Ask for all days by one backfill."""
-        self.web.ask(_BACKFILL, backfill={"assetSelection": [{"path": ["twap_status"]}], "partitionNames": self.days})
+        self.web.launch_backfill(["twap_status"], self.days)
         return True
 
     def suffer(self, minutes: float, per_second: float, seed: int) -> None:
@@ -149,7 +139,7 @@ def main() -> None:
         with dagster_dev(_checkout(Path(name)), environment) as web, closing(_session(plain)) as admin:
             soak = Soak(world, web, engine, admin)
             for sensor in ("new_twap_objects", "twap_orders_behind"):
-                web.ask(_START_SENSOR, sensor={**LOCATION, "sensorName": sensor})
+                web.start_sensor(sensor)
             soak.suffer(given.minutes, given.objects_per_second, given.seed)
             settled = soak.settle()
             runs = Counter(run["status"] for run in web.ask(_RUNS)["runsOrError"]["results"])

@@ -79,7 +79,7 @@ def side_by_side(work: Callable[[ObjectRef], _R], refs: Iterable[ObjectRef], lan
         except SourceError:
             threads.shutdown(wait=True, cancel_futures=True)
             raise
-        except BaseException:
+        except BaseException:  # an interrupt too, and a caller that stops: no thread may outlive this
             lanes.end()
             threads.shutdown(wait=False, cancel_futures=True)
             raise
