@@ -12,10 +12,9 @@ can tell of the times of writing and of the run ids.
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from functools import partial
 
 from sqlalchemy import Connection, Engine
 
@@ -39,7 +38,7 @@ from twap_pipeline.storage.shadow import (
     proved_accounts,
     shadow_session,
 )
-from twap_pipeline.storage.twap_status import Block, as_block, load_rows
+from twap_pipeline.storage.twap_status import as_block, load_rows
 
 _IN_MEMORY_BYTES = 32 * 1024 * 1024
 
@@ -126,18 +125,15 @@ def _load_beside(store: ObjectStore, connection: Connection, refs: Sequence[Obje
             with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as file:
                 store.fetch(ref, file)
                 reading = Reading(ref, file)
+                blocks = (as_block(ref, portion) for portion in reading.portions())
                 with connection.begin():
-                    fates = load_rows(connection, ref, partial(_blocks, reading), seen_before=False)
+                    fates = load_rows(connection, ref, blocks, seen_before=False)
             read.accounts[ref.key] = Account(fates.read, fates.quarantined, fates.bookkeeping, dict(reading.findings))
         except ObjectError as error:
             read.failed[ref.key] = error.reason
             with connection.begin():
                 note_versions(connection, "failed_versions", [(ref.key, ref.last_modified)])
     return read
-
-
-def _blocks(reading: Reading) -> Iterator[Block]:
-    return (as_block(reading.ref, portion) for portion in reading.portions())
 
 
 _MEANINGS = {

@@ -3,8 +3,8 @@
 import logging
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
 
@@ -21,10 +21,13 @@ from twap_pipeline.ingest.side_by_side import Lanes, side_by_side
 from twap_pipeline.source.object_store import ObjectStore
 from twap_pipeline.storage import ingest_log
 from twap_pipeline.storage.ingest_log import LedgerEntry
-from twap_pipeline.storage.twap_status import Block, Blocks, as_block, load_rows
+from twap_pipeline.storage.twap_status import Block, as_block, load_rows
 
 log = logging.getLogger(__name__)
 """Says one line, at level INFO, for each object that is done with."""
+
+_Blocks = Callable[[], Generator[Block, None, None]]
+"""Gives an object's rows from the start, each time it is called: a transaction may have to be repeated."""
 
 _IN_MEMORY_BYTES = 8 * 1024 * 1024
 
@@ -167,7 +170,7 @@ def _overtaken(entry: LedgerEntry, ref: ObjectRef, error: ObjectError) -> bool:
     return entry.holds(ref) or (replaced and entry.last_modified >= ref.last_modified)
 
 
-def _blocks(reading: Reading, lanes: Lanes) -> Blocks:
+def _blocks(reading: Reading, lanes: Lanes) -> _Blocks:
     """Return the object's rows, ready to be written: a small object's at once, a large one's block by block.
 
     A large object's next block is made while the one before is written.
@@ -180,12 +183,12 @@ def _blocks(reading: Reading, lanes: Lanes) -> Blocks:
 
     if reading.is_small:
         whole = list(made())
-        return lambda: whole
+        return lambda: (block for block in whole)
     return lambda: read_ahead(made())
 
 
 def _write(
-    engine: Engine, reading: Reading, blocks: Blocks, day: date, *, verified: bool, run_id: str | None
+    engine: Engine, reading: Reading, blocks: _Blocks, day: date, *, verified: bool, run_id: str | None
 ) -> Ingested:
     ref = reading.ref
     with transaction(engine) as connection:
@@ -193,7 +196,8 @@ def _write(
         if entry is not None and entry.holds(ref):
             return Ingested(ref, day, skipped=True)
         seen_before = entry is not None and entry.error_text is None
-        fates = load_rows(connection, ref, blocks, seen_before=seen_before)
+        with closing(blocks()) as made:
+            fates = load_rows(connection, ref, made, seen_before=seen_before)
         ingest_log.record_loaded(
             connection, ref, day, fates, findings=reading.findings, digest_verified=verified, run_id=run_id
         )

@@ -1,7 +1,7 @@
 """One object's bytes → normalized portions, each made while the one before it is written."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -119,7 +119,7 @@ class Reading:
         }
 
 
-def read_ahead(items: Iterable[_T]) -> Iterator[_T]:
+def read_ahead(items: Iterable[_T]) -> Generator[_T, None, None]:
     """Yield the items while a thread makes the next one."""
     source = iter(items)
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as thread:

@@ -3,11 +3,11 @@
 Of several events with one (twap_id, wallet, ts) one wins, whatever the order, repetition or concurrency of loading:
 the higher place in the order's life, then the newer object (LastModified, then key), then the later row.
 
-The fast way is COPY straight into the table; PostgreSQL's own unique check tells when an event is there already, and
-then the object goes through a staging table: see `merging`.
+The fast way is COPY straight into the table, block by block; PostgreSQL's own unique check tells when an event is there
+already. That block, and those behind it until one is all new again, go through a staging table: see `merging`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC
 
@@ -23,7 +23,13 @@ from twap_pipeline.domain.twap_status import KEY_COLUMNS, ROW_COLUMNS
 from twap_pipeline.errors import ObjectInvalidError
 from twap_pipeline.failpoints import failpoint
 from twap_pipeline.storage.copy_text import copy_text
-from twap_pipeline.storage.merging import COPIED_COLUMNS, MAKE_STAGING_TABLE, STAGING_TABLE, merge_staged, renew_claims
+from twap_pipeline.storage.merging import (
+    COPIED_COLUMNS,
+    EMPTY_STAGING_TABLE,
+    MAKE_STAGING_TABLE,
+    STAGING_TABLE,
+    merge_staged,
+)
 
 REJECTED_ROWS_MAX = 100_000
 """An object with more unreadable rows than this is refused as a whole: it is not this feed."""
@@ -39,37 +45,38 @@ class Block:
         text: The canonical rows as COPY text, columns `COPIED_COLUMNS`, sorted by key so that two loaders meet in one
             order; equal keys in the object's order.
         rows: Their number.
+        repeats: Whether several of them are of one event.
         rejected: Rows that could not be read.
         bookkeeping: Number of the vendor's bookkeeping rows.
     """
 
     text: bytes
     rows: int
+    repeats: bool
     rejected: pl.DataFrame
     bookkeeping: int
 
 
 def as_block(ref: ObjectRef, portion: Normalized) -> Block:
     """Return a portion of an object's rows, ready to be written."""
-    full = portion.rows.sort(*KEY_COLUMNS, maintain_order=True).select(
+    rows = portion.rows.sort(*KEY_COLUMNS, maintain_order=True)
+    full = rows.select(
         *ROW_COLUMNS,
         s3_object_key=pl.lit(ref.key),
         s3_last_modified=pl.lit(f"{ref.last_modified.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00"),
     )
     text = copy_text(full, plain=_PLAIN, json=("raw_payload",))
-    return Block(text, portion.rows.height, portion.rejected, portion.bookkeeping)
+    repeats = rows.select(pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in KEY_COLUMNS).any()).item()
+    return Block(text, rows.height, bool(repeats), portion.rejected, portion.bookkeeping)
 
 
-Blocks = Callable[[], Iterable[Block]]
-
-
-def load_rows(connection: Connection, ref: ObjectRef, blocks: Blocks, *, seen_before: bool) -> Fates:
+def load_rows(connection: Connection, ref: ObjectRef, blocks: Iterable[Block], *, seen_before: bool) -> Fates:
     """Write an object's rows within the caller's transaction and return what became of them.
 
     Args:
         connection: In a transaction; nothing is committed here.
         ref: The object.
-        blocks: Gives the object's rows from the start, each time it is called.
+        blocks: All of its rows.
         seen_before: Whether a version of this object was loaded already, so that its events are probably there.
 
     Raises:
@@ -78,62 +85,63 @@ def load_rows(connection: Connection, ref: ObjectRef, blocks: Blocks, *, seen_be
     raw_connection = connection.connection.driver_connection
     if not isinstance(raw_connection, psycopg.Connection):
         raise TypeError("rows are loaded through psycopg 3 (postgresql+psycopg)")
-    intake = _Intake(ref)
+    fates = Fates()
+    rejected: list[pl.DataFrame] = []
     try:
         with raw_connection.cursor() as cursor:
-            fates = None if seen_before else _insert_new(cursor, intake, blocks)
-            if fates is None:
-                cursor.execute(MAKE_STAGING_TABLE)
-                intake.copy(cursor, STAGING_TABLE, blocks())
-                fates = merge_staged(cursor, intake.rows)
-                if seen_before:
-                    renew_claims(cursor)
-            _replace_rejected(cursor, ref, intake.rejected)
+            table = _Table(cursor)
+            are_new = not seen_before
+            for block in blocks:
+                written = table.insert(block) if are_new and not block.repeats else None
+                if written is None:
+                    written = table.merge(block)
+                are_new = written.inserted == block.rows
+                fates += written + Fates(quarantined=block.rejected.height, bookkeeping=block.bookkeeping)
+                rejected += [block.rejected] if block.rejected.height else []
+                if fates.quarantined > REJECTED_ROWS_MAX:
+                    raise _too_many_rejected(ref, block.rejected)
+            _replace_rejected(cursor, ref, rejected)
     except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
         raise ObjectInvalidError(
             ref.key, f"PostgreSQL cannot hold one of its rows: {error.diag.message_primary}"
         ) from error
-    return fates + Fates(quarantined=sum(map(len, intake.rejected)), bookkeeping=intake.bookkeeping)
+    return fates
 
 
-class _Intake:
-    """Rows on their way into a COPY; counts what does not go there."""
-
-    def __init__(self, ref: ObjectRef) -> None:
-        self._ref = ref
-        self.rejected: list[pl.DataFrame] = []
-        self.bookkeeping = 0
-        self.rows = 0
-
-    def copy(self, cursor: "psycopg.Cursor[tuple[object, ...]]", table: str, blocks: Iterable[Block]) -> None:
-        """Stream every block's rows into the table."""
-        self.rejected, self.bookkeeping, self.rows = [], 0, 0
-        columns = sql.SQL(", ").join(map(sql.Identifier, COPIED_COLUMNS))
-        with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), columns)) as copy:
-            for block in blocks:
-                self.bookkeeping += block.bookkeeping
-                self._keep_rejected(block.rejected)
-                self.rows += block.rows
-                if block.rows:
-                    copy.write(block.text)
-                    failpoint("mid-copy")
-
-    def _keep_rejected(self, rejected: pl.DataFrame) -> None:
-        if rejected.height:
-            self.rejected.append(rejected)
-        if (count := sum(map(len, self.rejected))) > REJECTED_ROWS_MAX:
-            example = rejected["reason"][0]
-            raise ObjectInvalidError(self._ref.key, f"more than {count - 1} rows cannot be read; the last: {example}")
+def _too_many_rejected(ref: ObjectRef, rejected: pl.DataFrame) -> ObjectInvalidError:
+    reason = f"more than {REJECTED_ROWS_MAX} rows cannot be read; the last: {rejected['reason'][0]}"
+    return ObjectInvalidError(ref.key, reason)
 
 
-def _insert_new(cursor: "psycopg.Cursor[tuple[object, ...]]", intake: _Intake, blocks: Blocks) -> Fates | None:
-    """COPY straight into the table; None, and nothing written, where an event is there already or comes twice."""
-    try:
-        with cursor.connection.transaction():
-            intake.copy(cursor, "twap_status", blocks())
-    except psycopg.errors.UniqueViolation:
-        return None
-    return Fates(inserted=intake.rows)
+class _Table:
+    """``twap_status`` within one transaction, written a block at a time."""
+
+    def __init__(self, cursor: "psycopg.Cursor[tuple[object, ...]]") -> None:
+        self._cursor = cursor
+        self._has_staging = False
+
+    def insert(self, block: Block) -> Fates | None:
+        """COPY straight into the table; None, and nothing written, where an event is there already or comes twice."""
+        try:
+            with self._cursor.connection.transaction():
+                self._copy(block, "twap_status")
+        except psycopg.errors.UniqueViolation:
+            return None
+        return Fates(inserted=block.rows)
+
+    def merge(self, block: Block) -> Fates:
+        """Go through a staging table: each event finds its place under rule V9."""
+        self._cursor.execute(EMPTY_STAGING_TABLE if self._has_staging else MAKE_STAGING_TABLE)
+        self._has_staging = True
+        self._copy(block, STAGING_TABLE)
+        return merge_staged(self._cursor, rows=block.rows, repeats=block.repeats)
+
+    def _copy(self, block: Block, table: str) -> None:
+        if block.rows:
+            columns = sql.SQL(", ").join(map(sql.Identifier, COPIED_COLUMNS))
+            with self._cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), columns)) as copy:
+                copy.write(block.text)
+                failpoint("mid-copy")
 
 
 def _replace_rejected(

@@ -418,7 +418,7 @@ def test_a_caller_that_stops_leaves_no_thread_behind() -> None:
     ahead = read_ahead(range(100))
     next(ahead)
 
-    ahead.close()  # type: ignore[attr-defined]
+    ahead.close()
 
     assert threading.active_count() == before
 

@@ -1,19 +1,28 @@
 """The merge under rule V9, the fates, and that the table does not depend on how objects arrive."""
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
+from twap_pipeline.domain.normalize import Normalized
+from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.quality import Fates
+from twap_pipeline.ingest import reading
 from twap_pipeline.ingest.loading import Ingested, ingest_object
 from twap_pipeline.source.local import LocalDirectory
+from twap_pipeline.source.parquet import ParquetObject
+from twap_pipeline.storage.merging import merge_staged
 from twap_pipeline.storage.report import order_story
+from twap_pipeline.storage.twap_status import Block, as_block
 from twap_pipeline_tests.broken_builds import last_writer_wins, shown_to_fail
 from twap_pipeline_tests.examples import examples
 from twap_pipeline_tests.objects import WALLET, Bucket, event
@@ -29,6 +38,15 @@ def ingest_all(engine: Engine, bucket: Bucket, *keys: str) -> list[Ingested]:
 def empty(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("TRUNCATE twap_status, etl_s3_ingest_log, twap_status_rejected"))
+
+
+@contextmanager
+def portions_of(rows: int) -> Iterator[None]:
+    """Read objects in portions of so many rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ParquetObject.portions, "__defaults__", (None, rows))
+        patch.setattr(reading, "PORTION_ROWS", rows)
+        yield
 
 
 def statuses(engine: Engine, twap_id: int = 1) -> list[tuple[str | None, Decimal | None]]:
@@ -237,11 +255,60 @@ def test_any_order_and_repetition_gives_the_same_table(engine: Engine, bucket: B
     expected = digest(engine)
     empty(engine)
 
-    done = ingest_all(engine, bucket, *data.draw(st.permutations([*keys, *keys])))
+    with portions_of(data.draw(st.sampled_from([1, 2, 20_000]))):
+        done = ingest_all(engine, bucket, *data.draw(st.permutations([*keys, *keys])))
 
     assert digest(engine) == expected
     for one in done:
         assert one.skipped or one.fates.read == len(objects[keys.index(one.ref.key)][0])
+
+
+@pytest.mark.parametrize(
+    ("executed", "fates"),
+    [
+        (("1", "2"), Fates(inserted=1, superseded=1)),
+        (("1", "1"), Fates(inserted=1, unchanged=1)),
+        (("1", "2", "1"), Fates(inserted=1, superseded=2)),
+    ],
+)
+def test_V9_of_an_objects_rows_the_later_wins_also_from_one_portion_to_the_next(
+    engine: Engine, bucket: Bucket, executed: tuple[str, ...], fates: Fates
+) -> None:
+    bucket.put("a.parquet", [event(1, executed=size) for size in executed])
+
+    with portions_of(1):
+        (done,) = ingest_all(engine, bucket, "a.parquet")
+
+    assert done.fates == fates
+    assert statuses(engine) == [("activated", Decimal(executed[-1]))]
+
+
+def test_only_portions_with_an_event_that_is_there_already_take_the_longer_way(
+    engine: Engine, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[int, ...]] = []
+    merged: list[int] = []
+    bucket.put("other.parquet", [event(3)])
+    ingest_all(engine, bucket, "other.parquet")
+    bucket.put("a.parquet", [event(number) for number in range(12)], hours=1)
+
+    def make(ref: ObjectRef, portion: Normalized) -> Block:
+        made.append(tuple(map(int, portion.rows["twap_id"])))
+        return as_block(ref, portion)
+
+    def merge(*arguments: Any, **named: Any) -> Fates:
+        merged.append(len(made) - 1)
+        return merge_staged(*arguments, **named)
+
+    monkeypatch.setattr("twap_pipeline.ingest.loading.as_block", make)
+    monkeypatch.setattr("twap_pipeline.storage.twap_status.merge_staged", merge)
+    monkeypatch.setattr("twap_pipeline.ingest.loading.read_ahead", lambda made: made)
+    with portions_of(2):
+        (done,) = ingest_all(engine, bucket, "a.parquet")
+
+    assert made == [(number, number + 1) for number in range(0, 12, 2)]
+    assert merged == [1, 2]
+    assert done.fates == Fates(inserted=11, updated=1)
 
 
 def test_V3_numbers_come_back_digit_for_digit(engine: Engine, bucket: Bucket) -> None:
