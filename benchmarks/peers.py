@@ -1,9 +1,12 @@
 """What else people would use, on the same objects into the same table, where it is installed.
 
-None is a dependency: ``uv pip install adbc-driver-postgresql dlt``. Each makes the rows the way its users would.
+None is a dependency: ``uv pip install adbc-driver-postgresql dlt 'sling<1.4.11'`` (later wheels of sling download their
+program). Each makes the rows the way its users would.
 """
 
 import json
+import os
+import subprocess
 from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
@@ -126,9 +129,25 @@ def _dlt(url: str, folder: Path) -> None:
         connection.execute("DROP SCHEMA peer CASCADE")
 
 
+def _sling(url: str, folder: Path) -> None:
+    import psycopg
+    from sling import SLING_BIN  # type: ignore[import-not-found]  # a peer
+
+    rows = folder / ".sling" / "staging.csv"  # parquet it reads by another program, which it downloads
+    rows.parent.mkdir(exist_ok=True)
+    _frame(folder)[list(_COLUMNS)].to_csv(rows, index=False)
+    target = ("--tgt-conn", "PEER", "--tgt-object", "public.staging", "--mode", "full-refresh")
+    environment = {**os.environ, "PEER": f"{url}?sslmode=disable", "SLING_DISABLE_TELEMETRY": "TRUE"}
+    subprocess.run([SLING_BIN, "run", "--src-stream", rows.as_uri(), *target], check=True, env=environment)
+    with psycopg.connect(url) as connection:
+        connection.execute(_FROM_STAGING.encode())
+        connection.execute("DROP TABLE staging")
+
+
 _WAYS: dict[str, tuple[str, Callable[[str, Path], None]]] = {
     "ADBC ingest, then INSERT … ON CONFLICT": ("adbc_driver_postgresql", _adbc),
     "dlt, then INSERT … ON CONFLICT": ("dlt", _dlt),
+    "sling, then INSERT … ON CONFLICT": ("sling", _sling),
     "pandas.to_sql(method='multi')": ("pandas", _pandas_to_sql),
     "a plain loader, row by row": ("psycopg", _row_by_row),
 }

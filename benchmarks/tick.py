@@ -85,7 +85,14 @@ def _record_all(engine: Engine, store: ObjectStore) -> float:
     with engine.begin() as connection:
         for ref in refs:
             ingest_log.record_loaded(
-                connection, ref, object_day(ref), Fates(inserted=1), findings={}, digest_verified=True, run_id=None
+                connection,
+                ref,
+                object_day(ref),
+                Fates(inserted=1),
+                findings={},
+                digest_verified=True,
+                sha256="",
+                run_id=None,
             )
     return seconds
 

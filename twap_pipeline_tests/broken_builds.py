@@ -61,6 +61,7 @@ def ledger_in_a_transaction_of_its_own(patch: pytest.MonkeyPatch) -> None:
 def ledger_that_is_not_asked(patch: pytest.MonkeyPatch) -> None:
     """What is loaded is loaded again."""
     patch.setattr(LedgerEntry, "holds", lambda _entry, _ref: False)
+    patch.setattr(ingest_log, "record_sent_again", lambda *_: False)
 
 
 def any_version(patch: pytest.MonkeyPatch) -> None:

@@ -225,9 +225,9 @@ def _started_or_unknown(column: str, dtype: pl.DataType, window: Window) -> pl.E
 
 def _findings(rows: pl.DataFrame, mapping: ColumnMapping) -> Counter[str]:
     findings: Counter[str] = Counter()
-    status = pl.col("status")
-    strange = rows.filter(status.is_null() | ~status.is_in(list(STATUS_RANK)))["status"]
-    for name, count in Counter(strange).items():
+    strange = set(rows["status"].unique()) - set(STATUS_RANK)
+    for name in sorted(strange, key=str):
+        count = int(rows["status"].eq_missing(name).sum())
         findings[f"unknown status {name!r}, stored as it is"] += count
     for name in mapping.extra:
         findings[f"unknown column {name!r}, kept in raw_payload"] += rows.height

@@ -11,3 +11,9 @@ When, and for which day, is decided above.
 * `retrying`: a transaction again, after a failure that passes.
 * `audit`: whether listing, ledger and rows agree; `deep_audit`: whether the rows are what the objects say.
 """
+
+import os
+
+# Objects are made ready side by side, each by one thread; polars' own threads would only take turns with them and with
+# PostgreSQL. It reads this when it is imported, which is not before this package is; whoever sets it has the say.
+os.environ.setdefault("POLARS_MAX_THREADS", "1")

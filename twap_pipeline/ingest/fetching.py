@@ -3,6 +3,8 @@
 A fetch is bound to the listed version, so what comes back is always the bytes of the version that is returned with it.
 """
 
+import hashlib
+from dataclasses import dataclass
 from typing import IO
 
 from twap_pipeline.domain.object_ref import ObjectRef
@@ -13,16 +15,28 @@ LISTINGS_AGAIN_MAX = 3
 """An object that is overwritten more often than this while it is being read is left to a later run."""
 
 
-def fetch_present(store: ObjectStore, ref: ObjectRef, into: IO[bytes]) -> tuple[ObjectRef, bool]:
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An object's bytes, described.
+
+    Args:
+        ref: The version that was read.
+        digest_verified: Whether a digest of the store's proved the bytes.
+        sha256: Of the bytes, in hex.
+    """
+
+    ref: ObjectRef
+    digest_verified: bool
+    sha256: str
+
+
+def fetch_present(store: ObjectStore, ref: ObjectRef, into: IO[bytes]) -> Fetched:
     """Write the bytes of the object's present version and rewind.
 
     Args:
         store: Where it lies.
         ref: The version that was listed.
         into: Where to write.
-
-    Returns:
-        The version that was read, and whether a digest of the store's proved its bytes.
 
     Raises:
         ObjectChangedError: It was overwritten again and again.
@@ -31,10 +45,16 @@ def fetch_present(store: ObjectStore, ref: ObjectRef, into: IO[bytes]) -> tuple[
     """
     for _ in range(LISTINGS_AGAIN_MAX):
         try:
-            return ref, store.fetch(ref, into)
+            return _described(ref, store.fetch(ref, into), into)
         except ObjectChangedError:
             ref = _listed_now(store, ref.key)
-    return ref, store.fetch(ref, into)
+    return _described(ref, store.fetch(ref, into), into)
+
+
+def _described(ref: ObjectRef, digest_verified: bool, file: IO[bytes]) -> Fetched:
+    sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # IO[bytes] has readinto
+    file.seek(0)
+    return Fetched(ref, digest_verified, sha256)
 
 
 def _listed_now(store: ObjectStore, key: str) -> ObjectRef:

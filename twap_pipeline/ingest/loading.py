@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import partial
 
 from sqlalchemy import Engine
 
@@ -14,7 +15,7 @@ from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.quality import Fates
 from twap_pipeline.errors import ObjectChangedError, ObjectError, ObjectGoneError
 from twap_pipeline.failpoints import failpoint
-from twap_pipeline.ingest.fetching import fetch_present
+from twap_pipeline.ingest.fetching import Fetched, fetch_present
 from twap_pipeline.ingest.reading import Glimpse, Reading, read_ahead
 from twap_pipeline.ingest.retrying import patience, transaction, with_retries
 from twap_pipeline.ingest.side_by_side import Lanes, side_by_side
@@ -82,7 +83,7 @@ def ingest_objects(
         connections: Objects that are written at once, each in a transaction of its own.
 
     Returns:
-        What came of each, in their order.
+        What came of each, in their order; all of it is on disk then.
 
     Raises:
         SourceError: The store as a whole refused or failed.
@@ -93,7 +94,20 @@ def ingest_objects(
     def take(ref: ObjectRef) -> Ingested:
         return ingest_object(store, engine, ref, day, run_id=run_id, lanes=lanes)
 
-    return list(side_by_side(take, refs, lanes))
+    done = list(side_by_side(take, refs, lanes))
+    while lost := with_retries(partial(_lost, engine, done)):
+        done = [take(one.ref) if one.ref.key in lost else one for one in done]
+    return done
+
+
+def _lost(engine: Engine, done: Iterable[Ingested]) -> set[str]:
+    """Wait for the disk; return the objects that PostgreSQL lost before, by a crash."""
+    written = {one.ref.key: one.ref.etag for one in done if not (one.error or one.skipped)}
+    if not written:
+        return set()
+    with engine.connect() as connection:
+        ingest_log.wait_for_disk(connection)
+        return written.keys() - ingest_log.loaded_keys(connection, written)
 
 
 def ingest_object(
@@ -107,6 +121,7 @@ def ingest_object(
 ) -> Ingested:
     """Take one object: read it, then write its rows and its ledger entry in one transaction.
 
+    Where PostgreSQL crashes less than a second later that transaction may be lost, whole: `ingest_objects` looks.
     An object that cannot be read is recorded with its error and returned, not raised: the others go on.
 
     Args:
@@ -126,16 +141,16 @@ def ingest_object(
     try:
         with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as file:
             with _timed(seconds, "reading"):
-                ref, verified = fetch_present(store, ref, file)
+                fetched = fetch_present(store, ref, file)
+                ref = fetched.ref
             failpoint("downloaded")
-            lanes.go_on()
-            with _timed(seconds, "decoding"):
+            with lanes.processor(), _timed(seconds, "decoding"):
                 reading = Reading(ref, file)
                 blocks = _blocks(reading, lanes)
 
             def write() -> Ingested:
                 with lanes.one(), _timed(seconds, "writing"):
-                    return _write(engine, reading, blocks, day, verified=verified, run_id=run_id)
+                    return _write(engine, fetched, reading, blocks, day=day, run_id=run_id)
 
             with patience(ref.key):
                 done = with_retries(write)
@@ -188,19 +203,32 @@ def _blocks(reading: Reading, lanes: Lanes) -> _Blocks:
 
 
 def _write(
-    engine: Engine, reading: Reading, blocks: _Blocks, day: date, *, verified: bool, run_id: str | None
+    engine: Engine, fetched: Fetched, reading: Reading, blocks: _Blocks, *, day: date, run_id: str | None
 ) -> Ingested:
-    ref = reading.ref
+    ref = fetched.ref
     with transaction(engine) as connection:
         entry = ingest_log.claim(connection, ref.key)
         if entry is not None and entry.holds(ref):
             return Ingested(ref, day, skipped=True)
         seen_before = entry is not None and entry.error_text is None
+        if entry is not None and seen_before and ingest_log.record_sent_again(connection, ref, fetched.sha256):
+            return Ingested(ref, day, _all_unchanged(entry.fates))
         with closing(blocks()) as made:
             fates = load_rows(connection, ref, made, seen_before=seen_before)
         ingest_log.record_loaded(
-            connection, ref, day, fates, findings=reading.findings, digest_verified=verified, run_id=run_id
+            connection,
+            ref,
+            day,
+            fates,
+            findings=reading.findings,
+            digest_verified=fetched.digest_verified,
+            sha256=fetched.sha256,
+            run_id=run_id,
         )
         failpoint("before-commit")
     failpoint("after-commit")
     return Ingested(ref, day, fates, dict(reading.findings), glimpse=reading.glimpse)
+
+
+def _all_unchanged(fates: Fates) -> Fates:
+    return replace(fates, inserted=0, updated=0, unchanged=fates.held)

@@ -4,6 +4,7 @@ What is held at once is bounded by a number of objects and of their bytes. Here 
 and ended; what is done with an object is ``loading``'s.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,7 +29,7 @@ class EndedError(Exception):
 
 
 class Lanes:
-    """So many connections to write by, shared by the objects under way.
+    """What the objects under way share: so many connections to write by, and the processors.
 
     Args:
         count: Objects that may be written at once.
@@ -36,12 +37,20 @@ class Lanes:
 
     def __init__(self, count: int) -> None:
         self._free = Semaphore(count)
+        self._processors = Semaphore(max(1, (os.cpu_count() or 1) - 1))
         self._ended = Event()
 
     @contextmanager
     def one(self) -> Iterator[None]:
         """Wait for a free lane and keep it for the length of the block."""
         with self._free:
+            self.go_on()
+            yield
+
+    @contextmanager
+    def processor(self) -> Iterator[None]:
+        """Wait for a processor to compute on; one is left to PostgreSQL, whose work is the longer part."""
+        with self._processors:
             self.go_on()
             yield
 

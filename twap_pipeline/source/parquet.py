@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from twap_pipeline.domain.columns import READABLE
 from twap_pipeline.errors import ObjectInvalidError
 
-PORTION_ROWS = 20_000
+PORTION_ROWS = 15_000
 """Rows of a portion, at most."""
 
 PORTION_BYTES = 64 * 1024 * 1024

@@ -2,7 +2,8 @@
 
 An entry's ``error_text`` is NULL exactly when the version it names is loaded. A failed version counts its attempts;
 after `ATTEMPTS_MAX` it is parked until its bytes change or somebody asks for it by key. When a new version replaces
-a loaded one, the old one's account moves to ``previous_versions``.
+a loaded one, the old one's account moves to ``previous_versions``. A version is its bytes: where the very bytes are
+sent again under another ETag, only that ETag is written.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -10,8 +11,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Function, case, func, select, text, type_coerce, update
+from sqlalchemy import Connection, Function, bindparam, case, func, select, text, type_coerce, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.sql.dml import ReturningInsert
 
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.quality import Fates
@@ -70,6 +72,13 @@ _SELECT = select(
 )
 
 
+_SELECT_ONE = _SELECT.where(log.c.s3_object_key == bindparam("key"))
+_LOCK = text(
+    "SELECT set_config('lock_timeout', :wait, true), set_config('synchronous_commit', 'off', true),"
+    " pg_advisory_xact_lock(hashtextextended(:key, 7))"
+)
+
+
 def read_ledger(connection: Connection) -> dict[str, LedgerEntry]:
     """Return every entry by key."""
     return {row.s3_object_key: _entry(row) for row in connection.execute(_SELECT)}
@@ -79,12 +88,28 @@ def claim(connection: Connection, key: str) -> LedgerEntry | None:
     """Lock a key until the transaction ends and return its entry: of two loaders at once, one waits for the other.
 
     No statement of the transaction waits longer than `CLAIM_WAIT_SECONDS` for another session; what is said then is
-    `ingest.retrying.patience`'s.
+    `ingest.retrying.patience`'s. Its COMMIT does not wait for the disk: `wait_for_disk` does, once for many objects.
     """
-    lock = text("SELECT set_config('lock_timeout', :wait, true), pg_advisory_xact_lock(hashtextextended(:key, 7))")
-    connection.execute(lock, {"wait": f"{CLAIM_WAIT_SECONDS:g}s", "key": key})
-    row = connection.execute(_SELECT.where(log.c.s3_object_key == key)).one_or_none()
+    connection.execute(_LOCK, {"wait": f"{CLAIM_WAIT_SECONDS:g}s", "key": key})
+    row = connection.execute(_SELECT_ONE, {"key": key}).one_or_none()
     return None if row is None else _entry(row)
+
+
+def wait_for_disk(connection: Connection) -> None:
+    """Return when all that was committed before is on disk, and wherever else the server's COMMIT waits for.
+
+    Rows and entry of an object are lost or kept together also without this, since they are one transaction.
+    """
+    connection.execute(text("SELECT pg_logical_emit_message(true, 'twap_pipeline', 'flush')"))
+    connection.commit()
+
+
+def loaded_keys(connection: Connection, versions: Mapping[str, str]) -> set[str]:
+    """Return the keys whose version, given by its ETag, is loaded."""
+    statement = select(log.c.s3_object_key, log.c.etag).where(
+        log.c.s3_object_key.in_(list(versions)), log.c.error_text.is_(None)
+    )
+    return {key for key, etag in connection.execute(statement) if versions[key] == etag}
 
 
 def record_loaded(
@@ -95,30 +120,48 @@ def record_loaded(
     *,
     findings: Mapping[str, int],
     digest_verified: bool,
+    sha256: str,
     run_id: str | None,
 ) -> None:
     """Write that this version is loaded, in the same transaction as its rows."""
-    counts = {f"rows_{fate}": count for fate, count in fates.as_dict().items()}
     values = {
+        **{f"rows_{fate}": count for fate, count in fates.as_dict().items()},
         "rows_ingested": fates.held,
-        "error_text": None,
         "rows_read": fates.read,
-        **counts,
         "findings": dict(findings),
         "digest_verified": digest_verified,
-        "attempts": 0,
+        "sha256": sha256,
         "dagster_run_id": run_id,
-        "orders_refreshed_at": None,
     }
-    _write(connection, ref, day, values)
+    connection.execute(_RECORD_LOADED, _named(ref, day) | values)
+
+
+def record_sent_again(connection: Connection, ref: ObjectRef, sha256: str) -> bool:
+    """Write a loaded object's new ETag where its bytes are the loaded ones; return whether they are.
+
+    The version is the one that was loaded, and its LastModified too; the ETag it had then moves to the history.
+    """
+    known = (log.c.s3_object_key == ref.key) & log.c.error_text.is_(None) & (log.c.sha256 == sha256)
+    known &= log.c.last_modified <= ref.last_modified
+    entry = func.jsonb_build_object("sent_again_at", ref.last_modified, "etag", log.c.etag)
+    history = log.c.previous_versions.op("||")(type_coerce(entry, JSONB))
+    return connection.execute(update(log).where(known).values(etag=ref.etag, previous_versions=history)).rowcount == 1
 
 
 def record_failed(connection: Connection, ref: ObjectRef, day: date, error_text: str, run_id: str | None) -> int:
     """Write that this version could not be loaded and return its failed attempts so far."""
-    nothing = dict.fromkeys(("rows_ingested", "rows_read", "findings", "digest_verified", *_COUNTS))
-    again = case((log.c.etag == ref.etag, log.c.attempts + 1), else_=1)
-    values = {"error_text": error_text.replace("\0", "\\0"), "attempts": 1, "dagster_run_id": run_id, **nothing}
-    return _write(connection, ref, day, values, on_update={"attempts": again})
+    values = {"error_text": error_text.replace("\0", "\\0"), "dagster_run_id": run_id}
+    return int(connection.execute(_RECORD_FAILED, _named(ref, day) | values).scalar_one())
+
+
+def _named(ref: ObjectRef, day: date) -> dict[str, object]:
+    return {
+        "s3_object_key": ref.key,
+        "last_modified": ref.last_modified,
+        "etag": ref.etag,
+        "size_bytes": ref.size_bytes,
+        "object_date": day,
+    }
 
 
 def unpark(connection: Connection) -> list[str]:
@@ -130,7 +173,7 @@ def unpark(connection: Connection) -> list[str]:
 
 def requeue(connection: Connection, keys: Collection[str], why: str) -> None:
     """Let objects be taken again like new ones; an account that is there stays, as that of an earlier version."""
-    nothing = dict.fromkeys(("rows_ingested", "rows_read", "findings", "digest_verified", *_COUNTS))
+    nothing = dict.fromkeys(_ACCOUNT)
     loaded = log.c.s3_object_key.in_(keys) & (log.c.error_text.is_(None) | log.c.rows_read.is_not(None))
     history = log.c.previous_versions.op("||")(type_coerce(_account(), JSONB))
     connection.execute(
@@ -161,7 +204,7 @@ def bytes_read_today(connection: Connection) -> int:
 
 
 _COUNTS = tuple(f"rows_{fate}" for fate in _FATES)
-_VERSION = ("etag", "last_modified", "size_bytes", "ingested_at", "dagster_run_id", "rows_read", *_COUNTS)
+_VERSION = ("etag", "sha256", "last_modified", "size_bytes", "ingested_at", "dagster_run_id", "rows_read", *_COUNTS)
 
 
 def _account() -> Function[object]:
@@ -169,35 +212,39 @@ def _account() -> Function[object]:
     return func.jsonb_build_object(*(part for name in _VERSION for part in (text(f"'{name}'"), log.c[name])))
 
 
-def _write(
-    connection: Connection,
-    ref: ObjectRef,
-    day: date,
-    values: Mapping[str, object],
-    on_update: Mapping[str, object] | None = None,
-) -> int:
-    was_loaded = log.c.error_text.is_(None) & log.c.etag.is_distinct_from(ref.etag)
-    full = {
-        "last_modified": ref.last_modified,
-        "etag": ref.etag,
-        "size_bytes": ref.size_bytes,
-        "object_date": day,
-        "ingested_at": func.now(),
-        **values,
-    }
-    history = case(
-        (was_loaded, log.c.previous_versions.op("||")(type_coerce(_account(), JSONB))), else_=log.c.previous_versions
+_ACCOUNT = ("rows_ingested", "rows_read", "findings", "digest_verified", "sha256", *_COUNTS)
+
+
+def _record(given: Collection[str], fixed: Mapping[str, object], again: Mapping[str, object]) -> "ReturningInsert[Any]":
+    """Return the statement that writes an entry; an account that another takes the place of moves to the history.
+
+    Args:
+        given: Columns that each execution gives, beside the version's.
+        fixed: Columns that are always the same.
+        again: Where the key has an entry, columns that are something else.
+    """
+    of_version = ("s3_object_key", "last_modified", "etag", "size_bytes", "object_date")
+    statement = insert(log).values(
+        {**{name: bindparam(name) for name in (*of_version, *given)}, "ingested_at": func.now(), **fixed}
     )
-    statement = (
-        insert(log)
-        .values(s3_object_key=ref.key, **full)
-        .on_conflict_do_update(
-            index_elements=[log.c.s3_object_key],
-            set_={**full, **(on_update or {}), "previous_versions": history},
-        )
-        .returning(log.c.attempts)
-    )
-    return int(connection.execute(statement).scalar_one())
+    new = statement.excluded
+    was_loaded = log.c.error_text.is_(None) & log.c.etag.is_distinct_from(new.etag)
+    history = log.c.previous_versions.op("||")(type_coerce(_account(), JSONB))
+    written = {name: new[name] for name in (*of_version[1:], *given, "ingested_at", *fixed)}
+    kept = {"previous_versions": case((was_loaded, history), else_=log.c.previous_versions)}
+    return statement.on_conflict_do_update(
+        index_elements=[log.c.s3_object_key], set_={**written, **again, **kept}
+    ).returning(log.c.attempts)
+
+
+_RECORD_LOADED = _record(
+    (*_ACCOUNT, "dagster_run_id"), {"error_text": None, "attempts": 0, "orders_refreshed_at": None}, {}
+)
+_RECORD_FAILED = _record(
+    ("error_text", "dagster_run_id"),
+    {"attempts": 1, **dict.fromkeys(_ACCOUNT)},
+    {"attempts": case((log.c.etag == bindparam("etag"), log.c.attempts + 1), else_=1)},
+)
 
 
 def _entry(row: Sequence[Any]) -> LedgerEntry:

@@ -54,8 +54,8 @@ def _content(table: str) -> str:
     return f"({', '.join(columns)})"
 
 
-def _claim(row: str) -> str:
-    """How strongly a row claims its place. Keys compare by bytes, not by the database's language."""
+def claim_sql(row: str) -> str:
+    """Return how strongly a row claims its place. Keys compare by bytes, not by the database's language."""
     modified = f"coalesce({row}.s3_last_modified, '-infinity')"
     return f'({rank_sql(f"{row}.status")}, {modified}, {row}.s3_object_key COLLATE "C")'
 
@@ -73,7 +73,7 @@ def _same_content(row: str) -> str:
 def _gives_way_to(row: str) -> str:
     """Return whether a stored row is to be written anew. A claim only ever grows, so that a "no" stays one."""
     return (
-        f"{_claim(row)} >= {_claim('stored')} AND (stored.s3_object_key <> {row}.s3_object_key"
+        f"{claim_sql(row)} >= {claim_sql('stored')} AND (stored.s3_object_key <> {row}.s3_object_key"
         f" OR stored.s3_last_modified IS DISTINCT FROM {row}.s3_last_modified OR NOT ({_same_content(row)}))"
     )
 
@@ -85,16 +85,17 @@ def _says_again(row: str) -> str:
 
 # Names come from this package's own constants. The look into twap_status by LATERAL … LIMIT goes by its key, whatever
 # the planner thinks of a table that is written just now.
-_STORED = f"LATERAL (SELECT * FROM twap_status AS stored WHERE {_SAME_KEY} LIMIT 1) AS stored"  # noqa: S608
+STORED = f"LATERAL (SELECT *, ctid FROM twap_status AS stored WHERE {_SAME_KEY} LIMIT 1) AS stored"  # noqa: S608
+"""The stored row of ``staged``'s event."""
 
-MAKE_STAGING_TABLE = """
+MAKE_STAGING_TABLES = """
 CREATE TEMP TABLE twap_status_staging (LIKE twap_status, row_number BIGINT GENERATED ALWAYS AS IDENTITY) ON COMMIT DROP;
 ALTER TABLE twap_status_staging ALTER inserted_at DROP NOT NULL, ALTER raw_payload TYPE TEXT;
 CREATE TEMP TABLE twap_status_open (row_number BIGINT, is_due BOOLEAN, is_again BOOLEAN, is_own BOOLEAN) ON COMMIT DROP
 """
 """Ends with the transaction. It numbers its rows as they come; the payload is checked to be JSON where it is stored."""
 
-EMPTY_STAGING_TABLE = "TRUNCATE twap_status_staging, twap_status_open"
+EMPTY_STAGING_TABLES = "TRUNCATE twap_status_staging, twap_status_open"
 """For the next block."""
 
 # All rows but those that are stored already, just so. Due: there is no such event yet, or the stored one gives way.
@@ -103,7 +104,7 @@ _OPEN = f"""
 INSERT INTO twap_status_open
 SELECT staged.row_number, is_due, is_due AND {_says_again("staged")},
   is_due AND stored.s3_object_key = staged.s3_object_key AND stored.inserted_at = now()
-FROM twap_status_staging AS staged LEFT JOIN {_STORED} ON TRUE,
+FROM twap_status_staging AS staged LEFT JOIN {STORED} ON TRUE,
   LATERAL (SELECT stored.twap_id IS NULL OR ({_gives_way_to("staged")}) AS is_due) AS claimed
 WHERE is_due OR NOT ({_same_content("staged")})
 """  # noqa: S608
@@ -146,5 +147,5 @@ SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FR
 """  # noqa: S608
 
 _HELD = f"""
-SELECT count(*) FROM (SELECT * FROM {_DUE}) AS staged CROSS JOIN {_STORED} WHERE {_same_content("staged")}
+SELECT count(*) FROM (SELECT * FROM {_DUE}) AS staged CROSS JOIN {STORED} WHERE {_same_content("staged")}
 """  # noqa: S608

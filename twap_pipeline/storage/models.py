@@ -88,6 +88,7 @@ etl_s3_ingest_log = Table(
     Column("dagster_run_id", Text),
     Column("previous_versions", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
     _moment("orders_refreshed_at"),
+    Column("sha256", Text),
     CheckConstraint("rows_read = " + " + ".join(f"rows_{fate}" for fate in _FATES), name="rows_accounted"),
 )
 

@@ -1,4 +1,4 @@
--- The whole schema at revision 004, for a database set up without Alembic: `python -m twap_pipeline.storage.init`
+-- The whole schema at revision 005, for a database set up without Alembic: `python -m twap_pipeline.storage.init`
 -- executes this and stamps head. A test proves it equal to the migrations.
 
 CREATE TABLE twap_status (
@@ -49,6 +49,7 @@ CREATE TABLE etl_s3_ingest_log (
   dagster_run_id TEXT,
   previous_versions JSONB NOT NULL DEFAULT '[]'::jsonb,
   orders_refreshed_at TIMESTAMPTZ,
+  sha256 TEXT,
   CONSTRAINT etl_s3_ingest_log_rows_accounted_check CHECK (rows_read
     = rows_inserted + rows_updated + rows_unchanged + rows_superseded + rows_quarantined + rows_bookkeeping)
 );

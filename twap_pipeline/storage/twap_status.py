@@ -4,16 +4,17 @@ Of several events with one (twap_id, wallet, ts) one wins, whatever the order, r
 the higher place in the order's life, then the newer object (LastModified, then key), then the later row.
 
 The fast way is COPY straight into the table, block by block; PostgreSQL's own unique check tells when an event is there
-already. That block, and those behind it until one is all new again, go through a staging table: see `merging`.
+already. That block, and those behind it until one is all new again, are looked up by key first (`lookup`); what neither
+is new nor replaces a stored row, and all of an object that was loaded before, goes through a staging table (`merging`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC
 
 import polars as pl
 import psycopg
-from psycopg import sql
 from sqlalchemy import Connection
 
 from twap_pipeline.domain.normalize import Normalized
@@ -23,10 +24,11 @@ from twap_pipeline.domain.twap_status import KEY_COLUMNS, ROW_COLUMNS
 from twap_pipeline.errors import ObjectInvalidError
 from twap_pipeline.failpoints import failpoint
 from twap_pipeline.storage.copy_text import copy_text
+from twap_pipeline.storage.lookup import EMPTY_LOOKUP_TABLES, EVENT_COLUMNS, MAKE_LOOKUP_TABLES, look_up, make_room
 from twap_pipeline.storage.merging import (
     COPIED_COLUMNS,
-    EMPTY_STAGING_TABLE,
-    MAKE_STAGING_TABLE,
+    EMPTY_STAGING_TABLES,
+    MAKE_STAGING_TABLES,
     STAGING_TABLE,
     merge_staged,
 )
@@ -44,17 +46,26 @@ class Block:
     Args:
         text: The canonical rows as COPY text, columns `COPIED_COLUMNS`, sorted by key so that two loaders meet in one
             order; equal keys in the object's order.
-        rows: Their number.
-        repeats: Whether several of them are of one event.
+        events: Their `EVENT_COLUMNS`.
         rejected: Rows that could not be read.
         bookkeeping: Number of the vendor's bookkeeping rows.
     """
 
     text: bytes
-    rows: int
-    repeats: bool
+    events: pl.DataFrame
     rejected: pl.DataFrame
     bookkeeping: int
+
+    @property
+    def rows(self) -> int:
+        """Number of canonical rows."""
+        return self.events.height
+
+    @property
+    def repeats(self) -> bool:
+        """Whether several rows are of one event: they are neighbours."""
+        same = [self.events[name][1:] == self.events[name][:-1] for name in KEY_COLUMNS]
+        return bool((same[0] & same[1] & same[2]).any())
 
 
 def as_block(ref: ObjectRef, portion: Normalized) -> Block:
@@ -66,8 +77,7 @@ def as_block(ref: ObjectRef, portion: Normalized) -> Block:
         s3_last_modified=pl.lit(f"{ref.last_modified.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00"),
     )
     text = copy_text(full, plain=_PLAIN, json=("raw_payload",))
-    repeats = rows.select(pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in KEY_COLUMNS).any()).item()
-    return Block(text, rows.height, bool(repeats), portion.rejected, portion.bookkeeping)
+    return Block(text, rows.select(EVENT_COLUMNS), portion.rejected, portion.bookkeeping)
 
 
 def load_rows(connection: Connection, ref: ObjectRef, blocks: Iterable[Block], *, seen_before: bool) -> Fates:
@@ -89,13 +99,9 @@ def load_rows(connection: Connection, ref: ObjectRef, blocks: Iterable[Block], *
     rejected: list[pl.DataFrame] = []
     try:
         with raw_connection.cursor() as cursor:
-            table = _Table(cursor)
-            are_new = not seen_before
+            table = _Table(cursor, ref, seen_before=seen_before)
             for block in blocks:
-                written = table.insert(block) if are_new and not block.repeats else None
-                if written is None:
-                    written = table.merge(block)
-                are_new = written.inserted == block.rows
+                written = table.write(block)
                 fates += written + Fates(quarantined=block.rejected.height, bookkeeping=block.bookkeeping)
                 rejected += [block.rejected] if block.rejected.height else []
                 if fates.quarantined > REJECTED_ROWS_MAX:
@@ -114,34 +120,81 @@ def _too_many_rejected(ref: ObjectRef, rejected: pl.DataFrame) -> ObjectInvalidE
 
 
 class _Table:
-    """``twap_status`` within one transaction, written a block at a time."""
+    """``twap_status`` within one transaction, written a block at a time.
 
-    def __init__(self, cursor: "psycopg.Cursor[tuple[object, ...]]") -> None:
+    Args:
+        cursor: In the transaction.
+        ref: The object.
+        seen_before: Whether rows of an earlier version of it may be there.
+    """
+
+    def __init__(self, cursor: "psycopg.Cursor[tuple[object, ...]]", ref: ObjectRef, *, seen_before: bool) -> None:
         self._cursor = cursor
-        self._has_staging = False
+        self._ref = ref
+        self._are_new = not seen_before
+        self._seen_before = seen_before
+        self._has_tables = False
 
-    def insert(self, block: Block) -> Fates | None:
-        """COPY straight into the table; None, and nothing written, where an event is there already or comes twice."""
-        try:
-            with self._cursor.connection.transaction():
-                self._copy(block, "twap_status")
-        except psycopg.errors.UniqueViolation:
-            return None
-        return Fates(inserted=block.rows)
+    def write(self, block: Block) -> Fates:
+        """Write a block's rows the shortest way that there is."""
+        repeats = block.repeats
+        fates = self._insert(block) if self._are_new and not repeats else None
+        if fates is None:
+            self._empty_tables()
+            fates = None if self._seen_before or repeats else self._replace(block)
+        if fates is None:
+            fates = self._merge(block.text, block.rows, repeats=repeats)
+        self._are_new = fates.inserted == block.rows
+        return fates
 
-    def merge(self, block: Block) -> Fates:
+    def _empty_tables(self) -> None:
+        make, empty = (MAKE_LOOKUP_TABLES, MAKE_STAGING_TABLES), (EMPTY_LOOKUP_TABLES, EMPTY_STAGING_TABLES)
+        for statement in empty if self._has_tables else make:
+            self._cursor.execute(statement)
+        self._has_tables = True
+
+    def _insert(self, block: Block) -> Fates | None:
+        """COPY straight into the table; None, and nothing written, where an event is there already."""
+        with suppress(psycopg.errors.UniqueViolation), self._cursor.connection.transaction():
+            self._copy(block.text, "twap_status")
+            return Fates(inserted=block.rows)
+        return None
+
+    def _replace(self, block: Block) -> Fates | None:
+        """COPY what is new or replaces a stored row straight into the table, and merge the rest.
+
+        None, and nothing written, where another loader came between.
+        """
+        found = look_up(self._cursor, self._ref, block.events)
+        straight, rest = _parted(block.text, found.new | found.replacing)
+        fates = None
+        with suppress(psycopg.errors.UniqueViolation), self._cursor.connection.transaction() as savepoint:
+            if make_room(self._cursor) < len(found.replacing):
+                raise psycopg.Rollback(savepoint)
+            self._copy(straight, "twap_status")
+            fates = Fates(inserted=len(found.new), updated=len(found.replacing))
+        return fates and fates + self._merge(rest, block.rows - fates.held, repeats=False)
+
+    def _merge(self, text: bytes, rows: int, *, repeats: bool) -> Fates:
         """Go through a staging table: each event finds its place under rule V9."""
-        self._cursor.execute(EMPTY_STAGING_TABLE if self._has_staging else MAKE_STAGING_TABLE)
-        self._has_staging = True
-        self._copy(block, STAGING_TABLE)
-        return merge_staged(self._cursor, rows=block.rows, repeats=block.repeats)
+        if not rows:
+            return Fates()
+        self._copy(text, STAGING_TABLE)
+        return merge_staged(self._cursor, rows=rows, repeats=repeats)
 
-    def _copy(self, block: Block, table: str) -> None:
-        if block.rows:
-            columns = sql.SQL(", ").join(map(sql.Identifier, COPIED_COLUMNS))
-            with self._cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), columns)) as copy:
-                copy.write(block.text)
+    def _copy(self, text: bytes, table: str) -> None:
+        if text:
+            with self._cursor.copy(f"COPY {table} ({', '.join(COPIED_COLUMNS)}) FROM STDIN".encode()) as copy:
+                copy.write(text)
                 failpoint("mid-copy")
+
+
+def _parted(text: bytes, places: Container[int]) -> tuple[bytes, bytes]:
+    """Return the lines at some places, and the others."""
+    chosen, others = list[bytes](), list[bytes]()
+    for place, line in enumerate(text.splitlines(keepends=True)):
+        (chosen if place in places else others).append(line)
+    return b"".join(chosen), b"".join(others)
 
 
 def _replace_rejected(

@@ -19,7 +19,7 @@ def unreachable() -> Settings:
 
 def test_alive_and_ready_at_head(client: httpx2.Client) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
-    assert client.get("/readyz").json() == {"status": "ready", "revision": "004"}
+    assert client.get("/readyz").json() == {"status": "ready", "revision": "005"}
 
 
 def test_not_ready_on_an_empty_database_and_the_way_out_is_told(empty_database: URL) -> None:

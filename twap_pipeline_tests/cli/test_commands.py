@@ -343,8 +343,8 @@ def test_a_database_without_our_tables_is_refused_with_the_command_that_mends_it
     refused, migrated, taken = command("ingest"), command("migrate"), command("ingest")
 
     assert (refused.status, migrated.status, taken.status) == (1, 0, 0)
-    assert "has no tables of ours yet, this code needs 004: run `twap-pipeline migrate`" in refused.err
-    assert "at head 004" in migrated.out
+    assert "has no tables of ours yet, this code needs 005: run `twap-pipeline migrate`" in refused.err
+    assert "at head 005" in migrated.out
 
 
 def test_check_is_a_line_for_each_part(command: Command, bucket: Bucket, database: URL) -> None:

@@ -168,7 +168,7 @@ def test_R6_a_database_at_another_revision_is_refused_before_anything_is_read(
 
     result = run(instance, DAY, DAY)
 
-    assert "the database is at 001, this code needs 004: run `twap-pipeline migrate`" in failure(result)
+    assert "the database is at 001, this code needs 005: run `twap-pipeline migrate`" in failure(result)
 
 
 def test_observing_the_source_records_each_changed_day_once(instance: dg.DagsterInstance, bucket: Bucket) -> None:

@@ -11,16 +11,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, Row, text
 
 from twap_pipeline.domain.normalize import Normalized
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.quality import Fates
 from twap_pipeline.ingest import reading
+from twap_pipeline.ingest.audit import audit
 from twap_pipeline.ingest.loading import Ingested, ingest_object
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.source.parquet import ParquetObject
-from twap_pipeline.storage.merging import merge_staged
+from twap_pipeline.storage.ingest_log import requeue
+from twap_pipeline.storage.lookup import Found, look_up
 from twap_pipeline.storage.report import order_story
 from twap_pipeline.storage.twap_status import Block, as_block
 from twap_pipeline_tests.broken_builds import last_writer_wins, shown_to_fail
@@ -38,6 +40,14 @@ def ingest_all(engine: Engine, bucket: Bucket, *keys: str) -> list[Ingested]:
 def empty(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("TRUNCATE twap_status, etl_s3_ingest_log, twap_status_rejected"))
+
+
+def ledger_of(engine: Engine) -> Row[Any]:
+    with engine.connect() as connection:
+        return connection.execute(text("SELECT * FROM etl_s3_ingest_log")).one()
+
+
+DATED = "hourly/2025/08/20/12/part.parquet"
 
 
 @contextmanager
@@ -105,6 +115,42 @@ def test_a_loader_that_comes_late_with_a_replaced_version_leaves_the_ledger_alon
     assert late.skipped
     with engine.connect() as connection:
         assert connection.execute(text("SELECT error_text FROM etl_s3_ingest_log")).scalar_one() is None
+
+
+def test_the_very_bytes_under_a_new_etag_are_known_again_and_nothing_but_the_ledger_is_written(
+    engine: Engine, bucket: Bucket
+) -> None:
+    rows = [event(1), event(1, executed="1"), event(2, wallet="nobody")]
+    bucket.put(DATED, rows)
+    (first,) = ingest_all(engine, bucket, DATED)
+    before, etag = digest(engine), ledger_of(engine).etag
+    bucket.put(DATED, rows, hours=1)
+
+    (again,) = ingest_all(engine, bucket, DATED)
+
+    assert first.fates == Fates(inserted=1, superseded=1, quarantined=1)
+    assert again.fates == Fates(unchanged=1, superseded=1, quarantined=1)
+    assert digest(engine) == before
+    entry = ledger_of(engine)
+    assert (entry.rows_inserted, entry.error_text) == (1, None)
+    assert entry.etag != etag
+    assert entry.previous_versions == [{"etag": etag, "sent_again_at": "2025-08-21T13:00:00+00:00"}]
+    assert ingest_all(engine, bucket, DATED)[0].skipped
+    told = audit(engine, LocalDirectory(bucket.directory).list_objects(), bucket.day)
+    assert [(one.kind, one.notice) for one in told] == [("sent again", True)]
+
+
+def test_the_very_bytes_are_read_again_where_their_rows_were_given_up(engine: Engine, bucket: Bucket) -> None:
+    bucket.put("a.parquet", [event(1)])
+    ingest_all(engine, bucket, "a.parquet")
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM twap_status"))
+        requeue(connection, ["a.parquet"], "its rows are gone")
+    bucket.put("a.parquet", [event(1)], hours=1)
+
+    (again,) = ingest_all(engine, bucket, "a.parquet")
+
+    assert again.fates == Fates(inserted=1)
 
 
 def test_D1_a_version_with_an_older_time_than_the_loaded_one_is_taken_all_the_same(
@@ -287,7 +333,7 @@ def test_only_portions_with_an_event_that_is_there_already_take_the_longer_way(
     engine: Engine, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[tuple[int, ...]] = []
-    merged: list[int] = []
+    sought: list[int] = []
     bucket.put("other.parquet", [event(3)])
     ingest_all(engine, bucket, "other.parquet")
     bucket.put("a.parquet", [event(number) for number in range(12)], hours=1)
@@ -296,18 +342,18 @@ def test_only_portions_with_an_event_that_is_there_already_take_the_longer_way(
         made.append(tuple(map(int, portion.rows["twap_id"])))
         return as_block(ref, portion)
 
-    def merge(*arguments: Any, **named: Any) -> Fates:
-        merged.append(len(made) - 1)
-        return merge_staged(*arguments, **named)
+    def seek(*arguments: Any) -> Found:
+        sought.append(len(made) - 1)
+        return look_up(*arguments)
 
     monkeypatch.setattr("twap_pipeline.ingest.loading.as_block", make)
-    monkeypatch.setattr("twap_pipeline.storage.twap_status.merge_staged", merge)
+    monkeypatch.setattr("twap_pipeline.storage.twap_status.look_up", seek)
     monkeypatch.setattr("twap_pipeline.ingest.loading.read_ahead", lambda made: made)
     with portions_of(2):
         (done,) = ingest_all(engine, bucket, "a.parquet")
 
     assert made == [(number, number + 1) for number in range(0, 12, 2)]
-    assert merged == [1, 2]
+    assert sought == [1, 2]
     assert done.fates == Fates(inserted=11, updated=1)
 
 
