@@ -246,4 +246,4 @@ class Readiness(Body):
     """Whether requests can be served."""
 
     status: Literal["ready"]
-    revision: str = Field(examples=["004"])
+    revision: str = Field(examples=["005"])

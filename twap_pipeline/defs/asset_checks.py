@@ -4,9 +4,11 @@ What a sound table is stands in `storage.checks`; here is only who is told, and 
 wrong, WARN where a person should look.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from twap_pipeline.defs.assets import STATUS_KEY
 from twap_pipeline.defs.markdown import table
@@ -20,27 +22,61 @@ if TYPE_CHECKING:
 
 
 def build_asset_checks() -> list[dg.AssetChecksDefinition]:
-    """Return every check."""
+    """Return every check.
+
+    Those that read whole tables or list the whole source leave a backfill's runs alone: each of its runs would do so
+    once more. They are asked at night, by the job, and by a click.
+    """
     from twap_pipeline.storage.checks import CHECKS
 
-    return [*(_table_check(check) for check in CHECKS), _ledger_agrees_with_listing, _schema_at_head]
+    tables = dict.fromkeys(check.table for check in CHECKS)
+    return [
+        *(_standing_questions(table, [check for check in CHECKS if check.table == table]) for table in tables),
+        _ledger_agrees_with_listing,
+        _schema_at_head,
+    ]
 
 
-def _table_check(check: "TableCheck") -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=dg.AssetKey(check.table), name=check.name, description=check.meaning)
-    def table_check(database: DatabaseResource) -> dg.AssetCheckResult:
+def _standing_questions(table: str, checks: Sequence["TableCheck"]) -> dg.AssetChecksDefinition:
+    asset = dg.AssetKey(table)
+
+    @dg.multi_asset_check(
+        name=f"{table}_standing_questions",
+        specs=[dg.AssetCheckSpec(check.name, asset=asset, description=check.meaning) for check in checks],
+        can_subset=True,
+    )
+    def standing_questions(
+        context: dg.AssetCheckExecutionContext, database: DatabaseResource
+    ) -> Iterator[dg.AssetCheckResult]:
         from twap_pipeline.storage.checks import ask
 
-        with database.engine() as engine, engine.connect() as connection:
-            answer = ask(connection, check)
-        return dg.AssetCheckResult(
-            passed=answer.count == 0,
-            severity=dg.AssetCheckSeverity.ERROR if check.grave else dg.AssetCheckSeverity.WARN,
-            description=None if answer.count == 0 else f"{answer.count} found",
-            metadata={"found": answer.count, **_examples(answer)},
-        )
+        if _is_of_a_backfill(context):
+            return
+        with database.engine() as engine:
+            for check in checks:
+                if dg.AssetCheckKey(asset, check.name) in context.selected_asset_check_keys:
+                    with engine.connect() as connection:
+                        yield _result(asset, check, ask(connection, check))
 
-    return table_check
+    return standing_questions
+
+
+def _is_of_a_backfill(context: dg.AssetCheckExecutionContext) -> bool:
+    is_one = BACKFILL_ID_TAG in context.run.tags
+    if is_one:
+        context.log.info("left to the job check_twap_status: a backfill's runs do not read the whole tables")
+    return is_one
+
+
+def _result(asset: dg.AssetKey, check: "TableCheck", answer: "Answer") -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=check.name,
+        passed=answer.count == 0,
+        severity=dg.AssetCheckSeverity.ERROR if check.grave else dg.AssetCheckSeverity.WARN,
+        description=None if answer.count == 0 else f"{answer.count} found",
+        metadata={"found": answer.count, **_examples(answer)},
+    )
 
 
 def _examples(answer: "Answer") -> dict[str, dg.MetadataValue[str]]:
@@ -49,20 +85,29 @@ def _examples(answer: "Answer") -> dict[str, dg.MetadataValue[str]]:
     return {"examples": dg.MetadataValue.md(table(answer.columns, answer.examples))}
 
 
-@dg.asset_check(
-    asset=STATUS_KEY,
-    name="ledger_agrees_with_listing",
-    description="Listing, ledger and rows agree, as `twap-pipeline audit` sees them; lists the whole source.",
+@dg.multi_asset_check(
+    specs=[
+        dg.AssetCheckSpec(
+            "ledger_agrees_with_listing",
+            asset=STATUS_KEY,
+            description="Listing, ledger and rows agree, as `twap-pipeline audit` sees them; lists the whole source.",
+        )
+    ],
+    can_subset=True,
 )
-def _ledger_agrees_with_listing(database: DatabaseResource, object_store: ObjectStoreResource) -> dg.AssetCheckResult:
+def _ledger_agrees_with_listing(
+    context: dg.AssetCheckExecutionContext, database: DatabaseResource, object_store: ObjectStoreResource
+) -> Iterator[dg.AssetCheckResult]:
     from twap_pipeline.ingest.audit import audit, disagree
 
+    if _is_of_a_backfill(context):
+        return
     settings = load_settings()
     layouts, listing = day_layouts(settings.key_layout), object_store.open().list_objects()
     with database.engine() as engine:
         found = audit(engine, listing, settings.start_date, layouts)
     lines = [f"- **{one.kind}** ({len(one.touched)}): {one.meaning}; {', '.join(one.touched[:5])}" for one in found]
-    return dg.AssetCheckResult(
+    yield dg.AssetCheckResult(
         passed=not disagree(found),
         severity=dg.AssetCheckSeverity.ERROR,
         metadata={"disagreements": dg.MetadataValue.md("\n".join(lines) or "none")},
