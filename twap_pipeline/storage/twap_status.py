@@ -8,6 +8,7 @@ already. That block, and those behind it until one is all new again, are looked 
 is new nor replaces a stored row, and all of an object that was loaded before, goes through a staging table (`merging`).
 """
 
+import io
 from collections.abc import Container, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -192,7 +193,7 @@ class _Table:
 def _parted(text: bytes, places: Container[int]) -> tuple[bytes, bytes]:
     """Return the lines at some places, and the others."""
     chosen, others = list[bytes](), list[bytes]()
-    for place, line in enumerate(text.splitlines(keepends=True)):
+    for place, line in enumerate(io.BytesIO(text)):
         (chosen if place in places else others).append(line)
     return b"".join(chosen), b"".join(others)
 

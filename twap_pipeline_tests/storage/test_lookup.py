@@ -47,6 +47,21 @@ def test_rows_of_an_older_object_give_way_and_new_ones_are_inserted(rivals: Engi
     assert executed(rivals) == [2, 2, 2, 2]
 
 
+def test_V7_text_with_every_nuisance_finds_its_way_beside_rows_that_stay(rivals: Engine, bucket: Bucket) -> None:
+    asset = "tab\t line\n return\r back\\slash \\N \x0b \x0c \x1c \x85 \u2028 é 🙂"
+    bucket.put("last.parquet", [event(number, executed="3", asset=asset) for number in (1, 3, 5)], hours=2)
+    bucket.put("newer.parquet", [event(number, executed="2", asset=asset) for number in range(1, 6)], hours=1)
+    take(rivals, bucket, "last.parquet")
+
+    done = take(rivals, bucket, "newer.parquet")
+
+    assert done.fates == Fates(inserted=1, updated=1, superseded=3)
+    assert executed(rivals) == [3, 2, 3, 2]
+    with rivals.connect() as connection:
+        assets = connection.execute(text("SELECT DISTINCT asset FROM twap_status")).scalars().all()
+    assert assets == [asset]
+
+
 def test_a_row_that_another_loader_has_replaced_since_the_look_is_left_alone(
     rivals: Engine, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
