@@ -1,11 +1,13 @@
 """One large object against the COPY of the same rows: new, half there already, and once more without change."""
 
 import os
+import shutil
 import time
 from functools import partial
 from pathlib import Path
 
 import psycopg
+import pyarrow.parquet as pq
 
 from benchmarks.bench import Bench, in_turns, print_table
 from benchmarks.children import Measured, measure
@@ -20,6 +22,7 @@ NEW = "one object: all new"
 AGAIN = "one object: the same bytes again"
 HALF = "one object: every second row there, of a newer object"
 HALF_OLD = "one object: every second row there, of an older object"
+GROWN = "one object: half there, of its own earlier version"
 
 
 def run(of: Bench) -> None:
@@ -45,6 +48,7 @@ def measure_rows(of: Bench, rows: int, rounds: int, *, with_half: bool) -> dict[
             AGAIN: partial(_again, of, path),
             HALF: partial(_half, of, newer, path),
             HALF_OLD: partial(_half, of, older, path),
+            GROWN: partial(_grown, of, path),
         }
     return in_turns(rounds, works)
 
@@ -81,10 +85,27 @@ def _again(of: Bench, path: Path) -> Measured:
 def _half(of: Bench, half: Path, path: Path) -> Measured:
     of.empty()
     measure(of.postmaster, "copy", of.url, str(half))
+    _tidy(of)
+    return _ingest(of, path)
+
+
+def _grown(of: Bench, path: Path) -> Measured:
+    """Load an object of the first half of the rows, overwrite it with all of them, and load that."""
+    of.empty()
+    grown = of.folder / "grown" / path.name
+    grown.parent.mkdir(exist_ok=True)
+    rows = pq.read_table(path)
+    pq.write_table(rows.slice(0, rows.num_rows // 2), grown)
+    _ingest(of, grown)
+    _tidy(of)
+    shutil.copyfile(path, grown)
+    return _ingest(of, grown)
+
+
+def _tidy(of: Bench) -> None:
     with psycopg.connect(of.url, autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE twap_status")
         connection.execute("CHECKPOINT")
-    return _ingest(of, path)
 
 
 def write_ready(path: Path, ready: Path) -> None:

@@ -47,8 +47,6 @@ def copy_file(url: str, file: str) -> Work:
 
 def ingest(url: str, source_url: str, connections: str) -> Work:
     """Every object of a place through the pipeline: fetch, decode, normalize, COPY, ledger, commit."""
-    import polars  # noqa: F401  # ready before the clock starts
-
     from twap_pipeline.ingest.loading import ingest_objects
     from twap_pipeline.storage.database import make_engine, parse_database_url
 
