@@ -77,24 +77,21 @@ def normalize(
         window: The times that an event of this object can have.
         first_row: Place in the object of the frame's first row.
     """
-    numbered = flatten(raw).with_columns(
-        payload(raw).alias("raw_payload"),
-        pl.int_range(first_row, first_row + pl.len(), dtype=pl.Int64).alias("row_number"),
-    )
+    row_number = pl.Series("row_number", range(first_row, first_row + raw.height), pl.Int64)
+    numbered = pl.DataFrame({column.name: column for column in (*flatten(raw), payload(raw), row_number)})
     events = numbered
     # What filters leave is put in one piece: polars 2.1 panics in some expressions over a column whose first piece is
     # empty, and a panic is no Exception.
     if BOOKKEEPING in numbered.columns and numbered.schema[BOOKKEEPING] != pl.Null:
         events = numbered.filter(~pl.col(BOOKKEEPING).fill_null(value=False)).rechunk()
-    canonical = _canonical(events, mapping, units)
+    canonical = _canonical(events, mapping, units, window)
     checks = _checks(mapping, events.schema, window)
     sound = canonical.select(pl.all_horizontal(check.sound for check in checks)).to_series()
     rejected = _NOTHING_REJECTED
     if not sound.all():
         rejected = _rejected(canonical.filter(~sound).rechunk(), checks)
         canonical = canonical.filter(sound).rechunk()
-    started_at = pl.when(window.contains(pl.col("started_at"))).then("started_at")  # 0: unknown
-    rows = canonical.select("row_number", *(started_at if name == "started_at" else name for name in ROW_COLUMNS))
+    rows = canonical[["row_number", *ROW_COLUMNS]]
     return Normalized(rows, rejected, numbered.height - events.height, _findings(rows, mapping))
 
 
@@ -140,10 +137,15 @@ def flatten(raw: pl.DataFrame) -> pl.DataFrame:
     return raw
 
 
-def _canonical(raw: pl.DataFrame, mapping: ColumnMapping, units: Mapping[str, str | None]) -> pl.DataFrame:
+def _canonical(
+    raw: pl.DataFrame, mapping: ColumnMapping, units: Mapping[str, str | None], window: Window
+) -> pl.DataFrame:
     """Return ``row_number`` and `ROW_COLUMNS` beside the raw columns under ``raw:`` names, for the reasons."""
     source, schema = mapping.sources, raw.schema
-    started = source.get("started_at")
+    started_at = pl.lit(None, UTC_MICROSECONDS)
+    if started := source.get("started_at"):
+        times = pl.lit(to_utc(raw[started], units.get(started)))
+        started_at = pl.when(window.contains(times)).then(times)  # 0: unknown
 
     def optional(ours: str, dtype: pl.DataType) -> pl.Expr:
         return pl.col(source[ours]).cast(dtype) if ours in source else pl.lit(None, dtype)
@@ -161,17 +163,17 @@ def _canonical(raw: pl.DataFrame, mapping: ColumnMapping, units: Mapping[str, st
         side=pl.col(source["side"]).cast(pl.String),
         **decimals,
         duration_minutes=values.minutes(source["duration_minutes"], schema[source["duration_minutes"]]),
-        started_at=to_utc(raw[started], units.get(started)) if started else pl.lit(None, UTC_MICROSECONDS),
+        started_at=started_at,
         reduce_only=optional("reduce_only", pl.Boolean()),
         randomize=optional("randomize", pl.Boolean()),
         raw_payload="raw_payload",
     )
     status = values.status_text(raw[source["status"]])
-    originals = raw.select(
-        (status if name == status.name else pl.col(name)).alias(f"raw:{name}")
+    originals = [
+        (status if name == status.name else raw[name]).alias(f"raw:{name}")
         for name in dict.fromkeys((*source.values(), *mapping.event_times))
-    )
-    return pl.concat([canonical, values.split_status(status), originals], how="horizontal")
+    ]
+    return canonical.hstack([*values.split_status(status), *originals])
 
 
 def _event_times(raw: pl.DataFrame, mapping: ColumnMapping, units: Mapping[str, str | None]) -> pl.Series:

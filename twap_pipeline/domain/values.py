@@ -62,18 +62,16 @@ def split_status(text: pl.Series) -> pl.DataFrame:
     ``activated`` stays as it is; ``{"error": "why"}`` and ``error: why`` become status ``error`` and the message.
     A form that is not known stays verbatim.
     """
-    known = text.unique().to_frame("text")
-    parts = [_split(value) for value in known["text"]]
-    if all(part == (value, None) for part, value in zip(parts, known["text"], strict=True)):
-        return pl.DataFrame(
-            [text.alias("status"), pl.Series("status_error", [None], pl.String).new_from_index(0, len(text))]
-        )
-    split = known.with_columns(
-        pl.Series("status", [status for status, _ in parts], pl.String),
-        pl.Series("status_error", [error for _, error in parts], pl.String),
+    statuses = text.to_list()
+    parts = {value: _split(value) for value in set(statuses)}
+    if all(part == (value, None) for value, part in parts.items()):
+        nothing = pl.Series("status_error", [None], pl.String).new_from_index(0, len(text))
+        return pl.DataFrame([text.alias("status"), nothing])
+    columns = {"status": 0, "status_error": 1}
+    return pl.DataFrame(
+        {name: [parts[value][place] for value in statuses] for name, place in columns.items()},
+        schema=dict.fromkeys(columns, pl.String),
     )
-    joined = text.to_frame("text").join(split, on="text", how="left", nulls_equal=True, maintain_order="left")
-    return joined.drop("text")
 
 
 def _split(text: str | None) -> tuple[str | None, str | None]:

@@ -7,6 +7,7 @@ what the values mean is ``domain``'s.
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import IO
 
 import polars as pl
@@ -48,8 +49,7 @@ class ParquetObject:
         try:
             self._file = pq.ParquetFile(file, pre_buffer=False)
             self.arrow_schema: pa.Schema = self._file.schema_arrow
-            types = [(field.name, _plain(field.name, field.type)) for field in self.arrow_schema]
-            self.schema = [(name, _series(pa.nulls(0, kind)).dtype) for name, kind in types]
+            self.schema = [(field.name, _dtype(_plain(field.name, field.type))) for field in self.arrow_schema]
             """Columns and the types that `portions` gives them, in the object's order, doubled ones included."""
         except _UNREADABLE as error:
             raise ObjectInvalidError(key, f"is no readable parquet file ({size_bytes} bytes): {error}") from error
@@ -161,6 +161,11 @@ def _unknown_as_text(array: pa.Array) -> pa.Array:
 
 def _word(value: object) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)
+
+
+@lru_cache
+def _dtype(kind: pa.DataType) -> pl.DataType:
+    return _series(pa.nulls(0, kind)).dtype
 
 
 def _series(array: pa.Array | pa.ChunkedArray) -> pl.Series:

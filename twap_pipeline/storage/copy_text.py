@@ -21,7 +21,9 @@ def copy_text(frame: pl.DataFrame, *, plain: Collection[str] = (), json: Collect
         json: Text columns of JSON, which holds no raw control character: only backslashes are doubled.
     """
     texts = [name for name, dtype in frame.schema.items() if dtype == pl.String and name not in plain]
-    special = frame.select(pl.col(name).str.contains(_SPECIAL).any() for name in texts)
+    special = frame.select(
+        pl.col(name).str.contains("\\" if name in json else _SPECIAL, literal=name in json).any() for name in texts
+    )
     escaped = [_escape(name, _ESCAPES[:1] if name in json else _ESCAPES) for name in texts if special[name].item()]
     out = io.BytesIO()
     (frame.with_columns(escaped) if escaped else frame).write_csv(

@@ -72,13 +72,11 @@ class Block:
 def as_block(ref: ObjectRef, portion: Normalized) -> Block:
     """Return a portion of an object's rows, ready to be written."""
     rows = portion.rows.sort(*KEY_COLUMNS, maintain_order=True)
-    full = rows.select(
-        *ROW_COLUMNS,
-        s3_object_key=pl.lit(ref.key),
-        s3_last_modified=pl.lit(f"{ref.last_modified.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00"),
-    )
+    modified = f"{ref.last_modified.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00"
+    claim = [pl.Series("s3_object_key", [ref.key]), pl.Series("s3_last_modified", [modified])]
+    full = rows[list(ROW_COLUMNS)].hstack([value.new_from_index(0, rows.height) for value in claim])
     text = copy_text(full, plain=_PLAIN, json=("raw_payload",))
-    return Block(text, rows.select(EVENT_COLUMNS), portion.rejected, portion.bookkeeping)
+    return Block(text, rows[list(EVENT_COLUMNS)], portion.rejected, portion.bookkeeping)
 
 
 def load_rows(connection: Connection, ref: ObjectRef, blocks: Iterable[Block], *, seen_before: bool) -> Fates:

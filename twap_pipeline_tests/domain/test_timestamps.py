@@ -166,6 +166,23 @@ def test_V6_any_digits_in_the_form_of_a_time_are_read_or_null(text: str) -> None
     assert to_utc(column_of(text), None).len() == 1
 
 
+def neighbours(text: str) -> list[str]:
+    """Return every text that is one character away, for some characters."""
+    places = range(len(text))
+    inserted = [text[:place] + one + text[place:] for place in (*places, len(text)) for one in "-+0 :.TZ"]
+    replaced = [text[:place] + one + text[place + 1 :] for place in places for one in "-+0 :.TZ9"]
+    return inserted + replaced + [text[:place] + text[place + 1 :] for place in places]
+
+
+def test_V6_how_a_text_is_read_does_not_hang_on_the_texts_beside_it() -> None:
+    def microseconds(*texts: str) -> list[int | None]:
+        return to_utc(column_of(*texts), None).to_physical().to_list()
+
+    texts = neighbours(EVENT_TEXT)
+
+    assert microseconds(*texts, "no time") == [*(microseconds(text)[0] for text in texts), None]
+
+
 def test_V4_two_units_in_one_column_fail_the_object() -> None:
     with pytest.raises(ObjectInvalidError) as raised:
         read(column_of(EVENT_NS, EVENT_NS // 10**6, EVENT_NS))
@@ -213,6 +230,13 @@ def test_the_window_comes_from_the_object_and_not_from_this_machines_clock() -> 
     window = Window.before(LAST_MODIFIED)
 
     assert (window.start, window.end) == (datetime(2023, 1, 1, tzinfo=UTC), LAST_MODIFIED + timedelta(days=1))
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_an_object_of_the_far_future_has_a_unit_too(unit: str) -> None:
+    window = Window.before(datetime(2400, 1, 1, tzinfo=UTC))
+
+    assert count_units(column_of(EVENT_NS // TICK_NS[unit]), window)[unit] == 1
 
 
 def test_the_window_takes_its_bounds_and_nothing_beyond_them() -> None:
