@@ -48,12 +48,14 @@ class Block:
         text: The canonical rows as COPY text, columns `COPIED_COLUMNS`, sorted by key so that two loaders meet in one
             order; equal keys in the object's order.
         events: Their `EVENT_COLUMNS`.
+        repeats: Whether several rows are of one event.
         rejected: Rows that could not be read.
         bookkeeping: Number of the vendor's bookkeeping rows.
     """
 
     text: bytes
     events: pl.DataFrame
+    repeats: bool
     rejected: pl.DataFrame
     bookkeeping: int
 
@@ -61,12 +63,6 @@ class Block:
     def rows(self) -> int:
         """Number of canonical rows."""
         return self.events.height
-
-    @property
-    def repeats(self) -> bool:
-        """Whether several rows are of one event: they are neighbours."""
-        same = [self.events[name][1:] == self.events[name][:-1] for name in KEY_COLUMNS]
-        return bool((same[0] & same[1] & same[2]).any())
 
 
 def as_block(ref: ObjectRef, portion: Normalized) -> Block:
@@ -76,7 +72,14 @@ def as_block(ref: ObjectRef, portion: Normalized) -> Block:
     claim = [pl.Series("s3_object_key", [ref.key]), pl.Series("s3_last_modified", [modified])]
     full = rows[list(ROW_COLUMNS)].hstack([value.new_from_index(0, rows.height) for value in claim])
     text = copy_text(full, plain=_PLAIN, json=("raw_payload",))
-    return Block(text, rows[list(EVENT_COLUMNS)], portion.rejected, portion.bookkeeping)
+    events = rows[list(EVENT_COLUMNS)]
+    return Block(text, events, _have_repeats(events), portion.rejected, portion.bookkeeping)
+
+
+def _have_repeats(events: pl.DataFrame) -> bool:
+    """Return whether several events, sorted, have one key: they are neighbours then."""
+    same = [events[name][1:] == events[name][:-1] for name in KEY_COLUMNS]
+    return bool((same[0] & same[1] & same[2]).any())
 
 
 def load_rows(connection: Connection, ref: ObjectRef, blocks: Iterable[Block], *, seen_before: bool) -> Fates:
@@ -136,13 +139,12 @@ class _Table:
 
     def write(self, block: Block) -> Fates:
         """Write a block's rows the shortest way that there is."""
-        repeats = block.repeats
-        fates = self._insert(block) if self._are_new and not repeats else None
+        fates = self._insert(block) if self._are_new and not block.repeats else None
         if fates is None:
             self._empty_tables()
-            fates = None if self._seen_before or repeats else self._replace(block)
+            fates = None if self._seen_before or block.repeats else self._replace(block)
         if fates is None:
-            fates = self._merge(block.text, block.rows, repeats=repeats)
+            fates = self._merge(block.text, block.rows, repeats=block.repeats)
         self._are_new = fates.inserted == block.rows
         return fates
 
