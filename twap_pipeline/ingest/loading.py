@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 
+import psycopg
 from sqlalchemy import Engine
 
 from twap_pipeline.domain.object_ref import ObjectRef
@@ -150,7 +151,11 @@ def ingest_object(
 
             def write() -> Ingested:
                 with lanes.one(), _timed(seconds, "writing"):
-                    return _write(engine, fetched, reading, blocks, day=day, run_id=run_id)
+                    take = partial(_write, engine, fetched, reading, blocks, day=day, run_id=run_id)
+                    try:
+                        return take(may_be_new=True)
+                    except psycopg.errors.UniqueViolation:  # another object has said one of its events
+                        return take(may_be_new=False)
 
             with patience(ref.key):
                 done = with_retries(write)
@@ -203,7 +208,14 @@ def _blocks(reading: Reading, lanes: Lanes) -> _Blocks:
 
 
 def _write(
-    engine: Engine, fetched: Fetched, reading: Reading, blocks: _Blocks, *, day: date, run_id: str | None
+    engine: Engine,
+    fetched: Fetched,
+    reading: Reading,
+    blocks: _Blocks,
+    *,
+    day: date,
+    run_id: str | None,
+    may_be_new: bool,
 ) -> Ingested:
     ref = fetched.ref
     with transaction(engine) as connection:
@@ -214,7 +226,8 @@ def _write(
         if entry is not None and seen_before and ingest_log.record_sent_again(connection, ref, fetched.sha256):
             return Ingested(ref, day, _all_unchanged(entry.fates))
         with closing(blocks()) as made:
-            fates = load_rows(connection, ref, made, seen_before=seen_before)
+            unheard_of = may_be_new and entry is None
+            fates = load_rows(connection, ref, made, seen_before=seen_before, unheard_of=unheard_of)
         ingest_log.record_loaded(
             connection,
             ref,

@@ -39,6 +39,8 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         try:
             with connection.begin():
                 yield connection
+        except psycopg.errors.UniqueViolation:  # says something of the rows and nothing of the server
+            raise
         except (psycopg.Error, DBAPIError):
             connection.invalidate()
             raise

@@ -82,7 +82,9 @@ def _have_repeats(events: pl.DataFrame) -> bool:
     return bool((same[0] & same[1] & same[2]).any())
 
 
-def load_rows(connection: Connection, ref: ObjectRef, blocks: Iterable[Block], *, seen_before: bool) -> Fates:
+def load_rows(
+    connection: Connection, ref: ObjectRef, blocks: Iterable[Block], *, seen_before: bool, unheard_of: bool = False
+) -> Fates:
     """Write an object's rows within the caller's transaction and return what became of them.
 
     Args:
@@ -90,8 +92,12 @@ def load_rows(connection: Connection, ref: ObjectRef, blocks: Iterable[Block], *
         ref: The object.
         blocks: All of its rows.
         seen_before: Whether a version of this object was loaded already, so that its events are probably there.
+        unheard_of: Whether the ledger has no word of it, so that its events are probably new. The first block goes
+            without a savepoint then: nothing would be lost with it, and a small object is spared two round trips.
 
     Raises:
+        psycopg.errors.UniqueViolation: It was `unheard_of`, and one of its events is there all the same, from another
+            object: begin a new transaction without that.
         ObjectInvalidError: More than `REJECTED_ROWS_MAX` rows cannot be read, or PostgreSQL refuses a value.
     """
     raw_connection = connection.connection.driver_connection
@@ -101,7 +107,7 @@ def load_rows(connection: Connection, ref: ObjectRef, blocks: Iterable[Block], *
     rejected: list[pl.DataFrame] = []
     try:
         with raw_connection.cursor() as cursor:
-            table = _Table(cursor, ref, seen_before=seen_before)
+            table = _Table(cursor, ref, seen_before=seen_before, unheard_of=unheard_of)
             for block in blocks:
                 written = table.write(block)
                 fates += written + Fates(quarantined=block.rejected.height, bookkeeping=block.bookkeeping)
@@ -128,13 +134,17 @@ class _Table:
         cursor: In the transaction.
         ref: The object.
         seen_before: Whether rows of an earlier version of it may be there.
+        unheard_of: Whether the first block goes without a savepoint.
     """
 
-    def __init__(self, cursor: "psycopg.Cursor[tuple[object, ...]]", ref: ObjectRef, *, seen_before: bool) -> None:
+    def __init__(
+        self, cursor: "psycopg.Cursor[tuple[object, ...]]", ref: ObjectRef, *, seen_before: bool, unheard_of: bool
+    ) -> None:
         self._cursor = cursor
         self._ref = ref
         self._are_new = not seen_before
         self._seen_before = seen_before
+        self._needs_savepoint = not unheard_of
         self._has_tables = False
 
     def write(self, block: Block) -> Fates:
@@ -146,6 +156,7 @@ class _Table:
         if fates is None:
             fates = self._merge(block.text, block.rows, repeats=block.repeats)
         self._are_new = fates.inserted == block.rows
+        self._needs_savepoint = True
         return fates
 
     def _empty_tables(self) -> None:
@@ -156,6 +167,9 @@ class _Table:
 
     def _insert(self, block: Block) -> Fates | None:
         """COPY straight into the table; None, and nothing written, where an event is there already."""
+        if not self._needs_savepoint:
+            self._copy(block.text, "twap_status")
+            return Fates(inserted=block.rows)
         with suppress(psycopg.errors.UniqueViolation), self._cursor.connection.transaction():
             self._copy(block.text, "twap_status")
             return Fates(inserted=block.rows)

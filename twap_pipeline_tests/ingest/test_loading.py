@@ -16,7 +16,7 @@ from sqlalchemy import URL, Connection, Engine, text
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.quality import Fates
 from twap_pipeline.domain.twap_status import TERMINAL_STATUSES
-from twap_pipeline.ingest.loading import ingest_object, ingest_objects
+from twap_pipeline.ingest.loading import Ingested, ingest_object, ingest_objects
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.source.object_store import S3Location
 from twap_pipeline.source.s3 import S3Bucket
@@ -146,20 +146,40 @@ def test_the_same_objects_from_s3_give_the_same_table(
 
 def test_W4_of_two_loaders_of_one_object_one_loads_and_one_skips(engine: Engine, bucket: Bucket) -> None:
     bucket.put("a.parquet", [event(twap_id) for twap_id in range(1, 2_000)])
-    store = LocalDirectory(bucket.directory)
-    (ref,) = store.list_objects()
 
-    with ThreadPoolExecutor(4) as threads:
-        done = list(threads.map(lambda _: ingest_object(store, engine, ref, bucket.day), range(4)))
-
-    assert sorted(one.skipped for one in done) == [False, True, True, True]
+    assert sorted(one.skipped for one in load_by_four(engine, bucket)) == [False, True, True, True]
     assert scalar(engine, "SELECT rows_inserted FROM etl_s3_ingest_log") == 1_999
     assert scalar(engine, "SELECT count(*) FROM twap_status") == 1_999
 
 
-def test_W4_control_without_a_lock_the_object_is_loaded_and_counted_again(engine: Engine, bucket: Bucket) -> None:
+def load_by_four(engine: Engine, bucket: Bucket) -> list[Ingested]:
+    """Load a.parquet by four loaders at once."""
+    store = LocalDirectory(bucket.directory)
+    ref = next(ref for ref in store.list_objects() if ref.key == "a.parquet")
+    with ThreadPoolExecutor(4) as threads:
+        return list(threads.map(lambda _: ingest_object(store, engine, ref, bucket.day), range(4)))
+
+
+@pytest.fixture
+def said_before(engine: Engine, bucket: Bucket) -> Bucket:
+    """A bucket with an object whose events another, loaded and newer, says too: no unique key tells its loaders."""
+    rows = [event(twap_id) for twap_id in range(1, 2_000)]
+    bucket.put("newer.parquet", rows, hours=1)
+    take_everything(LocalDirectory(bucket.directory), engine)
+    bucket.put("a.parquet", rows)
+    return bucket
+
+
+def test_W4_also_of_an_object_that_brings_nothing_new(engine: Engine, said_before: Bucket) -> None:
+    done = load_by_four(engine, said_before)
+
+    assert sorted(one.skipped for one in done) == [False, True, True, True]
+    assert sum(one.fates.unchanged for one in done) == 1_999
+
+
+def test_W4_control_without_a_lock_the_object_is_loaded_and_counted_again(engine: Engine, said_before: Bucket) -> None:
     with shown_to_fail(nobody_waits):
-        test_W4_of_two_loaders_of_one_object_one_loads_and_one_skips(engine, bucket)
+        test_W4_also_of_an_object_that_brings_nothing_new(engine, said_before)
 
 
 def test_W5_objects_that_share_events_load_side_by_side_without_a_deadlock(engine: Engine, bucket: Bucket) -> None:
