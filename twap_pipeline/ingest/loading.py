@@ -4,7 +4,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
@@ -152,10 +152,9 @@ def ingest_object(
             def write() -> Ingested:
                 with lanes.one(), _timed(seconds, "writing"):
                     take = partial(_write, engine, fetched, reading, blocks, day=day, run_id=run_id)
-                    try:
+                    with suppress(psycopg.errors.UniqueViolation):  # another object has said one of its events
                         return take(may_be_new=True)
-                    except psycopg.errors.UniqueViolation:  # another object has said one of its events
-                        return take(may_be_new=False)
+                    return take(may_be_new=False)
 
             with patience(ref.key):
                 done = with_retries(write)
