@@ -153,8 +153,8 @@ def ingest_object(
                 with lanes.one(), _timed(seconds, "writing"):
                     take = partial(_write, engine, fetched, reading, blocks, day=day, run_id=run_id)
                     with suppress(psycopg.errors.UniqueViolation):  # another object has said one of its events
-                        return take(may_be_new=True)
-                    return take(may_be_new=False)
+                        return take(bare=reading.is_small)
+                    return take(bare=False)
 
             with patience(ref.key):
                 done = with_retries(write)
@@ -214,7 +214,7 @@ def _write(
     *,
     day: date,
     run_id: str | None,
-    may_be_new: bool,
+    bare: bool,
 ) -> Ingested:
     ref = fetched.ref
     with transaction(engine) as connection:
@@ -225,8 +225,7 @@ def _write(
         if entry is not None and seen_before and ingest_log.record_sent_again(connection, ref, fetched.sha256):
             return Ingested(ref, day, _all_unchanged(entry.fates))
         with closing(blocks()) as made:
-            unheard_of = may_be_new and entry is None
-            fates = load_rows(connection, ref, made, seen_before=seen_before, unheard_of=unheard_of)
+            fates = load_rows(connection, ref, made, seen_before=seen_before, bare=bare and entry is None)
         ingest_log.record_loaded(
             connection,
             ref,

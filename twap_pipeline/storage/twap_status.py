@@ -83,7 +83,7 @@ def _have_repeats(events: pl.DataFrame) -> bool:
 
 
 def load_rows(
-    connection: Connection, ref: ObjectRef, blocks: Iterable[Block], *, seen_before: bool, unheard_of: bool = False
+    connection: Connection, ref: ObjectRef, blocks: Iterable[Block], *, seen_before: bool, bare: bool = False
 ) -> Fates:
     """Write an object's rows within the caller's transaction and return what became of them.
 
@@ -92,12 +92,12 @@ def load_rows(
         ref: The object.
         blocks: All of its rows.
         seen_before: Whether a version of this object was loaded already, so that its events are probably there.
-        unheard_of: Whether the ledger has no word of it, so that its events are probably new. The first block goes
-            without a savepoint then: nothing would be lost with it, and a small object is spared two round trips.
+        bare: Whether the first block goes without a savepoint, which spares a small object, probably new, two round
+            trips.
 
     Raises:
-        psycopg.errors.UniqueViolation: It was `unheard_of`, and one of its events is there all the same, from another
-            object: begin a new transaction without that.
+        psycopg.errors.UniqueViolation: The first block went `bare`, and one of its events is there already: begin a new
+            transaction without that.
         ObjectInvalidError: More than `REJECTED_ROWS_MAX` rows cannot be read, or PostgreSQL refuses a value.
     """
     raw_connection = connection.connection.driver_connection
@@ -107,7 +107,7 @@ def load_rows(
     rejected: list[pl.DataFrame] = []
     try:
         with raw_connection.cursor() as cursor:
-            table = _Table(cursor, ref, seen_before=seen_before, unheard_of=unheard_of)
+            table = _Table(cursor, ref, seen_before=seen_before, bare=bare)
             for block in blocks:
                 written = table.write(block)
                 fates += written + Fates(quarantined=block.rejected.height, bookkeeping=block.bookkeeping)
@@ -134,17 +134,17 @@ class _Table:
         cursor: In the transaction.
         ref: The object.
         seen_before: Whether rows of an earlier version of it may be there.
-        unheard_of: Whether the first block goes without a savepoint.
+        bare: Whether the first block goes without a savepoint.
     """
 
     def __init__(
-        self, cursor: "psycopg.Cursor[tuple[object, ...]]", ref: ObjectRef, *, seen_before: bool, unheard_of: bool
+        self, cursor: "psycopg.Cursor[tuple[object, ...]]", ref: ObjectRef, *, seen_before: bool, bare: bool
     ) -> None:
         self._cursor = cursor
         self._ref = ref
         self._are_new = not seen_before
         self._seen_before = seen_before
-        self._needs_savepoint = not unheard_of
+        self._needs_savepoint = not bare
         self._has_tables = False
 
     def write(self, block: Block) -> Fates:
