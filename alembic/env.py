@@ -13,10 +13,10 @@ from sqlalchemy import Connection
 
 from twap_pipeline.errors import TwapPipelineError
 from twap_pipeline.settings import load_settings
-from twap_pipeline.storage.database import make_engine, reachable, resolve_database_url
-from twap_pipeline.storage.migration_locks import impatience, migration_lock
-from twap_pipeline.storage.migrations import types_differ
-from twap_pipeline.storage.models import ALEMBIC_VERSION_TABLE, metadata
+from twap_pipeline.storage.engine.engine import make_engine, resolve_or_start_database, translate_connection_errors
+from twap_pipeline.storage.schema.drift import types_differ
+from twap_pipeline.storage.schema.locks import lock_timeout, migration_lock
+from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata
 
 config = context.config
 if config.config_file_name is not None and "connection" not in config.attributes:
@@ -52,17 +52,17 @@ def run(connection: Connection | None, lock: AbstractContextManager[None] | None
         literal_binds=connection is None,
     )
     moves = "destination_rev" in context.get_context().opts
-    with lock if lock and moves else nullcontext(), impatience(connection), context.begin_transaction():
+    with lock if lock and moves else nullcontext(), lock_timeout(connection), context.begin_transaction():
         context.run_migrations()
 
 
 def run_on_configured_database() -> None:
     """Connect as the settings say."""
     settings = load_settings()
-    url = resolve_database_url(settings.database_url_text or ini_url(), settings.home)
+    url = resolve_or_start_database(settings.database_url_text or ini_url(), settings.home)
     engine = make_engine(url)
     try:
-        with reachable(url), engine.connect() as connection:
+        with translate_connection_errors(url), engine.connect() as connection:
             run(connection, migration_lock(engine))
     finally:
         engine.dispose()

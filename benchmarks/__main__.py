@@ -1,22 +1,22 @@
 """``python -m benchmarks``: every ratio in one table, each against a limit measured in the same rounds.
 
-``python -m benchmarks.year``, ``.tick`` and ``.dev_start`` measure Dagster's share.
+``python -m benchmarks.year_backfill``, ``.tick`` and ``.dev_start`` measure Dagster's share.
 """
 
 import argparse
 
-from benchmarks import beyond, imports, ledger, many_objects, one_object, peers, reads, scale
-from benchmarks.bench import bench, print_setting
+from benchmarks import competitors, imports, many_objects, one_object, partitioning, plan_large_log, reads, scale
+from benchmarks.harness import open_bench, print_setting
 
 PARTS = {
     "one": one_object.run,
     "many": many_objects.run,
-    "nothing-new": ledger.run,
+    "nothing-new": plan_large_log.run,
     "imports": imports.run,
     "reads": reads.run,
     "scale": scale.run,
-    "beyond": beyond.run,
-    "peers": peers.run,
+    "beyond": partitioning.run,
+    "peers": competitors.run,
 }
 
 
@@ -28,11 +28,11 @@ def main() -> None:
     options.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
     options.add_argument("--largest", action="store_true", help="ten million rows too")
     given = options.parse_args()
-    with bench(given.rounds, is_quick=given.quick, is_largest=given.largest) as of:
-        print_setting(of)
+    with open_bench(given.rounds, is_quick=given.quick, is_largest=given.largest) as bench:
+        print_setting(bench)
         for name, part in PARTS.items():
             if given.only is None or name in given.only:
-                part(of)
+                part(bench)
 
 
 if __name__ == "__main__":

@@ -24,16 +24,17 @@ from pathlib import Path
 
 import psycopg
 
-from benchmarks.work import peak_megabytes
-from twap_pipeline.storage.database import make_engine, parse_database_url
-from twap_pipeline.storage.embedded import EmbeddedPostgres
-from twap_pipeline.storage.migrations import upgrade
+from benchmarks.workloads import peak_megabytes
+from twap_pipeline.embedded import EmbeddedPostgres
+from twap_pipeline.storage.engine.engine import make_engine
+from twap_pipeline.storage.engine.url import parse_database_url
+from twap_pipeline.storage.schema.upgrade import upgrade
 
 CLIENTS = (1, 32)
 WALLETS = 2_000
 FILL = Path(__file__).with_name("api_rows.sql").read_text("utf-8")
 _MEASURED = """
-from benchmarks.work import peak_megabytes
+from benchmarks.workloads import peak_megabytes
 from twap_pipeline.cli import main
 try:
     main()
@@ -88,7 +89,7 @@ def summary(chance: random.Random) -> tuple[str, str, dict[str, object]]:
     }
     statement = (
         "SELECT asset, side, count(*), sum(size_requested), sum(size_executed), sum(notional_executed) FROM twap_orders"
-        " WHERE wallet = %(wallet)s AND status_at >= %(start)s AND status_at < %(end)s GROUP BY asset, side"
+        " WHERE wallet = %(wallet)s AND last_status_at >= %(start)s AND last_status_at < %(end)s GROUP BY asset, side"
     )
     path = f"/api/v1/wallets/{given['wallet']}/summary?start={given['start']}&end={given['end']}"
     return path, statement, dict(given)
@@ -129,7 +130,7 @@ def _fill(url: str, rows: int) -> None:
 def _serving(url: str) -> Iterator[tuple[int, int]]:
     """Serve in a process of its own; yields its port and process id."""
     port = 8123
-    environment = {**os.environ, "DATABASE_URL": url, "TWAP_API_RATE_PER_MINUTE": "0"}
+    environment = {**os.environ, "DATABASE_URL": url, "TWAP_API_RATE_LIMIT_PER_MINUTE": "0"}
     command = [sys.executable, "-c", "from twap_pipeline.cli import main; main()", "serve", "--port", str(port)]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -194,7 +195,7 @@ def _export(url: str, port: int, pid: int, folder: Path) -> None:
     """The busiest wallet's year, by the API and by the command, each held against SQL's sums."""
     with psycopg.connect(url) as connection:
         wallet, orders, notional = connection.execute(
-            "SELECT wallet, count(*), sum(notional_executed) FROM twap_orders WHERE status_at < '2026-01-01Z'"
+            "SELECT wallet, count(*), sum(notional_executed) FROM twap_orders WHERE last_status_at < '2026-01-01Z'"
             " GROUP BY 1 ORDER BY 2 DESC LIMIT 1"
         ).fetchone() or ("", 0, Decimal())
     path = f"/api/v1/wallets/{wallet}/export.csv?start=2025-01-01&end=2026-01-01"

@@ -22,7 +22,7 @@ FROM (
 ) AS events;
 
 INSERT INTO twap_orders (twap_id, wallet, asset, side, size_requested, size_executed, notional_executed, status,
-  status_at, started_at, ended_at, duration_minutes, reduce_only, randomize, event_count, first_event_at,
+  last_status_at, started_at, ended_at, duration_minutes, reduce_only, randomize, event_count, first_event_at,
   first_object_key, last_object_key)
 SELECT twap_id, wallet, asset, side, size, executed, executed * 42, status, ended, began, ended, minutes, false, true,
   2, began, 'hourly/a', 'hourly/b'

@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from twap_pipeline_tests.dagster_web import checkout, dagster_dev
+from twap_pipeline_tests.dagster_client import checkout, dagster_dev
 
 _EMPTY = """import dagster as dg
 

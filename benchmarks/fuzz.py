@@ -1,13 +1,13 @@
 """``python -m benchmarks.fuzz --minutes N --first CASE``: malformed parquet, read in children whose deaths are counted.
 
 Exit status 0 tells that every object was refused by name or read whole. A case can be had again by its number:
-``malformed(CASE)`` of `twap_pipeline_tests.malformed`.
+``malformed(CASE)`` of `twap_pipeline_tests.fuzz_parquet`.
 """
 
 import argparse
 import time
 
-from twap_pipeline_tests.malformed import Findings, run_cases
+from twap_pipeline_tests.fuzz_parquet import FuzzReport, run_cases
 
 _BATCH = 1_000
 
@@ -18,7 +18,7 @@ def main() -> None:
     options.add_argument("--minutes", type=float, default=5)
     options.add_argument("--first", type=int, default=0)
     given = options.parse_args()
-    whole, case = Findings(), given.first
+    whole, case = FuzzReport(), given.first
     end = time.monotonic() + 60 * given.minutes
     while time.monotonic() < end:
         found = run_cases(case, _BATCH)

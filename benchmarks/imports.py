@@ -4,16 +4,16 @@ import statistics
 import subprocess
 import sys
 
-from benchmarks.bench import Bench
+from benchmarks.harness import Bench
 
 _BARE = "import dagster, dagster_aws.s3"
 _OURS = "import twap_pipeline.definitions"
 
 
-def run(of: Bench) -> None:
+def run(bench: Bench) -> None:
     """Print CPU seconds and their ratio; CPU, since other processes do not add to it."""
     taken: dict[str, list[float]] = {_BARE: [], _OURS: []}
-    for _ in range(1 + max(of.rounds, 5)):  # the first one compiles
+    for _ in range(1 + max(bench.rounds, 5)):  # the first one compiles
         for statement, seconds in taken.items():
             seconds.append(_seconds(statement))
     print(f"{'imports':<58} {'CPU s':>8} {'ratio':>8}")

@@ -8,25 +8,25 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from benchmarks.bench import Bench, in_turns, print_table
-from benchmarks.children import Measured, measure
+from benchmarks.harness import Bench, in_turns, print_table
 from benchmarks.one_object import LIMIT
-from benchmarks.work import ref_of
-from twap_pipeline.ingest.reading import Reading
-from twap_pipeline.source.sample import write_object
-from twap_pipeline.storage.twap_status import as_block
+from benchmarks.subprocess_timer import Measured, measure
+from benchmarks.workloads import ref_of
+from twap_pipeline.ingest.object_reader import ObjectReader
+from twap_pipeline.sample import write_object
+from twap_pipeline.storage.loading.status_writer import encode_batch
 
 LATENCY_MILLISECONDS = 20
 
 
-def run(of: Bench) -> None:
+def run(bench: Bench) -> None:
     """Print the table."""
-    objects, rows = (20, 500) if of.is_quick else (400, 2_500)
-    folder, ready = of.folder / "many", of.folder / "many.copy"
+    objects, rows = (20, 500) if bench.is_quick else (400, 2_500)
+    folder, ready = bench.folder / "many", bench.folder / "many.copy"
     _write(folder, ready, objects, rows)
     place = folder.as_uri() + "/"
     with s3_process(folder, 0) as near, s3_process(folder, LATENCY_MILLISECONDS) as far:
-        works = {LIMIT: partial(_copy, of, ready)}
+        works = {LIMIT: partial(_copy, bench, ready)}
         for name, url, environment in (
             ("from a folder", place, {}),
             ("from S3", "s3://benchmark/", near),
@@ -34,19 +34,19 @@ def run(of: Bench) -> None:
         ):
             for connections in (1, 2):
                 said = f"{name}, {connections} connection{'s' if connections > 1 else ''}"
-                works[said] = partial(_ingest, of, url, connections, environment)
-        taken = in_turns(of.rounds, works)
+                works[said] = partial(_ingest, bench, url, connections, environment)
+        taken = in_turns(bench.rounds, works)
     print_table(f"{objects} objects of {rows:,} rows", taken, LIMIT)
 
 
-def _copy(of: Bench, ready: Path) -> Measured:
-    of.empty()
-    return measure(of.postmaster, "copy", of.url, str(ready))
+def _copy(bench: Bench, ready: Path) -> Measured:
+    bench.empty()
+    return measure(bench.postmaster, "copy", bench.url, str(ready))
 
 
-def _ingest(of: Bench, source_url: str, connections: int, environment: Mapping[str, str]) -> Measured:
-    of.empty()
-    return measure(of.postmaster, "ingest", of.url, source_url, str(connections), environment=environment)
+def _ingest(bench: Bench, source_url: str, connections: int, environment: Mapping[str, str]) -> Measured:
+    bench.empty()
+    return measure(bench.postmaster, "ingest", bench.url, source_url, str(connections), environment=environment)
 
 
 def _write(folder: Path, ready: Path, objects: int, rows: int) -> None:
@@ -57,8 +57,8 @@ def _write(folder: Path, ready: Path, objects: int, rows: int) -> None:
             write_object(path, rows, seed=number, first_twap_id=1_050_000 + number * rows)
             ref = ref_of(path, path.name)
             with path.open("rb") as file:
-                for portion in Reading(ref, file).portions():
-                    out.write(as_block(ref, portion).text)
+                for batch in ObjectReader(ref, file).batches():
+                    out.write(encode_batch(ref, batch).text)
 
 
 @contextmanager

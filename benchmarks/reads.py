@@ -10,12 +10,13 @@ from datetime import datetime, timedelta
 import psycopg
 from psycopg import sql
 
-from benchmarks.bench import Bench
-from benchmarks.children import measure
-from benchmarks.work import DAY
-from twap_pipeline.source.sample import write_object
-from twap_pipeline.storage.database import make_engine, parse_database_url
-from twap_pipeline.storage.twap_orders import refresh_orders
+from benchmarks.harness import Bench
+from benchmarks.subprocess_timer import measure
+from benchmarks.workloads import DAY
+from twap_pipeline.sample import write_object
+from twap_pipeline.storage.engine.engine import make_engine
+from twap_pipeline.storage.engine.url import parse_database_url
+from twap_pipeline.storage.orders.refresh import refresh_orders
 
 _CALLS = 300
 _MILLISECONDS_MAX = 4_000
@@ -35,23 +36,23 @@ QUESTIONS: dict[str, str] = {
     "a wallet's year of orders, 100": "SELECT * FROM twap_orders WHERE wallet = %(wallet)s"
     " AND started_at >= %(ts)s - interval '1 year' AND started_at < %(ts)s ORDER BY started_at DESC LIMIT 100",
     "active orders, the newest 100": "SELECT * FROM twap_orders WHERE ended_at IS NULL"
-    " ORDER BY status_at DESC LIMIT 100",
+    " ORDER BY last_status_at DESC LIMIT 100",
     "a day's figures": "SELECT * FROM twap_daily_stats WHERE day = %(ts)s ::date",
 }
 
 
-def run(of: Bench) -> None:
+def run(bench: Bench) -> None:
     """Print a table for each size."""
-    rows = 5_000 if of.is_quick else 500_000
-    of.empty()
-    write_object(of.folder / "reads" / "copy-0.parquet", rows)
-    measure(of.postmaster, "ingest", of.url, (of.folder / "reads").as_uri() + "/", "1")
-    _refresh(of.url, 0)
-    _print(of.url, rows)
+    rows = 5_000 if bench.is_quick else 500_000
+    bench.empty()
+    write_object(bench.folder / "reads" / "copy-0.parquet", rows)
+    measure(bench.postmaster, "ingest", bench.url, (bench.folder / "reads").as_uri() + "/", "1")
+    _refresh(bench.url, 0)
+    _print(bench.url, rows)
     for number in range(1, 10):
-        _copy(of.url, number)
-        _refresh(of.url, number)
-    _print(of.url, 10 * rows)
+        _copy(bench.url, number)
+        _refresh(bench.url, number)
+    _print(bench.url, 10 * rows)
 
 
 def _copy(url: str, number: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from moto.backends import get_backend
 from werkzeug.wrappers import Request, Response
 
-from benchmarks.tick import MOTO_ACCOUNT
+from benchmarks.sensor_tick import MOTO_ACCOUNT
 from twap_pipeline_tests.s3_server import s3_server
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, get_args
 
-Point = Literal["downloaded", "mid-copy", "before-commit", "after-commit", "mid-tick"]
+FailpointName = Literal["downloaded", "mid-copy", "before-commit", "after-commit", "mid-tick"]
 """Where a point stands:
 
 * ``downloaded``: an object's bytes are here and verified, no transaction is open.
@@ -22,14 +22,14 @@ Point = Literal["downloaded", "mid-copy", "before-commit", "after-commit", "mid-
 _armed: dict[str, Callable[[], None]] = {}
 
 
-def failpoint(name: Point) -> None:
-    """Let happen what a test has armed this point with."""
+def failpoint(name: FailpointName) -> None:
+    """Let happen what a test has activate_failpoint this point with."""
     if _armed and (action := _armed.get(name)) is not None:
         action()
 
 
 @contextmanager
-def armed(name: Point, action: Callable[[], None]) -> Iterator[None]:
+def activate_failpoint(name: FailpointName, action: Callable[[], None]) -> Iterator[None]:
     """Arm a point for the length of a block.
 
     Args:
@@ -39,8 +39,8 @@ def armed(name: Point, action: Callable[[], None]) -> Iterator[None]:
     Raises:
         ValueError: There is no such point.
     """
-    if name not in get_args(Point):
-        raise ValueError(f"there is no failpoint {name!r}, only {', '.join(get_args(Point))}")
+    if name not in get_args(FailpointName):
+        raise ValueError(f"there is no failpoint {name!r}, only {', '.join(get_args(FailpointName))}")
     _armed[name] = action
     try:
         yield

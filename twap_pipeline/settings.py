@@ -12,7 +12,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretSt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from twap_pipeline.errors import ConfigurationError
-from twap_pipeline.project import IN_CHECKOUT, ROOT
+from twap_pipeline.paths import IS_CHECKOUT, ROOT
 
 DATASET_START = date(2025, 8, 17)
 """The feed's first day (UTC)."""
@@ -20,10 +20,10 @@ DATASET_START = date(2025, 8, 17)
 
 def default_home() -> Path:
     """Return where local state lives: ``.twap`` in the checkout, or in the current folder for an installed package."""
-    return (ROOT if IN_CHECKOUT else Path.cwd()) / ".twap"
+    return (ROOT if IS_CHECKOUT else Path.cwd()) / ".twap"
 
 
-def _listed(text: str) -> tuple[str, ...]:
+def _split_csv(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
@@ -52,9 +52,9 @@ class Settings(BaseSettings):
         alias="TWAP_HOME",
         description="Folder of local state: embedded database, sample, Dagster's runs.",
     )
-    key_layout: str | None = Field(
+    key_date_pattern: str | None = Field(
         default=None,
-        alias="TWAP_KEY_LAYOUT",
+        alias="TWAP_KEY_DATE_PATTERN",
         description="Regular expression with groups year, month, day: how keys name their day; tried first.",
     )
     allow_insecure_endpoint: bool = Field(
@@ -63,16 +63,16 @@ class Settings(BaseSettings):
         description="For development: S3 requests may go to an endpoint without TLS, such as a server of your own.",
     )
 
-    days_per_run: PositiveInt = Field(
+    max_partitions_per_run: PositiveInt = Field(
         default=31,
-        alias="TWAP_DAYS_PER_RUN",
+        alias="TWAP_MAX_PARTITIONS_PER_RUN",
         description="Days of a backfill that one run takes.",
     )
-    connections_per_run: int = Field(
+    write_concurrency: int = Field(
         default=2,
         ge=1,
         le=8,
-        alias="TWAP_CONNECTIONS_PER_RUN",
+        alias="TWAP_WRITE_CONCURRENCY",
         description="Objects of a day that a run writes at once, each by a database connection of its own; 1 to 8.",
     )
     sensor_interval_seconds: PositiveInt = Field(
@@ -101,9 +101,9 @@ class Settings(BaseSettings):
         pattern=r"^\s*([0-9a-f]{64}(\s*,\s*|\s*$))*$",
         description="Hashes of the API's keys, separated by commas (`twap-pipeline make-api-key`); else open to all.",
     )
-    api_rate_per_minute: NonNegativeInt = Field(
+    api_rate_limit_per_minute: NonNegativeInt = Field(
         default=600,
-        alias="TWAP_API_RATE_PER_MINUTE",
+        alias="TWAP_API_RATE_LIMIT_PER_MINUTE",
         description="Requests that one client may make of the API a minute; 0 for any number.",
     )
     api_pool_size: PositiveInt = Field(
@@ -127,9 +127,9 @@ class Settings(BaseSettings):
         description="Dagster's instance; state below TWAP_HOME/dagster when unset.",
     )
 
-    @field_validator("key_layout")
+    @field_validator("key_date_pattern")
     @classmethod
-    def _names_a_day(cls, layout: str | None) -> str | None:
+    def _require_date_groups(cls, layout: str | None) -> str | None:
         try:
             pattern = re.compile(layout or "")
         except re.error as error:
@@ -147,12 +147,12 @@ class Settings(BaseSettings):
     @property
     def api_key_hash_list(self) -> tuple[str, ...]:
         """The hashes of the API's keys."""
-        return _listed(self.api_key_hashes)
+        return _split_csv(self.api_key_hashes)
 
     @property
     def api_cors_origin_list(self) -> tuple[str, ...]:
         """The origins whose scripts may read the API."""
-        return _listed(self.api_cors_origins)
+        return _split_csv(self.api_cors_origins)
 
     @property
     def sample_directory(self) -> Path:

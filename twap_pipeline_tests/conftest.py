@@ -18,13 +18,14 @@ from hypothesis import settings
 from psycopg import sql
 from sqlalchemy import URL, Engine
 
-from twap_pipeline.source.object_store import ObjectStore
-from twap_pipeline.storage.database import make_engine, parse_database_url
-from twap_pipeline.storage.embedded import EmbeddedPostgres
-from twap_pipeline.storage.migrations import upgrade
-from twap_pipeline_tests.examples import LONG_PROFILE
-from twap_pipeline_tests.objects import Bucket, event
-from twap_pipeline_tests.oracle import CleanHash, Scene, digest, take_everything
+from twap_pipeline.embedded import EmbeddedPostgres
+from twap_pipeline.source.base import ObjectStore
+from twap_pipeline.storage.engine.engine import make_engine
+from twap_pipeline.storage.engine.url import parse_database_url
+from twap_pipeline.storage.schema.upgrade import upgrade
+from twap_pipeline_tests.factories import Bucket, event
+from twap_pipeline_tests.hypothesis_profiles import LONG_PROFILE
+from twap_pipeline_tests.invariants import ExpectedHash, PipelineScenario, digest, ingest_everything
 from twap_pipeline_tests.s3_server import AWS_SECRET, S3Server, s3_server
 
 settings.register_profile(LONG_PROFILE, print_blob=True)
@@ -55,7 +56,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
     for name in os.environ:
         if name.startswith(_AMBIENT):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("TWAP_HOME", str(tmp_path_factory.getbasetemp() / "home-that-no-test-should-fill"))
+    monkeypatch.setenv("TWAP_HOME", str(tmp_path_factory.getbasetemp() / "unused-home"))
 
 
 @contextmanager
@@ -128,12 +129,12 @@ def engine(database: URL) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def clean_hash(server_url: str, template: str) -> CleanHash:
+def expected_hash(server_url: str, template: str) -> ExpectedHash:
     """Tells what a clean run gives."""
 
     def run(store: ObjectStore) -> str:
         engine = make_engine(create_database(server_url, template))
-        take_everything(store, engine)
+        ingest_everything(store, engine)
         found = digest(engine)
         engine.dispose()
         return found
@@ -150,11 +151,11 @@ def bucket(tmp_path: Path) -> Bucket:
 
 
 @pytest.fixture
-def scene(engine: Engine, bucket: Bucket, clean_hash: CleanHash) -> Scene:
+def scenario(engine: Engine, bucket: Bucket, expected_hash: ExpectedHash) -> PipelineScenario:
     """Two objects that share an event, and a database at head."""
     bucket.put("a.parquet", [event(twap_id) for twap_id in range(1, 500)])
     bucket.put("b.parquet", [event(twap_id) for twap_id in range(499, 700)], hours=1)
-    return Scene(bucket, engine, clean_hash)
+    return PipelineScenario(bucket, engine, expected_hash)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from twap_pipeline.project import ROOT
+from twap_pipeline.paths import ROOT
 
 _NAME = re.compile(r"^test_(?P<rows>(?:[A-Z]\d+_)+)(?P<control>control_)?(?P<words>\w+)")
 _API = "A"

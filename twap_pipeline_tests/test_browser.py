@@ -8,8 +8,8 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import Engine
 
 from twap_pipeline_tests.browser import chromium_page
-from twap_pipeline_tests.dagster_web import DagsterWeb, until
-from twap_pipeline_tests.objects import DAY, Bucket, event
+from twap_pipeline_tests.dagster_client import DagsterWeb, until
+from twap_pipeline_tests.factories import DAY, Bucket, event
 from twap_pipeline_tests.test_end_to_end import key, rows, web
 
 __all__ = ["web"]

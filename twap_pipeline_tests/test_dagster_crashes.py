@@ -7,9 +7,9 @@ import pytest
 import yaml
 from sqlalchemy import Engine
 
-from twap_pipeline_tests.dagster_web import LOCATION, DagsterWeb, checkout, dagster_dev, until
-from twap_pipeline_tests.objects import DAY, Bucket, event
-from twap_pipeline_tests.oracle import CleanHash, Scene
+from twap_pipeline_tests.dagster_client import LOCATION, DagsterWeb, checkout, dagster_dev, until
+from twap_pipeline_tests.factories import DAY, Bucket, event
+from twap_pipeline_tests.invariants import ExpectedHash, PipelineScenario
 
 _RUNS = "{ runsOrError { ... on Runs { results { status tags { key value } } } } }"
 _TICKS = """
@@ -21,9 +21,9 @@ SENSOR = {**LOCATION, "sensorName": "new_twap_objects"}
 
 @pytest.fixture
 def crashing_checkout(tmp_path: Path) -> Path:
-    """A checkout whose code location has armed points, and one place for runs."""
+    """A checkout whose code location has activate_failpoint points, and one place for runs."""
     folder = checkout(tmp_path / "checkout")
-    module = {"module_name": "twap_pipeline_tests.armed_location", "location_name": "twap_pipeline"}
+    module = {"module_name": "twap_pipeline_tests.failpoint_code_location", "location_name": "twap_pipeline"}
     (folder / "workspace.yaml").write_text(yaml.safe_dump({"load_from": [{"python_module": module}]}), "utf-8")
     (folder / "pyproject.toml").unlink()  # it names the location too
     config = yaml.safe_load((folder / "dagster.yaml").read_text("utf-8"))
@@ -45,11 +45,12 @@ def ticks(web: DagsterWeb) -> list[str]:
     return [tick["status"] for tick in web.ask(_TICKS, sensor=SENSOR)["sensorOrError"]["sensorState"]["ticks"]]
 
 
+@pytest.mark.fault("R2", "R4")
 @pytest.mark.timeout(400)
-def test_R2_R4_ticks_and_runs_that_are_killed_alone_or_with_all_of_dagster_lose_and_double_nothing(
-    crashing_checkout: Path, bucket: Bucket, engine: Engine, clean_hash: CleanHash
+def test_ticks_and_runs_that_are_killed_alone_or_with_all_of_dagster_lose_and_double_nothing(
+    crashing_checkout: Path, bucket: Bucket, engine: Engine, expected_hash: ExpectedHash
 ) -> None:
-    scene = Scene(bucket, engine, clean_hash)
+    scenario = PipelineScenario(bucket, engine, expected_hash)
     for name in "ab":
         bucket.put(f"hourly/{DAY:%Y/%m/%d}/12/{name}.parquet", [event(ord(name)), event(ord(name) + 1)])
     points = crashing_checkout / "points"
@@ -64,17 +65,17 @@ def test_R2_R4_ticks_and_runs_that_are_killed_alone_or_with_all_of_dagster_lose_
     with dagster_dev(crashing_checkout, environment) as web:
         web.start_sensor("new_twap_objects")
         until((points / "mid-tick.struck").exists, 60, "Dagster is killed in the middle of a tick")
-    assert scene.count("SELECT count(*) FROM etl_s3_ingest_log") == 0
+    assert scenario.count("SELECT count(*) FROM etl_s3_ingest_log") == 0
 
     (points / "mid-tick").write_text("sleep", "utf-8")
     (points / "after-commit").write_text("group", "utf-8")
     with dagster_dev(crashing_checkout, environment) as web:
         until((points / "after-commit.struck").exists, 120, "all of Dagster is killed in the middle of a run")
-    assert scene.count("SELECT count(*) FROM etl_s3_ingest_log") == 1
+    assert scenario.count("SELECT count(*) FROM etl_s3_ingest_log") == 1
 
     (points / "before-commit").write_text("run", "utf-8")
     with dagster_dev(crashing_checkout, environment) as web:
-        until(lambda: scene.count("SELECT count(*) FROM etl_s3_ingest_log") == 2, 120, "both objects are loaded")
+        until(lambda: scenario.count("SELECT count(*) FROM etl_s3_ingest_log") == 2, 120, "both objects are loaded")
         until(
             lambda: [status for status, _ in runs(web)] == ["FAILURE", "FAILURE", "SUCCESS"], 60, "the third run ends"
         )
@@ -82,4 +83,4 @@ def test_R2_R4_ticks_and_runs_that_are_killed_alone_or_with_all_of_dagster_lose_
         assert "FAILURE" in ticks(web), "the one that ran out of time"
 
     assert len(set(keys)) == 3
-    scene.assert_sound()
+    scenario.assert_invariants()

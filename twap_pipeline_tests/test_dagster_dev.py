@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from twap_pipeline.project import ROOT
-from twap_pipeline_tests.dagster_web import DagsterWeb, checkout, dagster_dev
-from twap_pipeline_tests.objects import DAY, Bucket, event
+from twap_pipeline.paths import ROOT
+from twap_pipeline_tests.dagster_client import DagsterWeb, checkout, dagster_dev
+from twap_pipeline_tests.factories import DAY, Bucket, event
 
 _ASSETS = (
     """{ assetNodes { assetKey { path } dependencyKeys { path } partitionStats { numMaterialized numFailed } } }"""

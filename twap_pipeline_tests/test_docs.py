@@ -20,14 +20,14 @@ from dagster_webserver.cli import dagster_webserver
 from sqlalchemy import URL
 
 from twap_pipeline.api import create_app
-from twap_pipeline.api.exports import FORMATS
 from twap_pipeline.api.metrics import Metrics
 from twap_pipeline.cli import cli
 from twap_pipeline.definitions import build_definitions
-from twap_pipeline.project import ROOT
+from twap_pipeline.exports.formats import FORMATS
+from twap_pipeline.paths import ROOT
 from twap_pipeline.settings import Settings, load_settings
-from twap_pipeline.storage.migrations import migrations_config
-from twap_pipeline.storage.models import ALEMBIC_VERSION_TABLE, metadata
+from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata
+from twap_pipeline.storage.schema.revision_gate import migrations_config
 
 README, CHANGELOG = ROOT / "README.md", ROOT / "CHANGELOG.md"
 MIGRATIONS, OPERATIONS = ROOT / "docs" / "migrations.md", ROOT / "docs" / "operations.md"
@@ -90,13 +90,13 @@ def start_commands() -> set[str]:
     return set(start.COMMANDS)
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 @pytest.mark.parametrize("name", sorted(cli.commands))
 def test_every_command_is_in_the_readme(name: str) -> None:
     assert all(table_row("The command", name))
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 @pytest.mark.parametrize("name", sorted(cli.commands))
 def test_every_option_of_a_command_is_in_the_readme(name: str) -> None:
     options = {option for parameter in cli.commands[name].params for option in parameter.opts}
@@ -104,7 +104,7 @@ def test_every_option_of_a_command_is_in_the_readme(name: str) -> None:
     assert [option for option in sorted(options) if option not in README.read_text("utf-8")] == []
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 @pytest.mark.parametrize(("program", "arguments"), sorted(set(examples())))
 def test_every_command_line_in_the_pages_can_be_parsed(program: str, arguments: str) -> None:
     words = shlex.split(arguments)
@@ -116,19 +116,19 @@ def test_every_command_line_in_the_pages_can_be_parsed(program: str, arguments: 
         cli.commands[words[0]].make_context(words[0], words[1:]).close()
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 def test_both_programs_and_the_launcher_are_among_the_examples() -> None:
     assert {program for program, _ in examples()} == {"twap-pipeline", "alembic", "start.py"}
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 def test_every_command_of_the_launcher_is_in_the_readme() -> None:
     told = {arguments.split()[0] for program, arguments in examples() if program == "start.py"}
 
     assert told == start_commands()
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
 def test_every_setting_is_in_the_readme_as_the_code_describes_it(name: str) -> None:
     field = Settings.model_fields[name]
@@ -137,7 +137,7 @@ def test_every_setting_is_in_the_readme_as_the_code_describes_it(name: str) -> N
     assert table_row("Settings", field.alias)[-1] == field.description
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_page_names_a_setting_that_does_not_exist(page: Path) -> None:
     named = set(re.findall(r"\bTWAP_[A-Z_]+\b", page.read_text("utf-8")))
@@ -145,19 +145,19 @@ def test_no_page_names_a_setting_that_does_not_exist(page: Path) -> None:
     assert named <= {field.alias for field in Settings.model_fields.values()}
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 @pytest.mark.parametrize("name", sorted(metadata.tables))
 def test_every_table_is_in_the_readme_with_its_key(name: str) -> None:
     assert table_row("Tables", name)[2] == f"`{', '.join(column.name for column in metadata.tables[name].primary_key)}`"
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 @pytest.mark.parametrize("name", sorted(metadata.tables))
 def test_the_readme_names_no_column_that_a_table_has_not(name: str) -> None:
     assert set(re.findall(r"`(\w+)`", table_row("Tables", name)[3])) <= set(metadata.tables[name].columns.keys())
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 @pytest.mark.parametrize("name", sorted(metadata.tables))
 def test_every_column_is_in_the_migration_guide(name: str) -> None:
     told = set(re.findall(r"`(\w+)`", prose(MIGRATIONS)))
@@ -165,16 +165,16 @@ def test_every_column_is_in_the_migration_guide(name: str) -> None:
     assert set(metadata.tables[name].columns.keys()) - told == set()
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 def test_every_path_of_the_api_is_on_its_page() -> None:
     told = re.findall(r"^\| `GET (\S+)` \|", section(API, "Questions"), re.MULTILINE)
 
     assert sorted(told) == sorted(create_app(Settings()).openapi()["paths"])
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 def test_every_format_of_an_export_and_every_metric_is_on_the_page_of_the_api() -> None:
-    metrics = re.findall(r"^# TYPE (\w+)", Metrics().exposition().decode(), re.MULTILINE)
+    metrics = re.findall(r"^# TYPE (\w+)", Metrics().render().decode(), re.MULTILINE)
 
     assert set(re.findall(r"^\| `(\w+)` \|", section(API, "Exports"), re.MULTILINE)) == set(FORMATS)
     assert {name for name in metrics if not name.endswith("_created")} == set(
@@ -182,7 +182,7 @@ def test_every_format_of_an_export_and_every_metric_is_on_the_page_of_the_api() 
     )
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 def test_every_definition_is_in_the_readme() -> None:
     repository = build_definitions(load_settings()).get_repository_def()
     names = [
@@ -197,7 +197,7 @@ def test_every_definition_is_in_the_readme() -> None:
     assert sorted(told) == sorted(names)
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 def test_every_asset_check_is_on_the_page_of_operations() -> None:
     graph = build_definitions(load_settings()).get_repository_def().asset_graph
 
@@ -206,7 +206,7 @@ def test_every_asset_check_is_on_the_page_of_operations() -> None:
     assert sorted(told) == sorted(key.name for key in graph.asset_check_keys)
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 @pytest.mark.parametrize(("page", "target"), [(page, target) for page in PAGES for target in links(page)])
 def test_every_relative_link_leads_somewhere(page: Path, target: str) -> None:
     path, _, anchor = target.partition("#")
@@ -218,25 +218,25 @@ def test_every_relative_link_leads_somewhere(page: Path, target: str) -> None:
         assert anchor in {slug(heading) for heading in headings}
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 def test_the_changelog_names_the_alembic_head_under_schema() -> None:
     latest = re.findall(r"^### Schema\n(.*?)(?=^#|\Z)", prose(CHANGELOG), re.MULTILINE | re.DOTALL)[0]
 
     assert re.findall(r"Alembic revision `(\w+)`", latest) == [REVISIONS[0].revision]
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 @pytest.mark.parametrize("path", [script.path for script in REVISIONS], ids=lambda path: Path(path).stem)
 def test_every_revision_has_its_place_in_the_migration_guide(path: str) -> None:
     assert f": `{Path(path).relative_to(ROOT).as_posix()}`" in MIGRATIONS.read_text("utf-8")
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 def test_the_migration_guide_names_the_version_table() -> None:
     assert f"`{ALEMBIC_VERSION_TABLE}`" in MIGRATIONS.read_text("utf-8")
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 def test_the_production_instance_is_the_local_one_on_postgresql() -> None:
     local = yaml.safe_load((ROOT / "dagster.yaml").read_text("utf-8"))
     for name in ("local_artifact_storage", "compute_logs"):
@@ -257,25 +257,28 @@ def test_every_sql_statement_in_the_pages_is_executed(statement: str, database: 
         connection.rollback()
 
 
-@pytest.mark.pure
-def test_X4_the_page_of_operations_keeps_the_web_server_from_strangers() -> None:
+@pytest.mark.fault("X4")
+@pytest.mark.unit
+def test_the_page_of_operations_keeps_the_web_server_from_strangers() -> None:
     section = OPERATIONS.read_text("utf-8").split("### Web server and daemon")[1].split("\n## ")[0]
 
     for advice in ("has no login", "leave it on the loopback", "a proxy that authenticates", "`--read-only`"):
         assert advice in section
 
 
-@pytest.mark.pure
+@pytest.mark.fault("X4")
+@pytest.mark.unit
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_X4_no_example_opens_a_server_to_the_network(page: Path) -> None:
+def test_no_example_opens_a_server_to_the_network(page: Path) -> None:
     examples = " ".join(fenced(page, "bash"))
 
     assert set(re.findall(r"--host[ =](\S+)", examples)) <= {"127.0.0.1", "localhost"}
 
 
-@pytest.mark.pure
+@pytest.mark.fault("X4")
+@pytest.mark.unit
 @pytest.mark.parametrize("command", [cli.commands["dev"], dagster_webserver], ids=["dev", "dagster-webserver"])
-def test_X4_a_server_listens_on_the_loopback_unless_told_otherwise(command: click.Command) -> None:
+def test_a_server_listens_on_the_loopback_unless_told_otherwise(command: click.Command) -> None:
     (host,) = [option for option in command.params if option.name == "host"]
 
     assert host.default == "127.0.0.1"

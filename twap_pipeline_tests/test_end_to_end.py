@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from twap_pipeline_tests.dagster_web import DagsterWeb, checkout, dagster_dev, until
-from twap_pipeline_tests.objects import DAY, Bucket, event
+from twap_pipeline_tests.dagster_client import DagsterWeb, checkout, dagster_dev, until
+from twap_pipeline_tests.factories import DAY, Bucket, event
 
 _PARTITIONS = """
 query ($asset: AssetKeyInput!) {
@@ -52,7 +52,7 @@ def rows(engine: Engine, table: str = "twap_status") -> int:
 
 
 def start_sensors(web: DagsterWeb) -> None:
-    for name in ("new_twap_objects", "twap_orders_behind"):
+    for name in ("new_twap_objects", "stale_twap_orders"):
         web.start_sensor(name)
 
 
@@ -70,7 +70,7 @@ def test_new_overwritten_and_poisoned_objects_find_their_way_by_the_sensor(
     start_sensors(web)
 
     until(lambda: rows(engine) == 49, 120, "49 of 50 objects are in")
-    until(lambda: parked(engine) == [key("poison")], 120, "the poisoned object is parked after its attempts")
+    until(lambda: parked(engine) == [key("poison")], 120, "the poisoned object is parked after its failed_attempts")
     until(lambda: partitions(web)["partitionStats"]["numFailed"] == 1, 60, "the day is red once the last run ended")
     until(lambda: rows(engine, "twap_orders") == 49, 120, "the orders of the other 49 objects are there all the same")
 
@@ -93,7 +93,7 @@ def test_new_overwritten_and_poisoned_objects_find_their_way_by_the_sensor(
 def parked(engine: Engine) -> list[str]:
     with engine.connect() as connection:
         return list(
-            connection.execute(text("SELECT s3_object_key FROM etl_s3_ingest_log WHERE attempts >= 3")).scalars()
+            connection.execute(text("SELECT s3_object_key FROM etl_s3_ingest_log WHERE failed_attempts >= 3")).scalars()
         )
 
 

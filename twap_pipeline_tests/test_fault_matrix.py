@@ -16,7 +16,7 @@ def rows() -> list[Row]:
     return [Row("D1", "late", starred=True), Row("F1", "text", starred=False), Row("A1", "query", starred=False)]
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 def test_a_test_belongs_to_every_row_that_its_name_begins_with() -> None:
     found = rows()
 
@@ -29,7 +29,7 @@ def test_a_test_belongs_to_every_row_that_its_name_begins_with() -> None:
     ]
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 @pytest.mark.parametrize(
     ("names", "fault"),
     [
@@ -43,7 +43,7 @@ def test_each_hole_is_named(names: list[str], fault: str) -> None:
     assert assign(rows(), names) == [fault]
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 def test_rows_of_the_api_count_as_soon_as_one_has_a_test() -> None:
     both = [*rows(), Row("A2", "pages", starred=False)]
 
@@ -57,7 +57,7 @@ REPORT = """<testsuites><testsuite>
 </testsuite></testsuites>"""
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 def test_the_table_counts_what_the_report_tells(tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
     report.write_text(REPORT, "utf-8")
@@ -74,7 +74,7 @@ def test_the_table_counts_what_the_report_tells(tmp_path: Path) -> None:
     assert read_report(report)["test_D1_late"] == Counter(passed=1, failed=1)
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 def test_the_rows_are_those_of_the_matrix() -> None:
     lasts = {"D": 8, "S": 6, "F": 6, "V": 9, "W": 7, "R": 6, "M": 7, "A": 6, "X": 5}
 
@@ -83,7 +83,7 @@ def test_the_rows_are_those_of_the_matrix() -> None:
     assert [row.id for row in read_rows() if row.starred] == starred.split()
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 def test_the_matrix_has_no_holes() -> None:
     """By the names as they are written: pytest's own collection, which the command asks, takes longer."""
     written = [
@@ -95,7 +95,7 @@ def test_the_matrix_has_no_holes() -> None:
     assert assign(read_rows(), written) == []
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 def test_the_command_prints_the_matrix_and_fails_for_a_hole(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,9 +109,10 @@ def test_the_command_prints_the_matrix_and_fails_for_a_hole(
     assert all(f"| {row.id}{'★' if row.starred else ''} | {row.fault} |" in said.out for row in read_rows())
 
 
-@pytest.mark.pure
+@pytest.mark.fault("X2")
+@pytest.mark.unit
 @pytest.mark.parametrize(("said", "outcome"), [(f"key {AWS_SECRET}", "failed"), ("key ***", "passed")])
-def test_X2_any_test_whose_output_tells_a_secret_fails(said: str, outcome: str) -> None:
+def test_any_test_whose_output_tells_a_secret_fails(said: str, outcome: str) -> None:
     report = pytest.TestReport("t", ("t", 0, "t"), {}, "passed", None, "teardown", [("Captured log call", said)])
     hook = pytest_runtest_makereport()
     next(hook)

@@ -8,7 +8,7 @@ import pytest
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.settings import Settings, default_home, load_settings
 
-pytestmark = pytest.mark.pure
+pytestmark = pytest.mark.unit
 
 _FIELDS = sorted(Settings.model_fields)
 

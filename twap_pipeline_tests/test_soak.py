@@ -10,14 +10,14 @@ from dagster_aws.s3 import S3Resource
 from sqlalchemy import URL, Engine, text
 
 from benchmarks.soak.faults import StoreFaults
-from benchmarks.soak.verdict import clean_run, verdict
-from benchmarks.soak.world import BUCKET, PREFIX, World
-from twap_pipeline.source.object_store import S3Location
+from benchmarks.soak.simulated_bucket import BUCKET, PREFIX, World
+from benchmarks.soak.verify import clean_run, verdict
+from twap_pipeline.source.base import S3Location
 from twap_pipeline.source.s3 import S3Bucket
-from twap_pipeline.storage.database import make_engine
-from twap_pipeline.storage.twap_orders import days_due, refresh_orders
+from twap_pipeline.storage.engine.engine import make_engine
+from twap_pipeline.storage.orders.refresh import dates_pending_refresh, refresh_orders
 from twap_pipeline_tests.conftest import create_database
-from twap_pipeline_tests.oracle import take_everything
+from twap_pipeline_tests.invariants import ingest_everything
 from twap_pipeline_tests.s3_server import S3Server
 
 STEPS = 40
@@ -56,9 +56,9 @@ def test_the_verdict_is_good_after_faults_and_bad_after_one_wrong_value(
     client = S3Resource(endpoint_url=s3.url, region_name="us-east-1", max_attempts=3).get_client()
     store = S3Bucket(client, S3Location(BUCKET, PREFIX))
     for _ in range(3):
-        take_everything(store, engine)
+        ingest_everything(store, engine)
     with engine.begin() as connection:
-        for day in days_due(connection):
+        for day in dates_pending_refresh(connection):
             refresh_orders(connection, day)
     clean_run(world, clean)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from start import COMMANDS
-from twap_pipeline.project import ROOT
+from twap_pipeline.paths import ROOT
 
 
 class Advisories(ThreadingHTTPServer):
@@ -78,14 +78,16 @@ def audit(url: str, cache: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_X5_every_locked_version_is_asked_for_and_none_is_vulnerable(advisories: Advisories, tmp_path: Path) -> None:
+@pytest.mark.fault("X5")
+def test_every_locked_version_is_asked_for_and_none_is_vulnerable(advisories: Advisories, tmp_path: Path) -> None:
     done = audit(advisories.url, tmp_path)
 
     assert done.returncode == 0, done.stderr
     assert {"alembic", "boto3", "dagster", "psycopg", "sqlalchemy", "urllib3"} <= advisories.asked
 
 
-def test_X5_one_vulnerable_package_fails_the_audit_and_is_named(advisories: Advisories, tmp_path: Path) -> None:
+@pytest.mark.fault("X5")
+def test_one_vulnerable_package_fails_the_audit_and_is_named(advisories: Advisories, tmp_path: Path) -> None:
     advisories.vulnerable = frozenset({"urllib3"})
 
     done = audit(advisories.url, tmp_path)
@@ -95,5 +97,6 @@ def test_X5_one_vulnerable_package_fails_the_audit_and_is_named(advisories: Advi
     assert "PYSEC-2026-1" in done.stdout
 
 
-def test_X5_a_database_that_cannot_be_asked_is_no_clean_bill(tmp_path: Path) -> None:
+@pytest.mark.fault("X5")
+def test_a_database_that_cannot_be_asked_is_no_clean_bill(tmp_path: Path) -> None:
     assert audit("http://127.0.0.1:9/v1/query", tmp_path).returncode != 0

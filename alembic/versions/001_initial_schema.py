@@ -38,7 +38,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop both tables; refused while they hold rows, unless asked for by name."""
-    from twap_pipeline.storage.migrations import refuse_data_loss
+    from twap_pipeline.storage.schema.upgrade import refuse_data_loss
 
     refuse_data_loss("DROP TABLE twap_status, etl_s3_ingest_log", "twap_status", "etl_s3_ingest_log")
     op.drop_table("etl_s3_ingest_log")

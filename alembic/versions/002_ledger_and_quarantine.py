@@ -23,16 +23,16 @@ STATUS_COLUMNS = (
     sa.Column("randomize", sa.Boolean),
     sa.Column("s3_last_modified", sa.DateTime(timezone=True)),
 )
-FATES = ("inserted", "updated", "unchanged", "superseded", "quarantined", "bookkeeping")
+ROW_OUTCOMES = ("inserted", "updated", "unchanged", "superseded", "quarantined", "metadata")
 LEDGER_COLUMNS = (
     sa.Column("etag", sa.Text),
     sa.Column("size_bytes", sa.BigInteger),
     sa.Column("object_date", sa.Date),
-    sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("failed_attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Column("rows_read", sa.Integer),
-    *(sa.Column(f"rows_{fate}", sa.Integer) for fate in FATES),
-    sa.Column("findings", postgresql.JSONB),
-    sa.Column("digest_verified", sa.Boolean),
+    *(sa.Column(f"rows_{outcome}", sa.Integer) for outcome in ROW_OUTCOMES),
+    sa.Column("data_warnings", postgresql.JSONB),
+    sa.Column("checksum_verified", sa.Boolean),
     sa.Column("dagster_run_id", sa.Text),
     sa.Column("previous_versions", postgresql.JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")),
 )
@@ -46,28 +46,30 @@ def upgrade() -> None:
     for column in LEDGER_COLUMNS:
         op.add_column("etl_s3_ingest_log", column._copy())
     op.create_check_constraint(
-        "rows_accounted", "etl_s3_ingest_log", "rows_read = " + " + ".join(f"rows_{fate}" for fate in FATES)
+        "rows_accounted",
+        "etl_s3_ingest_log",
+        "rows_read = " + " + ".join(f"rows_{outcome}" for outcome in ROW_OUTCOMES),
     )
     op.create_index("etl_s3_ingest_log_object_date_idx", "etl_s3_ingest_log", ["object_date"])
     op.create_table(
-        "twap_status_rejected",
+        "twap_status_quarantine",
         sa.Column("s3_object_key", sa.Text, nullable=False),
         sa.Column("row_number", sa.BigInteger, nullable=False),
         sa.Column("raw_row", sa.JSON, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
-        sa.Column("rejected_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.Column("quarantined_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
         sa.PrimaryKeyConstraint("s3_object_key", "row_number"),
     )
 
 
 def downgrade() -> None:
     """Drop what 002 added; refused while it holds data, unless asked for by name."""
-    from twap_pipeline.storage.migrations import refuse_data_loss
+    from twap_pipeline.storage.schema.upgrade import refuse_data_loss
 
     refuse_data_loss(
-        "dropping 002's columns and the quarantine", "twap_status", "etl_s3_ingest_log", "twap_status_rejected"
+        "dropping 002's columns and the quarantine", "twap_status", "etl_s3_ingest_log", "twap_status_quarantine"
     )
-    op.drop_table("twap_status_rejected")
+    op.drop_table("twap_status_quarantine")
     op.drop_index("etl_s3_ingest_log_object_date_idx", "etl_s3_ingest_log")
     op.drop_constraint("rows_accounted", "etl_s3_ingest_log", type_="check")
     for column in reversed(LEDGER_COLUMNS):

@@ -17,10 +17,10 @@ depends_on: str | Sequence[str] | None = None
 
 DAILY_STATS = """
 CREATE VIEW twap_daily_stats AS
-SELECT started_on AS day, asset, side, status, count(*) AS orders, count(DISTINCT wallet) AS wallets,
-  count(*) FILTER (WHERE under_filled) AS under_filled, sum(size_requested) AS size_requested,
+SELECT start_date AS day, asset, side, status, count(*) AS order_count, count(DISTINCT wallet) AS wallet_count,
+  count(*) FILTER (WHERE is_underfilled) AS underfilled_order_count, sum(size_requested) AS size_requested,
   sum(size_executed) AS size_executed, sum(notional_executed) AS notional_executed
-FROM twap_orders GROUP BY started_on, asset, side, status
+FROM twap_orders GROUP BY start_date, asset, side, status
 """
 
 
@@ -36,7 +36,7 @@ def upgrade() -> None:
         sa.Column("size_executed", sa.Numeric),
         sa.Column("notional_executed", sa.Numeric),
         sa.Column(
-            "executed_share",
+            "fill_ratio",
             sa.Numeric,
             sa.Computed("size_executed / NULLIF(size_requested, (0)::numeric)", persisted=True),
         ),
@@ -46,16 +46,16 @@ def upgrade() -> None:
             sa.Computed("notional_executed / NULLIF(size_executed, (0)::numeric)", persisted=True),
         ),
         sa.Column(
-            "under_filled",
+            "is_underfilled",
             sa.Boolean,
             sa.Computed("ended_at IS NOT NULL AND size_executed < size_requested", persisted=True),
         ),
         sa.Column("status", sa.Text),
         sa.Column("status_error", sa.Text),
-        sa.Column("status_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("last_status_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True)),
         sa.Column(
-            "started_on",
+            "start_date",
             sa.Date,
             sa.Computed("(COALESCE(started_at, first_event_at) AT TIME ZONE 'UTC'::text)::date", persisted=True),
         ),
@@ -71,10 +71,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("twap_id", "wallet"),
     )
     op.create_index("twap_orders_wallet_started_at_idx", "twap_orders", ["wallet", "started_at"])
-    op.create_index("twap_orders_wallet_status_at_idx", "twap_orders", ["wallet", "status_at"])
-    op.create_index("twap_orders_started_on_asset_idx", "twap_orders", ["started_on", "asset"])
+    op.create_index("twap_orders_wallet_last_status_at_idx", "twap_orders", ["wallet", "last_status_at"])
+    op.create_index("twap_orders_start_date_asset_idx", "twap_orders", ["start_date", "asset"])
     op.create_index(
-        "twap_orders_active_idx", "twap_orders", ["status_at"], postgresql_where=sa.text("ended_at IS NULL")
+        "twap_orders_active_idx", "twap_orders", ["last_status_at"], postgresql_where=sa.text("ended_at IS NULL")
     )
     op.execute(DAILY_STATS)
     op.add_column("etl_s3_ingest_log", sa.Column("orders_refreshed_at", sa.DateTime(timezone=True)))
@@ -82,7 +82,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop them; refused while there are orders, unless asked for by name."""
-    from twap_pipeline.storage.migrations import refuse_data_loss
+    from twap_pipeline.storage.schema.upgrade import refuse_data_loss
 
     refuse_data_loss("dropping the order-level table", "twap_orders")
     op.drop_column("etl_s3_ingest_log", "orders_refreshed_at")

@@ -20,15 +20,16 @@ import psycopg
 from sqlalchemy import Engine, text
 
 from benchmarks.soak.faults import StoreFaults, end_a_backend, kill_a_worker
-from benchmarks.soak.verdict import clean_run, gets_max, verdict
-from benchmarks.soak.world import BUCKET, FIRST, PREFIX, World
-from twap_pipeline.storage.database import make_engine, parse_database_url
-from twap_pipeline.storage.embedded import EmbeddedPostgres
-from twap_pipeline.storage.ingest_log import read_ledger
-from twap_pipeline.storage.migrations import upgrade
-from twap_pipeline.storage.report import table_hash
-from twap_pipeline.storage.twap_orders import days_due
-from twap_pipeline_tests.dagster_web import DagsterWeb, checkout, dagster_dev, until
+from benchmarks.soak.simulated_bucket import BUCKET, FIRST, PREFIX, World
+from benchmarks.soak.verify import clean_run, gets_max, verdict
+from twap_pipeline.embedded import EmbeddedPostgres
+from twap_pipeline.storage.audit.checksum import content_checksum
+from twap_pipeline.storage.engine.engine import make_engine
+from twap_pipeline.storage.engine.url import parse_database_url
+from twap_pipeline.storage.ingest_log import read_ingest_log
+from twap_pipeline.storage.orders.refresh import dates_pending_refresh
+from twap_pipeline.storage.schema.upgrade import upgrade
+from twap_pipeline_tests.dagster_client import DagsterWeb, checkout, dagster_dev, until
 from twap_pipeline_tests.s3_server import s3_server
 
 _SECONDS_BETWEEN = {"worker killed": 12.0, "backend ended": 4.0, "backfill": 40.0}
@@ -63,7 +64,7 @@ class Soak:
     def held(self) -> dict[str, str]:
         """Return key → ETag of what the ledger holds."""
         with self.engine.connect() as connection:
-            ledger = read_ledger(connection)
+            ledger = read_ingest_log(connection)
         return {key: str(entry.etag) for key, entry in ledger.items() if entry.error_text is None}
 
     def backfill(self) -> bool:
@@ -71,28 +72,28 @@ class Soak:
         self.web.launch_backfill(["twap_status"], self.days)
         return True
 
-    def suffer(self, minutes: float, per_second: float, seed: int) -> None:
+    def inject_faults(self, minutes: float, per_second: float, seed: int) -> None:
         """Let objects arrive and things go wrong for so long."""
         drawn = random.Random(seed)
-        deeds: dict[str, Callable[[], bool]] = {
+        actions: dict[str, Callable[[], bool]] = {
             "worker killed": lambda: kill_a_worker(self.web.session, drawn),
             "backend ended": lambda: end_a_backend(self.admin, drawn),
             "backfill": self.backfill,
         }
         started = time.monotonic()
-        due = dict.fromkeys(deeds, started + 5.0)
+        due = dict.fromkeys(actions, started + 5.0)
         steps = 0
         while (now := time.monotonic()) < started + 60 * minutes:
             if steps < (now - started) * per_second:
                 self.world.step(self.held)
                 steps += 1
-            for name, deed in deeds.items():
+            for name, deed in actions.items():
                 if now >= due[name] and deed():
                     self.told[name] += 1
                     due[name] = now + drawn.uniform(0.5, 1.5) * _SECONDS_BETWEEN[name]
             time.sleep(0.01)
 
-    def settle(self) -> float:
+    def wait_until_idle(self) -> float:
         """Mend what is poisoned, wait until all is taken, and return the seconds that it took."""
         started = time.monotonic()
         self.world.mend_all()
@@ -103,7 +104,7 @@ class Soak:
 
     def _orders_follow(self) -> bool:
         with self.engine.connect() as connection:
-            return not days_due(connection)
+            return not dates_pending_refresh(connection)
 
 
 def main() -> None:
@@ -133,15 +134,15 @@ def main() -> None:
             "AWS_ENDPOINT_URL": s3.url,
             "TWAP_START_DATE": str(FIRST),
             "TWAP_SENSOR_INTERVAL_SECONDS": "5",
-            "TWAP_DAYS_PER_RUN": "2",
+            "TWAP_MAX_PARTITIONS_PER_RUN": "2",
         }
         plain = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
         with dagster_dev(_checkout(Path(name)), environment) as web, closing(_session(plain)) as admin:
             soak = Soak(world, web, engine, admin)
-            for sensor in ("new_twap_objects", "twap_orders_behind"):
+            for sensor in ("new_twap_objects", "stale_twap_orders"):
                 web.start_sensor(sensor)
-            soak.suffer(given.minutes, given.objects_per_second, given.seed)
-            settled = soak.settle()
+            soak.inject_faults(given.minutes, given.objects_per_second, given.seed)
+            settled = soak.wait_until_idle()
             runs = Counter(run["status"] for run in web.ask(_RUNS)["runsOrError"]["results"])
         clean_run(world, clean)
         wrong = verdict(world, engine, clean, faults, soak.told)
@@ -181,7 +182,7 @@ def _tell(soak: Soak, faults: StoreFaults, runs: Counter[str], settled: float) -
     world = soak.world
     with soak.engine.connect() as connection:
         rows = connection.execute(text("SELECT count(*) FROM twap_status")).scalar_one()
-        digest = table_hash(connection)
+        digest = content_checksum(connection)
     versions = len(world.versions)
     lines: dict[str, object] = {
         "days": world.days,
@@ -196,7 +197,7 @@ def _tell(soak: Soak, faults: StoreFaults, runs: Counter[str], settled: float) -
         **{f"runs: {status}": count for status, count in sorted(runs.items())},
         **{f"requests: {kind}": count for kind, count in sorted(faults.requests.items())},
         "GETs a version": f"{faults.requests['GET'] / versions:.2f}",
-        "GETs at most": gets_max(world, faults, soak.told),
+        "GETs at limit": gets_max(world, faults, soak.told),
         "seconds until all was taken": f"{settled:.0f}",
         "table hash": digest,
     }

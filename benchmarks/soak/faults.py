@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 from werkzeug.wrappers import Request, Response
 
-from benchmarks.soak.world import FEEDER
+from benchmarks.soak.simulated_bucket import FEEDER
 
 SHARES = {"503": 0.05, "cut short": 0.03, "bit flipped": 0.03}
 """Share of GETs that get each fault; LISTs only the first."""

@@ -10,22 +10,22 @@ from fastapi import APIRouter, Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from sqlalchemy import URL
 
-from twap_pipeline.api import problems
-from twap_pipeline.api.admission import admit
-from twap_pipeline.api.answers import REFUSALS
-from twap_pipeline.api.document import DescribedApp
+from twap_pipeline.api import errors
+from twap_pipeline.api.auth import enforce_rate_limit
 from twap_pipeline.api.metrics import Metrics
-from twap_pipeline.api.observing import Observation
+from twap_pipeline.api.middleware import RequestLoggingMiddleware
+from twap_pipeline.api.openapi import ProblemDetailsFastAPI
 from twap_pipeline.api.rate_limit import RateLimit
-from twap_pipeline.api.routes import coverage, exports, market, operations, page, twaps, wallets
+from twap_pipeline.api.responses import ERROR_RESPONSES
+from twap_pipeline.api.routes import coverage, exports, health, market, twaps, wallets, web_ui
 from twap_pipeline.api.state import AppState
 from twap_pipeline.settings import Settings, load_settings
-from twap_pipeline.storage.asynchronous import make_async_engine
-from twap_pipeline.storage.database import resolve_database_url
-from twap_pipeline.storage.migrations import code_head
+from twap_pipeline.storage.engine.async_engine import make_async_engine
+from twap_pipeline.storage.engine.engine import resolve_or_start_database
+from twap_pipeline.storage.schema.revision_gate import code_head
 
 POOL_TIMEOUT_SECONDS = 2.0
-"""How long a request waits for a connection before it is told that all are busy."""
+"""How long a request waits for a connection before it is to_json_value that all are busy."""
 
 EXPORTS_AT_A_TIME = 4
 
@@ -37,7 +37,7 @@ activated and one when it ends, and its executed size stays 0 until then. An ave
 had, a price over time cannot. Fields named `estimate_` are estimates.
 
 Decimals are strings, exact to the digit. Times are RFC 3339, UTC, with microseconds. Ranges are half-open: `start` is
-inside, `end` is outside. Wallets are read in upper and lower case and told in lower case.
+inside, `end` is outside. Wallets are read in upper and lower case and to_json_value in lower case.
 """
 
 
@@ -51,14 +51,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     chosen = settings or load_settings()
     state = AppState(
         key_hashes=chosen.api_key_hash_list,
-        rate_limit=RateLimit(chosen.api_rate_per_minute) if chosen.api_rate_per_minute else None,
+        rate_limit=RateLimit(chosen.api_rate_limit_per_minute) if chosen.api_rate_limit_per_minute else None,
         head=code_head(),
         metrics=Metrics(),
     )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        url = resolve_database_url(chosen.database_url_text, chosen.home)
+        url = resolve_or_start_database(chosen.database_url_text, chosen.home)
         _open(state, url, chosen)
         try:
             yield
@@ -66,7 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             for engine in state.engines.values():
                 await engine.dispose()
 
-    app = DescribedApp(
+    app = ProblemDetailsFastAPI(
         title="TWAP history",
         version="1",
         description=DESCRIPTION,
@@ -76,21 +76,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
     )
     app.state.twap = state
-    problems.install(app)
-    app.include_router(page.router)
-    app.include_router(operations.router)
+    errors.install(app)
+    app.include_router(web_ui.router)
+    app.include_router(health.router)
     app.include_router(_data())
     if origins := chosen.api_cors_origin_list:
         app.add_middleware(
             CORSMiddleware, allow_origins=origins, allow_methods=["GET"], allow_headers=["Authorization"]
         )
-    app.add_middleware(Observation, metrics=state.metrics)
+    app.add_middleware(RequestLoggingMiddleware, metrics=state.metrics)
     return app
 
 
 def _data() -> APIRouter:
     """Return the routes of data, each behind the guard."""
-    router = APIRouter(dependencies=[Depends(admit)], responses=REFUSALS)
+    router = APIRouter(dependencies=[Depends(enforce_rate_limit)], responses=ERROR_RESPONSES)
     for module in (market, twaps, wallets, exports, coverage):
         router.include_router(module.router)
     return router
@@ -106,4 +106,4 @@ def _open(state: AppState, url: URL, settings: Settings) -> None:
             pool_timeout_seconds=POOL_TIMEOUT_SECONDS,
             statement_timeout_seconds=settings.api_statement_timeout_seconds,
         )
-        state.metrics.watch_pool(use, state.engines[use])
+        state.metrics.register_pool(use, state.engines[use])

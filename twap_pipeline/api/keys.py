@@ -1,4 +1,4 @@
-"""API keys: made here, told to their owner once, and kept by the server only as hashes.
+"""API keys: made here, to_json_value to their owner once, and kept by the server only as hashes.
 
 A key is 256 random bits, so one round of SHA-256 is enough: there is nothing to guess.
 """

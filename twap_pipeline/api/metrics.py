@@ -20,27 +20,27 @@ class Metrics:
         self._registry = CollectorRegistry()
         self.requests = Counter("twap_api_requests", "Requests answered.", ["route", "status"], registry=self._registry)
         self.seconds = Histogram(
-            "twap_api_request_seconds",
+            "twap_api_request_duration_seconds",
             "Seconds until the last byte.",
             ["route"],
             buckets=_BUCKETS,
             registry=self._registry,
         )
-        self.running = Gauge("twap_api_requests_running", "Requests under way.", registry=self._registry)
+        self.running = Gauge("twap_api_requests_in_progress", "Requests under way.", registry=self._registry)
         self.broken = Counter(
-            "twap_api_responses_broken", "Responses that ended before their end.", ["route"], registry=self._registry
+            "twap_api_responses_aborted", "Responses that ended before their end.", ["route"], registry=self._registry
         )
         self._pool = Gauge(
             "twap_api_pool_connections", "Database connections.", ["pool", "state"], registry=self._registry
         )
 
-    def watch_pool(self, name: str, engine: AsyncEngine) -> None:
+    def register_pool(self, name: str, engine: AsyncEngine) -> None:
         """Show how many of an engine's connections are in use, each time somebody looks."""
         pool = engine.sync_engine.pool
         if isinstance(pool, QueuePool):
             self._pool.labels(name, "limit").set_function(pool.size)
-            self._pool.labels(name, "in use").set_function(pool.checkedout)
+            self._pool.labels(name, "in_use").set_function(pool.checkedout)
 
-    def exposition(self) -> bytes:
+    def render(self) -> bytes:
         """Return everything in Prometheus's text format."""
         return generate_latest(self._registry)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import Path, Query
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from twap_pipeline.api.problems import Problem, ProblemError
+from twap_pipeline.api.errors import Problem, ProblemError
 
 LIMIT_MAX = 1_000
 OFFSET_MAX = 10_000
@@ -75,7 +75,7 @@ On = Annotated[
     Literal["event", "started", "ended"],
     Query(
         description="What the range is on: the events' times, the start of their order, or the time of its terminal"
-        " event. An order whose start is nowhere told is in no range of starts."
+        " event. An order whose start is nowhere to_json_value is in no range of starts."
     ),
 ]
 LatestOnly = Annotated[
@@ -128,14 +128,14 @@ EndDay = Annotated[
 ]
 
 
-def require_order(start: date | None, end: date | None) -> None:
+def require_start_before_end(start: date | None, end: date | None) -> None:
     """Refuse a range that ends before it begins.
 
     Raises:
         ProblemError: 400.
     """
     if start is not None and end is not None and end < start:
-        raise ProblemError(Problem(400, "Reversed range", "end must not be before start."))
+        raise ProblemError(Problem(400, "Invalid range", "end must not be before start."))
 
 
 def require_days(start: date, end: date, at_most: int) -> None:
@@ -144,11 +144,11 @@ def require_days(start: date, end: date, at_most: int) -> None:
     Raises:
         ProblemError: 400.
     """
-    require_order(start, end)
+    require_start_before_end(start, end)
     if (end - start).days > at_most:
         raise ProblemError(Problem(400, "Range too long", f"Ask for {at_most} days at most."))
 
 
-def shown_moment(moment: datetime | None) -> str | None:
+def format_timestamp(moment: datetime | None) -> str | None:
     """Return a moment as the API tells it."""
     return None if moment is None else f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z"

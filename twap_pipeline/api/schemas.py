@@ -9,40 +9,40 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from twap_pipeline.api.vocabulary import Asset, Day, Decimal, Minutes, Moment, Raw, Side, Status, WalletText
+from twap_pipeline.api.field_types import Asset, Day, Decimal, Minutes, Moment, Raw, Side, Status, WalletText
 
 
-class Body(BaseModel):
+class ApiModel(BaseModel):
     """What every body is: exactly its keys."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class FaultyParameter(Body):
+class InvalidParameter(ApiModel):
     """One parameter that cannot be used."""
 
     parameter: str
     fault: str
 
 
-class ProblemBody(Body):
+class ProblemBody(ApiModel):
     """A failure (RFC 9457)."""
 
     title: str
     status: int = Field(examples=[422])
     detail: str = Field(examples=["Mend what errors names."])
     request_id: str | None = Field(default=None, description="Also in X-Request-ID and the server's log.")
-    errors: list[FaultyParameter] | None = None
+    errors: list[InvalidParameter] | None = None
 
 
-class Executed(Body):
+class Executed(ApiModel):
     """What an event says of execution; 0 until the terminal event."""
 
     size: Decimal | None = Field(description="Coin units.")
     notional: Decimal | None = Field(description="USD, without fees: those are not in this feed.")
 
 
-class Twap(Body):
+class Twap(ApiModel):
     """An order at its latest event, or one event of it."""
 
     twap_id: str = Field(examples=["1079490"])
@@ -55,7 +55,7 @@ class Twap(Body):
     raw: Raw
 
 
-class Twaps(Body):
+class Twaps(ApiModel):
     """A page of a wallet's orders, or of their events."""
 
     wallet: WalletText
@@ -65,7 +65,7 @@ class Twaps(Body):
     next_cursor: str | None = Field(description="Give it as cursor for the next page; null on the last.")
 
 
-class Event(Body):
+class Event(ApiModel):
     """One event of an order, as stored."""
 
     wallet: WalletText
@@ -80,14 +80,14 @@ class Event(Body):
     raw: Raw
 
 
-class TwapStory(Body):
+class TwapHistory(ApiModel):
     """Every event of an order, oldest first."""
 
     twap_id: str = Field(examples=["1079490"])
     rows: list[Event]
 
 
-class SummaryLine(Body):
+class AssetSummary(ApiModel):
     """A wallet's orders of one asset and side."""
 
     asset: Asset
@@ -97,14 +97,14 @@ class SummaryLine(Body):
     finished: int
     terminated: int
     error: int
-    under_filled: int = Field(description="Ended with less executed than ordered.")
+    is_underfilled: int = Field(description="Ended with less executed than ordered.")
     size_requested: Decimal | None
     size_executed: Decimal | None
     notional_executed: Decimal | None
     average_price: Decimal | None = Field(description="Executed notional by executed size; null when nothing was.")
 
 
-class WalletSummary(Body):
+class WalletSummary(ApiModel):
     """A wallet's orders, added up. Sizes are in coins: never add them over assets."""
 
     wallet: WalletText
@@ -114,11 +114,11 @@ class WalletSummary(Body):
     notional_executed: Decimal
     first_order_at: Moment | None
     last_event_at: Moment | None
-    by_asset: list[SummaryLine]
-    not_in_this_feed: list[str] = Field(examples=[["fees", "closed profit", "slices"]])
+    by_asset: list[AssetSummary]
+    unavailable_metrics: list[str] = Field(examples=[["fees", "closed profit", "slices"]])
 
 
-class OpenOrder(Body):
+class ActiveOrder(ApiModel):
     """An order without an end in the data."""
 
     twap_id: str
@@ -136,7 +136,7 @@ class OpenOrder(Body):
     )
 
 
-class ActiveOrders(Body):
+class ActiveOrders(ApiModel):
     """Orders that should be running now, and apart from them those that should have ended."""
 
     as_of: Moment
@@ -144,14 +144,14 @@ class ActiveOrders(Body):
     grace_minutes: int
     active_count: int
     stale_count: int
-    active: list[OpenOrder]
-    stale: list[OpenOrder] = Field(
+    active: list[ActiveOrder]
+    stale: list[ActiveOrder] = Field(
         description="Past their expected end and the grace: their end is late, lost, or outside the data."
     )
     estimate: Literal["linear"] = Field(description="How estimate_ fields were made.")
 
 
-class HorizonPressure(Body):
+class HorizonPressure(ApiModel):
     """What active orders would still execute within a time from now, if they executed evenly."""
 
     horizon_minutes: int
@@ -161,7 +161,7 @@ class HorizonPressure(Body):
     estimate_net_notional: Decimal | None = Field(description="USD at estimate_price; null without one.")
 
 
-class AssetPressure(Body):
+class AssetPressure(ApiModel):
     """One asset's pressure."""
 
     asset: Asset
@@ -171,7 +171,7 @@ class AssetPressure(Body):
     horizons: list[HorizonPressure]
 
 
-class Pressure(Body):
+class Pressure(ApiModel):
     """Estimated net remaining volume of active orders by asset and horizon; buys are positive."""
 
     as_of: Moment
@@ -180,31 +180,31 @@ class Pressure(Body):
     assets: list[AssetPressure]
 
 
-class DailyLine(Body):
+class DailyStatsRow(ApiModel):
     """A day's orders of one asset, side and present status."""
 
     day: Day | None = Field(description="UTC day on which the orders started.")
     asset: Asset
     side: Side
     status: Status
-    orders: int
-    wallets: int
-    under_filled: int
+    order_count: int
+    wallet_count: int
+    underfilled_order_count: int
     size_requested: Decimal | None
     size_executed: Decimal | None
     notional_executed: Decimal | None
 
 
-class DailyStats(Body):
+class DailyStats(ApiModel):
     """A page of daily figures."""
 
     start: Day
     end: Day
-    days: list[DailyLine]
+    days: list[DailyStatsRow]
     next_cursor: str | None
 
 
-class CoverageDay(Body):
+class CoverageDay(ApiModel):
     """The ledger's account of a UTC day of objects."""
 
     day: Day
@@ -214,13 +214,15 @@ class CoverageDay(Body):
     rows_read: int
     rows_inserted: int = Field(description="Events that these objects were the first to bring.")
     rows_quarantined: int = Field(description="Rows that could not be read without loss; kept aside.")
-    objects_behind: int = Field(description="Loaded, but their orders not yet brought up to date.")
+    objects_pending_refresh: int = Field(description="Loaded, but their orders not yet brought up to date.")
 
 
-class Coverage(Body):
+class Coverage(ApiModel):
     """What the data hold, and what is missing."""
 
-    start: Day | None = Field(description="First day that is told; the first with objects unless asked otherwise.")
+    start: Day | None = Field(
+        description="First day that is to_json_value; the first with objects unless asked otherwise."
+    )
     end: Day | None = Field(description="The day after the last; the day after the last with objects.")
     objects: int
     failed: int
@@ -228,7 +230,7 @@ class Coverage(Body):
     rows_read: int
     rows_inserted: int
     rows_quarantined: int
-    objects_behind: int
+    objects_pending_refresh: int
     missing_days: list[Day] = Field(description="Days between first and last without any object: gaps in the data.")
     last_object_at: Moment | None = Field(description="LastModified of the newest object taken in.")
     last_ingested_at: Moment | None
@@ -236,13 +238,13 @@ class Coverage(Body):
     days: list[CoverageDay]
 
 
-class Health(Body):
+class Health(ApiModel):
     """The process answers."""
 
     status: Literal["ok"]
 
 
-class Readiness(Body):
+class Readiness(ApiModel):
     """Whether requests can be served."""
 
     status: Literal["ready"]

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from twap_pipeline.api.metrics import Metrics
 from twap_pipeline.api.rate_limit import RateLimit
-from twap_pipeline.storage.asynchronous import read
+from twap_pipeline.storage.engine.async_engine import read
 
 
 @dataclass(slots=True)

@@ -10,12 +10,12 @@ from twap_pipeline.settings import Settings, load_settings
 @click.command()
 def migrate() -> None:
     """Bring the database to this code's Alembic head; safe to run by several deployers at once."""
-    from twap_pipeline.storage.database import shown
-    from twap_pipeline.storage.migrations import upgrade
+    from twap_pipeline.storage.engine.url import redacted_url
+    from twap_pipeline.storage.schema.upgrade import upgrade
 
     with database(load_settings()) as (engine, url):
         revision = upgrade(engine)
-        click.echo(f"{shown(url)} is {revision.said}")
+        click.echo(f"{redacted_url(url)} is {revision.message}")
 
 
 @click.command()
@@ -41,23 +41,23 @@ def check() -> None:
 def _check_database(settings: Settings) -> str:
     from sqlalchemy import text
 
-    from twap_pipeline.storage.database import shown
+    from twap_pipeline.storage.engine.url import redacted_url
 
     with database(settings) as (engine, url), engine.connect() as connection:
         version = connection.execute(text("SHOW server_version")).scalar_one()
-        return f"PostgreSQL {version} at {shown(url)}"
+        return f"PostgreSQL {version} at {redacted_url(url)}"
 
 
 def _check_revision(settings: Settings) -> str:
-    from twap_pipeline.storage.migrations import require_head
+    from twap_pipeline.storage.schema.revision_gate import require_head
 
     with database(settings) as (engine, _):
-        return require_head(engine).said
+        return require_head(engine).message
 
 
 def _check_drift(settings: Settings) -> str:
     from twap_pipeline.errors import SchemaRevisionError
-    from twap_pipeline.storage.migrations import drift
+    from twap_pipeline.storage.schema.drift import drift
 
     with database(settings) as (engine, _), engine.connect() as connection:
         if found := drift(connection):

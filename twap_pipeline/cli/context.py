@@ -9,18 +9,18 @@ from twap_pipeline.settings import Settings
 if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
 
-    from twap_pipeline.source.object_store import ObjectStore
+    from twap_pipeline.source.base import ObjectStore
 
 
 @contextmanager
 def database(settings: Settings) -> Iterator[tuple["Engine", "URL"]]:
     """Yield an engine on the configured or embedded database, and its URL; a refusal becomes one clear error."""
-    from twap_pipeline.storage.database import make_engine, reachable, resolve_database_url
+    from twap_pipeline.storage.engine.engine import make_engine, resolve_or_start_database, translate_connection_errors
 
-    url = resolve_database_url(settings.database_url_text, settings.home)
+    url = resolve_or_start_database(settings.database_url_text, settings.home)
     engine = make_engine(url)
     try:
-        with reachable(url):
+        with translate_connection_errors(url):
             yield engine, url
     finally:
         engine.dispose()

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from twap_pipeline.cli import show
+from twap_pipeline.cli import tables
 from twap_pipeline.cli.context import database, source
-from twap_pipeline.domain.object_ref import day_layouts
+from twap_pipeline.domain.object_ref import resolve_key_date_patterns
 from twap_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from twap_pipeline.source.object_store import ObjectStore
+    from twap_pipeline.source.base import ObjectStore
 
 _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 15.0
@@ -34,9 +34,9 @@ def demo() -> None:
         os.environ.pop(name, None)
     settings = load_settings()
     with database(settings) as (engine, _):
-        _prepare(engine)
-        _fill(settings, engine, source(settings))
-        _tell(engine)
+        _migrate(engine)
+        _ingest_sample(settings, engine, source(settings))
+        _print_findings(engine)
     click.echo("\nTry next:")
     click.echo("  python3 start.py dev                       Dagster's UI: assets, partitions, backfills")
     click.echo("  .venv/bin/twap-pipeline serve              the query API and its page")
@@ -50,17 +50,17 @@ def demo() -> None:
 @click.option("--port", default=3000, show_default=True, help="Port of the web server.")
 def dev(host: str, port: int) -> None:
     """Start Dagster's UI; with nothing configured, on the local PostgreSQL filled with the sample."""
-    from twap_pipeline.cli.runs import local_dagster_home
-    from twap_pipeline.project import project_file
-    from twap_pipeline.storage.migrations import require_head
+    from twap_pipeline.cli.dagster_runs import local_dagster_home
+    from twap_pipeline.paths import project_file
+    from twap_pipeline.storage.schema.revision_gate import require_head
 
     settings = load_settings()
     with database(settings) as (engine, _):
         if settings.database_url is None:
-            _prepare(engine)
+            _migrate(engine)
         require_head(engine)
         if settings.database_url is None and settings.source_url is None:
-            _fill(settings, engine, source(settings))
+            _ingest_sample(settings, engine, source(settings))
         home = settings.dagster_home or local_dagster_home(settings)
         click.echo(f"Dagster's UI comes up at http://{host}:{port} (Ctrl-C ends it)")
         command = [sys.executable, "-m", "dagster", "dev", "-w", str(project_file("workspace.yaml"))]
@@ -68,24 +68,24 @@ def dev(host: str, port: int) -> None:
         raise SystemExit(_run_group(command, {"DAGSTER_HOME": str(home)}, str(home)))
 
 
-def _prepare(engine: "Engine") -> None:
-    from twap_pipeline.storage.migrations import upgrade
+def _migrate(engine: "Engine") -> None:
+    from twap_pipeline.storage.schema.upgrade import upgrade
 
     revision = upgrade(engine)
     with engine.connect() as connection:
         version = connection.exec_driver_sql("SHOW server_version").scalar_one()
-    click.echo(f"PostgreSQL {version} is up, its schema {revision.said}")
+    click.echo(f"PostgreSQL {version} is up, its schema {revision.message}")
 
 
-def _fill(settings: Settings, engine: "Engine", store: "ObjectStore") -> None:
+def _ingest_sample(settings: Settings, engine: "Engine", store: "ObjectStore") -> None:
     """Take what the sample holds and the ledger does not."""
-    from twap_pipeline.cli.runs import run_checks, run_ingestion, run_refresh
-    from twap_pipeline.ingest.planning import group_by_day, plan
-    from twap_pipeline.storage.ingest_log import read_ledger
+    from twap_pipeline.cli.dagster_runs import run_checks, run_ingestion, run_refresh
+    from twap_pipeline.ingest.plan import group_by_day, plan
+    from twap_pipeline.storage.ingest_log import read_ingest_log
 
     with engine.connect() as connection:
-        ledger = read_ledger(connection)
-    days = group_by_day(store.list_objects(), day_layouts(settings.key_layout))
+        ledger = read_ingest_log(connection)
+    days = group_by_day(store.list_objects(), resolve_key_date_patterns(settings.key_date_pattern))
     plans = {day: plan(refs, ledger) for day, refs in days.items()}
     pending = {day: days[day] for day, found in plans.items() if found.pending}
     objects = sum(len(found.pending) for found in plans.values())
@@ -99,20 +99,22 @@ def _fill(settings: Settings, engine: "Engine", store: "ObjectStore") -> None:
         click.echo(f"ingested in {len(run_ids)} Dagster runs, then checked in one")
 
 
-def _tell(engine: "Engine") -> None:
-    from twap_pipeline.storage.report import day_reports, largest_ended_order, order_story, table_hash
+def _print_findings(engine: "Engine") -> None:
+    from twap_pipeline.storage.audit.checksum import content_checksum
+    from twap_pipeline.storage.reports.ingest_summary import day_reports
+    from twap_pipeline.storage.reports.order_history import largest_ended_order, order_history
 
     with engine.connect() as connection:
         click.echo("")
-        show.days(day_reports(connection))
+        tables.print_day_summary(day_reports(connection))
         if twap_id := largest_ended_order(connection):
-            events = order_story(connection, twap_id)
+            events = order_history(connection, twap_id)
             last = events[-1]
             side = {"B": "buy", "A": "sell"}.get(last.side or "", last.side)
             click.echo(f"\norder {twap_id}: {side} {last.size_requested} {last.asset}", nl=False)
             click.echo(f" over {last.duration_minutes} minutes, by {last.wallet}")
-            show.story(events)
-        click.echo(f"\ntable hash: {table_hash(connection)} (the same after every further demo)")
+            tables.print_order_history(events)
+        click.echo(f"\ntable hash: {content_checksum(connection)} (the same after every further demo)")
 
 
 def _run_group(command: list[str], environment: dict[str, str], folder: str) -> int:

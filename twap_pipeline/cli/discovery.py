@@ -7,25 +7,29 @@ from typing import TYPE_CHECKING
 
 import click
 
-from twap_pipeline.cli import show
-from twap_pipeline.domain.object_ref import ObjectRef, day_from_key, object_day
+from twap_pipeline.cli import tables
+from twap_pipeline.domain.object_ref import ObjectRef, day_from_key, partition_date
 
 if TYPE_CHECKING:
-    from twap_pipeline.source.object_store import ObjectStore
+    from twap_pipeline.source.base import ObjectStore
 
 
-def layout_counts(listing: Sequence[ObjectRef], layouts: Sequence[str]) -> list[tuple[str, int, date, date]]:
+def key_pattern_counts(
+    listing: Sequence[ObjectRef], key_date_patterns: Sequence[str]
+) -> list[tuple[str, int, date, date]]:
     """Return each layout that names some key's day, with its objects and days; the first that fits a key counts."""
     days: dict[str, list[date]] = {}
     for ref in listing:
-        named = next((layout for layout in layouts if day_from_key(ref.key, [layout])), "none: the day of LastModified")
-        days.setdefault(named, []).append(object_day(ref, layouts))
+        named = next(
+            (layout for layout in key_date_patterns if day_from_key(ref.key, [layout])), "none: the day of LastModified"
+        )
+        days.setdefault(named, []).append(partition_date(ref, key_date_patterns))
     return [(layout, len(found), min(found), max(found)) for layout, found in days.items()]
 
 
 def describe_object(store: "ObjectStore", ref: ObjectRef) -> None:
     """Print an object's Arrow schema and how its columns would be read."""
-    from twap_pipeline.domain.columns import flat_schema, map_columns
+    from twap_pipeline.domain.source_schema import flat_schema, map_columns
     from twap_pipeline.source.parquet import ParquetObject
 
     with tempfile.SpooledTemporaryFile() as file:
@@ -33,17 +37,20 @@ def describe_object(store: "ObjectStore", ref: ObjectRef) -> None:
         found = ParquetObject(ref.key, file, ref.size_bytes)
         mapping = map_columns(ref.key, flat_schema(ref.key, found.schema))
         click.echo(
-            f"newest object: {store.uri(ref.key)}, {found.num_rows:,} rows, {show.size(ref.size_bytes)},", nl=False
+            f"newest object: {store.uri(ref.key)}, {found.num_rows:,} rows, {tables.size(ref.size_bytes)},", nl=False
         )
         click.echo(f" digest {'verified' if verified else 'not offered by the store'}\n")
         readers = {name: ours for ours, name in mapping.sources.items()}
         readers |= dict.fromkeys(mapping.event_times, "ts")
-        show.table(
+        tables.table(
             ["column", "Arrow type", "read as"],
-            [(field.name, field.type, _reader(field.name, readers, mapping.extra)) for field in found.arrow_schema],
+            [
+                (field.name, field.type, _reader(field.name, readers, mapping.unknown_columns))
+                for field in found.arrow_schema
+            ],
         )
-        if mapping.degraded:
-            click.echo("degraded: no column of event times, ts is the order's creation")
+        if mapping.uses_creation_time:
+            click.echo("uses_creation_time: no column of event times, ts is the order's creation")
 
 
 def _reader(name: str, readers: dict[str, str], extra: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from twap_pipeline.settings import load_settings
 if TYPE_CHECKING:
     from sqlalchemy import Engine, Select
 
-    from twap_pipeline.api.exports import Writer
+    from twap_pipeline.exports.formats import Writer
 
 _DAY = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"])
 _WALLET_DIGITS = 40
@@ -42,17 +42,17 @@ def export(wallet: str, start: datetime | None, end: datetime | None, name: str,
 
     The file appears under its name only when it is complete. Exit status 1 tells that it is not.
     """
-    from twap_pipeline.api.exports import FORMATS, NOTICE
-    from twap_pipeline.storage.migrations import require_head
-    from twap_pipeline.storage.queries.export import wallet_orders
+    from twap_pipeline.exports.formats import DISCLAIMER, FORMATS
+    from twap_pipeline.exports.rows import wallet_orders
+    from twap_pipeline.storage.schema.revision_gate import require_head
 
     kind = FORMATS[name]
     statement = wallet_orders(wallet, _utc(start), _utc(end), executed_only=kind.executed_only)
-    with database(load_settings()) as (engine, _), _complete(output) as file:
+    with database(load_settings()) as (engine, _), _atomic_output(output) as file:
         require_head(engine)
         count = _write(file, kind.writer(), engine, statement)
     click.echo(f"{count:,} orders{f' in {output}' if output else ''}", err=True)
-    click.echo(" ".join(filter(None, (NOTICE, kind.caution))), err=True)
+    click.echo(" ".join(filter(None, (DISCLAIMER, kind.warning))), err=True)
 
 
 def _utc(moment: datetime | None) -> datetime | None:
@@ -61,7 +61,7 @@ def _utc(moment: datetime | None) -> datetime | None:
 
 def _write(file: IO[bytes], writer: "Writer", engine: "Engine", statement: "Select[Any]") -> int:
     """Write the whole file, its rows read through a cursor; return how many there were."""
-    from twap_pipeline.api.exports import BATCH_ROWS
+    from twap_pipeline.exports.formats import BATCH_ROWS
 
     count = 0
     with engine.connect().execution_options(stream_results=True, yield_per=BATCH_ROWS) as connection:
@@ -74,7 +74,7 @@ def _write(file: IO[bytes], writer: "Writer", engine: "Engine", statement: "Sele
 
 
 @contextmanager
-def _complete(output: Path | None) -> Iterator[IO[bytes]]:
+def _atomic_output(output: Path | None) -> Iterator[IO[bytes]]:
     """Open what to write to; a file has another name until it is complete, and is gone if that never happens."""
     if output is None:
         yield sys.stdout.buffer

@@ -18,7 +18,8 @@ def serve(host: str, port: int) -> None:
 
     from twap_pipeline.api import create_app
     from twap_pipeline.api.logs import log_config
-    from twap_pipeline.storage.migrations import require_head, upgrade
+    from twap_pipeline.storage.schema.revision_gate import require_head
+    from twap_pipeline.storage.schema.upgrade import upgrade
 
     settings = load_settings()
     with database(settings) as (engine, _):
@@ -51,13 +52,13 @@ def make_api_key() -> None:
 @click.argument("role")
 def grant_reader(role: str) -> None:
     """Let ROLE log in and read what the API tells, and nothing else; makes it if it does not exist."""
-    from twap_pipeline.storage.migrations import require_head
-    from twap_pipeline.storage.reader_role import READABLE
-    from twap_pipeline.storage.reader_role import grant_reader as grant
+    from twap_pipeline.storage.engine.reader_role import READER_TABLES
+    from twap_pipeline.storage.engine.reader_role import grant_reader as grant
+    from twap_pipeline.storage.schema.revision_gate import require_head
 
     with database(load_settings()) as (engine, _):
         require_head(engine)
         password = grant(engine, role)
-    click.echo(f"{role} may read {', '.join(READABLE)}, and write nothing")
+    click.echo(f"{role} may read {', '.join(READER_TABLES)}, and write nothing")
     if password is not None:
         click.echo(f"password  {password}")

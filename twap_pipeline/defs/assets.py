@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
-from twap_pipeline.defs.materializations import provenance_tags, record_source_days
+from twap_pipeline.defs.event_log import provenance_tags, record_source_days
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
-from twap_pipeline.domain.twap_status import CONTENT_COLUMNS, KEY_MEANINGS
+from twap_pipeline.domain.status import CONTENT_COLUMNS, KEY_COLUMN_DESCRIPTIONS
 from twap_pipeline.errors import BudgetExceededError
 from twap_pipeline.settings import load_settings
-from twap_pipeline.storage import models as tables
+from twap_pipeline.storage.schema import models as tables
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, Table
 
     from twap_pipeline.domain.object_ref import ObjectRef
-    from twap_pipeline.source.object_store import ObjectStore
+    from twap_pipeline.source.base import ObjectStore
 
 SOURCE_KEY = dg.AssetKey("twap_s3_objects")
 STATUS_KEY = dg.AssetKey("twap_status")
@@ -32,11 +32,11 @@ OWNERS = ("team:data",)
 STATUS_CODE_VERSION = "1"
 """Raised when the same objects give other rows."""
 
-FAILED_OBJECTS = "failed objects"
+FAILED_OBJECTS_KEY = "failed objects"
 """Metadata of a run's Failure when objects could not be taken and all else is recorded."""
 
 _STATUS_COLUMNS = {
-    **KEY_MEANINGS,
+    **KEY_COLUMN_DESCRIPTIONS,
     **CONTENT_COLUMNS,
     "s3_object_key": "The object that holds the row; the ledger tells the rest of it.",
     "s3_last_modified": "That object's LastModified: of two equal claims the newer object's wins.",
@@ -54,7 +54,7 @@ class IngestConfig(dg.Config):
     object_keys: list[str] = Field(default_factory=list)
 
 
-def build_source_asset(partitions: dg.DailyPartitionsDefinition, layouts: Sequence[str]) -> dg.SourceAsset:
+def build_source_asset(partitions: dg.DailyPartitionsDefinition, key_date_patterns: Sequence[str]) -> dg.SourceAsset:
     """Return the bucket's objects by UTC day; observing lists them and gives each changed day a new data version."""
 
     @dg.observable_source_asset(
@@ -70,10 +70,10 @@ def build_source_asset(partitions: dg.DailyPartitionsDefinition, layouts: Sequen
     def twap_s3_objects(
         context: dg.AssetExecutionContext, object_store: ObjectStoreResource
     ) -> dg.DataVersionsByPartition:
-        from twap_pipeline.ingest.planning import group_by_day
+        from twap_pipeline.ingest.plan import group_by_day
 
         store = object_store.open()
-        listed = group_by_day(store.list_objects(), layouts)
+        listed = group_by_day(store.list_objects(), key_date_patterns)
         days = {day: refs for day, refs in listed.items() if partitions.has_partition_key(day.isoformat())}
         changed = record_source_days(context.instance, SOURCE_KEY, store.url, days)
         context.log.info(f"{len(days)} days have objects, {len(changed)} are new or changed")
@@ -83,21 +83,21 @@ def build_source_asset(partitions: dg.DailyPartitionsDefinition, layouts: Sequen
 
 
 def build_status_asset(
-    partitions: dg.DailyPartitionsDefinition, layouts: Sequence[str], days_per_run: int
+    partitions: dg.DailyPartitionsDefinition, key_date_patterns: Sequence[str], max_partitions_per_run: int
 ) -> dg.AssetsDefinition:
     """Return the table of TWAP statuses, materialized by UTC day of the object.
 
     Args:
         partitions: The days.
-        layouts: How keys name their day.
-        days_per_run: Days of a backfill that one run takes; a run's own cost is some three seconds.
+        key_date_patterns: How keys name their day.
+        max_partitions_per_run: Days of a backfill that one run takes; a run's own cost is some three seconds.
     """
 
     @dg.asset(
         key=STATUS_KEY,
         deps=[SOURCE_KEY],
         partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.multi_run(days_per_run),
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run),
         group_name=GROUP,
         owners=list(OWNERS),
         kinds={"postgres", "python"},
@@ -126,10 +126,12 @@ def build_status_asset(
         days = [date.fromisoformat(key) for key in context.partition_keys]
         with database.engine() as engine:
             schema_guard.require_head(engine)
-            outcome = _take_days(context, engine, object_store.open(), days, layouts=layouts, config=config)
+            outcome = _ingest_partitions(
+                context, engine, object_store.open(), days, key_date_patterns=key_date_patterns, config=config
+            )
         failed = {day: errors for day, (_, errors) in outcome.items() if errors}
         if failed:
-            _fail_with_the_rest_recorded(context, outcome, failed)
+            _record_successes_and_fail(context, outcome, failed)
         for day, (metadata, _) in outcome.items():
             context.add_asset_metadata(metadata, partition_key=day)
         return dg.MaterializeResult()
@@ -140,34 +142,34 @@ def build_status_asset(
 _Outcome = dict[str, tuple[dict[str, dg.MetadataValue[Any]], list[str]]]
 
 
-def _take_days(
+def _ingest_partitions(
     context: dg.AssetExecutionContext,
     engine: "Engine",
     store: "ObjectStore",
     days: Sequence[date],
     *,
-    layouts: Sequence[str],
+    key_date_patterns: Sequence[str],
     config: IngestConfig,
 ) -> _Outcome:
     """Take every day's missing objects; return per day what to show, and what failed."""
-    from twap_pipeline.defs.day_metadata import day_metadata
-    from twap_pipeline.ingest.loading import ingest_objects
-    from twap_pipeline.ingest.planning import group_by_day, plan
-    from twap_pipeline.storage.ingest_log import bytes_read_today, read_ledger
+    from twap_pipeline.defs.partition_metadata import day_metadata
+    from twap_pipeline.ingest.load import ingest_objects
+    from twap_pipeline.ingest.plan import group_by_day, plan
+    from twap_pipeline.storage.ingest_log import bytes_read_today, read_ingest_log
 
-    listed = group_by_day(store.list_objects(), layouts)
+    listed = group_by_day(store.list_objects(), key_date_patterns)
     with engine.connect() as connection:
-        ledger, read_today = read_ledger(connection), bytes_read_today(connection)
+        ledger, read_today = read_ingest_log(connection), bytes_read_today(connection)
     plans = {day: plan(listed.get(day, []), ledger, only=config.object_keys) for day in days}
-    connections = load_settings().connections_per_run
-    keep_within_budget([ref for todo in plans.values() for ref in todo.pending], read_today)
+    connections = load_settings().write_concurrency
+    enforce_byte_budget([ref for todo in plans.values() for ref in todo.pending], read_today)
     outcome: _Outcome = {}
     for number, (day, todo) in enumerate(plans.items(), start=1):
         started = time.perf_counter()
         results = ingest_objects(store, engine, todo.pending, day, run_id=context.run.run_id, connections=connections)
         errors = [f"{done.ref.key}: {done.error}" for done in results if done.error]
         errors += [f"{ref.key}: parked after repeated failures" for ref in todo.parked]
-        rows_before = sum(ledger[ref.key].fates.held for ref in todo.loaded)
+        rows_before = sum(ledger[ref.key].row_counts.stored for ref in todo.loaded)
         outcome[day.isoformat()] = (
             day_metadata(todo, results, rows_before=rows_before, seconds=time.perf_counter() - started),
             errors,
@@ -178,13 +180,13 @@ def _take_days(
     return outcome
 
 
-def keep_within_budget(refs: Sequence["ObjectRef"], read_today_bytes: int) -> None:
+def enforce_byte_budget(refs: Sequence["ObjectRef"], read_today_bytes: int) -> None:
     """Raise a Failure unless the settings' budgets allow reading these objects after what was read today."""
-    from twap_pipeline.ingest.planning import require_budget
+    from twap_pipeline.ingest.plan import check_budget
 
     settings = load_settings()
     try:
-        require_budget(
+        check_budget(
             refs,
             max_bytes=settings.max_bytes_per_run,
             max_bytes_today=settings.max_bytes_per_day,
@@ -194,7 +196,7 @@ def keep_within_budget(refs: Sequence["ObjectRef"], read_today_bytes: int) -> No
         raise dg.Failure(str(error), allow_retries=False) from error
 
 
-def _fail_with_the_rest_recorded(
+def _record_successes_and_fail(
     context: dg.AssetExecutionContext, outcome: _Outcome, failed: Mapping[str, Sequence[str]]
 ) -> None:
     """Record the good days as materialized and fail the run: Dagster itself records all days of a run or none."""
@@ -206,7 +208,7 @@ def _fail_with_the_rest_recorded(
     raise dg.Failure(
         f"{len(failed)} of {len(outcome)} days failed ({', '.join(failed)}): {len(shown)} objects could not be taken;"
         " the other objects and days are loaded. See etl_s3_ingest_log.error_text",
-        metadata={FAILED_OBJECTS: dg.MetadataValue.md("\n".join(f"- `{error}`" for error in shown[:100]))},
+        metadata={FAILED_OBJECTS_KEY: dg.MetadataValue.md("\n".join(f"- `{error}`" for error in shown[:100]))},
         allow_retries=False,
     )
 

@@ -15,11 +15,11 @@ import dagster as dg
 from twap_pipeline.defs.assets import GROUP, OWNERS, STATUS_KEY, table_schema
 from twap_pipeline.defs.markdown import bars, table
 from twap_pipeline.defs.resources import DatabaseResource, SchemaGuard
-from twap_pipeline.domain.twap_orders import DAILY_STATS_COLUMNS, ORDER_COLUMNS
-from twap_pipeline.storage import models as tables
+from twap_pipeline.domain.orders import DAILY_STATS_COLUMNS, ORDER_COLUMNS
+from twap_pipeline.storage.schema import models as tables
 
 if TYPE_CHECKING:
-    from twap_pipeline.storage.report import DailyFigures
+    from twap_pipeline.storage.reports.daily_orders import DailyOrderSummary
 
 ORDERS_KEY = dg.AssetKey("twap_orders")
 DAILY_STATS_KEY = dg.AssetKey("twap_daily_stats")
@@ -27,14 +27,14 @@ ORDERS_CODE_VERSION = "1"
 """Raised when the same events give other orders."""
 
 
-def build_orders_asset(partitions: dg.DailyPartitionsDefinition, days_per_run: int) -> dg.AssetsDefinition:
+def build_orders_asset(partitions: dg.DailyPartitionsDefinition, max_partitions_per_run: int) -> dg.AssetsDefinition:
     """Return the order-level table, refreshed by UTC day of the objects."""
 
     @dg.asset(
         key=ORDERS_KEY,
         deps=[STATUS_KEY],
         partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.multi_run(days_per_run),
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run),
         group_name=GROUP,
         owners=list(OWNERS),
         kinds={"postgres", "sql"},
@@ -53,7 +53,7 @@ def build_orders_asset(partitions: dg.DailyPartitionsDefinition, days_per_run: i
     def twap_orders(
         context: dg.AssetExecutionContext, database: DatabaseResource, schema_guard: SchemaGuard
     ) -> dg.MaterializeResult[None]:
-        from twap_pipeline.storage.twap_orders import refresh_orders
+        from twap_pipeline.storage.orders.refresh import refresh_orders
 
         with database.engine() as engine:
             schema_guard.require_head(engine)
@@ -73,14 +73,16 @@ def build_orders_asset(partitions: dg.DailyPartitionsDefinition, days_per_run: i
     return twap_orders
 
 
-def build_daily_stats_asset(partitions: dg.DailyPartitionsDefinition, days_per_run: int) -> dg.AssetsDefinition:
+def build_daily_stats_asset(
+    partitions: dg.DailyPartitionsDefinition, max_partitions_per_run: int
+) -> dg.AssetsDefinition:
     """Return the daily figures, shown by UTC day on which the orders started."""
 
     @dg.asset(
         key=DAILY_STATS_KEY,
         deps=[ORDERS_KEY],
         partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.multi_run(days_per_run),
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run),
         group_name=GROUP,
         owners=list(OWNERS),
         kinds={"postgres", "view"},
@@ -98,7 +100,7 @@ def build_daily_stats_asset(partitions: dg.DailyPartitionsDefinition, days_per_r
     def twap_daily_stats(
         context: dg.AssetExecutionContext, database: DatabaseResource, schema_guard: SchemaGuard
     ) -> dg.MaterializeResult[None]:
-        from twap_pipeline.storage.report import daily_figures
+        from twap_pipeline.storage.reports.daily_orders import daily_figures
 
         with database.engine() as engine:
             schema_guard.require_head(engine)
@@ -114,12 +116,12 @@ def build_daily_stats_asset(partitions: dg.DailyPartitionsDefinition, days_per_r
 _MARKETS = 10
 
 
-def _figures_metadata(figures: "DailyFigures") -> Mapping[str, dg.MetadataValue[Any]]:
+def _figures_metadata(figures: "DailyOrderSummary") -> Mapping[str, dg.MetadataValue[Any]]:
     markets = [(asset, str(orders), f"{executed:,.0f}") for asset, orders, executed in figures.markets[:_MARKETS]]
     return {
         "dagster/partition_row_count": dg.MetadataValue.int(figures.rows),
-        "orders": dg.MetadataValue.int(figures.orders),
-        "under-filled orders": dg.MetadataValue.int(figures.under_filled),
+        "orders": dg.MetadataValue.int(figures.order_count),
+        "under-filled orders": dg.MetadataValue.int(figures.underfilled_order_count),
         "executed USD": dg.MetadataValue.float(float(round(figures.notional_executed, 2))),
         "orders by status": dg.MetadataValue.md(bars(figures.by_status)),
         "largest markets": dg.MetadataValue.md(table(("asset", "orders", "executed USD"), markets)),

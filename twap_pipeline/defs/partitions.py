@@ -15,8 +15,8 @@ def daily_partitions(start: date) -> dg.DailyPartitionsDefinition:
     return dg.DailyPartitionsDefinition(start_date=start.isoformat(), timezone="UTC", end_offset=1)
 
 
-def windows(days: Iterable[date], length: int) -> list[tuple[date, date]]:
-    """Return the fewest ranges of at most ``length`` days that cover these days."""
+def group_into_ranges(days: Iterable[date], length: int) -> list[tuple[date, date]]:
+    """Return the fewest ranges of at limit ``length`` days that cover these days."""
     ranges: list[tuple[date, date]] = []
     for day in sorted(days):
         if ranges and day < ranges[-1][0] + timedelta(days=length):

@@ -17,7 +17,7 @@ from twap_pipeline.settings import Settings, load_settings
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from twap_pipeline.source.object_store import ObjectStore
+    from twap_pipeline.source.base import ObjectStore
 
 S3_MAX_ATTEMPTS = 3
 """botocore's retries of one request: with these it sends a failing request 4 times."""
@@ -29,13 +29,17 @@ class DatabaseResource(dg.ConfigurableResource[None]):
     @contextmanager
     def engine(self) -> Iterator["Engine"]:
         """Yield an engine and close its connections in the end."""
-        from twap_pipeline.storage.database import make_engine, reachable, resolve_database_url
+        from twap_pipeline.storage.engine.engine import (
+            make_engine,
+            resolve_or_start_database,
+            translate_connection_errors,
+        )
 
         settings = load_settings()
-        url = resolve_database_url(settings.database_url_text, settings.home)
+        url = resolve_or_start_database(settings.database_url_text, settings.home)
         engine = make_engine(url)
         try:
-            with reachable(url):
+            with translate_connection_errors(url):
                 yield engine
         finally:
             engine.dispose()
@@ -60,7 +64,7 @@ class SchemaGuard(dg.ConfigurableResource[None]):
 
     def require_head(self, engine: "Engine") -> None:
         """Raise a Failure that names both revisions and the command that mends it, unless they agree."""
-        from twap_pipeline.storage.migrations import require_head
+        from twap_pipeline.storage.schema.revision_gate import require_head
 
         try:
             require_head(engine)
@@ -75,11 +79,11 @@ def open_store(settings: Settings, s3: S3Resource) -> "ObjectStore":
         ConfigurationError: A database is configured and no source: made-up orders never go into a real database.
             Or the S3 endpoint is not safe to be asked.
     """
-    from twap_pipeline.source.endpoint import require_safe_endpoint
+    from twap_pipeline.sample import generate_sample
+    from twap_pipeline.source.base import S3Location, parse_source_url
+    from twap_pipeline.source.endpoint_policy import require_safe_endpoint
     from twap_pipeline.source.local import LocalDirectory
-    from twap_pipeline.source.object_store import S3Location, parse_source_url
     from twap_pipeline.source.s3 import S3Bucket
-    from twap_pipeline.source.sample import generate_sample
 
     if settings.source_url is None and settings.database_url is not None:
         raise ConfigurationError(

@@ -13,23 +13,23 @@ def build_yesterday_schedule(job: "UnresolvedAssetJobDefinition") -> dg.Schedule
     """Return the schedule of 00:30 UTC for yesterday; by then the day's last hourly object is usually there."""
 
     @dg.schedule(
-        name="yesterday_at_0030_utc",
+        name="daily_ingest",
         job=job,
         cron_schedule="30 0 * * *",
         execution_timezone="UTC",
         description="Takes yesterday's objects; what comes later the sensor finds.",
     )
-    def yesterday_at_0030_utc(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    def daily_ingest(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         yesterday = (context.scheduled_execution_time.astimezone(UTC) - timedelta(days=1)).date().isoformat()
         return dg.RunRequest(run_key=yesterday, partition_key=yesterday)
 
-    return yesterday_at_0030_utc
+    return daily_ingest
 
 
 def build_check_schedule(job: "UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
     """Return the schedule of 01:30 UTC for the checks, after the night's ingestion."""
     return dg.ScheduleDefinition(
-        name="checks_at_0130_utc",
+        name="daily_checks",
         job=job,
         cron_schedule="30 1 * * *",
         execution_timezone="UTC",

@@ -1,6 +1,6 @@
 """One object of the bucket as a listing shows it, and the UTC day that it belongs to.
 
-Here belongs what can be told from a key and a listing alone. Reading objects is ``source``'s work; what was already
+Here belongs what can be told from a key and a listing alone. ObjectReader objects is ``source``'s work; what was already
 ingested is ``storage``'s.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-DAY_LAYOUTS: tuple[str, ...] = (
+KEY_DATE_PATTERNS: tuple[str, ...] = (
     r"(?:^|/)date=(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)(?:/|$)",
     r"(?:^|/)(?P<year>\d{4})/(?P<month>\d\d)/(?P<day>\d\d)(?=/)",
     r"(?:^|/)year=(?P<year>\d{4})/month=(?P<month>\d\d?)/day=(?P<day>\d\d?)(?=/)",
@@ -38,19 +38,19 @@ class ObjectRef:
     size_bytes: int
 
 
-def day_layouts(first: str | None) -> tuple[str, ...]:
-    """Return the layouts in the order of trial: the configured one, if any, before the usual ones."""
-    return (first, *DAY_LAYOUTS) if first else DAY_LAYOUTS
+def resolve_key_date_patterns(first: str | None) -> tuple[str, ...]:
+    """Return the key_date_patterns in the order of trial: the configured one, if any, before the usual ones."""
+    return (first, *KEY_DATE_PATTERNS) if first else KEY_DATE_PATTERNS
 
 
-def day_from_key(key: str, layouts: Sequence[str] = DAY_LAYOUTS) -> date | None:
+def day_from_key(key: str, key_date_patterns: Sequence[str] = KEY_DATE_PATTERNS) -> date | None:
     """Return the UTC day that the key names, by the first layout that gives a date of the calendar."""
-    named = _day_named(key, layouts)
+    named = _day_named(key, key_date_patterns)
     return named[0] if named else None
 
 
-def _day_named(key: str, layouts: Sequence[str]) -> tuple[date, re.Match[str]] | None:
-    for layout in layouts:
+def _day_named(key: str, key_date_patterns: Sequence[str]) -> tuple[date, re.Match[str]] | None:
+    for layout in key_date_patterns:
         for match in re.finditer(layout, key):
             try:
                 return date(int(match["year"]), int(match["month"]), int(match["day"])), match
@@ -59,16 +59,18 @@ def _day_named(key: str, layouts: Sequence[str]) -> tuple[date, re.Match[str]] |
     return None
 
 
-def day_prefixes(known_keys: Iterable[str], day: date, layouts: Sequence[str] = DAY_LAYOUTS) -> set[str]:
+def day_prefixes(
+    known_keys: Iterable[str], day: date, key_date_patterns: Sequence[str] = KEY_DATE_PATTERNS
+) -> set[str]:
     """Return the key prefixes under which a day's objects would lie, judging by keys of other days.
 
     Each known key that names its day gives one: the key up to its date, with the day put in place of its own.
     """
-    return {prefix for key in known_keys if (prefix := _prefix_like(key, day, layouts))}
+    return {prefix for key in known_keys if (prefix := _prefix_like(key, day, key_date_patterns))}
 
 
-def _prefix_like(key: str, day: date, layouts: Sequence[str]) -> str | None:
-    named = _day_named(key, layouts)
+def _prefix_like(key: str, day: date, key_date_patterns: Sequence[str]) -> str | None:
+    named = _day_named(key, key_date_patterns)
     if named is None:
         return None
     match = named[1]
@@ -79,9 +81,9 @@ def _prefix_like(key: str, day: date, layouts: Sequence[str]) -> str | None:
     return written
 
 
-def object_day(ref: ObjectRef, layouts: Sequence[str] = DAY_LAYOUTS) -> date:
+def partition_date(ref: ObjectRef, key_date_patterns: Sequence[str] = KEY_DATE_PATTERNS) -> date:
     """Return the UTC day of an object: the one its key names, else that of its LastModified."""
-    return day_from_key(ref.key, layouts) or ref.last_modified.astimezone(UTC).date()
+    return day_from_key(ref.key, key_date_patterns) or ref.last_modified.astimezone(UTC).date()
 
 
 def fingerprint(refs: Iterable[ObjectRef]) -> str:

@@ -1,6 +1,6 @@
 """Times of the feed in any encoding → microseconds UTC. The one time parser.
 
-The feed has carried ISO text without a zone, epochs in s, ms, µs and ns, as integers, digit text and doubles, proper
+The feed has carried ISO text without a zone, to_epoch in s, ms, µs and ns, as integers, digit text and doubles, proper
 timestamps, and milliseconds stored inside timestamp[ns]. A number's unit is never taken on faith: it is decided per
 column and object, from all of the column's values.
 """
@@ -34,7 +34,7 @@ _ISO_TEXT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class EventTimeRange:
     """Times that an event of one object can have: from the exchange's first order to a day after the object.
 
     The upper end comes from the store's clock (the object's LastModified), not from this machine's: the same object
@@ -45,7 +45,7 @@ class Window:
     end: datetime
 
     @classmethod
-    def before(cls, last_modified: datetime) -> "Window":
+    def before(cls, last_modified: datetime) -> "EventTimeRange":
         """Return the window of an object of that LastModified."""
         return cls(EARLIEST, last_modified + timedelta(days=1))
 
@@ -59,7 +59,7 @@ def _microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
-def epochs(values: pl.Series) -> pl.Series:
+def to_epoch(values: pl.Series) -> pl.Series:
     """Return the values as epoch numbers (Int64) of a still unknown unit; null where a value is no whole number."""
     dtype = values.dtype
     if dtype.is_temporal():
@@ -74,9 +74,9 @@ def epochs(values: pl.Series) -> pl.Series:
     return values.cast(pl.Int64, strict=False)
 
 
-def count_units(values: pl.Series, window: Window) -> dict[str, int]:
+def count_matches_by_unit(values: pl.Series, window: EventTimeRange) -> dict[str, int]:
     """Return how many of the values fall into the window under each unit; only units that fit some value."""
-    numbers = epochs(values)
+    numbers = to_epoch(values)
     if numbers.null_count() == len(numbers):
         return {}
     low, high = (int(bound.timestamp()) for bound in (window.start, window.end))
@@ -86,8 +86,8 @@ def count_units(values: pl.Series, window: Window) -> dict[str, int]:
     return {unit: int(fits.sum()) for unit, fits in within.items() if fits.any()}
 
 
-def decide_unit(counts: Mapping[str, int], *, values_present: int, key: str, column: str) -> str | None:
-    """Return the one unit of a column of epochs, or None where it holds no number at all.
+def infer_unit(counts: Mapping[str, int], *, values_present: int, key: str, column: str) -> str | None:
+    """Return the one unit of a column of to_epoch, or None where it holds no number at all.
 
     Values that fit no unit are left to be quarantined one by one; but a column in which none fits, or in which two
     units appear, cannot be read.
@@ -122,14 +122,14 @@ def to_utc(values: pl.Series, unit: str | None) -> pl.Series:
 
     Args:
         values: A column of times as the object holds it.
-        unit: Its unit where the values are numbers (`decide_unit`).
+        unit: Its unit where the values are numbers (`infer_unit`).
     """
     if values.dtype == pl.String:
         times = _from_naive_iso(values)
         if times.null_count() == values.null_count():
             return times
         return times.zip_with(times.is_not_null(), _from_other_text(values, unit))
-    return _from_epochs(epochs(values), unit)
+    return _from_epochs(to_epoch(values), unit)
 
 
 def _from_epochs(numbers: pl.Series, unit: str | None) -> pl.Series:
@@ -166,5 +166,5 @@ def _from_other_text(text: pl.Series, unit: str | None) -> pl.Series:
     digits = zone.str.replace_all("[^0-9]", "").str.pad_end(4, "0")
     minutes = digits.str.slice(0, 2).cast(pl.Int64) * 60 + digits.str.slice(2, 2).cast(pl.Int64)
     iso = (naive - pl.duration(minutes=sign * minutes)).dt.replace_time_zone("UTC")
-    frame = text.to_frame().with_columns(_from_epochs(epochs(text), unit).alias("epoch"))
+    frame = text.to_frame().with_columns(_from_epochs(to_epoch(text), unit).alias("epoch"))
     return frame.select(pl.coalesce(pl.col("epoch"), iso).alias(name)).to_series()

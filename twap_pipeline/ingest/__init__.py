@@ -5,8 +5,8 @@ When, and for which day, is decided above.
 
 * `planning`: the listing against the ledger, on (key, etag).
 * `fetching`: an object's bytes, of the version that is there now.
-* `reading`: an object's bytes into normalized portions.
-* `side_by_side`: several objects at once, in bounds.
+* `reading`: an object's bytes into normalized batches.
+* `bounded_map`: several objects at once, in bounds.
 * `loading`: one object, or a day of them, into the database.
 * `retrying`: a transaction again, after a failure that passes.
 * `audit`: whether listing, ledger and rows agree; `deep_audit`: whether the rows are what the objects say.

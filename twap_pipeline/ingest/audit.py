@@ -11,84 +11,89 @@ from datetime import date, datetime
 
 from sqlalchemy import Engine
 
-from twap_pipeline.domain.object_ref import DAY_LAYOUTS, ObjectRef, object_day
-from twap_pipeline.storage.accounts import Claim, claims, rejected_by_object, rows_by_version
-from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX, LedgerEntry, read_ledger
+from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef, partition_date
+from twap_pipeline.storage.audit.counts import (
+    IngestLogRecord,
+    read_ingest_log_records,
+    rejected_by_object,
+    rows_by_version,
+)
+from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX, IngestLogEntry, read_ingest_log
 
 
 @dataclass(frozen=True, slots=True)
-class Disagreement:
+class AuditFinding:
     """One way in which they differ.
 
     Args:
-        kind: Short name of the way.
-        meaning: What it means and what to do.
-        touched: Keys, or counts, that show it.
-        notice: It is told, but nothing is wrong: the tables are what they should be.
+        code: Short name of the way.
+        description: What it means and what to do.
+        examples: Keys, or counts, that show it.
+        is_informational: It is told, but nothing is wrong: the tables are what they should be.
     """
 
-    kind: str
-    meaning: str
-    touched: tuple[str, ...]
-    notice: bool = False
+    code: str
+    description: str
+    examples: tuple[str, ...]
+    is_informational: bool = False
 
 
-def disagree(found: Iterable[Disagreement]) -> bool:
+def has_errors(found: Iterable[AuditFinding]) -> bool:
     """Return whether any of it is more than a notice."""
-    return any(not one.notice for one in found)
+    return any(not one.is_informational for one in found)
 
 
 def audit(
-    engine: Engine, listing: Iterable[ObjectRef], since: date, layouts: Sequence[str] = DAY_LAYOUTS
-) -> list[Disagreement]:
+    engine: Engine, listing: Iterable[ObjectRef], since: date, key_date_patterns: Sequence[str] = KEY_DATE_PATTERNS
+) -> list[AuditFinding]:
     """Compare listing, ledger and rows, the tables as of one moment; nothing is returned when they agree.
 
     Args:
         engine: A database at head.
         listing: All objects of the source.
         since: The first UTC day that is to be ingested; older objects are not missed.
-        layouts: How keys name their day.
+        key_date_patterns: How keys name their day.
     """
     listed = {ref.key: ref for ref in listing}
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        ledger, claimed = read_ledger(connection), claims(connection)
+        ledger, claimed = read_ingest_log(connection), read_ingest_log_records(connection)
         found = [
-            *_listing_and_ledger(listed, in_range(listed.values(), since, layouts), ledger),
-            _entries(contradicting_entries(claimed, listed, layouts)),
+            *_listing_and_ledger(listed, in_range(listed.values(), since, key_date_patterns), ledger),
+            _entries(contradicting_entries(claimed, listed, key_date_patterns)),
             _sent_again(claimed, listed),
             *_ledger_and_rows(ledger, claimed, rows_by_version(connection)),
             _quarantine(ledger, rejected_by_object(connection)),
         ]
-    return [one for one in found if one.touched]
+    return [one for one in found if one.examples]
 
 
-def in_range(listing: Iterable[ObjectRef], since: date, layouts: Sequence[str]) -> dict[str, ObjectRef]:
+def in_range(listing: Iterable[ObjectRef], since: date, key_date_patterns: Sequence[str]) -> dict[str, ObjectRef]:
     """Return the objects that are to be ingested, by key."""
-    return {ref.key: ref for ref in listing if object_day(ref, layouts) >= since}
+    return {ref.key: ref for ref in listing if partition_date(ref, key_date_patterns) >= since}
 
 
 def _listing_and_ledger(
-    listed: Mapping[str, ObjectRef], expected: Mapping[str, ObjectRef], ledger: Mapping[str, LedgerEntry]
-) -> list[Disagreement]:
+    listed: Mapping[str, ObjectRef], expected: Mapping[str, ObjectRef], ledger: Mapping[str, IngestLogEntry]
+) -> list[AuditFinding]:
     missing = [key for key in expected if key not in ledger]
     changed = [key for key, ref in expected.items() if key in ledger and ledger[key].etag != ref.etag]
     gone = [key for key, entry in ledger.items() if key not in listed and entry.error_text is None]
     unread = {key: entry for key, entry in ledger.items() if entry.error_text and key not in changed}
-    failed = [key for key, entry in unread.items() if entry.attempts < ATTEMPTS_MAX]
-    parked = [key for key, entry in unread.items() if entry.attempts >= ATTEMPTS_MAX]
+    failed = [key for key, entry in unread.items() if entry.failed_attempts < ATTEMPTS_MAX]
+    parked = [key for key, entry in unread.items() if entry.failed_attempts >= ATTEMPTS_MAX]
     return [
-        Disagreement("not ingested", "listed, not in the ledger: run `twap-pipeline ingest`", _sorted(missing)),
-        Disagreement("changed", "listed with another ETag than was read: run `twap-pipeline ingest`", _sorted(changed)),
-        Disagreement("gone", "loaded once, listed no more: its rows stay", _sorted(gone), notice=True),
-        Disagreement("failed", "will be tried again by `twap-pipeline ingest`", _sorted(failed)),
-        Disagreement(
+        AuditFinding("not ingested", "listed, not in the ledger: run `twap-pipeline ingest`", _sorted(missing)),
+        AuditFinding("changed", "listed with another ETag than was read: run `twap-pipeline ingest`", _sorted(changed)),
+        AuditFinding("gone", "loaded once, listed no more: its rows stay", _sorted(gone), is_informational=True),
+        AuditFinding("failed", "will be tried again by `twap-pipeline ingest`", _sorted(failed)),
+        AuditFinding(
             "parked", "failed too often; after a look, `twap-pipeline ingest --object-key KEY`", _sorted(parked)
         ),
     ]
 
 
 def contradicting_entries(
-    claimed: Mapping[str, Claim], listed: Mapping[str, ObjectRef], layouts: Sequence[str]
+    claimed: Mapping[str, IngestLogRecord], listed: Mapping[str, ObjectRef], key_date_patterns: Sequence[str]
 ) -> dict[str, str]:
     """Return key → what is wrong, for entries that contradict themselves or the listing of the very same version."""
     wrong = {key: "its counts do not fit each other" for key, claim in claimed.items() if not claim.consistent}
@@ -100,66 +105,68 @@ def contradicting_entries(
             wrong[key] = f"{claim.size_bytes} bytes, listed with {ref.size_bytes}"
         elif claim.last_modified > ref.last_modified:
             wrong[key] = f"last modified {claim.last_modified}, listed with {ref.last_modified}"
-        elif claim.object_date != (day := object_day(replace(ref, last_modified=claim.last_modified), layouts)):
+        elif claim.object_date != (
+            day := partition_date(replace(ref, last_modified=claim.last_modified), key_date_patterns)
+        ):
             wrong[key] = f"filed under {claim.object_date}, its day is {day}"
     return wrong
 
 
-def _entries(wrong: Mapping[str, str]) -> Disagreement:
+def _entries(wrong: Mapping[str, str]) -> AuditFinding:
     told = [f"{key}: {fault}" for key, fault in wrong.items()]
-    return Disagreement(
+    return AuditFinding(
         "ledger entries", "entries contradict themselves or the listing: they were edited", _sorted(told)
     )
 
 
-def _sent_again(claimed: Mapping[str, Claim], listed: Mapping[str, ObjectRef]) -> Disagreement:
+def _sent_again(claimed: Mapping[str, IngestLogRecord], listed: Mapping[str, ObjectRef]) -> AuditFinding:
     told = [
         f"{key}: loaded as of {claim.last_modified}, listed with {listed[key].last_modified}"
         for key, claim in claimed.items()
         if key in listed and claim.etag == listed[key].etag and claim.last_modified < listed[key].last_modified
     ]
     meaning = "the very bytes that were loaded now bear a later time: they were sent again, or the entry was edited"
-    return Disagreement("sent again", meaning, _sorted(told), notice=True)
+    return AuditFinding("sent again", meaning, _sorted(told), is_informational=True)
 
 
 def _ledger_and_rows(
-    ledger: Mapping[str, LedgerEntry],
-    claimed: Mapping[str, Claim],
+    ledger: Mapping[str, IngestLogEntry],
+    claimed: Mapping[str, IngestLogRecord],
     held: Mapping[tuple[str, datetime | None], int],
-) -> list[Disagreement]:
+) -> list[AuditFinding]:
     stray, no_version = Counter[str](), Counter[str]()
     too_many = []
     for (key, version), count in held.items():
         if key not in ledger:
             stray[key] += count
-        elif not claimed[key].knows(version):
+        elif not claimed[key].has_version(version):
             no_version[key] += count
         elif _holds_more(ledger[key], claimed[key], version, count):
-            too_many.append(f"{key}: {count} rows, of {ledger[key].fates.held} at most")
+            too_many.append(f"{key}: {count} rows, of {ledger[key].row_counts.stored} at most")
     brought, rows = sum(entry.inserted_by_all_versions for entry in ledger.values()), sum(held.values())
     totals = [] if brought == rows else [f"the ledger brought in {brought} rows, the table holds {rows}"]
     return [
-        Disagreement("rows without ledger", "rows of objects that the ledger does not know", _counted(stray)),
-        Disagreement("rows of no version", "rows name a version that their object never had", _counted(no_version)),
-        Disagreement("row count", "rows were added or deleted behind the ledger's back", _sorted(totals)),
-        Disagreement("rows of an object", "an object has more rows than it brought in", _sorted(too_many)),
+        AuditFinding("rows without ledger", "rows of objects that the ledger does not know", _counted(stray)),
+        AuditFinding("rows of no version", "rows name a version that their object never had", _counted(no_version)),
+        AuditFinding("row count", "rows were added or deleted behind the ledger's back", _sorted(totals)),
+        AuditFinding("rows of an object", "an object has more rows than it brought in", _sorted(too_many)),
     ]
 
 
-def _holds_more(entry: LedgerEntry, claim: Claim, version: datetime | None, count: int) -> bool:
+def _holds_more(entry: IngestLogEntry, claim: IngestLogRecord, version: datetime | None, count: int) -> bool:
     """Return whether a version has more rows than it can; unknown where an earlier one bears the same time."""
     present = version == claim.last_modified and version not in claim.earlier and entry.error_text is None
-    return present and claim.etag is not None and count > entry.fates.held
+    return present and claim.etag is not None and count > entry.row_counts.stored
 
 
-def _quarantine(ledger: Mapping[str, LedgerEntry], rejected: Mapping[str, int]) -> Disagreement:
+def _quarantine(ledger: Mapping[str, IngestLogEntry], rejected: Mapping[str, int]) -> AuditFinding:
     wrong = [
-        f"{key}: {rejected.get(key, 0)} rows kept, {entry.fates.quarantined} counted"
+        f"{key}: {rejected.get(key, 0)} rows kept, {entry.row_counts.quarantined} counted"
         for key, entry in ledger.items()
-        if entry.error_text is None and rejected.get(key, 0) != entry.fates.quarantined
+        if entry.error_text is None and rejected.get(key, 0) != entry.row_counts.quarantined
     ]
     wrong += [f"{key}: {count} rows kept, not in the ledger" for key, count in rejected.items() if key not in ledger]
-    return Disagreement("quarantine", "quarantined rows were added or deleted", _sorted(wrong))
+    return AuditFinding("quarantine", "quarantined rows were added or deleted", _sorted(wrong))
 
 
 def _counted(rows: Counter[str]) -> tuple[str, ...]:

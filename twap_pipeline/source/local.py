@@ -13,7 +13,7 @@ from typing import IO
 
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ObjectChangedError, ObjectGoneError, SourceAccessError, SourceNotFoundError
-from twap_pipeline.source.object_store import is_hidden
+from twap_pipeline.source.base import is_hidden
 
 
 class LocalDirectory:

@@ -1,7 +1,7 @@
-"""Bytes of an object → raw frames, in bounded portions.
+"""Bytes of an object → raw frames, in bounded batches.
 
 An object is decoded in small batches that are put together up to a number of rows and of bytes, so memory depends on
-the portion and not on the object. Encodings of parquet (dictionaries, bytes for text, wide decimals, zones) end here;
+the batch and not on the object. Encodings of parquet (dictionaries, bytes for text, wide decimals, zones) end here;
 what the values mean is ``domain``'s.
 """
 
@@ -15,14 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from twap_pipeline.domain.columns import READABLE
+from twap_pipeline.domain.source_schema import ACCEPTED_TYPES
 from twap_pipeline.errors import ObjectInvalidError
 
-PORTION_ROWS = 15_000
-"""Rows of a portion, at most."""
+BATCH_ROWS = 15_000
+"""Rows of a batch, at most."""
 
-PORTION_BYTES = 64 * 1024 * 1024
-"""Decoded bytes after which a portion is closed before it has its rows."""
+BATCH_BYTES = 64 * 1024 * 1024
+"""Decoded bytes after which a batch is closed before it has its rows."""
 
 _BATCH_ROWS = 1_000
 _BOMB_ROWS = 1_000_000
@@ -50,7 +50,7 @@ class ParquetObject:
             self._file = pq.ParquetFile(file, pre_buffer=False)
             self.arrow_schema: pa.Schema = self._file.schema_arrow
             self.schema = [(field.name, _dtype(_plain(field.name, field.type))) for field in self.arrow_schema]
-            """Columns and the types that `portions` gives them, in the object's order, doubled ones included."""
+            """Columns and the types that `batches` gives them, in the object's order, doubled ones included."""
         except _UNREADABLE as error:
             raise ObjectInvalidError(key, f"is no readable parquet file ({size_bytes} bytes): {error}") from error
         self.num_rows = self._file.metadata.num_rows
@@ -58,7 +58,7 @@ class ParquetObject:
             reason = f"claims {self.num_rows} rows in {size_bytes} bytes: refused as a decompression bomb"
             raise ObjectInvalidError(key, reason)
 
-    def portions(self, columns: Sequence[str] | None = None, rows: int = PORTION_ROWS) -> Iterator[pl.DataFrame]:
+    def batches(self, columns: Sequence[str] | None = None, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
         """Yield the rows in order.
 
         Args:
@@ -72,7 +72,7 @@ class ParquetObject:
         given = held_rows = held_bytes = 0
         for batch, size_bytes in self._batches(columns, min(rows, _BATCH_ROWS)):
             given += batch.num_rows
-            if held and (held_rows + batch.num_rows > rows or held_bytes + size_bytes > PORTION_BYTES):
+            if held and (held_rows + batch.num_rows > rows or held_bytes + size_bytes > BATCH_BYTES):
                 yield self._frame(held)
                 held, held_rows, held_bytes = [], 0, 0
             held.append(batch)
@@ -132,7 +132,7 @@ def _plain_array(name: str, array: pa.Array) -> pa.Array:
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
     plain = _plain(name, array.type)
-    if name not in READABLE and (_is_bytes(array.type) or _has_no_json(array.type)):
+    if name not in ACCEPTED_TYPES and (_is_bytes(array.type) or _has_no_json(array.type)):
         return _unknown_as_text(array)
     return pc.cast(array, plain)
 

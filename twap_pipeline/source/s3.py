@@ -34,7 +34,7 @@ from twap_pipeline.errors import (
     SourceNotFoundError,
     SourceUnavailableError,
 )
-from twap_pipeline.source.object_store import S3Location, is_hidden
+from twap_pipeline.source.base import S3Location, is_hidden
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody

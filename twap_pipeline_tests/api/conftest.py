@@ -15,12 +15,12 @@ from fastapi import FastAPI
 from sqlalchemy import URL, Engine
 
 from twap_pipeline.api import create_app
-from twap_pipeline.ingest.loading import ingest_objects
+from twap_pipeline.ingest.load import ingest_objects
 from twap_pipeline.settings import Settings
 from twap_pipeline.source.local import LocalDirectory
-from twap_pipeline.storage.twap_orders import refresh_orders
+from twap_pipeline.storage.orders.refresh import refresh_orders
 from twap_pipeline_tests.conftest import create_database
-from twap_pipeline_tests.objects import Bucket
+from twap_pipeline_tests.factories import Bucket
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def serving(app: FastAPI) -> Iterator[httpx2.Client]:
 @pytest.fixture
 def client(database: URL, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx2.Client]:
     """A client of an app on `database`."""
-    monkeypatch.setenv("TWAP_API_RATE_PER_MINUTE", "0")
+    monkeypatch.setenv("TWAP_API_RATE_LIMIT_PER_MINUTE", "0")
     with serving(create_app()) as client:
         yield client
 
@@ -88,7 +88,7 @@ def client(database: URL, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx2.Cl
 def idle_client(server_url: str, template: str) -> Iterator[httpx2.Client]:
     """A client of one app for all tests that change nothing, on empty tables."""
     url = create_database(server_url, template).render_as_string(hide_password=False)
-    settings = Settings.model_validate({"DATABASE_URL": url, "TWAP_API_RATE_PER_MINUTE": 0})
+    settings = Settings.model_validate({"DATABASE_URL": url, "TWAP_API_RATE_LIMIT_PER_MINUTE": 0})
     with serving(create_app(settings)) as client:
         yield client
 

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from sqlalchemy import URL, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from twap_pipeline.api.exports import FORMATS, Writer
-from twap_pipeline.api.exports.csv_text import lines, neutral
 from twap_pipeline.api.routes import exports as route
 from twap_pipeline.errors import ExportError
-from twap_pipeline.storage.queries.export import COLUMNS
+from twap_pipeline.exports.csv_format import escape_formula, to_csv_bytes
+from twap_pipeline.exports.formats import FORMATS, Writer
+from twap_pipeline.exports.rows import COLUMNS
 from twap_pipeline_tests.api.conftest import Tables, eventually
-from twap_pipeline_tests.objects import WALLET, event
+from twap_pipeline_tests.factories import WALLET, event
 
 MANY = 50_000
 """Orders, some 11 MB of CSV: more than sockets hold between them."""
@@ -35,7 +35,7 @@ def order(**fields: object) -> list[object]:
     """Return a row of an export."""
     at = datetime(2025, 8, 20, 12, 30, 0, 123456, tzinfo=UTC)
     usual: dict[str, object] = dict.fromkeys(COLUMNS)
-    usual |= {"twap_id": "7", "wallet": WALLET, "asset": "BTC", "side": "B", "status": "finished", "status_at": at}
+    usual |= {"twap_id": "7", "wallet": WALLET, "asset": "BTC", "side": "B", "status": "finished", "last_status_at": at}
     return list({**usual, "size_executed": "0.5", "notional_executed": "60000.10", **fields}.values())
 
 
@@ -50,7 +50,7 @@ def many(engine: Engine) -> None:
         connection.execute(
             text(
                 "INSERT INTO twap_orders (twap_id, wallet, asset, side, size_requested, size_executed,"
-                " notional_executed, status, status_at, started_at, ended_at, duration_minutes, event_count,"
+                " notional_executed, status, last_status_at, started_at, ended_at, duration_minutes, event_count,"
                 " first_event_at, first_object_key, last_object_key) SELECT (1000000 + n)::text, :wallet, 'BTC', 'B',"
                 " 1, 0.123456789, n, 'finished', t, t, t, 30, 2, t, 'hourly/a.parquet', 'hourly/b.parquet'"
                 " FROM generate_series(1, :many) AS n, LATERAL (SELECT '2025-08-20Z'::timestamptz + n * interval '1 s'"
@@ -64,16 +64,16 @@ def test_csv_has_every_order_of_the_range_oldest_first(client: httpx2.Client, ta
     rows = [{**event(n, status="finished", minute=n, executed="0.10"), "state_executedNtl": "1.50"} for n in (3, 1, 2)]
     tables.take("a", [*rows, event(4, minute=4)])
 
-    answer = client.get(f"{PATH}.csv", params={"end": "2025-08-20T12:04:00.123456Z"})
+    json_response = client.get(f"{PATH}.csv", params={"end": "2025-08-20T12:04:00.123456Z"})
 
-    found = list(csv.DictReader(io.StringIO(answer.text)))
-    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
-    assert answer.headers["content-disposition"] == f'attachment; filename="twap-orders-{WALLET}.csv"'
-    assert "Fees, closed profit and slices are not in this feed" in answer.headers["x-not-in-this-feed"]
+    found = list(csv.DictReader(io.StringIO(json_response.text)))
+    assert json_response.headers["content-type"] == "text/csv; charset=utf-8"
+    assert json_response.headers["content-disposition"] == f'attachment; filename="twap-orders-{WALLET}.csv"'
+    assert "Fees, closed profit and slices are not in this feed" in json_response.headers["x-not-in-this-feed"]
     assert [one["twap_id"] for one in found] == ["1", "2", "3"]
     assert list(found[0]) == list(COLUMNS)
     assert (found[0]["size_executed"], found[0]["notional_executed"]) == ("0.10", "1.50")
-    assert (found[0]["average_price"].rstrip("0"), found[0]["under_filled"]) == ("15.", "true")
+    assert (found[0]["average_price"].rstrip("0"), found[0]["is_underfilled"]) == ("15.", "true")
     assert found[0]["ended_at"] == "2025-08-20T12:01:00.123456Z"
 
 
@@ -90,8 +90,8 @@ def test_parquet_says_the_same_with_times_typed(client: httpx2.Client, tables: T
 
 @pytest.mark.usefixtures("many")
 def test_a_long_export_has_every_row_and_sums_as_in_sql(client: httpx2.Client, engine: Engine) -> None:
-    with client.stream("GET", f"{PATH}.csv") as answer:
-        found = list(csv.DictReader(answer.iter_lines()))
+    with client.stream("GET", f"{PATH}.csv") as json_response:
+        found = list(csv.DictReader(json_response.iter_lines()))
     frame = pl.read_parquet(io.BytesIO(client.get(f"{PATH}.parquet").content))
 
     with engine.connect() as connection:
@@ -109,9 +109,9 @@ def breaks(client: httpx2.Client, database: URL) -> bool:
     )
     received = 0
     try:
-        with client.stream("GET", f"{PATH}.csv") as answer:
-            assert answer.status_code == 200
-            for number, part in enumerate(answer.iter_raw()):
+        with client.stream("GET", f"{PATH}.csv") as json_response:
+            assert json_response.status_code == 200
+            for number, part in enumerate(json_response.iter_raw()):
                 received += part.count(b"\n")
                 if number == 0:
                     with psycopg.connect(database.render_as_string(hide_password=False), autocommit=True) as connection:
@@ -123,40 +123,43 @@ def breaks(client: httpx2.Client, database: URL) -> bool:
     return False
 
 
+@pytest.mark.fault("A3")
 @pytest.mark.usefixtures("many")
-def test_A3_a_database_that_fails_midway_breaks_the_transfer(client: httpx2.Client, database: URL) -> None:
+def test_a_database_that_fails_midway_breaks_the_transfer(client: httpx2.Client, database: URL) -> None:
     assert breaks(client, database)
     assert client.get(f"{PATH}.csv").text.count("\n") == MANY + 1
     eventually(
         lambda: (
-            'twap_api_responses_broken_total{route="/api/v1/wallets/{wallet}/export.csv"} 1.0'
+            'twap_api_responses_aborted_total{route="/api/v1/wallets/{wallet}/export.csv"} 1.0'
             in client.get("/metrics").text
         )
     )
 
 
+@pytest.mark.fault("A3", control=True)
 @pytest.mark.usefixtures("many")
-def test_A3_control_an_export_that_swallows_the_error_would_be_found_out(
+def test_an_export_that_swallows_the_error_would_be_found_out_on_broken_build(
     client: httpx2.Client, database: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = route.file_parts
+    honest = route.stream_export
 
     async def swallowing(*arguments: Any) -> AsyncGenerator[bytes, None]:
         with suppress(SQLAlchemyError, OSError):
             async for part in honest(*arguments):
                 yield part
 
-    monkeypatch.setattr(route, "file_parts", swallowing)
+    monkeypatch.setattr(route, "stream_export", swallowing)
 
     assert not breaks(client, database)
 
 
+@pytest.mark.fault("A5")
 @pytest.mark.usefixtures("many")
-def test_A5_a_client_that_vanishes_gives_its_connection_back(client: httpx2.Client) -> None:
-    in_use = 'twap_api_pool_connections{pool="exports",state="in use"} '
+def test_a_client_that_vanishes_gives_its_connection_back(client: httpx2.Client) -> None:
+    in_use = 'twap_api_pool_connections{pool="exports",state="in_use"} '
     for _ in range(6):  # more than the exports have connections
-        with client.stream("GET", f"{PATH}.csv") as answer:
-            parts = answer.iter_raw()  # kept: when it goes, so does the connection
+        with client.stream("GET", f"{PATH}.csv") as json_response:
+            parts = json_response.iter_raw()  # kept: when it goes, so does the connection
             next(parts)
             assert f"{in_use}0.0" not in client.get("/metrics").text
 
@@ -169,31 +172,33 @@ def test_a_failure_before_the_first_byte_is_an_answer_like_every_other(
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE twap_orders CASCADE"))
 
-    answer = client.get(f"{PATH}.csv")
+    json_response = client.get(f"{PATH}.csv")
 
-    assert (answer.status_code, answer.json()["title"]) == (503, "Schema not ready")
+    assert (json_response.status_code, json_response.json()["title"]) == (503, "Schema not ready")
 
 
-@pytest.mark.pure
+@pytest.mark.fault("A4")
+@pytest.mark.unit
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
-def test_A4_text_is_neutralised_and_numbers_are_left_alone(start: str) -> None:
+def test_text_is_neutralised_and_numbers_are_left_alone(start: str) -> None:
     text = text_of(FORMATS["csv"].writer(), order(asset=f"{start}1+1", size_requested="-1.5", status_error=f"{start}x"))
 
     (row,) = csv.DictReader(io.StringIO(text, newline=""))
     assert (row["asset"], row["status_error"], row["size_requested"]) == (f"'{start}1+1", f"'{start}x", "-1.5")
 
 
-@pytest.mark.pure
+@pytest.mark.fault("A4")
+@pytest.mark.unit
 @given(st.text())
-def test_A4_no_text_whatever_begins_a_formula_and_every_text_comes_back(text: str) -> None:
-    cell = neutral(text) or ""
+def test_no_text_whatever_begins_a_formula_and_every_text_comes_back(text: str) -> None:
+    cell = escape_formula(text) or ""
     assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
     assert text in {cell, cell[1:]}
     encodable = text.encode("utf-8", "ignore").decode()
-    assert list(csv.reader(io.StringIO(lines([[encodable, "x"]]).decode(), newline=""))) == [[encodable, "x"]]
+    assert list(csv.reader(io.StringIO(to_csv_bytes([[encodable, "x"]]).decode(), newline=""))) == [[encodable, "x"]]
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 def test_koinly_s_universal_form() -> None:
     text = text_of(FORMATS["koinly"].writer(), order(), order(side="A", asset="PURR/USDC", twap_id="8"))
 
@@ -211,7 +216,7 @@ def test_koinly_s_universal_form() -> None:
     assert "fees not included" in sold["Description"]
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 def test_cointracker_s_form() -> None:
     text = text_of(FORMATS["cointracker"].writer(), order())
 
@@ -219,7 +224,7 @@ def test_cointracker_s_form() -> None:
     assert text.splitlines() == [header, "08/20/2025 12:30:00,0.5,BTC,60000.10,USD,,,"]
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 @pytest.mark.parametrize("name", ["koinly", "cointracker"])
 @pytest.mark.parametrize("fault", [{"side": None}, {"side": "X"}, {"notional_executed": None}, {"asset": None}])
 def test_an_order_that_is_no_trade_stops_a_tax_export(name: str, fault: dict[str, object]) -> None:
@@ -227,7 +232,7 @@ def test_an_order_that_is_no_trade_stops_a_tax_export(name: str, fault: dict[str
         text_of(FORMATS[name].writer(), order(**fault))
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 def test_parquet_goes_out_group_by_group() -> None:
     writer = FORMATS["parquet"].writer()
     give: Callable[[], bytes] = lambda: writer.rows([order(twap_id=str(n)) for n in range(2_000)])  # noqa: E731 - short

@@ -15,16 +15,16 @@ from twap_pipeline.api import create_app
 from twap_pipeline.api.keys import make_key, matching_hash
 from twap_pipeline.api.rate_limit import RateLimit
 from twap_pipeline.settings import Settings
-from twap_pipeline.storage.reader_role import grant_reader
+from twap_pipeline.storage.engine.reader_role import grant_reader
 from twap_pipeline_tests.api.conftest import Tables, eventually, serving
-from twap_pipeline_tests.objects import WALLET, event
+from twap_pipeline_tests.factories import WALLET, event
 
 TWAPS = f"/api/v1/twaps?wallet={WALLET}"
 
 
 def settings(database: URL, **given: object) -> Settings:
     url = database.render_as_string(hide_password=False)
-    return Settings.model_validate({"DATABASE_URL": url, "TWAP_API_RATE_PER_MINUTE": 0, **given})
+    return Settings.model_validate({"DATABASE_URL": url, "TWAP_API_RATE_LIMIT_PER_MINUTE": 0, **given})
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_with_hashes_only_a_known_key_opens_data_and_metrics(database: URL) -> N
         assert [client.get(path).status_code for path in ("/healthz", "/readyz", "/")] == [200, 200, 200]
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 def test_a_key_is_random_and_only_its_hash_is_compared() -> None:
     (one, hashed), (other, _) = make_key(), make_key()
 
@@ -64,7 +64,7 @@ def test_a_key_is_random_and_only_its_hash_is_compared() -> None:
 
 
 def test_a_client_that_asks_too_often_is_told_when_to_come_back(database: URL) -> None:
-    with serving(create_app(settings(database, TWAP_API_RATE_PER_MINUTE=3))) as client:
+    with serving(create_app(settings(database, TWAP_API_RATE_LIMIT_PER_MINUTE=3))) as client:
         statuses = [client.get(TWAPS) for _ in range(4)]
         alive = [client.get("/healthz").status_code for _ in range(5)]
 
@@ -73,7 +73,7 @@ def test_a_client_that_asks_too_often_is_told_when_to_come_back(database: URL) -
     assert alive == [200] * 5
 
 
-@pytest.mark.pure
+@pytest.mark.unit
 def test_a_bucket_refills_evenly_and_belongs_to_one_client() -> None:
     now = [0.0]
     limit = RateLimit(60, clock=lambda: now[0])
@@ -95,33 +95,35 @@ def test_other_origins_are_let_in_only_by_name(database: URL) -> None:
         assert "access-control-allow-origin" not in client.get(TWAPS, headers=allowed).headers
 
 
-def test_A5_a_flood_of_slow_queries_is_refused_fast_and_then_passes(
+@pytest.mark.fault("A5")
+def test_a_flood_of_slow_queries_is_refused_fast_and_then_passes(
     database: URL, locked: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     slow = settings(database, TWAP_API_POOL_SIZE=2, TWAP_API_STATEMENT_TIMEOUT_SECONDS=6)
     with serving(create_app(slow)) as client, ThreadPoolExecutor(30) as callers:
         started = time.monotonic()
         flood = [callers.submit(client.get, TWAPS) for _ in range(30)]
-        eventually(lambda: 'pool="queries",state="in use"} 2.0' in client.get("/metrics").text)
+        eventually(lambda: 'pool="queries",state="in_use"} 2.0' in client.get("/metrics").text)
 
         asked = time.monotonic()
         assert client.get("/healthz").status_code == 200
         assert client.get("/readyz").status_code == 200
         assert time.monotonic() - asked < 1
-        refused = [one for one in (done.result() for done in flood[:]) if one.json()["title"] == "Busy"]
+        refused = [one for one in (done.result() for done in flood[:]) if one.json()["title"] == "Service unavailable"]
         assert len(refused) >= 20
         assert max(one.elapsed.total_seconds() for one in refused) < 4
         assert {(one.status_code, one.headers["retry-after"]) for one in refused} == {(503, "1")}
-        told = Counter(done.result().json()["title"] for done in flood)
-        assert set(told) == {"Busy", "Too slow"}
+        to_json_value = Counter(done.result().json()["title"] for done in flood)
+        assert set(to_json_value) == {"Service unavailable", "Query timeout"}
         assert time.monotonic() - started < 20
 
         locked.rollback()
         assert client.get(TWAPS).status_code == 200
-        eventually(lambda: 'pool="queries",state="in use"} 0.0' in client.get("/metrics").text)
+        eventually(lambda: 'pool="queries",state="in_use"} 0.0' in client.get("/metrics").text)
 
 
-def test_A5_callers_that_hang_up_leave_no_connection_behind(
+@pytest.mark.fault("A5")
+def test_callers_that_hang_up_leave_no_connection_behind(
     database: URL, locked: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     slow = settings(database, TWAP_API_POOL_SIZE=2, TWAP_API_STATEMENT_TIMEOUT_SECONDS=1)
@@ -129,13 +131,14 @@ def test_A5_callers_that_hang_up_leave_no_connection_behind(
         for _ in range(4):
             with pytest.raises(httpx2.ReadTimeout):
                 client.get(TWAPS, timeout=httpx2.Timeout(30, read=0.2))
-        eventually(lambda: 'pool="queries",state="in use"} 0.0' in client.get("/metrics").text)
+        eventually(lambda: 'pool="queries",state="in_use"} 0.0' in client.get("/metrics").text)
 
         locked.rollback()
         assert client.get(TWAPS).status_code == 200
 
 
-def test_A6_everything_is_served_by_the_reader_s_role(tables: Tables, database: URL) -> None:
+@pytest.mark.fault("A6")
+def test_everything_is_served_by_the_reader_s_role(tables: Tables, database: URL) -> None:
     tables.take("a", [event(1), event(1, status="finished", minute=30, executed="10")])
     role = f"serving-{database.database}"
     reader = database.set(username=role, password=grant_reader(tables.engine, role))
@@ -156,7 +159,8 @@ def test_A6_everything_is_served_by_the_reader_s_role(tables: Tables, database: 
         assert {path: client.get(path).status_code for path in paths} == dict.fromkeys(paths, 200)
 
 
-def test_M7_an_additive_migration_under_query_load_gives_no_5xx(
+@pytest.mark.fault("M7")
+def test_an_additive_migration_under_query_load_gives_no_5xx(
     client: httpx2.Client, tables: Tables, engine: Engine
 ) -> None:
     tables.take("a", [event(n) for n in range(50)])

@@ -19,11 +19,11 @@ from schemathesis.specs.openapi.checks import (
 
 from twap_pipeline.api import create_app
 from twap_pipeline.settings import Settings
-from twap_pipeline.storage.database import make_engine
-from twap_pipeline.storage.reader_role import grant_reader
+from twap_pipeline.storage.engine.engine import make_engine
+from twap_pipeline.storage.engine.reader_role import grant_reader
 from twap_pipeline_tests.api.conftest import Tables, serving
 from twap_pipeline_tests.conftest import create_database
-from twap_pipeline_tests.objects import Bucket, event
+from twap_pipeline_tests.factories import Bucket, event
 
 WALLET = "0x6fa44c6d0584c9f27551533482b256a102194330"
 ORDER = 1079490
@@ -55,7 +55,7 @@ def described(server_url: str, template: str, tmp_path_factory: pytest.TempPathF
     reader = database.set(username="openapi", password=grant_reader(engine, "openapi"))
     engine.dispose()
     url = reader.render_as_string(hide_password=False)
-    given = {"DATABASE_URL": url, "TWAP_API_RATE_PER_MINUTE": 0, "TWAP_API_STATEMENT_TIMEOUT_SECONDS": 30}
+    given = {"DATABASE_URL": url, "TWAP_API_RATE_LIMIT_PER_MINUTE": 0, "TWAP_API_STATEMENT_TIMEOUT_SECONDS": 30}
     with serving(create_app(Settings.model_validate(given))) as client:
         yield client
 
@@ -63,11 +63,10 @@ def described(server_url: str, template: str, tmp_path_factory: pytest.TempPathF
 document = schemathesis.openapi.from_dict(create_app(Settings()).openapi())
 
 
+@pytest.mark.fault("A1")
 @document.parametrize()
 @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_A1_whatever_is_asked_the_answer_is_as_described_and_never_5xx(
-    case: Case[Any], described: httpx2.Client
-) -> None:
+def test_whatever_is_asked_the_answer_is_as_described_and_never_5xx(case: Case[Any], described: httpx2.Client) -> None:
     case.call_and_validate(base_url=str(described.base_url), checks=_CHECKED)
 
 
@@ -83,23 +82,23 @@ def test_A1_whatever_is_asked_the_answer_is_as_described_and_never_5xx(
     ],
 )
 def test_full_answers_are_as_described(described: httpx2.Client, path: str, found: Any) -> None:
-    answer = described.get(path)
-    assert found(answer.json())
+    json_response = described.get(path)
+    assert found(json_response.json())
 
     template = {"twaps": "/api/v1/twaps/{twap_id}", "wallets": "/api/v1/wallets/{wallet}/summary"}
     plain = path.partition("?")[0]
     kind = "twaps" if plain.endswith(str(ORDER)) else "wallets" if "wallets" in plain else None
     operation = document[template[kind] if kind else plain]["GET"]
-    operation.validate_response(answer)
+    operation.validate_response(json_response)
 
 
 def test_the_document_says_what_the_data_cannot_tell_and_gives_examples(described: httpx2.Client) -> None:
-    told = described.get("/api/v1/openapi.json").json()
+    to_json_value = described.get("/api/v1/openapi.json").json()
 
-    assert "Fees and closed profit are not in this feed" in told["info"]["description"]
-    for path, methods in told["paths"].items():
+    assert "Fees and closed profit are not in this feed" in to_json_value["info"]["description"]
+    for path, methods in to_json_value["paths"].items():
         assert list(methods) == ["get"]
         assert methods["get"]["description"], path
         for parameter in methods["get"].get("parameters", []):
             assert parameter["description"], (path, parameter["name"])
-    assert json.dumps(told).count('"examples"') > 20
+    assert json.dumps(to_json_value).count('"examples"') > 20

@@ -11,18 +11,18 @@ import pytest
 from sqlalchemy import text
 
 from twap_pipeline_tests.api.conftest import Tables
-from twap_pipeline_tests.objects import NOON, WALLET, event
+from twap_pipeline_tests.factories import NOON, WALLET, event
 
 Answer = dict[str, Any]
 
 
 def ask(client: httpx2.Client, **parameters: object) -> Answer:
     """Return a wallet's page."""
-    answer = client.get(
+    json_response = client.get(
         "/api/v1/twaps", params={"wallet": WALLET, **{name: str(it) for name, it in parameters.items()}}
     )
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json())
+    assert json_response.status_code == 200, json_response.text
+    return dict(json_response.json())
 
 
 def every_page(client: httpx2.Client, between: Callable[[], None] = lambda: None, **parameters: object) -> list[Answer]:
@@ -75,24 +75,26 @@ def test_an_order_tells_every_event_with_the_agreed_keys(client: httpx2.Client, 
     assert client.get("/api/v1/twaps/2").status_code == 404
 
 
-def test_V3_decimals_and_raw_come_exact_to_the_digit(client: httpx2.Client, tables: Tables) -> None:
+@pytest.mark.fault("V3")
+def test_decimals_and_raw_come_exact_to_the_digit(client: httpx2.Client, tables: Tables) -> None:
     sixty = "0." + "1234567890" * 6
     row = {**event(1), "state_sz": sixty, "state_executedSz": "0.0000000000000000000000000000010", "extra": 0.1}
     tables.take("a", [{**row, "state_executedNtl": "123456789012345678901234567890.10"}])
 
-    answer = client.get("/api/v1/twaps/1")
-    (found,) = answer.json()["rows"]
+    json_response = client.get("/api/v1/twaps/1")
+    (found,) = json_response.json()["rows"]
 
     assert found["size_requested"] == sixty
     assert found["size_executed"] == "0.0000000000000000000000000000010"
     assert found["notional_executed"] == "123456789012345678901234567890.10"
     with tables.engine.connect() as connection:
         stored = connection.execute(text("SELECT raw_payload::text FROM twap_status")).scalar_one()
-    assert stored in answer.text
+    assert stored in json_response.text
 
 
+@pytest.mark.fault("V7")
 @pytest.mark.parametrize("wallet", [WALLET.upper().replace("0X", "0x"), WALLET.upper(), WALLET])
-def test_V7_a_wallet_is_found_in_any_case(client: httpx2.Client, tables: Tables, wallet: str) -> None:
+def test_a_wallet_is_found_in_any_case(client: httpx2.Client, tables: Tables, wallet: str) -> None:
     tables.take("a", [event(1)])
 
     page = client.get("/api/v1/twaps", params={"wallet": wallet}).json()
@@ -158,10 +160,9 @@ def test_offset_and_limit(client: httpx2.Client, tables: Tables) -> None:
     assert ask(client, limit=5)["next_cursor"] is None
 
 
+@pytest.mark.fault("A2")
 @pytest.mark.parametrize("latest", ["true", "false"])
-def test_A2_pages_over_equal_times_have_no_gap_and_no_repeat(
-    client: httpx2.Client, tables: Tables, latest: str
-) -> None:
+def test_pages_over_equal_times_have_no_gap_and_no_repeat(client: httpx2.Client, tables: Tables, latest: str) -> None:
     tables.take("a", [event(n) for n in range(1, 31)])
 
     found = [one["twap_id"] for one in every_page(client, limit=4, latest_per_twap=latest)]
@@ -169,8 +170,9 @@ def test_A2_pages_over_equal_times_have_no_gap_and_no_repeat(
     assert sorted(found, key=int) == [str(n) for n in range(1, 31)]
 
 
+@pytest.mark.fault("A2")
 @pytest.mark.parametrize("latest", ["true", "false"])
-def test_A2_what_arrives_between_pages_neither_shifts_nor_doubles_nor_appears(
+def test_what_arrives_between_pages_neither_shifts_nor_doubles_nor_appears(
     client: httpx2.Client, tables: Tables, latest: str
 ) -> None:
     tables.take("a", [one for n in range(10, 40) for one in (event(n), event(n, minute=n % 3 + 1))])
@@ -187,7 +189,8 @@ def test_A2_what_arrives_between_pages_neither_shifts_nor_doubles_nor_appears(
     assert len(ask(client, limit=1000, latest_per_twap=latest)["twaps"]) > len(there)
 
 
-def test_A2_pages_while_a_writer_never_stops(client: httpx2.Client, tables: Tables) -> None:
+@pytest.mark.fault("A2")
+def test_pages_while_a_writer_never_stops(client: httpx2.Client, tables: Tables) -> None:
     tables.take("a", [event(n, minute=n % 2) for n in range(1, 41)])
     there = [one["twap_id"] for one in ask(client, limit=1000)["twaps"]]
     first = ask(client, limit=8)
@@ -213,7 +216,8 @@ def test_A2_pages_while_a_writer_never_stops(client: httpx2.Client, tables: Tabl
     assert found == there
 
 
-def test_A2_an_event_that_is_replaced_meanwhile_is_not_lost(client: httpx2.Client, tables: Tables) -> None:
+@pytest.mark.fault("A2")
+def test_an_event_that_is_replaced_meanwhile_is_not_lost(client: httpx2.Client, tables: Tables) -> None:
     tables.take("a", [event(n, minute=n) for n in range(1, 11)])
     first = ask(client, limit=5)
 

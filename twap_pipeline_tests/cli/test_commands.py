@@ -14,7 +14,7 @@ from werkzeug.wrappers import Request, Response
 
 from twap_pipeline.cli import main
 from twap_pipeline_tests.conftest import reachable_directory
-from twap_pipeline_tests.objects import DAY, Bucket, event
+from twap_pipeline_tests.factories import DAY, Bucket, event
 from twap_pipeline_tests.s3_server import S3Server
 
 
@@ -142,7 +142,8 @@ def test_a_dry_run_reads_and_writes_nothing(command: Command, bucket: Bucket, en
         assert connection.execute(text("SELECT count(*) FROM etl_s3_ingest_log")).scalar_one() == 0
 
 
-def test_X1_a_dry_run_against_s3_sends_no_get(
+@pytest.mark.fault("X1")
+def test_a_dry_run_against_s3_sends_no_get(
     command: Command, bucket: Bucket, database: URL, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.put("a.parquet", [event(1)])
@@ -184,7 +185,8 @@ def test_one_object_by_its_key(command: Command, bucket: Bucket, engine: Engine)
         assert connection.execute(text("SELECT twap_id FROM twap_status")).scalars().all() == ["2"]
 
 
-def test_X1_a_run_over_its_budget_fails_the_command(
+@pytest.mark.fault("X1")
+def test_a_run_over_its_budget_fails_the_command(
     command: Command, bucket: Bucket, database: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.put(key("a"), [event(1)])
@@ -224,12 +226,12 @@ def test_days_before_the_start_date_are_left_alone(
 def test_a_layout_that_cannot_be_used_is_one_clear_line(
     command: Command, monkeypatch: pytest.MonkeyPatch, layout: str
 ) -> None:
-    monkeypatch.setenv("TWAP_KEY_LAYOUT", layout)
+    monkeypatch.setenv("TWAP_KEY_DATE_PATTERN", layout)
 
     done = command("discover")
 
     assert done.status == 1
-    assert "TWAP_KEY_LAYOUT" in done.err
+    assert "TWAP_KEY_DATE_PATTERN" in done.err
     assert len(done.err.splitlines()) == 1
 
 
@@ -266,7 +268,8 @@ def test_a_missing_bucket_and_a_refused_one_are_one_clear_line(
     assert len(missing.err.splitlines()) == 1
 
 
-def test_S1_a_bucket_that_refuses_for_want_of_requester_pays_is_one_clear_line(
+@pytest.mark.fault("S1")
+def test_a_bucket_that_refuses_for_want_of_requester_pays_is_one_clear_line(
     command: Command, engine: Engine, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3.client().create_bucket(Bucket="twap")
@@ -291,7 +294,8 @@ def written(engine: Engine) -> int:
         return int(connection.execute(text("SELECT count(*) FROM twap_status")).scalar_one())
 
 
-def test_F3_an_object_without_a_required_column_fails_by_name_and_writes_no_row(
+@pytest.mark.fault("F3")
+def test_an_object_without_a_required_column_fails_by_name_and_writes_no_row(
     command: Command, bucket: Bucket, engine: Engine
 ) -> None:
     row = event(1)
@@ -305,7 +309,8 @@ def test_F3_an_object_without_a_required_column_fails_by_name_and_writes_no_row(
     assert written(engine) == 0
 
 
-def test_X2_a_database_that_refuses_the_password_is_one_clear_line_without_it(
+@pytest.mark.fault("X2")
+def test_a_database_that_refuses_the_password_is_one_clear_line_without_it(
     command: Command, bucket: Bucket, database: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.put(key("a"), [event(1)])
@@ -320,8 +325,9 @@ def test_X2_a_database_that_refuses_the_password_is_one_clear_line_without_it(
     assert "canary" not in done.out + done.err
 
 
+@pytest.mark.fault("X2")
 @pytest.mark.parametrize("name", ["ingest", "audit", "migrate"])
-def test_X2_an_unreachable_database_is_one_clear_line_without_its_password(
+def test_an_unreachable_database_is_one_clear_line_without_its_password(
     command: Command, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     bucket.put(key("a"), [event(1)])

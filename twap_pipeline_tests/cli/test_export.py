@@ -10,7 +10,7 @@ from sqlalchemy import URL, Engine, text
 from twap_pipeline.cli import cli
 from twap_pipeline.errors import ExportError
 from twap_pipeline_tests.api.conftest import Tables
-from twap_pipeline_tests.objects import WALLET, Bucket, event
+from twap_pipeline_tests.factories import WALLET, Bucket, event
 
 
 @pytest.fixture
@@ -43,7 +43,8 @@ def test_a_range_and_a_file(tables: Tables, tmp_path: Path) -> None:
     assert list(tmp_path.glob(".*")) == []
 
 
-def test_A3_an_export_that_fails_leaves_no_file(tables: Tables, tmp_path: Path) -> None:
+@pytest.mark.fault("A3")
+def test_an_export_that_fails_leaves_no_file(tables: Tables, tmp_path: Path) -> None:
     output = tmp_path / "year.csv"
     output.write_text("last year's")
     with tables.engine.begin() as connection:

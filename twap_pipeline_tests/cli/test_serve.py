@@ -52,7 +52,8 @@ def test_with_nothing_configured_it_serves_the_embedded_database_and_ends_when_t
     assert [line["path"] for line in lines if line.get("request_id") == "mine"] == ["/api/v1/coverage"]
 
 
-def test_R6_another_revision_is_refused_before_anything_is_served(
+@pytest.mark.fault("R6")
+def test_another_revision_is_refused_before_anything_is_served(
     empty_database: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", empty_database.render_as_string(hide_password=False))

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 from sqlalchemy import URL
 
-from twap_pipeline_tests.objects import Bucket
+from twap_pipeline_tests.factories import Bucket
 
 
 @pytest.fixture

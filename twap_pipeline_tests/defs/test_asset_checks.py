@@ -6,31 +6,31 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG
 from sqlalchemy import Engine, text
 
 from twap_pipeline.definitions import build_definitions
-from twap_pipeline.ingest.loading import ingest_objects
+from twap_pipeline.ingest.load import ingest_objects
 from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
-from twap_pipeline.storage.checks import CHECKS
-from twap_pipeline.storage.twap_orders import refresh_orders
-from twap_pipeline_tests.objects import DAY, Bucket, event
+from twap_pipeline.storage.audit.data_checks import CHECKS
+from twap_pipeline.storage.orders.refresh import refresh_orders
+from twap_pipeline_tests.factories import DAY, Bucket, event
 
-NAMES = [*(check.name for check in CHECKS), "ledger_agrees_with_listing", "schema_at_head"]
+NAMES = [*(check.name for check in CHECKS), "ingest_log_matches_source", "schema_at_head"]
 
 BREAKAGES: dict[str, str] = {
-    "no_parked_objects": "UPDATE etl_s3_ingest_log SET error_text = 'poison', attempts = 3",
-    "rows_are_the_ledgers": "DELETE FROM twap_status WHERE twap_id = '1' AND status = 'activated'",
-    "times_in_range": "UPDATE twap_status SET ts = '1970-01-21' WHERE twap_id = '1' AND status = 'activated'",
-    "activations_come_to_an_end": "INSERT INTO twap_status (twap_id, wallet, ts, status, s3_object_key)"
+    "no_parked_objects": "UPDATE etl_s3_ingest_log SET error_text = 'poison', failed_attempts = 3",
+    "row_count_matches_ingest_log": "DELETE FROM twap_status WHERE twap_id = '1' AND status = 'activated'",
+    "event_times_in_range": "UPDATE twap_status SET ts = '1970-01-21' WHERE twap_id = '1' AND status = 'activated'",
+    "terminal_event_rate": "INSERT INTO twap_status (twap_id, wallet, ts, status, s3_object_key)"
     " SELECT n, 'w', '2025-08-01', 'activated', 'x' FROM generate_series(100, 110) AS n",
-    "rows_a_day_as_usual": "INSERT INTO etl_s3_ingest_log"
+    "daily_row_count_anomaly": "INSERT INTO etl_s3_ingest_log"
     " (s3_object_key, last_modified, ingested_at, object_date, rows_read) SELECT d, now(), now(),"
     " '2025-08-01'::date + d, CASE WHEN d = 3 THEN 900 ELSE 5000 END FROM generate_series(1, 9) AS d",
-    "executed_within_requested": "UPDATE twap_status SET size_executed = size_requested + 1 WHERE status = 'finished'",
-    "nothing_executed_before_the_start": "UPDATE twap_status SET size_executed = 1 WHERE status = 'activated'",
-    "statuses_are_known": "UPDATE twap_status SET status = 'paused' WHERE status = 'finished'",
-    "nothing_quarantined": "INSERT INTO twap_status_rejected (s3_object_key, row_number, raw_row, reason)"
+    "executed_size_lte_requested": "UPDATE twap_status SET size_executed = size_requested + 1 WHERE status = 'finished'",
+    "no_execution_before_terminal_event": "UPDATE twap_status SET size_executed = 1 WHERE status = 'activated'",
+    "no_unknown_statuses": "UPDATE twap_status SET status = 'paused' WHERE status = 'finished'",
+    "no_quarantined_rows": "INSERT INTO twap_status_quarantine (s3_object_key, row_number, raw_row, reason)"
     " VALUES ('a.parquet', 0, '{}', 'because')",
-    "orders_are_what_the_events_say": "UPDATE twap_orders SET size_executed = 7 WHERE twap_id = '2'",
-    "ledger_agrees_with_listing": "UPDATE etl_s3_ingest_log SET etag = 'another'",
+    "orders_match_events": "UPDATE twap_orders SET size_executed = 7 WHERE twap_id = '2'",
+    "ingest_log_matches_source": "UPDATE etl_s3_ingest_log SET etag = 'another'",
     "schema_at_head": "DROP INDEX twap_status_asset_idx",
 }
 
@@ -82,19 +82,19 @@ def test_a_check_fails_on_a_table_broken_in_its_way(sound: Engine, name: str) ->
 
 
 def test_wrong_figures_are_errors_and_curiosities_are_warnings() -> None:
-    assert {check.name for check in CHECKS if check.grave} == {
+    assert {check.name for check in CHECKS if check.is_error} == {
         "no_parked_objects",
-        "rows_are_the_ledgers",
-        "times_in_range",
-        "orders_are_what_the_events_say",
+        "row_count_matches_ingest_log",
+        "event_times_in_range",
+        "orders_match_events",
     }
 
 
 def test_a_failing_check_shows_what_it_found(sound: Engine) -> None:
     with sound.begin() as connection:
-        connection.execute(text(BREAKAGES["executed_within_requested"]))
+        connection.execute(text(BREAKAGES["executed_size_lte_requested"]))
 
-    found = evaluate()["executed_within_requested"]
+    found = evaluate()["executed_size_lte_requested"]
 
     assert found.severity == dg.AssetCheckSeverity.WARN
     assert found.metadata["found"].value == 2

@@ -12,8 +12,8 @@ from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs.assets import SOURCE_KEY, STATUS_KEY
 from twap_pipeline.defs.orders import DAILY_STATS_KEY, ORDERS_KEY
 from twap_pipeline.settings import load_settings
-from twap_pipeline_tests.broken_builds import first_failure_ends_all, shown_to_fail
-from twap_pipeline_tests.objects import DAY, Bucket, event
+from twap_pipeline_tests.factories import DAY, Bucket, event
+from twap_pipeline_tests.mutants import expect_failure, first_failure_ends_all
 
 
 def day_key(day: date, name: str) -> str:
@@ -101,7 +101,8 @@ def test_days_without_objects_are_materialized_with_no_rows(instance: dg.Dagster
     assert counts == {"2025-08-19": 0, "2025-08-20": 1, "2025-08-21": 0}
 
 
-def test_R1_one_poisoned_object_keeps_neither_its_neighbours_nor_the_other_days(
+@pytest.mark.fault("R1")
+def test_one_poisoned_object_keeps_neither_its_neighbours_nor_the_other_days(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
 ) -> None:
     for number in range(4):
@@ -117,14 +118,16 @@ def test_R1_one_poisoned_object_keeps_neither_its_neighbours_nor_the_other_days(
     assert rows(engine) == 5
 
 
-def test_R1_control_where_the_first_failure_ends_all_the_others_are_not_loaded(
+@pytest.mark.fault("R1", control=True)
+def test_where_the_first_failure_ends_all_the_others_are_not_loaded_on_broken_build(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
 ) -> None:
-    with shown_to_fail(first_failure_ends_all):
-        test_R1_one_poisoned_object_keeps_neither_its_neighbours_nor_the_other_days(instance, bucket, engine)
+    with expect_failure(first_failure_ends_all):
+        test_one_poisoned_object_keeps_neither_its_neighbours_nor_the_other_days(instance, bucket, engine)
 
 
-def test_R1_a_parked_object_stays_visible_and_is_taken_again_once_it_is_mended(
+@pytest.mark.fault("R1")
+def test_a_parked_object_stays_visible_and_is_taken_again_once_it_is_mended(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
 ) -> None:
     bad = bucket.directory / day_key(DAY, "bad")
@@ -137,7 +140,7 @@ def test_R1_a_parked_object_stays_visible_and_is_taken_again_once_it_is_mended(
 
     assert "1 of 1 days failed" in failures[3]
     with engine.connect() as connection:
-        assert connection.execute(text("SELECT attempts, error_text FROM etl_s3_ingest_log")).one() == (0, None)
+        assert connection.execute(text("SELECT failed_attempts, error_text FROM etl_s3_ingest_log")).one() == (0, None)
     assert mended.success
     assert rows(engine) == 1
 
@@ -154,10 +157,11 @@ def test_a_parked_object_can_be_asked_for_by_its_key(
     run(instance, DAY, DAY, object_keys=[day_key(DAY, "bad")])
 
     with engine.connect() as connection:
-        assert connection.execute(text("SELECT attempts FROM etl_s3_ingest_log")).scalar_one() == 4
+        assert connection.execute(text("SELECT failed_attempts FROM etl_s3_ingest_log")).scalar_one() == 4
 
 
-def test_R6_a_database_at_another_revision_is_refused_before_anything_is_read(
+@pytest.mark.fault("R6")
+def test_a_database_at_another_revision_is_refused_before_anything_is_read(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
 ) -> None:
     bucket.put(day_key(DAY, "a"), [event(1)])
@@ -189,8 +193,9 @@ def observe(instance: dg.DagsterInstance) -> None:
     observe_assets([source], instance=instance, resources=definitions.resources)
 
 
+@pytest.mark.fault("X1")
 @pytest.mark.parametrize("name", ["TWAP_MAX_BYTES_PER_RUN", "TWAP_MAX_BYTES_PER_DAY"])
-def test_X1_a_run_over_its_budget_reads_nothing_and_says_so(
+def test_a_run_over_its_budget_reads_nothing_and_says_so(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     bucket.put(day_key(DAY, "a"), [event(1)])
@@ -203,7 +208,8 @@ def test_X1_a_run_over_its_budget_reads_nothing_and_says_so(
         assert connection.execute(text("SELECT count(*) FROM etl_s3_ingest_log")).scalar_one() == 0
 
 
-def test_X1_the_budget_of_a_day_counts_what_other_runs_have_read(
+@pytest.mark.fault("X1")
+def test_the_budget_of_a_day_counts_what_other_runs_have_read(
     instance: dg.DagsterInstance, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.put(day_key(DAY, "a"), [event(1)])

@@ -14,8 +14,8 @@ from werkzeug.wrappers import Request, Response
 
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.settings import load_settings
-from twap_pipeline_tests.objects import DAY, event
-from twap_pipeline_tests.oracle import told_secrets
+from twap_pipeline_tests.factories import DAY, event
+from twap_pipeline_tests.invariants import leaked_secrets
 from twap_pipeline_tests.s3_server import AWS_SECRET, S3Server
 
 PASSWORD = "canary/p@s:s%word#that?nothing+may tell"
@@ -116,8 +116,9 @@ FAILURES = [
 ]
 
 
+@pytest.mark.fault("X2")
 @pytest.mark.parametrize("fail", FAILURES)
-def test_X2_no_failure_tells_the_password_or_the_key(
+def test_no_failure_tells_the_password_or_the_key(
     target: Target,
     kept_instance: tuple[dg.DagsterInstance, Path],
     capfd: pytest.CaptureFixture[str],
@@ -139,4 +140,4 @@ def test_X2_no_failure_tells_the_password_or_the_key(
         assert secret.encode() not in told
         assert secret.encode() not in kept
     with target.engine.connect() as connection:
-        assert told_secrets(connection, (PASSWORD, AWS_SECRET)) == []
+        assert leaked_secrets(connection, (PASSWORD, AWS_SECRET)) == []

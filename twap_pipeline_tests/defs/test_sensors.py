@@ -19,20 +19,15 @@ from werkzeug.wrappers import Request, Response
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs import sensors
 from twap_pipeline.defs.assets import SOURCE_KEY
-from twap_pipeline.domain.object_ref import object_day
+from twap_pipeline.domain.object_ref import partition_date
 from twap_pipeline.errors import SourceUnavailableError
-from twap_pipeline.ingest.loading import ingest_object
+from twap_pipeline.ingest.load import ingest_object
 from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.ingest_log import requeue
-from twap_pipeline.storage.migrations import migrations_config
-from twap_pipeline_tests.broken_builds import (
-    key_alone,
-    retries_without_a_cap,
-    shown_to_fail,
-    watermark_on_last_modified,
-)
-from twap_pipeline_tests.objects import DAY, Bucket, event
+from twap_pipeline.storage.schema.revision_gate import migrations_config
+from twap_pipeline_tests.factories import DAY, Bucket, event
+from twap_pipeline_tests.mutants import expect_failure, key_alone, retries_without_a_cap, watermark_on_last_modified
 from twap_pipeline_tests.s3_server import S3Server, made_up_listing
 
 
@@ -98,7 +93,8 @@ def test_a_day_with_new_objects_is_asked_for_once_and_then_all_is_loaded(
     assert skip_message(tick(instance)) == "every object listed is loaded, or parked"
 
 
-def test_D1_an_object_that_appears_late_under_an_old_day_and_time_is_found(
+@pytest.mark.fault("D1")
+def test_an_object_that_appears_late_under_an_old_day_and_time_is_found(
     instance: dg.DagsterInstance, bucket: Bucket
 ) -> None:
     bucket.put(key("new", days=5), [event(1)], hours=99)
@@ -112,14 +108,16 @@ def test_D1_an_object_that_appears_late_under_an_old_day_and_time_is_found(
     assert asked(tick(instance)) == []
 
 
-def test_D1_control_behind_a_watermark_the_late_object_is_never_found(
+@pytest.mark.fault("D1", control=True)
+def test_behind_a_watermark_the_late_object_is_never_found_on_broken_build(
     instance: dg.DagsterInstance, bucket: Bucket
 ) -> None:
-    with shown_to_fail(watermark_on_last_modified):
-        test_D1_an_object_that_appears_late_under_an_old_day_and_time_is_found(instance, bucket)
+    with expect_failure(watermark_on_last_modified):
+        test_an_object_that_appears_late_under_an_old_day_and_time_is_found(instance, bucket)
 
 
-def test_D2_an_overwritten_object_is_asked_for_again(instance: dg.DagsterInstance, bucket: Bucket) -> None:
+@pytest.mark.fault("D2")
+def test_an_overwritten_object_is_asked_for_again(instance: dg.DagsterInstance, bucket: Bucket) -> None:
     bucket.put(key("a"), [event(1)])
     first = tick(instance)
     run_all(instance, first)
@@ -131,12 +129,16 @@ def test_D2_an_overwritten_object_is_asked_for_again(instance: dg.DagsterInstanc
     assert (first.run_requests or [])[0].run_key != (second.run_requests or [])[0].run_key
 
 
-def test_D2_control_by_its_key_alone_the_new_version_is_skipped(instance: dg.DagsterInstance, bucket: Bucket) -> None:
-    with shown_to_fail(key_alone):
-        test_D2_an_overwritten_object_is_asked_for_again(instance, bucket)
+@pytest.mark.fault("D2", control=True)
+def test_by_its_key_alone_the_new_version_is_skipped_on_broken_build(
+    instance: dg.DagsterInstance, bucket: Bucket
+) -> None:
+    with expect_failure(key_alone):
+        test_an_overwritten_object_is_asked_for_again(instance, bucket)
 
 
-def test_R3_a_run_that_failed_is_asked_for_again_under_another_key(
+@pytest.mark.fault("R3")
+def test_a_run_that_failed_is_asked_for_again_under_another_key(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
 ) -> None:
     bucket.put(key("a"), [event(1)])
@@ -152,7 +154,8 @@ def test_R3_a_run_that_failed_is_asked_for_again_under_another_key(
     assert (second.run_requests or [])[0].run_key != request.run_key
 
 
-def test_X1_runs_for_the_same_content_are_bounded(instance: dg.DagsterInstance, bucket: Bucket, engine: Engine) -> None:
+@pytest.mark.fault("X1")
+def test_runs_for_the_same_content_are_bounded(instance: dg.DagsterInstance, bucket: Bucket, engine: Engine) -> None:
     bucket.put(key("a"), [event(1)])
     with engine.begin() as connection:
         connection.execute(text("UPDATE twap_alembic_version SET version_num = '001'"))
@@ -162,27 +165,28 @@ def test_X1_runs_for_the_same_content_are_bounded(instance: dg.DagsterInstance, 
         requests += len(asked(result))
         run_all(instance, result)
 
-    assert requests == sensors.RUNS_PER_CONTENT
+    assert requests == sensors.MAX_RUNS_PER_BATCH
     assert skip_message(result) == "1 days are due: 0 have a run under way, 1 failed too often"
 
 
-def test_W7_what_failed_too_often_is_tried_again_by_itself_a_day_later(
+@pytest.mark.fault("W7")
+def test_what_failed_too_often_is_tried_again_by_itself_a_day_later(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.put(key("a"), [event(1)])
     with engine.begin() as connection:
         connection.execute(text("UPDATE twap_alembic_version SET version_num = '001'"))
-    for _ in range(sensors.RUNS_PER_CONTENT):
+    for _ in range(sensors.MAX_RUNS_PER_BATCH):
         run_all(instance, tick(instance))
     assert asked(tick(instance)) == []
     with engine.begin() as connection:
         connection.execute(text(f"UPDATE twap_alembic_version SET version_num = '{head()}'"))
 
-    monkeypatch.setattr(sensors, "RUNS_WINDOW", timedelta(0))
+    monkeypatch.setattr(sensors, "RETRY_WINDOW", timedelta(0))
     later = tick(instance)
     run_all(instance, later)
 
-    assert str((later.run_requests or [])[0].run_key).endswith(f":{sensors.RUNS_PER_CONTENT + 1}")
+    assert str((later.run_requests or [])[0].run_key).endswith(f":{sensors.MAX_RUNS_PER_BATCH + 1}")
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM twap_status")).scalar_one() == 1
 
@@ -191,7 +195,8 @@ def head() -> str:
     return str(ScriptDirectory.from_config(migrations_config()).get_current_head())
 
 
-def test_X1_a_poisoned_object_is_read_a_bounded_number_of_times(
+@pytest.mark.fault("X1")
+def test_a_poisoned_object_is_read_a_bounded_number_of_times(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
 ) -> None:
     (bucket.directory / f"{DAY}.parquet").write_bytes(b"poison")
@@ -204,14 +209,15 @@ def test_X1_a_poisoned_object_is_read_a_bounded_number_of_times(
     assert runs == 3
     assert skip_message(result) == "every object listed is loaded, or parked"
     with engine.connect() as connection:
-        assert connection.execute(text("SELECT attempts FROM etl_s3_ingest_log")).scalar_one() == 3
+        assert connection.execute(text("SELECT failed_attempts FROM etl_s3_ingest_log")).scalar_one() == 3
 
 
-def test_X1_control_without_a_cap_runs_and_reads_go_on(
+@pytest.mark.fault("X1", control=True)
+def test_without_a_cap_runs_and_reads_go_on_on_broken_build(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
 ) -> None:
-    with shown_to_fail(retries_without_a_cap):
-        test_X1_a_poisoned_object_is_read_a_bounded_number_of_times(instance, bucket, engine)
+    with expect_failure(retries_without_a_cap):
+        test_a_poisoned_object_is_read_a_bounded_number_of_times(instance, bucket, engine)
 
 
 def test_nothing_is_asked_while_a_run_for_the_same_content_is_under_way(
@@ -226,7 +232,8 @@ def test_nothing_is_asked_while_a_run_for_the_same_content_is_under_way(
     assert skip_message(tick(instance)) == "1 days are due: 1 have a run under way, 0 failed too often"
 
 
-def test_D6_requests_and_keys_are_bounded_and_nothing_is_lost(
+@pytest.mark.fault("D6")
+def test_requests_and_keys_are_bounded_and_nothing_is_lost(
     instance: dg.DagsterInstance, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sensors, "REQUESTS_PER_TICK", 2)
@@ -261,7 +268,8 @@ def keys_of_days(days: int, keys_per_day: int) -> list[str]:
     return [f"raw/{day:%Y/%m/%d}/{number:04}.parquet" for day in dates for number in range(keys_per_day)]
 
 
-def test_D5_a_listing_that_breaks_off_fails_the_tick(instance: dg.DagsterInstance, long_bucket: S3Server) -> None:
+@pytest.mark.fault("D5")
+def test_a_listing_that_breaks_off_fails_the_tick(instance: dg.DagsterInstance, long_bucket: S3Server) -> None:
     def second_page_fails(request: Request, response: Response) -> Response:
         broken = "continuation-token" in request.args
         return Response("<Error><Code>SlowDown</Code></Error>", 503) if broken else response
@@ -282,7 +290,8 @@ def test_a_tick_costs_a_list_request_per_thousand_keys_and_no_get(
     assert dict(long_bucket.requests) == {"LIST": 2}
 
 
-def test_D6_of_a_hundred_thousand_pending_objects_a_tick_takes_a_bounded_part_and_the_next_goes_on(
+@pytest.mark.fault("D6")
+def test_of_a_hundred_thousand_pending_objects_a_tick_takes_a_bounded_part_and_the_next_goes_on(
     instance: dg.DagsterInstance, long_bucket: S3Server
 ) -> None:
     long_bucket.faults.append(made_up_listing(keys_of_days(400, 250)))
@@ -321,7 +330,7 @@ def test_the_schedule_asks_for_yesterday_in_utc() -> None:
     from datetime import UTC, datetime
 
     definitions = build_definitions(load_settings())
-    schedule = definitions.resolve_schedule_def("yesterday_at_0030_utc")
+    schedule = definitions.resolve_schedule_def("daily_ingest")
     context = dg.build_schedule_context(
         scheduled_execution_time=datetime(2025, 11, 2, 0, 30, tzinfo=UTC),
         repository_def=definitions.get_repository_def(),
@@ -345,13 +354,13 @@ def test_orders_that_a_failed_run_did_not_get_to_are_asked_for_by_the_ledger(
     bucket.put(key("good"), [event(1)])
     (bucket.directory / key("bad")).write_bytes(b"poison")
     run_all(instance, tick(instance))
-    assert (orders(engine), skip_message(tick(instance, name="twap_orders_behind"))) == (0, "")
+    assert (orders(engine), skip_message(tick(instance, name="stale_twap_orders"))) == (0, "")
 
-    (request,) = tick(instance, name="twap_orders_behind").run_requests or []
+    (request,) = tick(instance, name="stale_twap_orders").run_requests or []
     assert run(instance, request, "refresh_twap_orders").success
 
     assert orders(engine) == 1
-    assert skip_message(tick(instance, name="twap_orders_behind")) == "twap_orders are what twap_status says"
+    assert skip_message(tick(instance, name="stale_twap_orders")) == "twap_orders are what twap_status says"
 
 
 def test_no_refresh_is_asked_for_while_an_ingestion_is_under_way(
@@ -364,11 +373,11 @@ def test_no_refresh_is_asked_for_while_an_ingestion_is_under_way(
     job = build_definitions(load_settings()).resolve_job_def("ingest_twap_status")
     under_way = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
 
-    waiting = skip_message(tick(instance, name="twap_orders_behind"))
+    waiting = skip_message(tick(instance, name="stale_twap_orders"))
     instance.report_run_failed(under_way)
 
     assert waiting == "an ingestion is under way, which refreshes its orders in the end"
-    assert ranges(tick(instance, name="twap_orders_behind")) == [(str(DAY), str(DAY))]
+    assert ranges(tick(instance, name="stale_twap_orders")) == [(str(DAY), str(DAY))]
 
 
 def test_days_of_orders_that_lag_behind_are_taken_many_to_a_run(
@@ -378,9 +387,9 @@ def test_days_of_orders_that_lag_behind_are_taken_many_to_a_run(
         bucket.put(key("a", days=days), [event(days)])
     store = LocalDirectory(bucket.directory)
     for ref in store.list_objects():
-        ingest_object(store, engine, ref, object_day(ref))
+        ingest_object(store, engine, ref, partition_date(ref))
 
-    result = tick(instance, name="twap_orders_behind")
+    result = tick(instance, name="stale_twap_orders")
     for request in result.run_requests or []:
         assert run(instance, request, "refresh_twap_orders").success
 
@@ -395,7 +404,7 @@ def test_an_object_that_an_audit_requeued_is_asked_for_however_often(
     bucket.put(key("a"), [event(1)])
     run_all(instance, tick(instance))
 
-    for _ in range(sensors.RUNS_PER_CONTENT + 1):
+    for _ in range(sensors.MAX_RUNS_PER_BATCH + 1):
         with engine.begin() as connection:
             requeue(connection, [key("a")], "by the test")
         asked_again = tick(instance)

@@ -12,11 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twap_pipeline.domain.columns import flat_schema, map_columns
-from twap_pipeline.domain.normalize import Normalized, flatten, normalize, payload
-from twap_pipeline.domain.twap_status import ROW_COLUMNS
-from twap_pipeline_tests.examples import examples
-from twap_pipeline_tests.feed import (
+from twap_pipeline.domain.normalize import NormalizedBatch, flatten, normalize, to_json_rows
+from twap_pipeline.domain.source_schema import flat_schema, map_columns
+from twap_pipeline.domain.status import ROW_COLUMNS
+from twap_pipeline_tests.feed_factories import (
     CREATED_MS,
     EVENT,
     EVENT_NS,
@@ -28,15 +27,16 @@ from twap_pipeline_tests.feed import (
     nested,
     raw_rows,
 )
+from twap_pipeline_tests.hypothesis_profiles import examples
 
-pytestmark = pytest.mark.pure
+pytestmark = pytest.mark.unit
 
 UNITS: Mapping[str, str | None] = {"time": "ns", "block_time": "ns", "state_timestamp": "ms"}
 STARTED = datetime(2026, 9, 24, 11, 12, 32, 992_000, tzinfo=UTC)
 FINISHED_TEXT = "2026-09-24T12:42:34.010015484"
 
 
-def read(raw: pl.DataFrame, first_row: int = 0) -> Normalized:
+def read(raw: pl.DataFrame, first_row: int = 0) -> NormalizedBatch:
     mapping = map_columns(KEY, flat_schema(KEY, list(raw.schema.items())))
     return normalize(raw, mapping, UNITS, WINDOW, first_row)
 
@@ -117,7 +117,7 @@ def test_the_rows_numbers_are_their_places_in_the_object() -> None:
 
     assert normalized.rows["row_number"].to_list() == [1_000, 1_003]
     assert normalized.rejected["row_number"].to_list() == [1_001]
-    assert normalized.bookkeeping == 1
+    assert normalized.metadata_rows == 1
 
 
 @pytest.mark.parametrize("name", ["state_timestamp", "state_reduceOnly", "state_randomize"])
@@ -156,7 +156,8 @@ def test_a_creation_time_of_zero_is_unknown_and_no_fault(unknown: pl.Series) -> 
 # F4, F5: shapes and types
 
 
-def test_F4_a_nested_state_gives_the_same_rows() -> None:
+@pytest.mark.fault("F4")
+def test_a_nested_state_gives_the_same_rows() -> None:
     raw = raw_rows(3, state_sz=["1", "x", "3"])
 
     flat, folded = read(raw), read(nested(raw))
@@ -166,7 +167,8 @@ def test_F4_a_nested_state_gives_the_same_rows() -> None:
     assert json.loads(folded.rows["raw_payload"][0])["state"]["sz"] == "1"
 
 
-def test_F4_a_row_whose_state_is_null_is_quarantined() -> None:
+@pytest.mark.fault("F4")
+def test_a_row_whose_state_is_null_is_quarantined() -> None:
     raw = nested(raw_rows(2))
     raw = raw.with_columns(state=pl.when(pl.int_range(pl.len()) > 0).then("state"))
 
@@ -189,9 +191,10 @@ OWN_NAMES = [
 ]
 
 
+@pytest.mark.fault("F4")
 @pytest.mark.parametrize("name", [*OWN_NAMES, "status_error", "", "*", "^.*$", "^twap.*$", 'a"b\\\n', "a.b", "😀"])
 @pytest.mark.parametrize(("value", "kept"), [("theirs", "theirs"), (1.5, 1.5), (math.nan, "NaN")], ids=str)
-def test_F4_a_column_of_any_name_is_kept_and_disturbs_nothing(name: str, value: object, kept: object) -> None:
+def test_a_column_of_any_name_is_kept_and_disturbs_nothing(name: str, value: object, kept: object) -> None:
     raw = raw_rows(2, twap_id=[1, None], **{name: value})
     usual = read(raw_rows(2, twap_id=[1, None]))
 
@@ -201,9 +204,10 @@ def test_F4_a_column_of_any_name_is_kept_and_disturbs_nothing(name: str, value: 
     assert normalized.rejected.drop("raw_row").equals(usual.rejected.drop("raw_row"))
     expected = {**raw_rows(2, twap_id=[1, None]).row(0, named=True), name: kept}
     assert json.loads(normalized.rows["raw_payload"][0]) == expected
-    assert normalized.findings == {f"unknown column {name!r}, kept in raw_payload": 1}
+    assert normalized.data_warnings == {f"unknown column {name!r}, kept in raw_payload": 1}
 
 
+@pytest.mark.fault("F5")
 @pytest.mark.parametrize(
     ("sizes", "expected"),
     [
@@ -216,19 +220,21 @@ def test_F4_a_column_of_any_name_is_kept_and_disturbs_nothing(name: str, value: 
     ],
     ids=label,
 )
-def test_F5_a_size_of_any_type_is_exact_text(sizes: pl.Series, expected: str) -> None:
+def test_a_size_of_any_type_is_exact_text(sizes: pl.Series, expected: str) -> None:
     assert only_row(raw_rows(state_sz=sizes))["size_requested"] == expected
 
 
-def test_F5_a_column_of_categories_is_read_as_its_text() -> None:
+@pytest.mark.fault("F5")
+def test_a_column_of_categories_is_read_as_its_text() -> None:
     coins = pl.Series(["HYPE", "@107"], dtype=pl.Categorical)
 
-    assert payload(raw_rows(2, state_coin=coins)).str.json_path_match("$.state_coin").to_list() == ["HYPE", "@107"]
+    assert to_json_rows(raw_rows(2, state_coin=coins)).str.json_path_match("$.state_coin").to_list() == ["HYPE", "@107"]
 
 
 # V1 to V8
 
 
+@pytest.mark.fault("V1")
 @pytest.mark.parametrize(
     ("column", "reason"),
     [
@@ -236,7 +242,7 @@ def test_F5_a_column_of_categories_is_read_as_its_text() -> None:
         ("state_user", "state_user is not 0x and 40 hex digits: NULL"),
     ],
 )
-def test_V1_a_null_in_the_key_is_quarantined_with_its_place_and_reason(column: str, reason: str) -> None:
+def test_a_null_in_the_key_is_quarantined_with_its_place_and_reason(column: str, reason: str) -> None:
     good = raw_rows(2)[column]
     raw = raw_rows(3, **{column: pl.Series([good[0], None, good[1]])})
 
@@ -247,7 +253,8 @@ def test_V1_a_null_in_the_key_is_quarantined_with_its_place_and_reason(column: s
     assert json.loads(normalized.rejected["raw_row"][0]) == raw.row(1, named=True)
 
 
-def test_V1_a_null_time_takes_the_blocks_and_two_nulls_are_quarantined() -> None:
+@pytest.mark.fault("V1")
+def test_a_null_time_takes_the_blocks_and_two_nulls_are_quarantined() -> None:
     raw = raw_rows(2, time=pl.Series([None, None], dtype=pl.String), block_time=[EVENT_TEXT, None])
 
     normalized = read(raw)
@@ -258,7 +265,8 @@ def test_V1_a_null_time_takes_the_blocks_and_two_nulls_are_quarantined() -> None
     ]
 
 
-def test_V1_all_faults_of_a_row_are_named_at_once() -> None:
+@pytest.mark.fault("V1")
+def test_all_faults_of_a_row_are_named_at_once() -> None:
     (reason,) = reasons(
         raw_rows(twap_id="x", state_user="y", time="z", block_time=None, state_sz="NaN", state_minutes=0.5)
     )
@@ -270,17 +278,19 @@ def test_V1_all_faults_of_a_row_are_named_at_once() -> None:
     )
 
 
-def test_V1_a_frame_of_nulls_is_quarantined_whole() -> None:
+@pytest.mark.fault("V1")
+def test_a_frame_of_nulls_is_quarantined_whole() -> None:
     raw = pl.DataFrame({name: pl.Series([None, None], dtype=pl.Null) for name in raw_rows().columns})
 
     normalized = read(raw)
 
-    assert (normalized.rows.height, normalized.rejected.height, normalized.bookkeeping) == (0, 2, 0)
+    assert (normalized.rows.height, normalized.rejected.height, normalized.metadata_rows) == (0, 2, 0)
 
 
+@pytest.mark.fault("V2")
 @pytest.mark.parametrize("column", ["state_sz", "state_executedSz", "state_executedNtl"])
 @pytest.mark.parametrize(("value", "shown"), [(math.nan, "NaN"), (math.inf, "inf"), (-math.inf, "-inf")])
-def test_V2_a_size_that_is_not_finite_is_quarantined_and_shown(column: str, value: float, shown: str) -> None:
+def test_a_size_that_is_not_finite_is_quarantined_and_shown(column: str, value: float, shown: str) -> None:
     normalized = read(raw_rows(2, **{column: [1.5, value]}))
 
     assert normalized.rows["row_number"].to_list() == [0]
@@ -288,37 +298,43 @@ def test_V2_a_size_that_is_not_finite_is_quarantined_and_shown(column: str, valu
     assert json.loads(normalized.rejected["raw_row"][0])[column] == shown
 
 
-def test_V2_a_size_that_is_not_finite_is_shown_from_a_nested_state_too() -> None:
+@pytest.mark.fault("V2")
+def test_a_size_that_is_not_finite_is_shown_from_a_nested_state_too() -> None:
     normalized = read(nested(raw_rows(2, state_sz=[1.5, math.nan])))
 
     assert json.loads(normalized.rejected["raw_row"][0])["state"]["sz"] == "NaN"
 
 
+@pytest.mark.fault("V2")
 @pytest.mark.parametrize("said", ["NaN", "Infinity", "-inf", "", "1_000", "0x10", "1,5", "\u0663"])
-def test_V2_a_size_in_text_that_is_no_decimal_is_quarantined(said: str) -> None:
+def test_a_size_in_text_that_is_no_decimal_is_quarantined(said: str) -> None:
     assert reasons(raw_rows(state_executedSz=said)) == [f"state_executedSz is not a finite decimal number: {said}"]
 
 
+@pytest.mark.fault("V3")
 @pytest.mark.parametrize("said", ["-5", "1E-30", "9" * 60, "0." + "3" * 60, "1e999"])
-def test_V3_a_strange_but_exact_size_is_stored_to_the_digit(said: str) -> None:
+def test_a_strange_but_exact_size_is_stored_to_the_digit(said: str) -> None:
     assert only_row(raw_rows(state_executedSz=said))["size_executed"] == said
 
 
-def test_V3_more_executed_than_requested_is_stored_as_it_is() -> None:
+@pytest.mark.fault("V3")
+def test_more_executed_than_requested_is_stored_as_it_is() -> None:
     row = only_row(raw_rows(state_sz="1", state_executedSz="2"))
 
     assert (row["size_requested"], row["size_executed"]) == ("1", "2")
 
 
+@pytest.mark.fault("V3")
 @pytest.mark.parametrize(
     ("minutes", "reason"),
     [(-1, "-1"), (2**31, "2147483648"), (30.5, "30.5"), ("ninety", "ninety"), ("\u0663", "\u0663"), (math.nan, "NaN")],
 )
-def test_V3_minutes_that_are_not_whole_are_quarantined(minutes: object, reason: str) -> None:
+def test_minutes_that_are_not_whole_are_quarantined(minutes: object, reason: str) -> None:
     assert reasons(raw_rows(state_minutes=minutes)) == [f"state_minutes is not a whole number of minutes: {reason}"]
 
 
-def test_V5_two_events_of_one_microsecond_both_come_through() -> None:
+@pytest.mark.fault("V5")
+def test_two_events_of_one_microsecond_both_come_through() -> None:
     raw = raw_rows(2, twap_id=1, time=["2026-09-24T11:12:32.992506001", "2026-09-24T11:12:32.992506999"])
 
     rows = read(raw).rows
@@ -327,16 +343,18 @@ def test_V5_two_events_of_one_microsecond_both_come_through() -> None:
     assert rows["row_number"].to_list() == [0, 1]
 
 
+@pytest.mark.fault("V5")
 @pytest.mark.parametrize(
     "time", [pl.Series([EVENT_TEXT]), pl.Series([EVENT_NS]), pl.Series([EVENT_NS]).cast(pl.Datetime("ns"))], ids=label
 )
-def test_V5_the_nanoseconds_that_ts_cannot_hold_stay_in_the_payload(time: pl.Series) -> None:
+def test_the_nanoseconds_that_ts_cannot_hold_stay_in_the_payload(time: pl.Series) -> None:
     row = only_row(raw_rows(time=time))
 
     assert row["ts"] == EVENT
     assert "992506967" in row["raw_payload"]
 
 
+@pytest.mark.fault("V6")
 @pytest.mark.parametrize(
     "time",
     [
@@ -348,24 +366,27 @@ def test_V5_the_nanoseconds_that_ts_cannot_hold_stay_in_the_payload(time: pl.Ser
         f"{LAST_MODIFIED + timedelta(days=1, microseconds=1):%Y-%m-%dT%H:%M:%S.%f}",
     ],
 )
-def test_V6_a_time_out_of_the_window_is_quarantined_though_the_blocks_is_sound(time: str) -> None:
+def test_a_time_out_of_the_window_is_quarantined_though_the_blocks_is_sound(time: str) -> None:
     assert reasons(raw_rows(time=time)) == [f"time is no time of this object's window: {time}"]
 
 
+@pytest.mark.fault("V6")
 @pytest.mark.parametrize("time", ["infinity", "-infinity", "yesterday", ""])
-def test_V6_a_time_that_cannot_be_read_is_quarantined_and_not_replaced_by_the_blocks(time: str) -> None:
+def test_a_time_that_cannot_be_read_is_quarantined_and_not_replaced_by_the_blocks(time: str) -> None:
     assert reasons(raw_rows(time=time)) == [f"time is no time of this object's window: {time}"]
 
 
+@pytest.mark.fault("V6")
 @pytest.mark.parametrize("started", [5, -1, CREATED_MS * 1_000, 2**62])
-def test_V6_a_creation_time_out_of_the_window_is_quarantined(started: int) -> None:
+def test_a_creation_time_out_of_the_window_is_quarantined(started: int) -> None:
     assert reasons(raw_rows(state_timestamp=started)) == [
         f"state_timestamp is no time of this object's window: {started}"
     ]
 
 
+@pytest.mark.fault("V7")
 @pytest.mark.parametrize("column", ["state_coin", "state_side", "status"])
-def test_V7_a_nul_character_is_quarantined_and_in_no_text_of_the_rejection(column: str) -> None:
+def test_a_nul_character_is_quarantined_and_in_no_text_of_the_rejection(column: str) -> None:
     raw = raw_rows(2, **{column: ["a\0b", "fine"]})
 
     normalized = read(raw)
@@ -376,23 +397,26 @@ def test_V7_a_nul_character_is_quarantined_and_in_no_text_of_the_rejection(colum
     assert json.loads(normalized.rejected["raw_row"][0])[column] == "a\0b"
 
 
+@pytest.mark.fault("V7")
 @pytest.mark.parametrize("column", ["twap_id", "state_user", "time", "state_sz", "state_minutes", "state_timestamp"])
-def test_V7_a_nul_character_where_a_number_belongs_is_quarantined_in_clean_text(column: str) -> None:
+def test_a_nul_character_where_a_number_belongs_is_quarantined_in_clean_text(column: str) -> None:
     (reason,) = reasons(raw_rows(**{column: "1\x002"}, **({} if column != "time" else {"block_time": None})))
 
     assert reason.endswith("1\\02")
 
 
+@pytest.mark.fault("V7")
 @pytest.mark.parametrize("status", ['{"error": "a\\u0000b"}', "error: a\0b", '"a\\u0000b"'])
-def test_V7_a_nul_character_within_an_errors_message_is_quarantined(status: str) -> None:
+def test_a_nul_character_within_an_errors_message_is_quarantined(status: str) -> None:
     (reason,) = reasons(raw_rows(status=status))
 
     assert reason.startswith("status holds a NUL character")
     assert "\0" not in reason
 
 
+@pytest.mark.fault("V7")
 @pytest.mark.parametrize(("column", "limit"), [("state_coin", 256), ("state_side", 256), ("status", 65_536)])
-def test_V7_a_text_is_stored_whole_or_quarantined_with_a_short_reason(column: str, limit: int) -> None:
+def test_a_text_is_stored_whole_or_quarantined_with_a_short_reason(column: str, limit: int) -> None:
     raw = raw_rows(3, **{column: ["a" * limit, "a" * (limit + 1), "ü" * (limit // 2 + 1)]})
 
     normalized = read(raw)
@@ -403,19 +427,22 @@ def test_V7_a_text_is_stored_whole_or_quarantined_with_a_short_reason(column: st
     assert json.loads(normalized.rejected["raw_row"][0])[column] == "a" * (limit + 1)
 
 
-def test_V7_an_id_beyond_64_bits_and_a_wallet_of_mixed_case_are_canonical() -> None:
+@pytest.mark.fault("V7")
+def test_an_id_beyond_64_bits_and_a_wallet_of_mixed_case_are_canonical() -> None:
     row = only_row(raw_rows(twap_id=str(2**64 + 1), state_user=WALLET.upper()))
 
     assert (row["twap_id"], row["wallet"]) == (str(2**64 + 1), WALLET)
     assert json.loads(row["raw_payload"])["state_user"] == WALLET.upper()
 
 
+@pytest.mark.fault("V7")
 @pytest.mark.parametrize("coin", ["BTC", "kBONK", "xyz:NVDA", "@107", "PURR/USDC", " a\tb\\", "😀", ""])
-def test_V7_a_coin_is_verbatim(coin: str) -> None:
+def test_a_coin_is_verbatim(coin: str) -> None:
     assert only_row(raw_rows(state_coin=coin))["asset"] == coin
 
 
-def test_V8_identical_rows_have_identical_content_down_to_the_payload() -> None:
+@pytest.mark.fault("V8")
+def test_identical_rows_have_identical_content_down_to_the_payload() -> None:
     first, second = read(raw_rows(2, twap_id=1, time=EVENT_TEXT, block_time=EVENT_TEXT)).rows.iter_rows()
 
     assert first[1:] == second[1:]
@@ -441,18 +468,19 @@ def test_the_payload_is_the_whole_row_to_the_letter(rows: list[tuple[object, ...
     schema = {"text": pl.String(), "number": pl.Int64(), "double": pl.Float64(), "flag": pl.Boolean()}
     raw = pl.DataFrame(rows, schema=schema, orient="row")
 
-    texts = payload(raw)
+    texts = to_json_rows(raw)
 
     assert [json.loads(text) for text in texts] == raw.to_dicts()
     assert all(character >= " " for text in texts for character in text)
 
 
 def test_the_payload_shows_numbers_that_json_has_no_word_for_as_text() -> None:
-    texts = payload(pl.DataFrame({"x": [math.nan, math.inf, -math.inf, 1.5, None]}))
+    texts = to_json_rows(pl.DataFrame({"x": [math.nan, math.inf, -math.inf, 1.5, None]}))
 
     assert [json.loads(text)["x"] for text in texts] == ["NaN", "inf", "-inf", "1.5", None]
 
 
+@pytest.mark.fault("F4")
 @pytest.mark.parametrize(
     ("column", "expected"),
     [
@@ -470,12 +498,12 @@ def test_the_payload_shows_numbers_that_json_has_no_word_for_as_text() -> None:
     ],
     ids=label,
 )
-def test_F4_an_unknown_column_of_any_type_is_whole_in_the_payload(column: pl.Series, expected: object) -> None:
-    assert json.loads(payload(raw_rows(x=column))[0])["x"] == expected
+def test_an_unknown_column_of_any_type_is_whole_in_the_payload(column: pl.Series, expected: object) -> None:
+    assert json.loads(to_json_rows(raw_rows(x=column))[0])["x"] == expected
 
 
 def test_the_payload_of_no_rows_is_empty() -> None:
-    assert payload(raw_rows(0)).to_list() == []
+    assert to_json_rows(raw_rows(0)).to_list() == []
 
 
 def test_flatten_leaves_a_flat_frame_alone() -> None:
@@ -485,7 +513,7 @@ def test_flatten_leaves_a_flat_frame_alone() -> None:
     assert flatten(nested(raw)).select(raw.columns).equals(raw)
 
 
-# Accounting and findings
+# Accounting and data_warnings
 
 _FIELDS: Mapping[str, list[object]] = {
     "twap_id": ["1", "007", None, "x", "-1", "\u0663"],
@@ -512,8 +540,8 @@ def test_every_row_ends_in_exactly_one_of_three(rows: list[dict[str, object]]) -
 
     kept = [*normalized.rows["row_number"], *normalized.rejected["row_number"]]
     assert len(set(kept)) == len(kept)
-    assert len(kept) + normalized.bookkeeping == len(rows)
-    assert normalized.bookkeeping == sum(row["_metadata"] is True for row in rows)
+    assert len(kept) + normalized.metadata_rows == len(rows)
+    assert normalized.metadata_rows == sum(row["_metadata"] is True for row in rows)
     assert set(kept) == {10 + place for place, row in enumerate(rows) if row["_metadata"] is not True}
     assert normalized.rejected["reason"].null_count() == 0
     assert normalized.rows.select("twap_id", "wallet", "ts", "raw_payload").null_count().sum_horizontal().item() == 0
@@ -530,21 +558,21 @@ def _dtype(name: str) -> pl.DataType:
 def test_bookkeeping_is_no_event_and_no_fault_even_if_it_is_garbage() -> None:
     normalized = read(raw_rows(2, twap_id=[None, 1], _metadata=[True, None]))
 
-    assert (normalized.rows.height, normalized.rejected.height, normalized.bookkeeping) == (1, 0, 1)
+    assert (normalized.rows.height, normalized.rejected.height, normalized.metadata_rows) == (1, 0, 1)
 
 
 def test_an_empty_frame_gives_nothing_of_everything() -> None:
     normalized = read(raw_rows(0))
 
-    assert (normalized.rows.height, normalized.rejected.height, normalized.bookkeeping) == (0, 0, 0)
-    assert sum(normalized.findings.values()) == 0
+    assert (normalized.rows.height, normalized.rejected.height, normalized.metadata_rows) == (0, 0, 0)
+    assert sum(normalized.data_warnings.values()) == 0
 
 
 def test_an_unknown_status_is_stored_verbatim_and_counted() -> None:
     normalized = read(raw_rows(4, status=["paused", "paused", None, "finished"]))
 
     assert normalized.rows["status"].to_list() == ["paused", "paused", None, "finished"]
-    assert normalized.findings == {
+    assert normalized.data_warnings == {
         "unknown status 'paused', stored as it is": 2,
         "unknown status None, stored as it is": 1,
     }
@@ -552,7 +580,7 @@ def test_an_unknown_status_is_stored_verbatim_and_counted() -> None:
 
 @pytest.mark.parametrize("status", ["waitingForTrigger", "activated", "finished", "terminated", "error: x", "stopped"])
 def test_a_known_status_is_no_finding(status: str) -> None:
-    assert not read(raw_rows(status=status)).findings
+    assert not read(raw_rows(status=status)).data_warnings
 
 
 def test_an_error_is_split_into_status_and_message() -> None:
@@ -566,7 +594,7 @@ def test_an_object_without_event_times_takes_the_orders_creation_and_says_so() -
     normalized = read(raw_rows(2).drop("time", "block_time"))
 
     assert normalized.rows["ts"].to_list() == [STARTED, STARTED]
-    assert [count for text, count in normalized.findings.items() if "creation" in text] == [2]
+    assert [count for text, count in normalized.data_warnings.items() if "creation" in text] == [2]
 
 
 def test_in_a_degraded_object_a_creation_time_of_zero_is_quarantined() -> None:

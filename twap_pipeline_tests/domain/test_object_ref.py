@@ -8,18 +8,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from twap_pipeline.domain.object_ref import (
-    DAY_LAYOUTS,
+    KEY_DATE_PATTERNS,
     ObjectRef,
     day_from_key,
-    day_layouts,
     day_prefixes,
     fingerprint,
-    object_day,
+    partition_date,
+    resolve_key_date_patterns,
 )
-from twap_pipeline_tests.examples import examples
-from twap_pipeline_tests.feed import LAST_MODIFIED, listed
+from twap_pipeline_tests.feed_factories import LAST_MODIFIED, listed
+from twap_pipeline_tests.hypothesis_profiles import examples
 
-pytestmark = pytest.mark.pure
+pytestmark = pytest.mark.unit
 
 DAY = date(2026, 9, 24)
 ODD_NAMES = ["a b", "a+b", "%25", "%2F", "é", "e\u0301", "😀", "ключ", "a\\b", "a\tb", "a\nb", "..", "x" * 900]
@@ -77,8 +77,8 @@ def test_layouts_are_tried_in_order_of_trust() -> None:
     key = "export-20250101/date=2026-09-24/2025/02/02/x.parquet"
 
     assert day_from_key(key) == DAY
-    assert day_from_key(key, DAY_LAYOUTS[1:]) == date(2025, 2, 2)
-    assert day_from_key(key, DAY_LAYOUTS[4:]) == date(2025, 1, 1)
+    assert day_from_key(key, KEY_DATE_PATTERNS[1:]) == date(2025, 2, 2)
+    assert day_from_key(key, KEY_DATE_PATTERNS[4:]) == date(2025, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_a_layout_of_the_users_own_is_enough() -> None:
 
 
 def test_the_configured_layout_is_tried_before_the_usual_ones() -> None:
-    assert day_layouts("x") == ("x", *DAY_LAYOUTS)
-    assert day_layouts(None) == day_layouts("") == DAY_LAYOUTS
+    assert resolve_key_date_patterns("x") == ("x", *KEY_DATE_PATTERNS)
+    assert resolve_key_date_patterns(None) == resolve_key_date_patterns("") == KEY_DATE_PATTERNS
 
 
 WRITTEN = [
@@ -115,20 +115,22 @@ WRITTEN = [
 ]
 
 
+@pytest.mark.fault("D1")
 @given(
     written=st.sampled_from(WRITTEN),
     known=st.dates(date(2023, 1, 1), date(2029, 9, 9)),
     day=st.dates(date(2023, 10, 10), date(2029, 12, 31)).filter(lambda day: day.month > 9 and day.day > 9),
 )
 @examples(100)
-def test_D1_the_prefix_of_a_day_is_where_its_objects_lie(written: str, known: date, day: date) -> None:
+def test_the_prefix_of_a_day_is_where_its_objects_lie(written: str, known: date, day: date) -> None:
     (prefix,) = day_prefixes([written.format(known)], day)
 
     assert written.format(day).startswith(prefix)
     assert day_from_key(f"{prefix}/x") == day
 
 
-def test_D1_a_prefix_is_found_too_where_the_day_stands_before_the_year() -> None:
+@pytest.mark.fault("D1")
+def test_a_prefix_is_found_too_where_the_day_stands_before_the_year() -> None:
     layout = r"(?P<day>\d\d)\.(?P<month>\d\d)\.(?P<year>\d{4})/"
 
     (prefix,) = day_prefixes(["raw/17.08.2025/x.parquet"], DAY, [layout])
@@ -137,7 +139,8 @@ def test_D1_a_prefix_is_found_too_where_the_day_stands_before_the_year() -> None
     assert prefix.startswith("raw/24")
 
 
-def test_D1_a_match_that_is_no_date_does_not_hide_the_day_of_a_prefix() -> None:
+@pytest.mark.fault("D1")
+def test_a_match_that_is_no_date_does_not_hide_the_day_of_a_prefix() -> None:
     assert day_prefixes(["raw/2026/99/99/x/2026/09/23/x.parquet"], DAY) == {"raw/2026/99/99/x/2026/09/24"}
 
 
@@ -148,15 +151,17 @@ def test_prefixes_are_those_of_all_layouts_in_use_and_none_for_keys_without_a_da
     assert day_prefixes([], DAY) == set()
 
 
+@pytest.mark.fault("D7")
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_D7_an_odd_name_does_not_hide_the_day(name: str) -> None:
+def test_an_odd_name_does_not_hide_the_day(name: str) -> None:
     assert day_from_key(f"raw/{name}/2026/09/24/{name}.parquet") == DAY
     assert day_from_key(f"raw/{name}/date=2026-09-24/{name}.parquet") == DAY
 
 
+@pytest.mark.fault("D7")
 @given(day=st.dates(date(2000, 1, 1), date(2099, 12, 31)), before=no_digits, after=no_digits)
 @examples(50)
-def test_D7_any_day_is_found_among_any_alphabet(day: date, before: str, after: str) -> None:
+def test_any_day_is_found_among_any_alphabet(day: date, before: str, after: str) -> None:
     expected = {day}
 
     assert {
@@ -168,21 +173,22 @@ def test_D7_any_day_is_found_among_any_alphabet(day: date, before: str, after: s
     } == expected
 
 
+@pytest.mark.fault("D7")
 @given(refs)
 @examples(50)
 @example(ObjectRef("9999/99/99/\U0001f600", "e", LAST_MODIFIED, 0))
-def test_D7_any_key_at_all_has_a_day(ref: ObjectRef) -> None:
-    assert object_day(ref) == (day_from_key(ref.key) or ref.last_modified.date())
+def test_any_key_at_all_has_a_day(ref: ObjectRef) -> None:
+    assert partition_date(ref) == (day_from_key(ref.key) or ref.last_modified.date())
 
 
 def test_a_key_without_a_day_gets_that_of_its_last_modified_in_utc() -> None:
     late_in_tokyo = datetime(2026, 9, 25, 8, tzinfo=timezone(timedelta(hours=9)))
 
-    assert object_day(ObjectRef("x.parquet", "e", late_in_tokyo, 1)) == DAY
+    assert partition_date(ObjectRef("x.parquet", "e", late_in_tokyo, 1)) == DAY
 
 
 def test_the_keys_day_comes_before_last_modified() -> None:
-    assert object_day(listed(key="2025/08/17/x.parquet")) == date(2025, 8, 17)
+    assert partition_date(listed(key="2025/08/17/x.parquet")) == date(2025, 8, 17)
 
 
 @given(st.lists(refs, max_size=6, unique_by=lambda ref: ref.key), st.randoms(use_true_random=False))
@@ -200,22 +206,26 @@ def test_a_fingerprint_changes_with_every_object_more_or_less(listing: list[Obje
     assert len({fingerprint(listing[:count]) for count in range(len(listing) + 1)}) == len(listing) + 1
 
 
-def test_D2_a_fingerprint_changes_with_an_etag_and_not_with_last_modified_or_size() -> None:
+@pytest.mark.fault("D2")
+def test_a_fingerprint_changes_with_an_etag_and_not_with_last_modified_or_size() -> None:
     before = fingerprint([listed(etag="a")])
 
     assert fingerprint([listed(etag="b")]) != before
     assert fingerprint([listed(etag="a", data=b"more", hours=5)]) == before
 
 
+@pytest.mark.fault("D7")
 @pytest.mark.parametrize(("one", "other"), [("é", "e\u0301"), ("%25", "%"), ("a b", "a+b"), ("a", "a ")])
-def test_D7_keys_that_look_alike_are_different_objects(one: str, other: str) -> None:
+def test_keys_that_look_alike_are_different_objects(one: str, other: str) -> None:
     assert listed(key=one) != listed(key=other)
     assert fingerprint([listed(key=one)]) != fingerprint([listed(key=other)])
 
 
-def test_D7_a_key_that_is_no_unicode_has_a_fingerprint_too() -> None:
+@pytest.mark.fault("D7")
+def test_a_key_that_is_no_unicode_has_a_fingerprint_too() -> None:
     assert fingerprint([listed(key="\udcff.parquet")]) != fingerprint([listed(key="\udcfe.parquet")])
 
 
-def test_D7_key_and_etag_do_not_run_together() -> None:
+@pytest.mark.fault("D7")
+def test_key_and_etag_do_not_run_together() -> None:
     assert fingerprint([listed(key="ab", etag="c")]) != fingerprint([listed(key="a", etag="bc")])

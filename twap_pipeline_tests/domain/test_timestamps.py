@@ -8,12 +8,20 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from twap_pipeline.domain.timestamps import EARLIEST, UNITS, Window, count_units, decide_unit, epochs, to_utc
+from twap_pipeline.domain.timestamps import (
+    EARLIEST,
+    UNITS,
+    EventTimeRange,
+    count_matches_by_unit,
+    infer_unit,
+    to_epoch,
+    to_utc,
+)
 from twap_pipeline.errors import ObjectInvalidError
-from twap_pipeline_tests.examples import examples
-from twap_pipeline_tests.feed import EVENT, EVENT_NS, EVENT_TEXT, KEY, LAST_MODIFIED, WINDOW
+from twap_pipeline_tests.feed_factories import EVENT, EVENT_NS, EVENT_TEXT, KEY, LAST_MODIFIED, WINDOW
+from twap_pipeline_tests.hypothesis_profiles import examples
 
-pytestmark = pytest.mark.pure
+pytestmark = pytest.mark.unit
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TICK_NS = {unit: 10**9 // ticks for unit, ticks in UNITS.items()}
@@ -24,11 +32,11 @@ nanoseconds = st.integers(
 )
 
 
-def read(column: pl.Series, window: Window = WINDOW) -> list[datetime | None]:
+def read(column: pl.Series, window: EventTimeRange = WINDOW) -> list[datetime | None]:
     """Decide the column's unit and return its times, as an object of one column would be read."""
-    counts = count_units(column, window)
-    present = int(epochs(column).is_not_null().sum())
-    return to_utc(column, decide_unit(counts, values_present=present, key=KEY, column=column.name)).to_list()
+    counts = count_matches_by_unit(column, window)
+    present = int(to_epoch(column).is_not_null().sum())
+    return to_utc(column, infer_unit(counts, values_present=present, key=KEY, column=column.name)).to_list()
 
 
 def column_of(*values: object, dtype: pl.DataType | None = None) -> pl.Series:
@@ -46,11 +54,12 @@ def zone(offset_minutes: int, colon: str) -> str:
     return f"{'-' if offset_minutes < 0 else '+'}{hours:02d}{colon}{minutes:02d}"
 
 
+@pytest.mark.fault("V4", "V5")
 @examples(100)
 @given(ns=nanoseconds, unit=st.sampled_from(list(UNITS)), offset=st.integers(-840, 840))
 @example(ns=EVENT_NS, unit="ns", offset=0)
 @example(ns=EVENT_NS, unit="ms", offset=-330)
-def test_V4_V5_every_encoding_of_one_time_is_the_same_microsecond(ns: int, unit: str, offset: int) -> None:
+def test_every_encoding_of_one_time_is_the_same_microsecond(ns: int, unit: str, offset: int) -> None:
     ticks, digits = ns // TICK_NS[unit], DIGITS[unit]
     told_ns = ticks * TICK_NS[unit]
     expected = EPOCH + timedelta(microseconds=told_ns // 1_000)
@@ -77,12 +86,14 @@ def test_V4_V5_every_encoding_of_one_time_is_the_same_microsecond(ns: int, unit:
     assert {name: read(column) for name, column in encodings.items()} == {name: [expected] for name in encodings}
 
 
+@pytest.mark.fault("V5")
 @pytest.mark.parametrize("text", [EVENT_TEXT, f"  {EVENT_TEXT}Z ", f"{EVENT_TEXT}123", "2026-09-24T13:12:32.992506+02"])
-def test_V5_nanoseconds_are_floored_and_naive_is_utc(text: str) -> None:
+def test_nanoseconds_are_floored_and_naive_is_utc(text: str) -> None:
     assert read(column_of(text)) == [EVENT]
 
 
-def test_V5_the_last_nanosecond_before_the_epoch_is_floored_not_cut() -> None:
+@pytest.mark.fault("V5")
+def test_the_last_nanosecond_before_the_epoch_is_floored_not_cut() -> None:
     before = EPOCH - timedelta(microseconds=1)
 
     assert to_utc(column_of(-1), "ns").to_list() == [before]
@@ -101,6 +112,7 @@ def test_epochs_and_iso_text_may_share_a_column() -> None:
     assert read(column_of(EVENT_TEXT, str(EVENT_NS), None)) == [EVENT, EVENT, None]
 
 
+@pytest.mark.fault("V6")
 @pytest.mark.parametrize(
     "text",
     [
@@ -123,46 +135,52 @@ def test_epochs_and_iso_text_may_share_a_column() -> None:
         "1_790_248_352",
     ],
 )
-def test_V6_text_that_is_no_time_is_null(text: str) -> None:
+def test_text_that_is_no_time_is_null(text: str) -> None:
     assert to_utc(column_of(text, EVENT_TEXT), "s").to_list() == [None, EVENT]
 
 
+@pytest.mark.fault("V6")
 @pytest.mark.parametrize("offset", ["+\u0660\u0661", "-\u0660\u0661:\u0663\u0660", "+99:99", "+24:00", "-25"])
-def test_V6_text_with_a_zone_that_does_not_exist_is_null(offset: str) -> None:
+def test_text_with_a_zone_that_does_not_exist_is_null(offset: str) -> None:
     assert to_utc(column_of("2026-09-24T11:12:32" + offset, EVENT_TEXT), None).to_list() == [None, EVENT]
 
 
+@pytest.mark.fault("V6")
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e300, 0.5, 2.0**53])
-def test_V6_a_double_that_is_no_exact_whole_number_is_null(value: float) -> None:
+def test_a_double_that_is_no_exact_whole_number_is_null(value: float) -> None:
     assert to_utc(column_of(value, 1_790_248_352.0), "s").to_list() == [None, EVENT.replace(microsecond=0)]
 
 
+@pytest.mark.fault("V6")
 @pytest.mark.parametrize(("unit", "value"), [("s", 2**63 - 1), ("s", -(2**63)), ("ms", 2**62)])
-def test_V6_an_epoch_too_large_for_microseconds_is_null_not_another_time(unit: str, value: int) -> None:
+def test_an_epoch_too_large_for_microseconds_is_null_not_another_time(unit: str, value: int) -> None:
     assert to_utc(column_of(value), unit).to_list() == [None]
 
 
+@pytest.mark.fault("V6")
 @pytest.mark.parametrize(
     "text", ["1970-01-01T00:00:00", "0000-01-01T00:00:00", "2262-04-12T00:00:00", "9999-12-31T23:59:59.999999999Z"]
 )
-def test_V6_a_year_out_of_reach_is_out_of_the_window(text: str) -> None:
+def test_a_year_out_of_reach_is_out_of_the_window(text: str) -> None:
     inside = to_utc(column_of(text, EVENT_TEXT), None).to_frame().select(WINDOW.contains(pl.col("time")))
 
     assert inside["time"].to_list() == [False, True]
 
 
+@pytest.mark.fault("V6")
 @given(st.lists(st.text() | st.none(), max_size=4))
 @examples(100)
-def test_V6_any_text_at_all_is_read_or_null(texts: list[str | None]) -> None:
+def test_any_text_at_all_is_read_or_null(texts: list[str | None]) -> None:
     assert to_utc(column_of(*texts, dtype=pl.String()), "ns").len() == len(texts)
 
 
 TIME_FORM = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,12})?(Z|[+-]\d\d(:?\d\d)?)?"
 
 
+@pytest.mark.fault("V6")
 @given(st.from_regex(TIME_FORM, fullmatch=True, alphabet="01259\u0663T :.+-Z"))
 @examples(50)
-def test_V6_any_digits_in_the_form_of_a_time_are_read_or_null(text: str) -> None:
+def test_any_digits_in_the_form_of_a_time_are_read_or_null(text: str) -> None:
     assert to_utc(column_of(text), None).len() == 1
 
 
@@ -174,7 +192,8 @@ def neighbours(text: str) -> list[str]:
     return inserted + replaced + [text[:place] + text[place + 1 :] for place in places]
 
 
-def test_V6_how_a_text_is_read_does_not_hang_on_the_texts_beside_it() -> None:
+@pytest.mark.fault("V6")
+def test_how_a_text_is_read_does_not_hang_on_the_texts_beside_it() -> None:
     def microseconds(*texts: str) -> list[int | None]:
         return to_utc(column_of(*texts), None).to_physical().to_list()
 
@@ -183,7 +202,8 @@ def test_V6_how_a_text_is_read_does_not_hang_on_the_texts_beside_it() -> None:
     assert microseconds(*texts, "no time") == [*(microseconds(text)[0] for text in texts), None]
 
 
-def test_V4_two_units_in_one_column_fail_the_object() -> None:
+@pytest.mark.fault("V4")
+def test_two_units_in_one_column_fail_the_object() -> None:
     with pytest.raises(ObjectInvalidError) as raised:
         read(column_of(EVENT_NS, EVENT_NS // 10**6, EVENT_NS))
 
@@ -193,30 +213,34 @@ def test_V4_two_units_in_one_column_fail_the_object() -> None:
     assert "2 values in ns" in raised.value.reason
 
 
+@pytest.mark.fault("V4")
 @pytest.mark.parametrize("values", [[1], [5, 6, 2**62], [-EVENT_NS]])
-def test_V4_a_column_that_fits_no_unit_fails_the_object(values: list[int]) -> None:
+def test_a_column_that_fits_no_unit_fails_the_object(values: list[int]) -> None:
     with pytest.raises(ObjectInvalidError, match=f"in none of s, ms, µs, ns is any of its {len(values)} values"):
         read(column_of(*values))
 
 
-def test_V4_a_stray_value_beside_a_decided_unit_is_left_to_the_window() -> None:
+@pytest.mark.fault("V4")
+def test_a_stray_value_beside_a_decided_unit_is_left_to_the_window() -> None:
     assert read(column_of(EVENT_NS, 5)) == [EVENT, EPOCH]
 
 
+@pytest.mark.fault("V4")
 @pytest.mark.parametrize("dtype", [pl.Null(), pl.Int64(), pl.String(), pl.Float64(), pl.Datetime("ns")])
 @pytest.mark.parametrize("values", [[], [None, None]])
-def test_V4_a_column_without_numbers_has_no_unit(dtype: pl.DataType, values: list[None]) -> None:
+def test_a_column_without_numbers_has_no_unit(dtype: pl.DataType, values: list[None]) -> None:
     column = column_of(*values, dtype=dtype)
 
-    assert count_units(column, WINDOW) == {}
+    assert count_matches_by_unit(column, WINDOW) == {}
     assert read(column) == values
     assert to_utc(column, None).dtype == pl.Datetime("us", "UTC")
 
 
+@pytest.mark.fault("V4")
 @given(st.datetimes(EARLIEST.replace(tzinfo=None) + timedelta(days=1), datetime(2100, 1, 1)))  # noqa: DTZ001
 @examples(50)
-def test_V4_no_number_fits_two_units_of_one_window(when: datetime) -> None:
-    window = Window.before(when.replace(tzinfo=UTC))
+def test_no_number_fits_two_units_of_one_window(when: datetime) -> None:
+    window = EventTimeRange.before(when.replace(tzinfo=UTC))
     bounds = {
         unit: (int(window.start.timestamp()) * ticks, int(window.end.timestamp()) * ticks)
         for unit, ticks in UNITS.items()
@@ -227,16 +251,16 @@ def test_V4_no_number_fits_two_units_of_one_window(when: datetime) -> None:
 
 
 def test_the_window_comes_from_the_object_and_not_from_this_machines_clock() -> None:
-    window = Window.before(LAST_MODIFIED)
+    window = EventTimeRange.before(LAST_MODIFIED)
 
     assert (window.start, window.end) == (datetime(2023, 1, 1, tzinfo=UTC), LAST_MODIFIED + timedelta(days=1))
 
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_an_object_of_the_far_future_has_a_unit_too(unit: str) -> None:
-    window = Window.before(datetime(2400, 1, 1, tzinfo=UTC))
+    window = EventTimeRange.before(datetime(2400, 1, 1, tzinfo=UTC))
 
-    assert count_units(column_of(EVENT_NS // TICK_NS[unit]), window)[unit] == 1
+    assert count_matches_by_unit(column_of(EVENT_NS // TICK_NS[unit]), window)[unit] == 1
 
 
 def test_the_window_takes_its_bounds_and_nothing_beyond_them() -> None:
@@ -248,7 +272,7 @@ def test_the_window_takes_its_bounds_and_nothing_beyond_them() -> None:
 
 
 def test_the_window_of_an_object_listed_in_another_zone_is_the_same() -> None:
-    elsewhere = Window.before(LAST_MODIFIED.astimezone(timezone(timedelta(hours=9))))
+    elsewhere = EventTimeRange.before(LAST_MODIFIED.astimezone(timezone(timedelta(hours=9))))
     frame = pl.DataFrame({"ts": [WINDOW.end, WINDOW.end + timedelta(microseconds=1)]})
 
     assert frame.select(elsewhere.contains(pl.col("ts")))["ts"].to_list() == [True, False]

@@ -12,24 +12,21 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from twap_pipeline.domain.object_ref import object_day
-from twap_pipeline.failpoints import Point, armed
-from twap_pipeline.ingest.loading import ingest_object
-from twap_pipeline.storage.database import make_engine, parse_database_url
-from twap_pipeline.storage.embedded import EmbeddedPostgres
-from twap_pipeline.storage.embedded.watcher import find_postmaster
-from twap_pipeline.storage.migrations import upgrade
-from twap_pipeline_tests.broken_builds import (
-    ledger_in_a_transaction_of_its_own,
-    ledger_that_is_not_asked,
-    shown_to_fail,
-)
+from twap_pipeline.domain.object_ref import partition_date
+from twap_pipeline.embedded import EmbeddedPostgres
+from twap_pipeline.embedded.watchdog import find_postmaster
+from twap_pipeline.failpoints import FailpointName, activate_failpoint
+from twap_pipeline.ingest.load import ingest_object
+from twap_pipeline.storage.engine.engine import make_engine
+from twap_pipeline.storage.engine.url import parse_database_url
+from twap_pipeline.storage.schema.upgrade import upgrade
 from twap_pipeline_tests.conftest import reachable_directory
-from twap_pipeline_tests.crashing import crash
-from twap_pipeline_tests.dagster_web import until
-from twap_pipeline_tests.loader import loader
-from twap_pipeline_tests.objects import Bucket, event
-from twap_pipeline_tests.oracle import CleanHash, Scene, assert_nobody_left, take_everything
+from twap_pipeline_tests.crash_rounds import crash
+from twap_pipeline_tests.dagster_client import until
+from twap_pipeline_tests.factories import Bucket, event
+from twap_pipeline_tests.invariants import ExpectedHash, PipelineScenario, assert_no_open_sessions, ingest_everything
+from twap_pipeline_tests.loader_process import loader
+from twap_pipeline_tests.mutants import expect_failure, ledger_in_a_transaction_of_its_own, ledger_that_is_not_asked
 from twap_pipeline_tests.tcp_proxy import TcpProxy, tcp_proxy
 
 _COUNTED_AND_THERE = """
@@ -38,85 +35,92 @@ FULL JOIN (SELECT s3_object_key, count(*) AS there FROM twap_status GROUP BY 1) 
 """
 
 
-def loaded(scene: Scene) -> dict[str, tuple[int, int]]:
+def loaded(scenario: PipelineScenario) -> dict[str, tuple[int, int]]:
     """Return key → rows that the ledger counts, and rows that are there."""
-    with scene.engine.connect() as connection:
+    with scenario.engine.connect() as connection:
         return {key: (counted, there) for key, counted, there in connection.execute(text(_COUNTED_AND_THERE))}
 
 
+@pytest.mark.fault("W1")
 @pytest.mark.parametrize("point", ["downloaded", "mid-copy", "before-commit", "after-commit"])
-def test_W1_a_loader_killed_at_any_step_leaves_rows_and_ledger_both_or_neither(scene: Scene, point: Point) -> None:
-    with loader(scene, at=point) as killed:
+def test_a_loader_killed_at_any_step_leaves_rows_and_ledger_both_or_neither(
+    scenario: PipelineScenario, point: FailpointName
+) -> None:
+    with loader(scenario, at=point) as killed:
         killed.join()
     assert killed.exitcode == -signal.SIGKILL
-    assert_nobody_left(scene.engine)
-    whichever_came_first = loaded(scene)
+    assert_no_open_sessions(scenario.engine)
+    whichever_came_first = loaded(scenario)
     assert len(whichever_came_first) == (1 if point == "after-commit" else 0)
     assert whichever_came_first.items() <= {"a.parquet": (499, 499), "b.parquet": (201, 201)}.items()
 
-    take_everything(scene.store, scene.engine)
+    ingest_everything(scenario.store, scenario.engine)
 
-    scene.assert_sound()
+    scenario.assert_invariants()
 
 
-def test_W1_control_with_the_ledger_in_a_transaction_of_its_own_rows_are_lost(scene: Scene) -> None:
-    with shown_to_fail(ledger_in_a_transaction_of_its_own):
-        test_W1_a_loader_killed_at_any_step_leaves_rows_and_ledger_both_or_neither(scene, "before-commit")
+@pytest.mark.fault("W1", control=True)
+def test_with_the_ledger_in_a_transaction_of_its_own_rows_are_lost_on_broken_build(scenario: PipelineScenario) -> None:
+    with expect_failure(ledger_in_a_transaction_of_its_own):
+        test_a_loader_killed_at_any_step_leaves_rows_and_ledger_both_or_neither(scenario, "before-commit")
 
 
 @pytest.fixture
-def line(scene: Scene) -> Iterator[TcpProxy]:
+def line(scenario: PipelineScenario) -> Iterator[TcpProxy]:
     """A line to the server that can be disturbed."""
-    assert scene.url.port is not None
-    with tcp_proxy(scene.url.port) as line:
+    assert scenario.url.port is not None
+    with tcp_proxy(scenario.url.port) as line:
         yield line
 
 
 @pytest.fixture
-def far_engine(scene: Scene, line: TcpProxy) -> Iterator[Engine]:
+def far_engine(scenario: PipelineScenario, line: TcpProxy) -> Iterator[Engine]:
     """An engine at the far end of `line`, connected."""
-    engine = make_engine(scene.url.set(port=line.port))
+    engine = make_engine(scenario.url.set(port=line.port))
     with engine.connect():
         pass
     yield engine
     engine.dispose()
 
 
-def test_W2_a_commit_whose_answer_was_lost_on_the_line_counts_once(
-    scene: Scene, far_engine: Engine, line: TcpProxy
+@pytest.mark.fault("W2")
+def test_a_commit_whose_answer_was_lost_on_the_line_counts_once(
+    scenario: PipelineScenario, far_engine: Engine, line: TcpProxy
 ) -> None:
     line.lose_the_answer_to(b"COMMIT")
 
-    ref = next(scene.store.list_objects())
-    done = ingest_object(scene.store, far_engine, ref, object_day(ref))
+    ref = next(scenario.store.list_objects())
+    done = ingest_object(scenario.store, far_engine, ref, partition_date(ref))
 
     assert line.lost_answers == 1
     assert done.error is None
-    assert loaded(scene) == {"a.parquet": (499, 499)}
-    take_everything(scene.store, far_engine)
-    scene.assert_sound()
+    assert loaded(scenario) == {"a.parquet": (499, 499)}
+    ingest_everything(scenario.store, far_engine)
+    scenario.assert_invariants()
 
 
-def test_W2_control_a_retry_that_does_not_ask_the_ledger_counts_wrongly(
-    scene: Scene, far_engine: Engine, line: TcpProxy
+@pytest.mark.fault("W2", control=True)
+def test_a_retry_that_does_not_ask_the_ledger_counts_wrongly_on_broken_build(
+    scenario: PipelineScenario, far_engine: Engine, line: TcpProxy
 ) -> None:
-    with shown_to_fail(ledger_that_is_not_asked):
-        test_W2_a_commit_whose_answer_was_lost_on_the_line_counts_once(scene, far_engine, line)
+    with expect_failure(ledger_that_is_not_asked):
+        test_a_commit_whose_answer_was_lost_on_the_line_counts_once(scenario, far_engine, line)
 
 
+@pytest.mark.fault("W2")
 @pytest.mark.parametrize("statement", [b"pg_advisory_xact_lock", b"COPY", b"INSERT INTO etl_s3_ingest_log"])
-def test_W2_a_line_cut_at_any_statement_is_taken_up_again(
-    scene: Scene, far_engine: Engine, line: TcpProxy, statement: bytes
+def test_a_line_cut_at_any_statement_is_taken_up_again(
+    scenario: PipelineScenario, far_engine: Engine, line: TcpProxy, statement: bytes
 ) -> None:
     line.lose_the_answer_to(statement)
 
-    ref = next(scene.store.list_objects())
-    ingest_object(scene.store, far_engine, ref, object_day(ref))
+    ref = next(scenario.store.list_objects())
+    ingest_object(scenario.store, far_engine, ref, partition_date(ref))
 
     assert line.lost_answers == 1
-    assert loaded(scene) == {"a.parquet": (499, 499)}
-    take_everything(scene.store, far_engine)
-    scene.assert_sound()
+    assert loaded(scenario) == {"a.parquet": (499, 499)}
+    ingest_everything(scenario.store, far_engine)
+    scenario.assert_invariants()
 
 
 class Server:
@@ -155,40 +159,42 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def fragile_scene(server: Server, bucket: Bucket, clean_hash: CleanHash) -> Iterator[Scene]:
-    """A scene on `server`; the clean run is made elsewhere."""
+def fragile_scene(server: Server, bucket: Bucket, expected_hash: ExpectedHash) -> Iterator[PipelineScenario]:
+    """A scenario on `server`; the clean run is made elsewhere."""
     engine = make_engine(server.url)
     upgrade(engine)
-    yield Scene(bucket, engine, clean_hash)
+    yield PipelineScenario(bucket, engine, expected_hash)
     engine.dispose()
 
 
-def test_W1_loaders_and_their_server_crash_at_random_points_again_and_again_and_nothing_is_lost(
-    server: Server, fragile_scene: Scene
+@pytest.mark.fault("W1")
+def test_loaders_and_their_server_crash_at_random_points_again_and_again_and_nothing_is_lost(
+    server: Server, fragile_scene: PipelineScenario
 ) -> None:
     happened = crash(fragile_scene, random.Random(20250817), 16, server.crash)
 
     assert happened["server stopped under two loaders"] == 4
     assert happened.total() >= 16
-    fragile_scene.assert_sound()
+    fragile_scene.assert_invariants()
 
 
+@pytest.mark.fault("W1")
 @pytest.mark.parametrize("point", ["downloaded", "mid-copy", "before-commit", "after-commit"])
-def test_W1_a_database_stopped_immediately_at_any_step_is_taken_up_again_unaided(
-    server: Server, fragile_scene: Scene, point: Point
+def test_a_database_stopped_immediately_at_any_step_is_taken_up_again_unaided(
+    server: Server, fragile_scene: PipelineScenario, point: FailpointName
 ) -> None:
     fragile_scene.bucket.put("a.parquet", [event(twap_id) for twap_id in range(1, 500)])
-    crashes: list[Point] = []
+    crashes: list[FailpointName] = []
 
     def crash_once() -> None:
         if not crashes:
             crashes.append(point)
             server.crash()
 
-    with armed(point, crash_once):
-        done = take_everything(fragile_scene.store, fragile_scene.engine)
+    with activate_failpoint(point, crash_once):
+        done = ingest_everything(fragile_scene.store, fragile_scene.engine)
 
     assert crashes == [point]
     assert [one.error for one in done] == [None]
     assert loaded(fragile_scene) == {"a.parquet": (499, 499)}
-    fragile_scene.assert_sound()
+    fragile_scene.assert_invariants()

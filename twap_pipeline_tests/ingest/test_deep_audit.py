@@ -11,12 +11,12 @@ from datetime import date
 import pytest
 from sqlalchemy import Engine, text
 
-from twap_pipeline.ingest.audit import audit, disagree
-from twap_pipeline.ingest.deep_audit import DeepAudit, deep_audit, loaded_objects
+from twap_pipeline.ingest.audit import audit, has_errors
+from twap_pipeline.ingest.deep_audit import DeepAuditResult, deep_audit, loaded_objects
 from twap_pipeline.source.local import LocalDirectory
-from twap_pipeline.storage.twap_orders import DIFFERENCES, days_due, refresh_orders
-from twap_pipeline_tests.objects import DAY, Bucket, event
-from twap_pipeline_tests.oracle import digest, take_everything
+from twap_pipeline.storage.orders.refresh import DIFFERENCES, dates_pending_refresh, refresh_orders
+from twap_pipeline_tests.factories import DAY, Bucket, event
+from twap_pipeline_tests.invariants import digest, ingest_everything
 
 A, B, C, D, EMPTY = (f"hourly/2025/08/20/12/{name}.parquet" for name in ("a", "b", "c", "d", "empty"))
 OTHER = "0x" + "7" * 40
@@ -30,16 +30,16 @@ def loaded(engine: Engine, bucket: Bucket) -> Bucket:
     bucket.put(C, [event(2, asset="OLD"), event(4), event(7)], hours=-1)
     bucket.put(D, [event(5), event(6)])
     bucket.put(EMPTY, [])
-    take_everything(LocalDirectory(bucket.directory), engine)
+    ingest_everything(LocalDirectory(bucket.directory), engine)
     bucket.put(D, [event(5, asset="ETH"), event(8, wallet="0x1")], hours=2)
-    take_everything(LocalDirectory(bucket.directory), engine)
+    ingest_everything(LocalDirectory(bucket.directory), engine)
     refresh(engine)
     return bucket
 
 
 def refresh(engine: Engine) -> None:
     with engine.begin() as connection:
-        for day in days_due(connection):
+        for day in dates_pending_refresh(connection):
             refresh_orders(connection, day)
 
 
@@ -50,21 +50,21 @@ def run(engine: Engine, statement: str) -> None:
 
 def quick(engine: Engine, bucket: Bucket) -> dict[str, tuple[str, ...]]:
     found = audit(engine, LocalDirectory(bucket.directory).list_objects(), DAY)
-    return {one.kind: one.touched for one in found if not one.notice}
+    return {one.code: one.examples for one in found if not one.is_informational}
 
 
-def read(engine: Engine, bucket: Bucket, *, requeue: bool = False) -> DeepAudit:
+def read(engine: Engine, bucket: Bucket, *, requeue: bool = False) -> DeepAuditResult:
     store = LocalDirectory(bucket.directory)
     return deep_audit(store, engine, loaded_objects(engine, store.list_objects(), DAY), requeue=requeue)
 
 
 def deep(engine: Engine, bucket: Bucket) -> dict[str, tuple[str, ...]]:
-    return {one.kind: one.touched for one in read(engine, bucket).found if not one.notice}
+    return {one.code: one.examples for one in read(engine, bucket).found if not one.is_informational}
 
 
 _ROWS = """SELECT (to_jsonb(one) - 'inserted_at' - 'raw_payload')::text, raw_payload::text FROM twap_status AS one
 ORDER BY twap_id, wallet, ts"""
-_REJECTED = "SELECT s3_object_key, row_number, raw_row::text, reason FROM twap_status_rejected ORDER BY 1, 2"
+_REJECTED = "SELECT s3_object_key, row_number, raw_row::text, reason FROM twap_status_quarantine ORDER BY 1, 2"
 
 
 def tables(engine: Engine) -> tuple[list[tuple[str, ...]], ...]:
@@ -89,7 +89,7 @@ def test_sound_tables_agree_and_what_no_object_holds_any_more_is_counted(engine:
 
     (notice,) = read(engine, loaded).found
 
-    assert (notice.kind, notice.touched, notice.notice) == ("unproved", ("1 rows",), True)
+    assert (notice.code, notice.examples, notice.is_informational) == ("unproved", ("1 rows",), True)
 
 
 def test_a_deep_audit_writes_nothing_and_leaves_no_session(engine: Engine, loaded: Bucket) -> None:
@@ -107,7 +107,7 @@ def everything(engine: Engine) -> list[object]:
     with engine.connect() as connection:
         return [
             list(connection.execute(text(f"SELECT t::text FROM {table} AS t ORDER BY 1")).scalars())
-            for table in ("twap_status", "twap_status_rejected", "etl_s3_ingest_log", "twap_orders")
+            for table in ("twap_status", "twap_status_quarantine", "etl_s3_ingest_log", "twap_orders")
         ]
 
 
@@ -171,24 +171,24 @@ LEDGER = {
     "rows held": f"UPDATE etl_s3_ingest_log SET rows_ingested = 77 WHERE s3_object_key = '{B}'",
     "etag": f"UPDATE etl_s3_ingest_log SET etag = 'x' WHERE s3_object_key = '{B}'",
     "error": f"UPDATE etl_s3_ingest_log SET error_text = 'x' WHERE s3_object_key = '{B}'",
-    "error and attempts": f"UPDATE etl_s3_ingest_log SET error_text = 'x', attempts = 1 WHERE s3_object_key = '{B}'",
-    "attempts": f"UPDATE etl_s3_ingest_log SET attempts = 2 WHERE s3_object_key = '{B}'",
+    "error and failed_attempts": f"UPDATE etl_s3_ingest_log SET error_text = 'x', failed_attempts = 1 WHERE s3_object_key = '{B}'",
+    "failed_attempts": f"UPDATE etl_s3_ingest_log SET failed_attempts = 2 WHERE s3_object_key = '{B}'",
     "size": f"UPDATE etl_s3_ingest_log SET size_bytes = 1 WHERE s3_object_key = '{B}'",
     "day": f"UPDATE etl_s3_ingest_log SET object_date = '2025-08-19' WHERE s3_object_key = '{B}'",
     "newer version": f"UPDATE etl_s3_ingest_log SET last_modified = '2035-08-20+00' WHERE s3_object_key = '{B}'",
     "newer version of an object without rows": "UPDATE etl_s3_ingest_log SET last_modified = '2035-08-20+00'"
     f" WHERE s3_object_key = '{EMPTY}'",
-    "findings": f"""UPDATE etl_s3_ingest_log SET findings = '{{"x": 1}}' WHERE s3_object_key = '{B}'""",
+    "data_warnings": f"""UPDATE etl_s3_ingest_log SET data_warnings = '{{"x": 1}}' WHERE s3_object_key = '{B}'""",
 }
 QUARANTINE = {
-    "deleted": "DELETE FROM twap_status_rejected",
-    "reason": "UPDATE twap_status_rejected SET reason = 'x'",
-    "row": "UPDATE twap_status_rejected SET raw_row = '{}'",
-    "row number": "UPDATE twap_status_rejected SET row_number = row_number + 50",
-    "moved": f"UPDATE twap_status_rejected SET s3_object_key = '{B}' WHERE s3_object_key = '{A}'",
-    "added": "INSERT INTO twap_status_rejected (s3_object_key, row_number, raw_row, reason)"
+    "deleted": "DELETE FROM twap_status_quarantine",
+    "reason": "UPDATE twap_status_quarantine SET reason = 'x'",
+    "row": "UPDATE twap_status_quarantine SET raw_row = '{}'",
+    "row number": "UPDATE twap_status_quarantine SET row_number = row_number + 50",
+    "moved": f"UPDATE twap_status_quarantine SET s3_object_key = '{B}' WHERE s3_object_key = '{A}'",
+    "added": "INSERT INTO twap_status_quarantine (s3_object_key, row_number, raw_row, reason)"
     f" VALUES ('{B}', 1, '{{}}', 'x')",
-    "added to no object": "INSERT INTO twap_status_rejected (s3_object_key, row_number, raw_row, reason)"
+    "added to no object": "INSERT INTO twap_status_quarantine (s3_object_key, row_number, raw_row, reason)"
     " VALUES ('x', 1, '{}', 'x')",
 }
 LOST = {"all deleted", "all entries deleted", "history forgotten"}
@@ -209,10 +209,10 @@ def test_tampering_is_found_and_undone_by_requeueing_and_ingesting(
 
             told = quick(engine, loaded)
             done = read(engine, loaded, requeue=True)
-            take_everything(LocalDirectory(loaded.directory), engine)
+            ingest_everything(LocalDirectory(loaded.directory), engine)
             refresh(engine)
 
-            assert told or disagree(done.found)
+            assert told or has_errors(done.found)
             assert tables(engine) == before
             assert digest(engine) == right or name in LOST
             assert quick(engine, loaded) == {}
@@ -233,7 +233,7 @@ def test_an_object_that_was_tampered_with_is_found(name: str, engine: Engine, lo
     tamper(loaded)
 
     assert kind in quick(engine, loaded)
-    take_everything(LocalDirectory(loaded.directory), engine)
+    ingest_everything(LocalDirectory(loaded.directory), engine)
     refresh(engine)
     everything_agrees(engine, loaded)
 
@@ -253,15 +253,15 @@ def test_a_deleted_object_is_a_notice_and_its_rows_stay(engine: Engine, loaded: 
     (loaded.directory / C).unlink()
     found = audit(engine, LocalDirectory(loaded.directory).list_objects(), DAY)
 
-    assert [(one.kind, one.touched) for one in found] == [("gone", (C,))]
-    assert not disagree(found)
+    assert [(one.code, one.examples) for one in found] == [("gone", (C,))]
+    assert not has_errors(found)
 
     right = digest(engine)
     done = read(engine, loaded, requeue=True)
 
-    assert not disagree(done.found)
+    assert not has_errors(done.found)
     assert done.mended is not None
-    assert not done.mended.did_anything
+    assert not done.mended.has_changes
     assert digest(engine) == right
 
 
@@ -275,9 +275,9 @@ def test_an_object_that_cannot_be_read_again_is_told_and_its_rows_are_left_alone
 
     done = deep_audit(store, engine, refs, requeue=True)
 
-    assert [one.kind for one in done.found if not one.notice] == ["unread"]
+    assert [one.code for one in done.found if not one.is_informational] == ["unread"]
     assert done.mended is not None
-    assert not done.mended.did_anything
+    assert not done.mended.has_changes
     assert digest(engine) == right
 
 
@@ -294,14 +294,14 @@ def test_what_is_loaded_while_the_audit_reads_is_no_disagreement(
             done.append("once")
             loaded.put("hourly/2025/08/20/13/new.parquet", [event(1, asset="NEW"), event(50)], hours=5)
             loaded.put(D, [event(5, asset="SOL")], hours=6)
-            take_everything(LocalDirectory(loaded.directory), engine)
+            ingest_everything(LocalDirectory(loaded.directory), engine)
         return fetch(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(store, "fetch", fetch_while_others_load)
 
     found = deep_audit(store, engine, refs).found
 
-    assert {one.kind for one in found if not one.notice} == {"unread"}
+    assert {one.code for one in found if not one.is_informational} == {"unread"}
     assert deep(engine, loaded) == {}
 
 
@@ -313,7 +313,7 @@ def test_a_requeue_tells_what_it_did(engine: Engine, loaded: Bucket) -> None:
     done = read(engine, loaded, requeue=True)
 
     assert done.mended is not None
-    assert (done.mended.requeued, done.mended.deleted, done.mended.corrected) == ((A, B), 2, -2)
+    assert (done.mended.requeued, done.mended.deleted, done.mended.adjustment) == ((A, B), 2, -2)
     assert quick(engine, loaded) == {"failed": (A, B)}
 
 

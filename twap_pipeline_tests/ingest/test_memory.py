@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 from sqlalchemy import URL
 
-from twap_pipeline.domain.columns import REQUIRED
-from twap_pipeline.source.sample import write_object
-from twap_pipeline_tests.feed import write_parquet
+from twap_pipeline.domain.source_schema import REQUIRED_COLUMNS
+from twap_pipeline.sample import write_object
+from twap_pipeline_tests.feed_factories import write_parquet
 
 PEAK_MAX_MEGABYTES = 600.0
 """The bound of `docs/operations.md`, for an object of any size; the interpreter and its libraries are in it."""
@@ -20,16 +21,16 @@ PEAK_MAX_MEGABYTES = 600.0
 _TAKE = """
 import json, resource, sys
 from pathlib import Path
-from benchmarks.work import peak_megabytes
-from twap_pipeline.domain.object_ref import object_day
-from twap_pipeline.ingest.loading import ingest_object
+from benchmarks.workloads import peak_megabytes
+from twap_pipeline.domain.object_ref import partition_date
+from twap_pipeline.ingest.load import ingest_object
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.database import make_engine, parse_database_url
 
 store = LocalDirectory(Path(sys.argv[2]))
 (ref,) = store.list_objects()
-done = ingest_object(store, make_engine(parse_database_url(sys.argv[1])), ref, object_day(ref))
-print(json.dumps({"rows": done.fates.inserted, "error": done.error, "peak_megabytes": peak_megabytes()}))
+done = ingest_object(store, make_engine(parse_database_url(sys.argv[1])), ref, partition_date(ref))
+print(json.dumps({"rows": done.row_counts.inserted, "error": done.error, "peak_megabytes": peak_megabytes()}))
 """
 
 
@@ -50,7 +51,8 @@ def take(database: URL, directory: Path) -> Taken:
     return Taken(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def test_F6_an_honest_million_rows_are_loaded_within_the_bound(database: URL, tmp_path: Path) -> None:
+@pytest.mark.fault("F6")
+def test_an_honest_million_rows_are_loaded_within_the_bound(database: URL, tmp_path: Path) -> None:
     write_object(tmp_path / "bucket" / "million.parquet", 1_000_000)
 
     done = take(database, tmp_path / "bucket")
@@ -62,12 +64,13 @@ def test_F6_an_honest_million_rows_are_loaded_within_the_bound(database: URL, tm
 def bomb(rows: int) -> bytes:
     """Return an object of two megabytes that claims so many rows, all of them empty."""
     ballast = random.Random(1).randbytes(425_000).hex().encode()
-    columns = {name: pa.nulls(rows) for name in (*REQUIRED.values(), "time")}
+    columns = {name: pa.nulls(rows) for name in (*REQUIRED_COLUMNS.values(), "time")}
     table = pa.table(columns).replace_schema_metadata({b"ballast": ballast})
     return write_parquet(table, compression="zstd", write_statistics=False)
 
 
-def test_F6_a_decompression_bomb_is_refused_within_the_bound(database: URL, tmp_path: Path) -> None:
+@pytest.mark.fault("F6")
+def test_a_decompression_bomb_is_refused_within_the_bound(database: URL, tmp_path: Path) -> None:
     data = bomb(20_000_000)
     (tmp_path / "bucket").mkdir()
     (tmp_path / "bucket" / "bomb.parquet").write_bytes(data)

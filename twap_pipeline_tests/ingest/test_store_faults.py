@@ -11,14 +11,14 @@ from sqlalchemy import Engine, text
 from werkzeug.wrappers import Request, Response
 
 from twap_pipeline.errors import SourceAccessError
-from twap_pipeline.failpoints import armed
-from twap_pipeline.ingest.fetching import LISTINGS_AGAIN_MAX
-from twap_pipeline.ingest.loading import ingest_object
-from twap_pipeline.source.object_store import S3Location
+from twap_pipeline.failpoints import activate_failpoint
+from twap_pipeline.ingest.fetch import MAX_RELISTS
+from twap_pipeline.ingest.load import ingest_object
+from twap_pipeline.source.base import S3Location
 from twap_pipeline.source.s3 import S3Bucket
-from twap_pipeline_tests.broken_builds import any_version, shown_to_fail
-from twap_pipeline_tests.objects import DAY, event
-from twap_pipeline_tests.oracle import CleanHash, assert_sound, take_everything
+from twap_pipeline_tests.factories import DAY, event
+from twap_pipeline_tests.invariants import ExpectedHash, assert_invariants, ingest_everything
+from twap_pipeline_tests.mutants import any_version, expect_failure
 from twap_pipeline_tests.s3_server import S3Server
 
 NAME, PREFIX = "twap", "raw/twap_statuses/"
@@ -31,7 +31,7 @@ class Remote:
     server: S3Server
     store: S3Bucket
     engine: Engine
-    clean_hash: CleanHash
+    clean_hash: ExpectedHash
 
     def put(self, name: str, *twap_ids: int) -> str:
         """Write an object of these orders and return its ETag."""
@@ -46,22 +46,23 @@ class Remote:
             found = connection.execute(text("SELECT s3_object_key, etag, error_text FROM etl_s3_ingest_log"))
             return {key.removeprefix(PREFIX): (etag, error) for key, etag, error in found}
 
-    def assert_sound(self, gets_max: int) -> None:
+    def assert_invariants(self, gets_max: int) -> None:
         """Fail unless all that must hold after a fault holds, within so many GETs."""
         gets = self.server.requests["GET"]
         assert gets <= gets_max
-        assert_sound(self.engine, self.store, self.clean_hash(self.store))
+        assert_invariants(self.engine, self.store, self.clean_hash(self.store))
 
 
 @pytest.fixture
-def remote(s3: S3Server, engine: Engine, clean_hash: CleanHash) -> Remote:
+def remote(s3: S3Server, engine: Engine, clean_hash: ExpectedHash) -> Remote:
     """An empty bucket."""
     s3.client().create_bucket(Bucket=NAME)
     client = S3Resource(endpoint_url=s3.url, region_name="us-east-1", max_attempts=3).get_client()
     return Remote(s3, S3Bucket(client, S3Location(NAME, PREFIX)), engine, clean_hash)
 
 
-def test_D3_an_object_overwritten_between_list_and_get_is_listed_again_and_loaded_under_its_own_etag(
+@pytest.mark.fault("D3")
+def test_an_object_overwritten_between_list_and_get_is_listed_again_and_loaded_under_its_own_etag(
     remote: Remote,
 ) -> None:
     old = remote.put("a.parquet", 1)
@@ -72,17 +73,19 @@ def test_D3_an_object_overwritten_between_list_and_get_is_listed_again_and_loade
 
     done = ingest_object(remote.store, remote.engine, listed, DAY)
 
-    assert (listed.etag, done.ref.etag, done.fates.inserted) == (old, new, 2)
+    assert (listed.etag, done.ref.etag, done.row_counts.inserted) == (old, new, 2)
     assert remote.ledger() == {"a.parquet": (new, None)}
     assert dict(remote.server.requests) == {"GET": 2, "LIST": 1}
 
 
-def test_D3_control_without_if_match_the_ledger_names_bytes_that_were_not_read(remote: Remote) -> None:
-    with shown_to_fail(any_version):
-        test_D3_an_object_overwritten_between_list_and_get_is_listed_again_and_loaded_under_its_own_etag(remote)
+@pytest.mark.fault("D3", control=True)
+def test_without_if_match_the_ledger_names_bytes_that_were_not_read_on_broken_build(remote: Remote) -> None:
+    with expect_failure(any_version):
+        test_an_object_overwritten_between_list_and_get_is_listed_again_and_loaded_under_its_own_etag(remote)
 
 
-def test_D3_an_object_that_is_overwritten_again_and_again_is_left_to_a_later_run(remote: Remote) -> None:
+@pytest.mark.fault("D3")
+def test_an_object_that_is_overwritten_again_and_again_is_left_to_a_later_run(remote: Remote) -> None:
     remote.put("a.parquet", 1)
     (listed,) = remote.store.list_objects()
     versions = iter(range(2, 100))
@@ -99,13 +102,14 @@ def test_D3_an_object_that_is_overwritten_again_and_again_is_left_to_a_later_run
     done = ingest_object(remote.store, remote.engine, listed, DAY)
 
     assert "overwritten after it was listed" in (done.error or "")
-    assert remote.server.requests["GET"] == remote.server.requests["LIST"] + 1 == LISTINGS_AGAIN_MAX + 1
+    assert remote.server.requests["GET"] == remote.server.requests["LIST"] + 1 == MAX_RELISTS + 1
     remote.server.faults.clear()
-    take_everything(remote.store, remote.engine)
-    remote.assert_sound(gets_max=LISTINGS_AGAIN_MAX + 2)
+    ingest_everything(remote.store, remote.engine)
+    remote.assert_invariants(gets_max=MAX_RELISTS + 2)
 
 
-def test_D4_an_object_deleted_after_the_listing_is_recorded_as_gone_and_the_others_go_on(remote: Remote) -> None:
+@pytest.mark.fault("D4")
+def test_an_object_deleted_after_the_listing_is_recorded_as_gone_and_the_others_go_on(remote: Remote) -> None:
     for name in ("a.parquet", "b.parquet", "c.parquet"):
         remote.put(name, ord(name[0]))
     refs = list(remote.store.list_objects())
@@ -115,10 +119,11 @@ def test_D4_an_object_deleted_after_the_listing_is_recorded_as_gone_and_the_othe
 
     assert [one.error is None for one in done] == [True, False, True]
     assert "it was deleted after it was listed" in (done[1].error or "")
-    assert take_everything(remote.store, remote.engine) == []
+    assert ingest_everything(remote.store, remote.engine) == []
 
 
-def test_D4_an_object_overwritten_and_then_deleted_is_gone(remote: Remote) -> None:
+@pytest.mark.fault("D4")
+def test_an_object_overwritten_and_then_deleted_is_gone(remote: Remote) -> None:
     remote.put("a.parquet", 1)
     (listed,) = remote.store.list_objects()
     remote.put("a.parquet", 2)
@@ -136,17 +141,18 @@ def test_D4_an_object_overwritten_and_then_deleted_is_gone(remote: Remote) -> No
     assert done.error == "it was overwritten after it was listed, and then deleted"
 
 
-def test_S5_no_transaction_is_open_while_an_object_is_downloaded(remote: Remote) -> None:
+@pytest.mark.fault("S5")
+def test_no_transaction_is_open_while_an_object_is_downloaded(remote: Remote) -> None:
     remote.put("a.parquet", 1)
     seen: list[int] = []
 
-    def look() -> None:
+    def list_slice() -> None:
         with remote.engine.connect() as connection:
             sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle'"
             seen.append(int(connection.execute(text(sessions)).scalar_one()) - 1)
 
-    with armed("downloaded", look):
-        take_everything(remote.store, remote.engine)
+    with activate_failpoint("downloaded", list_slice):
+        ingest_everything(remote.store, remote.engine)
 
     assert seen == [0]
 
@@ -166,6 +172,7 @@ def refuse_after(gets: int, status: int, code: str) -> Callable[[Request, Respon
     return fault
 
 
+@pytest.mark.fault("S6")
 @pytest.mark.parametrize(
     ("status", "code", "cause"),
     [
@@ -173,7 +180,7 @@ def refuse_after(gets: int, status: int, code: str) -> Callable[[Request, Respon
         (403, "RequestTimeTooSkewed", "this host's clock differs from the store's"),
     ],
 )
-def test_S6_credentials_that_fail_midway_are_told_at_once_and_what_is_loaded_is_not_fetched_again(
+def test_credentials_that_fail_midway_are_told_at_once_and_what_is_loaded_is_not_fetched_again(
     remote: Remote, status: int, code: str, cause: str
 ) -> None:
     for number in range(6):
@@ -182,14 +189,14 @@ def test_S6_credentials_that_fail_midway_are_told_at_once_and_what_is_loaded_is_
     remote.server.faults.append(refuse_after(3, status, code))
 
     with pytest.raises(SourceAccessError, match=rf"GET s3://{NAME}/{PREFIX}\d.parquet: {status} {code}.*{cause}"):
-        take_everything(remote.store, remote.engine)
+        ingest_everything(remote.store, remote.engine)
 
     assert remote.server.requests["GET"] <= 6
     assert len(remote.ledger()) == 3
     remote.server.faults.clear()
     remote.server.requests.clear()
-    take_everything(remote.store, remote.engine)
-    remote.assert_sound(gets_max=3)
+    ingest_everything(remote.store, remote.engine)
+    remote.assert_invariants(gets_max=3)
 
 
 ODD_KEYS = [
@@ -202,14 +209,15 @@ ODD_KEYS = [
 ]
 
 
-def test_D7_odd_keys_go_round_through_the_ledger_and_markers_are_skipped(remote: Remote) -> None:
+@pytest.mark.fault("D7")
+def test_odd_keys_go_round_through_the_ledger_and_markers_are_skipped(remote: Remote) -> None:
     for number, name in enumerate(ODD_KEYS):
         remote.put(name, number)
     remote.server.client().put_object(Bucket=NAME, Key=f"{PREFIX}folder/", Body=b"")
     remote.server.requests.clear()
 
-    take_everything(remote.store, remote.engine)
+    ingest_everything(remote.store, remote.engine)
 
     assert sorted(remote.ledger()) == sorted(ODD_KEYS)
-    assert take_everything(remote.store, remote.engine) == []
-    remote.assert_sound(gets_max=len(ODD_KEYS))
+    assert ingest_everything(remote.store, remote.engine) == []
+    remote.assert_invariants(gets_max=len(ODD_KEYS))

@@ -19,11 +19,11 @@ from twap_pipeline.errors import (
     SourceError,
     SourceNotFoundError,
 )
+from twap_pipeline.source.base import parse_source_url
 from twap_pipeline.source.local import LocalDirectory
-from twap_pipeline.source.object_store import parse_source_url
-from twap_pipeline_tests.examples import examples
+from twap_pipeline_tests.hypothesis_profiles import examples
 
-pytestmark = pytest.mark.pure
+pytestmark = pytest.mark.unit
 
 MODIFIED_NS = 1_790_254_800_123_456_789
 ODD_KEYS = [
@@ -74,7 +74,8 @@ def test_files_at_any_depth_are_listed_in_the_order_of_their_keys(tmp_path: Path
     assert keys(tmp_path) == ["a.parquet", "a/z.parquet", "b.parquet", "b/10.parquet", "b/2.parquet"]
 
 
-def test_D7_markers_hidden_files_and_empty_folders_are_skipped(tmp_path: Path) -> None:
+@pytest.mark.fault("D7")
+def test_markers_hidden_files_and_empty_folders_are_skipped(tmp_path: Path) -> None:
     for key in [".hidden", "_SUCCESS", "a/.part.crc", "a/x.parquet", "_a/y.parquet"]:
         put(tmp_path, key)
     (tmp_path / "empty").mkdir()
@@ -105,7 +106,8 @@ def test_a_listing_may_begin_behind_a_key_and_stay_below_a_prefix(
     assert [ref.key for ref in LocalDirectory(tmp_path).list_objects(below=below, after=after)] == expected
 
 
-def test_D7_the_order_of_a_listing_is_that_of_the_keys_bytes_as_in_s3(tmp_path: Path) -> None:
+@pytest.mark.fault("D7")
+def test_the_order_of_a_listing_is_that_of_the_keys_bytes_as_in_s3(tmp_path: Path) -> None:
     names = ["Z", "a", "~", "\u00e9", "\uffff", "😀"]
     for name in reversed(names):
         put(tmp_path, name)
@@ -139,8 +141,9 @@ def test_an_unchanged_file_keeps_its_etag(tmp_path: Path) -> None:
     assert listing(tmp_path) == listing(tmp_path)
 
 
+@pytest.mark.fault("D2")
 @pytest.mark.parametrize(("data", "modified_ns"), [(b"bytes", MODIFIED_NS + 1), (b"more bytes", MODIFIED_NS)])
-def test_D2_an_overwritten_file_gets_another_etag(tmp_path: Path, data: bytes, modified_ns: int) -> None:
+def test_an_overwritten_file_gets_another_etag(tmp_path: Path, data: bytes, modified_ns: int) -> None:
     put(tmp_path, "x")
     (before,) = listing(tmp_path)
     put(tmp_path, "x", data, modified_ns)
@@ -150,8 +153,9 @@ def test_D2_an_overwritten_file_gets_another_etag(tmp_path: Path, data: bytes, m
     assert after.etag != before.etag
 
 
+@pytest.mark.fault("D7")
 @pytest.mark.parametrize("key", ODD_KEYS)
-def test_D7_an_odd_key_goes_round_exactly(tmp_path: Path, key: str) -> None:
+def test_an_odd_key_goes_round_exactly(tmp_path: Path, key: str) -> None:
     put(tmp_path, key, key.encode())
 
     (ref,) = listing(tmp_path)
@@ -161,7 +165,8 @@ def test_D7_an_odd_key_goes_round_exactly(tmp_path: Path, key: str) -> None:
     assert parse_source_url(LocalDirectory(tmp_path).uri(key)) == tmp_path / key
 
 
-def test_D7_keys_that_look_alike_are_different_files(tmp_path: Path) -> None:
+@pytest.mark.fault("D7")
+def test_keys_that_look_alike_are_different_files(tmp_path: Path) -> None:
     for key in ["caf\u00e9", "cafe\u0301", "%25", "%", "a b", "a+b"]:
         put(tmp_path, key, key.encode())
 
@@ -170,7 +175,8 @@ def test_D7_keys_that_look_alike_are_different_files(tmp_path: Path) -> None:
     }
 
 
-def test_D7_a_name_that_is_no_unicode_is_listed_and_read(tmp_path: Path) -> None:
+@pytest.mark.fault("D7")
+def test_a_name_that_is_no_unicode_is_listed_and_read(tmp_path: Path) -> None:
     put(tmp_path, os.fsdecode(b"\xff.parquet"))
 
     (ref,) = listing(tmp_path)
@@ -179,6 +185,7 @@ def test_D7_a_name_that_is_no_unicode_is_listed_and_read(tmp_path: Path) -> None
     assert LocalDirectory(tmp_path).uri(ref.key).endswith("/%FF.parquet")
 
 
+@pytest.mark.fault("D7")
 @given(
     st.lists(
         st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=20)
@@ -190,7 +197,7 @@ def test_D7_a_name_that_is_no_unicode_is_listed_and_read(tmp_path: Path) -> None
     )
 )
 @examples(50)
-def test_D7_names_of_any_alphabet_are_listed_once_each(names: list[str]) -> None:
+def test_names_of_any_alphabet_are_listed_once_each(names: list[str]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         for name in names:
             put(Path(directory), name)
@@ -206,7 +213,8 @@ def test_a_file_is_fetched_whole_over_what_was_there_and_rewound(tmp_path: Path)
     assert fetched(tmp_path, ref) == b"the bytes"
 
 
-def test_D4_a_file_deleted_after_the_listing_is_gone(tmp_path: Path) -> None:
+@pytest.mark.fault("D4")
+def test_a_file_deleted_after_the_listing_is_gone(tmp_path: Path) -> None:
     path = put(tmp_path, "a/x")
     (ref,) = listing(tmp_path)
     path.unlink()
@@ -217,7 +225,8 @@ def test_D4_a_file_deleted_after_the_listing_is_gone(tmp_path: Path) -> None:
     assert raised.value.key == "a/x"
 
 
-def test_D4_a_folder_deleted_or_made_a_file_after_the_listing_is_gone(tmp_path: Path) -> None:
+@pytest.mark.fault("D4")
+def test_a_folder_deleted_or_made_a_file_after_the_listing_is_gone(tmp_path: Path) -> None:
     path = put(tmp_path, "a/x")
     (ref,) = listing(tmp_path)
     path.unlink()
@@ -228,7 +237,8 @@ def test_D4_a_folder_deleted_or_made_a_file_after_the_listing_is_gone(tmp_path: 
         fetched(tmp_path, ref)
 
 
-def test_D4_a_file_replaced_by_a_folder_after_the_listing_is_gone(tmp_path: Path) -> None:
+@pytest.mark.fault("D4")
+def test_a_file_replaced_by_a_folder_after_the_listing_is_gone(tmp_path: Path) -> None:
     path = put(tmp_path, "x")
     (ref,) = listing(tmp_path)
     path.unlink()
@@ -238,8 +248,9 @@ def test_D4_a_file_replaced_by_a_folder_after_the_listing_is_gone(tmp_path: Path
         fetched(tmp_path, ref)
 
 
+@pytest.mark.fault("D3")
 @pytest.mark.parametrize(("data", "modified_ns"), [(b"other", MODIFIED_NS + 1), (b"longer bytes", MODIFIED_NS)])
-def test_D3_a_file_overwritten_after_the_listing_is_refused(tmp_path: Path, data: bytes, modified_ns: int) -> None:
+def test_a_file_overwritten_after_the_listing_is_refused(tmp_path: Path, data: bytes, modified_ns: int) -> None:
     put(tmp_path, "x")
     (ref,) = listing(tmp_path)
     put(tmp_path, "x", data, modified_ns)
@@ -251,7 +262,8 @@ def test_D3_a_file_overwritten_after_the_listing_is_refused(tmp_path: Path, data
     assert raised.value.transient
 
 
-def test_D3_a_version_that_was_never_listed_is_refused(tmp_path: Path) -> None:
+@pytest.mark.fault("D3")
+def test_a_version_that_was_never_listed_is_refused(tmp_path: Path) -> None:
     put(tmp_path, "x")
     (ref,) = listing(tmp_path)
 
@@ -259,16 +271,18 @@ def test_D3_a_version_that_was_never_listed_is_refused(tmp_path: Path) -> None:
         fetched(tmp_path, dataclasses.replace(ref, etag="another"))
 
 
+@pytest.mark.fault("D5")
 @pytest.mark.parametrize("name", ["absent", "file"])
-def test_D5_a_directory_that_is_not_there_is_no_empty_listing(tmp_path: Path, name: str) -> None:
+def test_a_directory_that_is_not_there_is_no_empty_listing(tmp_path: Path, name: str) -> None:
     put(tmp_path, "file")
 
     with pytest.raises(SourceNotFoundError, match=name):
         listing(tmp_path / name)
 
 
+@pytest.mark.fault("D5")
 @pytest.mark.skipif(as_root, reason="root may read everything")
-def test_D5_a_folder_that_may_not_be_read_fails_the_whole_listing(tmp_path: Path) -> None:
+def test_a_folder_that_may_not_be_read_fails_the_whole_listing(tmp_path: Path) -> None:
     put(tmp_path, "a/x").parent.chmod(0)
 
     with pytest.raises(SourceAccessError, match="cannot list"):

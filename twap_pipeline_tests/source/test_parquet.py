@@ -1,4 +1,4 @@
-"""Bytes become frames without loss and in bounded portions, or are refused as a whole; never part of an object."""
+"""Bytes become frames without loss and in bounded batches, or are refused as a whole; never part of an object."""
 
 import json
 from collections.abc import Callable
@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twap_pipeline.domain.normalize import payload
+from twap_pipeline.domain.normalize import to_json_rows
 from twap_pipeline.errors import ObjectInvalidError
-from twap_pipeline.source.parquet import PORTION_ROWS, ParquetObject
-from twap_pipeline_tests.examples import examples
-from twap_pipeline_tests.feed import EVENT_NS, KEY, arrow_table, opened, raw_rows, write_parquet
+from twap_pipeline.source.parquet import BATCH_ROWS, ParquetObject
+from twap_pipeline_tests.feed_factories import EVENT_NS, KEY, arrow_table, opened, raw_rows, write_parquet
+from twap_pipeline_tests.hypothesis_profiles import examples
 
-pytestmark = pytest.mark.pure
+pytestmark = pytest.mark.unit
 
 TWENTY = write_parquet(raw_rows(20), compression="none")
 
@@ -27,7 +27,7 @@ def open_object(data: bytes) -> ParquetObject:
 
 def read(data: bytes) -> pl.DataFrame:
     found = open_object(data)
-    return pl.concat([pl.DataFrame(schema=dict(found.schema)), *found.portions()])
+    return pl.concat([pl.DataFrame(schema=dict(found.schema)), *found.batches()])
 
 
 def column(array: pa.Array) -> pl.Series:
@@ -46,6 +46,7 @@ def refusal(data: bytes) -> str:
 # F1, F2: objects that are damaged or empty
 
 
+@pytest.mark.fault("F1")
 @pytest.mark.parametrize(
     "data",
     [
@@ -61,24 +62,27 @@ def refusal(data: bytes) -> str:
     ],
     ids=["zero bytes", "magic only", "text", "zeros", "cut by one", "halved", "encrypted", "encrypted too", "footer"],
 )
-def test_F1_what_is_no_parquet_is_refused_by_name_and_size(data: bytes) -> None:
+def test_what_is_no_parquet_is_refused_by_name_and_size(data: bytes) -> None:
     assert refusal(data).startswith(f"is no readable parquet file ({len(data)} bytes): ")
 
 
+@pytest.mark.fault("F1")
 @given(st.integers(0, len(TWENTY) - 1))
 @examples(50)
-def test_F1_an_object_cut_anywhere_is_refused(length: int) -> None:
+def test_an_object_cut_anywhere_is_refused(length: int) -> None:
     refusal(TWENTY[:length])
 
 
+@pytest.mark.fault("F1")
 @given(st.integers(1, len(TWENTY) - 1))
 @examples(50)
-def test_F1_an_object_without_its_beginning_is_refused(length: int) -> None:
+def test_an_object_without_its_beginning_is_refused(length: int) -> None:
     refusal(TWENTY[length:])
 
 
+@pytest.mark.fault("F1", "S4")
 @pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
-def test_F1_S4_an_object_with_any_bit_of_a_page_header_flipped_is_refused_or_read_whole(compression: str) -> None:
+def test_an_object_with_any_bit_of_a_page_header_flipped_is_refused_or_read_whole(compression: str) -> None:
     data = write_parquet(raw_rows(20).select("twap_id"), compression=compression)
     partial = [
         (place, bit)
@@ -90,9 +94,10 @@ def test_F1_S4_an_object_with_any_bit_of_a_page_header_flipped_is_refused_or_rea
     assert partial == []
 
 
+@pytest.mark.fault("F1", "S4")
 @given(st.data())
 @examples(100)
-def test_F1_S4_an_object_with_any_bit_flipped_is_refused_or_read_whole(data: st.DataObject) -> None:
+def test_an_object_with_any_bit_flipped_is_refused_or_read_whole(data: st.DataObject) -> None:
     place, bit = data.draw(st.integers(0, len(TWENTY) - 9)), data.draw(st.integers(0, 7))
 
     assert _rows(_flipped(TWENTY, place, bit)) in (20, None)
@@ -105,22 +110,24 @@ def _flipped(data: bytes, place: int, bit: int) -> bytes:
 def _rows(data: bytes) -> int | None:
     """Return the rows that an object gives; None where it is refused."""
     try:
-        return sum(portion.height for portion in open_object(data).portions())
+        return sum(batch.height for batch in open_object(data).batches())
     except ObjectInvalidError:
         return None
 
 
-def test_F1_a_column_whose_name_is_no_utf8_is_refused() -> None:
+@pytest.mark.fault("F1")
+def test_a_column_whose_name_is_no_utf8_is_refused() -> None:
     named = write_parquet(raw_rows(2, vendor_note="x"), store_schema=False)
 
     refusal(named.replace(b"vendor_note", b"vendor\xff\xfe\xfdte"))
 
 
-def test_F2_an_object_without_rows_is_read_as_none() -> None:
+@pytest.mark.fault("F2")
+def test_an_object_without_rows_is_read_as_none() -> None:
     found = open_object(write_parquet(raw_rows(0)))
 
     assert found.num_rows == 0
-    assert sum(portion.height for portion in found.portions()) == 0
+    assert sum(batch.height for batch in found.batches()) == 0
     assert [name for name, _ in found.schema] == raw_rows().columns
 
 
@@ -138,7 +145,8 @@ def test_every_compression_is_read(compression: str) -> None:
     assert read(write_parquet(raw_rows(3), compression=compression)).equals(raw_rows(3))
 
 
-def test_F4_doubled_columns_are_shown_as_they_are() -> None:
+@pytest.mark.fault("F4")
+def test_doubled_columns_are_shown_as_they_are() -> None:
     table = arrow_table(raw_rows())
     doubled = table.append_column("status", table["status"])
 
@@ -147,8 +155,9 @@ def test_F4_doubled_columns_are_shown_as_they_are() -> None:
     assert names.count("status") == 2
 
 
+@pytest.mark.fault("F4")
 @pytest.mark.parametrize("name", ["", "column_15", "*", "^.*$", "a.b", 'a"b\\\n', "row_number", "😀"])
-def test_F4_a_column_of_any_name_keeps_its_name_and_place(name: str) -> None:
+def test_a_column_of_any_name_keeps_its_name_and_place(name: str) -> None:
     raw = raw_rows(2, **{name: "x", "last": "y"})
 
     assert read(write_parquet(raw)).equals(raw)
@@ -177,8 +186,9 @@ CASES: dict[str, tuple[pa.Array, list[object]]] = {
 }
 
 
+@pytest.mark.fault("F5")
 @pytest.mark.parametrize(("array", "expected"), CASES.values(), ids=CASES)
-def test_F5_a_type_is_read_without_loss(array: pa.Array, expected: list[object]) -> None:
+def test_a_type_is_read_without_loss(array: pa.Array, expected: list[object]) -> None:
     assert column(array).to_list() == expected
 
 
@@ -186,14 +196,15 @@ def test_F5_a_type_is_read_without_loss(array: pa.Array, expected: list[object])
 def test_the_schema_is_that_of_the_frames(array: pa.Array) -> None:
     found = open_object(write_parquet(arrow_table(raw_rows(len(array)), x=array)))
 
-    (frame,) = found.portions()
+    (frame,) = found.batches()
 
     assert list(frame.schema.items()) == found.schema
 
 
+@pytest.mark.fault("F5")
 @pytest.mark.parametrize("unit", ["ms", "us", "ns"])
 @pytest.mark.parametrize("zone", [None, "UTC", "Etc/UTC", "Europe/Vienna", "+00:00", "+05:30", "Z"])
-def test_F5_a_timestamp_of_any_zone_is_its_instant(unit: str, zone: str | None) -> None:
+def test_a_timestamp_of_any_zone_is_its_instant(unit: str, zone: str | None) -> None:
     ticks = EVENT_NS // {"ms": 10**6, "us": 10**3, "ns": 1}[unit]
 
     assert column(pa.array([ticks, None], pa.timestamp(unit, zone))).to_physical().to_list() == [ticks, None]
@@ -205,8 +216,9 @@ DAMAGED: dict[str, Callable[[], pa.Array]] = {
 }
 
 
+@pytest.mark.fault("V7")
 @pytest.mark.parametrize("damaged", DAMAGED.values(), ids=DAMAGED)
-def test_V7_text_that_is_no_utf8_is_refused_naming_the_column(damaged: Callable[[], pa.Array]) -> None:
+def test_text_that_is_no_utf8_is_refused_naming_the_column(damaged: Callable[[], pa.Array]) -> None:
     data = write_parquet(arrow_table(raw_rows(), state_coin=damaged()))
 
     assert refusal(data).startswith("column 'state_coin' cannot be read without loss: ")
@@ -231,15 +243,17 @@ EXTRA: dict[str, pa.Array] = {
 }
 
 
+@pytest.mark.fault("F4")
 @pytest.mark.parametrize("array", EXTRA.values(), ids=EXTRA)
-def test_F4_an_unknown_column_of_any_type_does_not_stop_the_object(array: pa.Array) -> None:
+def test_an_unknown_column_of_any_type_does_not_stop_the_object(array: pa.Array) -> None:
     frame = read(write_parquet(arrow_table(raw_rows(), x=array)))
 
     assert frame.drop("x").equals(raw_rows())
-    assert "x" in json.loads(payload(frame)[0])
+    assert "x" in json.loads(to_json_rows(frame)[0])
 
 
-def test_F4_a_struct_that_names_a_field_twice_is_refused() -> None:
+@pytest.mark.fault("F4")
+def test_a_struct_that_names_a_field_twice_is_refused() -> None:
     doubled = pa.StructArray.from_arrays([pa.array(["1"]), pa.array(["2"])], names=["sz", "sz"])
     found = write_parquet(arrow_table(raw_rows(), state=doubled))
 
@@ -254,30 +268,30 @@ def test_F4_a_struct_that_names_a_field_twice_is_refused() -> None:
 def test_portions_are_bounded_and_together_the_object_in_order(rows_per_group: int, rows: int) -> None:
     data = write_parquet(raw_rows(20), rows_per_group=rows_per_group)
 
-    portions = list(open_object(data).portions(rows=rows))
+    batches = list(open_object(data).batches(rows=rows))
 
-    assert all(0 < portion.height <= rows for portion in portions)
-    assert pl.concat(portions).equals(raw_rows(20))
+    assert all(0 < batch.height <= rows for batch in batches)
+    assert pl.concat(batches).equals(raw_rows(20))
 
 
 def test_an_object_can_be_read_again_and_in_part() -> None:
     found = open_object(write_parquet(raw_rows(3)))
 
-    (times,) = found.portions(["time"])
-    (whole,) = found.portions()
+    (times,) = found.batches(["time"])
+    (whole,) = found.batches()
 
     assert times.equals(raw_rows(3).select("time"))
     assert whole.equals(raw_rows(3))
 
 
 def test_no_columns_asked_for_give_no_values() -> None:
-    assert all(portion.width == 0 for portion in open_object(TWENTY).portions([]))
+    assert all(batch.width == 0 for batch in open_object(TWENTY).batches([]))
 
 
 def test_a_column_of_the_feed_is_not_mixed_up_with_one_below_a_dot() -> None:
     found = open_object(write_parquet(raw_rows(2, **{"time.x": "theirs"})))
 
-    (times,) = found.portions(["time"])
+    (times,) = found.batches(["time"])
 
     assert times["time"].to_list() == raw_rows(2)["time"].to_list()
 
@@ -285,28 +299,31 @@ def test_a_column_of_the_feed_is_not_mixed_up_with_one_below_a_dot() -> None:
 # Objects that claim or unfold to too much
 
 
-def test_F6_twenty_million_rows_in_a_few_bytes_are_refused_before_any_is_read() -> None:
+@pytest.mark.fault("F6")
+def test_twenty_million_rows_in_a_few_bytes_are_refused_before_any_is_read() -> None:
     table = pa.table({"twap_id": pa.nulls(20_000_000)})
 
     assert "claims 20000000 rows in " in refusal(write_parquet(table, write_statistics=False))
 
 
-def test_F6_an_honest_million_rows_are_read_in_portions() -> None:
+@pytest.mark.fault("F6")
+def test_an_honest_million_rows_are_read_in_portions() -> None:
     data = write_parquet(pa.table({"twap_id": pa.array(range(1_000_001))}), use_dictionary=False, compression="none")
 
-    heights = [portion.height for portion in open_object(data).portions()]
+    heights = [batch.height for batch in open_object(data).batches()]
 
     assert sum(heights) == 1_000_001
-    assert max(heights) == PORTION_ROWS
+    assert max(heights) == BATCH_ROWS
 
 
-def test_F6_few_rows_of_very_long_repeated_text_stay_bounded_or_are_refused() -> None:
+@pytest.mark.fault("F6")
+def test_few_rows_of_very_long_repeated_text_stay_bounded_or_are_refused() -> None:
     long = pa.DictionaryArray.from_arrays(pa.array([0] * 3_000, pa.int32()), pa.array(["a" * 50_000]))
     data = write_parquet(arrow_table(raw_rows(3_000), x=long), compression="zstd")
     assert len(data) < 100_000
 
     try:
-        largest = max(portion["x"].str.len_bytes().sum() for portion in open_object(data).portions())
+        largest = max(batch["x"].str.len_bytes().sum() for batch in open_object(data).batches())
     except ObjectInvalidError:
         return
 

@@ -19,9 +19,9 @@ from twap_pipeline.errors import (
     SourceNotFoundError,
     SourceUnavailableError,
 )
-from twap_pipeline.source.object_store import S3Location
+from twap_pipeline.source.base import S3Location
 from twap_pipeline.source.s3 import GET_ATTEMPTS, S3Bucket
-from twap_pipeline_tests.broken_builds import shown_to_fail, unproven_bytes
+from twap_pipeline_tests.mutants import expect_failure, unproven_bytes
 from twap_pipeline_tests.s3_server import S3Server
 
 BUCKET, PREFIX, KEY = "twap-test", "raw/twap_statuses/", "raw/twap_statuses/hourly/2025/08/20/12/a.parquet"
@@ -107,8 +107,9 @@ def test_a_listing_goes_over_pages_and_leaves_markers_out(store: S3Bucket, s3: S
     assert s3.requests["LIST"] == 2
 
 
+@pytest.mark.fault("D7")
 @pytest.mark.parametrize("name", ["a b+c.parquet", "100%25.parquet", "e\u0301.parquet", "\u00e9.parquet", "🙂.parquet"])
-def test_D7_odd_keys_go_round_exactly(store: S3Bucket, s3: S3Server, name: str) -> None:
+def test_odd_keys_go_round_exactly(store: S3Bucket, s3: S3Server, name: str) -> None:
     s3.client().put_object(Bucket=BUCKET, Key=PREFIX + name, Body=b"odd")
     (ref,) = [ref for ref in store.list_objects() if ref.key != KEY]
     file = io.BytesIO()
@@ -119,7 +120,8 @@ def test_D7_odd_keys_go_round_exactly(store: S3Bucket, s3: S3Server, name: str) 
     assert file.read() == b"odd"
 
 
-def test_S1_a_refused_listing_is_asked_once_and_names_bucket_and_requester_pays(store: S3Bucket, s3: S3Server) -> None:
+@pytest.mark.fault("S1")
+def test_a_refused_listing_is_asked_once_and_names_bucket_and_requester_pays(store: S3Bucket, s3: S3Server) -> None:
     s3.faults.append(refuse)
 
     with pytest.raises(SourceAccessError, match=f"LIST s3://{BUCKET}/{PREFIX}: 403 AccessDenied.*requester-pays"):
@@ -132,7 +134,8 @@ def refuse(_request: Request, _response: Response) -> Response:
     return Response("<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>", 403)
 
 
-def test_S1_a_refused_get_is_asked_once_and_names_the_key(store: S3Bucket, s3: S3Server) -> None:
+@pytest.mark.fault("S1")
+def test_a_refused_get_is_asked_once_and_names_the_key(store: S3Bucket, s3: S3Server) -> None:
     ref = only_object(store)
     s3.faults.append(refuse)
 
@@ -142,7 +145,8 @@ def test_S1_a_refused_get_is_asked_once_and_names_the_key(store: S3Bucket, s3: S
     assert s3.requests["GET"] == 1
 
 
-def test_S1_the_layer_does_refuse_a_client_that_sends_no_header(store: S3Bucket, s3: S3Server) -> None:
+@pytest.mark.fault("S1")
+def test_the_layer_does_refuse_a_client_that_sends_no_header(store: S3Bucket, s3: S3Server) -> None:
     from botocore.exceptions import ClientError
 
     with pytest.raises(ClientError, match=r"403|AccessDenied"):
@@ -151,7 +155,8 @@ def test_S1_the_layer_does_refuse_a_client_that_sends_no_header(store: S3Bucket,
         s3.client().list_objects_v2(Bucket=BUCKET)
 
 
-def test_S2_a_burst_of_503_is_survived_and_for_good_has_a_ceiling(store: S3Bucket, s3: S3Server) -> None:
+@pytest.mark.fault("S2")
+def test_a_burst_of_503_is_survived_and_for_good_has_a_ceiling(store: S3Bucket, s3: S3Server) -> None:
     ref = only_object(store)
     unavailable = Response("<Error><Code>SlowDown</Code></Error>", 503)
     s3.faults.append(on_get(lambda _: unavailable, times=2))
@@ -167,7 +172,8 @@ def test_S2_a_burst_of_503_is_survived_and_for_good_has_a_ceiling(store: S3Bucke
     assert s3.requests["GET"] == 4
 
 
-def test_S3_a_body_that_breaks_is_read_again_as_a_whole(store: S3Bucket, s3: S3Server) -> None:
+@pytest.mark.fault("S3")
+def test_a_body_that_breaks_is_read_again_as_a_whole(store: S3Bucket, s3: S3Server) -> None:
     ref = only_object(store)
     s3.faults.append(on_get(cut, times=2))
     file = io.BytesIO()
@@ -178,7 +184,8 @@ def test_S3_a_body_that_breaks_is_read_again_as_a_whole(store: S3Bucket, s3: S3S
     assert s3.requests["GET"] == 3
 
 
-def test_S3_a_body_that_always_breaks_is_given_up(store: S3Bucket, s3: S3Server) -> None:
+@pytest.mark.fault("S3")
+def test_a_body_that_always_breaks_is_given_up(store: S3Bucket, s3: S3Server) -> None:
     ref = only_object(store)
     s3.faults.append(on_get(cut))
 
@@ -200,7 +207,8 @@ def trickle(response: Response) -> Response:
     return Response(drops(), response.status, response.headers)
 
 
-def test_S5_a_body_that_trickles_in_is_given_up_at_the_deadline(store: S3Bucket, s3: S3Server) -> None:
+@pytest.mark.fault("S5")
+def test_a_body_that_trickles_in_is_given_up_at_the_deadline(store: S3Bucket, s3: S3Server) -> None:
     ref = only_object(store)
     s3.faults.append(on_get(trickle))
     started = time.monotonic()
@@ -212,7 +220,8 @@ def test_S5_a_body_that_trickles_in_is_given_up_at_the_deadline(store: S3Bucket,
     assert s3.requests["GET"] == 1
 
 
-def test_S4_a_flipped_bit_is_an_error_even_without_a_checksum_header(store: S3Bucket, s3: S3Server) -> None:
+@pytest.mark.fault("S4")
+def test_a_flipped_bit_is_an_error_even_without_a_checksum_header(store: S3Bucket, s3: S3Server) -> None:
     ref = only_object(store)
     s3.faults.append(on_get(flip))
 
@@ -220,12 +229,14 @@ def test_S4_a_flipped_bit_is_an_error_even_without_a_checksum_header(store: S3Bu
         store.fetch(ref, io.BytesIO())
 
 
-def test_S4_control_bytes_that_nobody_proves_are_taken(store: S3Bucket, s3: S3Server) -> None:
-    with shown_to_fail(unproven_bytes):
-        test_S4_a_flipped_bit_is_an_error_even_without_a_checksum_header(store, s3)
+@pytest.mark.fault("S4", control=True)
+def test_bytes_that_nobody_proves_are_taken_on_broken_build(store: S3Bucket, s3: S3Server) -> None:
+    with expect_failure(unproven_bytes):
+        test_a_flipped_bit_is_an_error_even_without_a_checksum_header(store, s3)
 
 
-def test_S4_a_flipped_bit_on_the_way_once_is_healed_by_reading_again(store: S3Bucket, s3: S3Server) -> None:
+@pytest.mark.fault("S4")
+def test_a_flipped_bit_on_the_way_once_is_healed_by_reading_again(store: S3Bucket, s3: S3Server) -> None:
     ref = only_object(store)
     s3.faults.append(on_get(flip, times=1))
     file = io.BytesIO()
@@ -235,7 +246,8 @@ def test_S4_a_flipped_bit_on_the_way_once_is_healed_by_reading_again(store: S3Bu
     assert file.read() == BODY
 
 
-def test_D3_an_object_overwritten_after_the_listing_is_not_loaded_under_the_old_etag(
+@pytest.mark.fault("D3")
+def test_an_object_overwritten_after_the_listing_is_not_loaded_under_the_old_etag(
     store: S3Bucket, s3: S3Server
 ) -> None:
     ref = only_object(store)
@@ -245,7 +257,8 @@ def test_D3_an_object_overwritten_after_the_listing_is_not_loaded_under_the_old_
         store.fetch(ref, io.BytesIO())
 
 
-def test_D4_an_object_deleted_after_the_listing_is_gone(store: S3Bucket, s3: S3Server) -> None:
+@pytest.mark.fault("D4")
+def test_an_object_deleted_after_the_listing_is_gone(store: S3Bucket, s3: S3Server) -> None:
     ref = only_object(store)
     s3.client().delete_object(Bucket=BUCKET, Key=KEY)
 

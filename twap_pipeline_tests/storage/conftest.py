@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from twap_pipeline.project import ROOT
+from twap_pipeline.paths import ROOT
 
 
 @pytest.fixture

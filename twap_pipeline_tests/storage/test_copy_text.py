@@ -8,13 +8,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from twap_pipeline.domain.columns import flat_schema, map_columns
-from twap_pipeline.domain.normalize import normalize, payload
-from twap_pipeline.storage.copy_text import copy_text
-from twap_pipeline_tests.examples import examples
-from twap_pipeline_tests.feed import KEY, WINDOW, raw_rows
+from twap_pipeline.domain.normalize import normalize, to_json_rows
+from twap_pipeline.domain.source_schema import flat_schema, map_columns
+from twap_pipeline.storage.loading.copy_text import copy_text
+from twap_pipeline_tests.feed_factories import KEY, WINDOW, raw_rows
+from twap_pipeline_tests.hypothesis_profiles import examples
 
-pytestmark = pytest.mark.pure
+pytestmark = pytest.mark.unit
 
 ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
@@ -74,7 +74,7 @@ def test_a_single_column_goes_round_exactly(values: list[str | None]) -> None:
 @given(st.lists(texts | awkward, min_size=1, max_size=4))
 @examples(75)
 def test_a_payload_goes_round_by_the_short_way_for_json(values: list[str]) -> None:
-    payloads = payload(pl.DataFrame({"x": pl.Series(values, dtype=pl.String)}))
+    payloads = to_json_rows(pl.DataFrame({"x": pl.Series(values, dtype=pl.String)}))
     frame = pl.DataFrame({"key": "k", "raw_payload": payloads})
 
     fields = [row[1] for row in decode(copy_text(frame, json=["raw_payload"]))]
@@ -108,18 +108,20 @@ def test_times_keep_their_microseconds_and_say_utc(times: list[datetime]) -> Non
     assert [datetime.strptime(f"{field}00", "%Y-%m-%d %H:%M:%S.%f%z") for field in fields] == aware
 
 
+@pytest.mark.fault("V3")
 @given(st.lists(st.decimals(allow_nan=False, allow_infinity=False).map(str), max_size=4))
 @examples(50)
-def test_V3_sizes_as_plain_text_keep_every_digit(sizes: list[str]) -> None:
+def test_sizes_as_plain_text_keep_every_digit(sizes: list[str]) -> None:
     frame = pl.DataFrame({"size": pl.Series(sizes, dtype=pl.String)})
 
     assert decode(copy_text(frame, plain=["size"])) == [[size] for size in sizes]
 
 
+@pytest.mark.fault("D7")
 @pytest.mark.parametrize(
     "key", ["a b", "a+b", "%25", "cafe\u0301", "😀", "back\\slash", "\\N", "tab\tline\nend\r", "x" * 1_024]
 )
-def test_D7_an_odd_key_goes_round_exactly(key: str) -> None:
+def test_an_odd_key_goes_round_exactly(key: str) -> None:
     assert decode(copy_text(pl.DataFrame({"key": [key], "n": [1]}))) == [[key, "1"]]
 
 
@@ -132,7 +134,8 @@ def test_no_rows_are_no_bytes(n: int) -> None:
     assert copy_text(pl.DataFrame({"a": ["x"], "b": [1]}).head(n)) == (b"" if n == 0 else b"x\t1\n")
 
 
-def test_F6_a_text_of_a_megabyte_goes_round_exactly() -> None:
+@pytest.mark.fault("F6")
+def test_a_text_of_a_megabyte_goes_round_exactly() -> None:
     long = "\\\t\n" * 350_000
 
     assert decode(copy_text(pl.DataFrame({"a": [long]}))) == [[long]]

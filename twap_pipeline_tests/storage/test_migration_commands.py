@@ -16,16 +16,16 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
-from twap_pipeline.project import ROOT
-from twap_pipeline.storage.database import parse_database_url, shown
-from twap_pipeline.storage.migrations import migrations_config, require_head
-from twap_pipeline.storage.models import ALEMBIC_VERSION_TABLE
+from twap_pipeline.paths import ROOT
+from twap_pipeline.storage.engine.url import parse_database_url, redacted_url
+from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE
+from twap_pipeline.storage.schema.revision_gate import migrations_config, require_head
 from twap_pipeline_tests.conftest import create_database
-from twap_pipeline_tests.storage.embedded.users import discard
+from twap_pipeline_tests.embedded.client_process import discard
 from twap_pipeline_tests.storage.test_schema import connected, describe, described_tables, execute, upgrade_to
 
 BIN = Path(sys.executable).parent
-INIT = (sys.executable, "-m", "twap_pipeline.storage.init")
+INIT = (sys.executable, "-m", "twap_pipeline.storage.schema.create")
 REVISIONS = [script.revision for script in ScriptDirectory.from_config(migrations_config()).walk_revisions()][::-1]
 HEAD = REVISIONS[-1]
 
@@ -160,7 +160,8 @@ def test_check_refuses_an_older_database_and_leaves_an_empty_one_empty(empty_dat
     assert describe(empty_database) == []
 
 
-def test_M5_check_refuses_an_altered_table_and_names_it(database: URL) -> None:
+@pytest.mark.fault("M5")
+def test_check_refuses_an_altered_table_and_names_it(database: URL) -> None:
     execute(database, "ALTER TABLE twap_status ALTER size_executed TYPE NUMERIC(20, 4)")
 
     assert "'twap_status', 'size_executed'" in refused_by_alembic(database, "check")
@@ -195,7 +196,8 @@ def test_revision_autogenerate_finds_what_differs_and_its_file_mends_it(database
     alembic(database, "check", cwd=checkout)
 
 
-def test_M5_two_heads_are_refused_until_they_are_merged(database: URL, checkout: Path) -> None:
+@pytest.mark.fault("M5")
+def test_two_heads_are_refused_until_they_are_merged(database: URL, checkout: Path) -> None:
     alembic(database, "revision", "--head", "001", "--splice", "-m", "side", cwd=checkout)
     assert "001 (branchpoint)" in alembic(database, "branches", cwd=checkout)
     assert "Multiple head revisions are present" in refused_by_alembic(database, "upgrade", "head", cwd=checkout)
@@ -212,8 +214,9 @@ def test_a_revision_that_this_code_does_not_have_is_refused(database: URL) -> No
     assert "Can't locate revision identified by '999'" in refused_by_alembic(database, "upgrade", "head")
 
 
+@pytest.mark.fault("M5")
 @pytest.mark.parametrize("start", ["base", *REVISIONS[:-1]])
-def test_M5_offline_sql_executed_elsewhere_gives_head(database: URL, empty_database: URL, start: str) -> None:
+def test_offline_sql_executed_elsewhere_gives_head(database: URL, empty_database: URL, start: str) -> None:
     if start != "base":
         upgrade_to(empty_database, start)
 
@@ -223,7 +226,8 @@ def test_M5_offline_sql_executed_elsewhere_gives_head(database: URL, empty_datab
     assert describe(empty_database) == describe(database)
 
 
-def test_M5_offline_sql_of_a_downgrade_leaves_nothing(database: URL) -> None:
+@pytest.mark.fault("M5")
+def test_offline_sql_of_a_downgrade_leaves_nothing(database: URL) -> None:
     done = run(BIN / "alembic", "downgrade", "head:base", "--sql", url=database.set(port=1))
     execute_one_by_one(database, done.stdout)
 
@@ -299,34 +303,38 @@ def assert_secret(text: str) -> None:
         assert fragment not in text
 
 
+@pytest.mark.fault("M6")
 @pytest.mark.parametrize("password", [PASSWORD, ENCODED], ids=["raw", "encoded"])
 @pytest.mark.parametrize("scheme", FORMS)
-def test_M6_every_form_of_url_connects(guarded: URL, scheme: str, password: str) -> None:
+def test_every_form_of_url_connects(guarded: URL, scheme: str, password: str) -> None:
     url = parse_database_url(written(guarded, password, scheme))
 
     with connected(url) as engine:
         assert require_head(engine).at_head
 
-    assert_secret(shown(url))
+    assert_secret(redacted_url(url))
 
 
+@pytest.mark.fault("M6")
 @pytest.mark.parametrize(("scheme", "password"), [*((scheme, PASSWORD) for scheme in FORMS), (FORMS[0], ENCODED)])
-def test_M6_alembic_takes_every_form_of_url_and_shows_no_password(guarded: URL, scheme: str, password: str) -> None:
+def test_alembic_takes_every_form_of_url_and_shows_no_password(guarded: URL, scheme: str, password: str) -> None:
     said = alembic(written(guarded, password, scheme), "current")
 
     assert f"{HEAD} (head)" in said
     assert_secret(said)
 
 
-def test_M6_sslmode_is_understood_in_a_url_for_asyncpg_too(guarded: URL) -> None:
+@pytest.mark.fault("M6")
+def test_sslmode_is_understood_in_a_url_for_asyncpg_too(guarded: URL) -> None:
     said = alembic(written(guarded, ENCODED, "postgresql+asyncpg", "?sslmode=prefer"), "current")
 
     assert f"{HEAD} (head)" in said
 
 
+@pytest.mark.fault("M6")
 @pytest.mark.parametrize("password", [PASSWORD, ENCODED], ids=["raw", "encoded"])
 @pytest.mark.parametrize("program", ["alembic", "init"])
-def test_M6_an_unreachable_server_is_named_in_one_line_without_the_password(
+def test_an_unreachable_server_is_named_in_one_line_without_the_password(
     guarded: URL, program: str, password: str
 ) -> None:
     url = written(guarded, password, port=1)
@@ -337,6 +345,7 @@ def test_M6_an_unreachable_server_is_named_in_one_line_without_the_password(
     assert_secret(said)
 
 
+@pytest.mark.fault("M6")
 @pytest.mark.parametrize(
     ("password", "query", "reason"),
     [
@@ -346,7 +355,7 @@ def test_M6_an_unreachable_server_is_named_in_one_line_without_the_password(
     ],
     ids=["wrong password", "no TLS", "unknown option"],
 )
-def test_M6_a_refused_connection_says_why_without_the_password(
+def test_a_refused_connection_says_why_without_the_password(
     guarded: URL, password: str, query: str, reason: str
 ) -> None:
     said = refused_by_alembic(written(guarded, password, query=query), "current")
@@ -355,7 +364,8 @@ def test_M6_a_refused_connection_says_why_without_the_password(
     assert_secret(said)
 
 
-def test_M6_what_is_no_postgresql_url_is_refused_without_repeating_it() -> None:
+@pytest.mark.fault("M6")
+def test_what_is_no_postgresql_url_is_refused_without_repeating_it() -> None:
     said = refused_by_alembic(f"mysql://canary:{PASSWORD}@127.0.0.1/db", "current")
 
     assert "DATABASE_URL is not a PostgreSQL URL" in said
@@ -375,10 +385,11 @@ def test_database_url_beats_alembic_ini(database: URL, empty_database: URL, chec
     assert describe(empty_database) == []
 
 
+@pytest.mark.fault("M6")
 @pytest.mark.parametrize(
     "password", [PASSWORD, ENCODED, ENCODED.replace("%", "%%")], ids=["raw", "encoded", "encoded and doubled"]
 )
-def test_M6_alembic_ini_beats_the_embedded_database_whatever_its_password(
+def test_alembic_ini_beats_the_embedded_database_whatever_its_password(
     guarded: URL, checkout: Path, password: str
 ) -> None:
     set_ini_url(checkout, written(guarded, password))
@@ -388,7 +399,8 @@ def test_M6_alembic_ini_beats_the_embedded_database_whatever_its_password(
     assert not Path(os.environ["TWAP_HOME"]).exists()
 
 
-def test_M6_an_unreachable_server_of_alembic_ini_is_named_without_the_password(guarded: URL, checkout: Path) -> None:
+@pytest.mark.fault("M6")
+def test_an_unreachable_server_of_alembic_ini_is_named_without_the_password(guarded: URL, checkout: Path) -> None:
     set_ini_url(checkout, written(guarded, ENCODED, port=1))
 
     said = refused_by_alembic(None, "current", cwd=checkout)

@@ -14,12 +14,13 @@ import pytest
 from sqlalchemy import URL, Engine
 
 from twap_pipeline.errors import DatabaseUnavailableError, SchemaRevisionError
-from twap_pipeline.project import ROOT
-from twap_pipeline.storage.migration_locks import migration_lock
-from twap_pipeline.storage.migrations import read_revision, require_head, upgrade
-from twap_pipeline.storage.models import ALEMBIC_VERSION_TABLE
-from twap_pipeline_tests.storage.deployers import DEADLINE_SECONDS, MIGRATE, change_code, count_sessions, start
-from twap_pipeline_tests.storage.embedded.users import await_true
+from twap_pipeline.paths import ROOT
+from twap_pipeline.storage.schema.locks import migration_lock
+from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE
+from twap_pipeline.storage.schema.revision_gate import read_revision, require_head
+from twap_pipeline.storage.schema.upgrade import upgrade
+from twap_pipeline_tests.embedded.client_process import await_true
+from twap_pipeline_tests.storage.migrate_process import DEADLINE_SECONDS, MIGRATE, change_code, count_sessions, start
 from twap_pipeline_tests.storage.test_migration_commands import (
     BIN,
     HEAD,
@@ -62,13 +63,15 @@ GIVEN = 'config.attributes["connection"] = connection'
 READ_FIRST = GIVEN + "; read_revision(connection)"
 
 
-def test_R6_at_head_is_let_through(engine: Engine) -> None:
+@pytest.mark.fault("R6")
+def test_at_head_is_let_through(engine: Engine) -> None:
     revision = require_head(engine)
 
     assert (revision.current, revision.head, revision.at_head) == ((HEAD,), HEAD, True)
 
 
-def test_R6_an_empty_database_is_refused_naming_head_and_command(empty_database: URL) -> None:
+@pytest.mark.fault("R6")
+def test_an_empty_database_is_refused_naming_head_and_command(empty_database: URL) -> None:
     with connected(empty_database) as engine, pytest.raises(SchemaRevisionError) as refused:
         require_head(engine)
 
@@ -77,7 +80,8 @@ def test_R6_an_empty_database_is_refused_naming_head_and_command(empty_database:
     )
 
 
-def test_R6_an_older_database_is_refused_naming_both_revisions_and_the_command(database: URL, engine: Engine) -> None:
+@pytest.mark.fault("R6")
+def test_an_older_database_is_refused_naming_both_revisions_and_the_command(database: URL, engine: Engine) -> None:
     downgrade_to(database, "001")
 
     with pytest.raises(SchemaRevisionError) as refused:
@@ -90,7 +94,8 @@ def set_revision(url: URL, revision: str) -> None:
     execute(url, f"UPDATE {ALEMBIC_VERSION_TABLE} SET version_num = '{revision}'")
 
 
-def test_R6_a_newer_database_is_refused_naming_both_revisions_and_the_command(database: URL, engine: Engine) -> None:
+@pytest.mark.fault("R6")
+def test_a_newer_database_is_refused_naming_both_revisions_and_the_command(database: URL, engine: Engine) -> None:
     set_revision(database, "999")
 
     with pytest.raises(SchemaRevisionError) as refused:
@@ -100,7 +105,8 @@ def test_R6_a_newer_database_is_refused_naming_both_revisions_and_the_command(da
     assert f"`alembic downgrade {HEAD}`" in str(refused.value)
 
 
-def test_R6_upgrade_refuses_a_newer_database_and_leaves_it(database: URL, engine: Engine) -> None:
+@pytest.mark.fault("R6")
+def test_upgrade_refuses_a_newer_database_and_leaves_it(database: URL, engine: Engine) -> None:
     set_revision(database, "999")
     before = describe(database)
 
@@ -130,7 +136,8 @@ def test_upgrade_persists_head_and_a_second_one_changes_nothing(empty_database: 
     assert (recorded(empty_database), describe(empty_database)) == ([HEAD], before)
 
 
-def test_M1_who_cannot_get_the_lock_gives_up_at_the_deadline(database: URL, engine: Engine) -> None:
+@pytest.mark.fault("M1")
+def test_who_cannot_get_the_lock_gives_up_at_the_deadline(database: URL, engine: Engine) -> None:
     with migration_lock(engine), connected(database) as other:
         started = time.monotonic()
         with pytest.raises(DatabaseUnavailableError, match=r"held the migration lock for 0\.5 seconds"):
@@ -138,7 +145,8 @@ def test_M1_who_cannot_get_the_lock_gives_up_at_the_deadline(database: URL, engi
         assert 0.5 <= time.monotonic() - started < 3
 
 
-def test_M1_the_lock_is_free_again_after_success_and_after_failure(database: URL, engine: Engine) -> None:
+@pytest.mark.fault("M1")
+def test_the_lock_is_free_again_after_success_and_after_failure(database: URL, engine: Engine) -> None:
     upgrade(engine)
     set_revision(database, "999")
     with pytest.raises(SchemaRevisionError):
@@ -198,12 +206,13 @@ def deploy_twice(
     return Deployment([deployer.returncode for deployer in deployers], recorded(url), "".join(said))
 
 
+@pytest.mark.fault("M1")
 @pytest.mark.parametrize(
     ("command", "revision"),
     [(MIGRATE, "base"), (MIGRATE, "001"), (MIGRATE, HEAD), (ALEMBIC_UPGRADE, "base")],
     ids=["migrate from empty", "migrate from 001", "migrate from N-1", "alembic from empty"],
 )
-def test_M1_two_deployers_at_once_both_succeed_with_a_step_concurrently(
+def test_two_deployers_at_once_both_succeed_with_a_step_concurrently(
     empty_database: URL, gated_code: Path, command: Sequence[str | Path], revision: str
 ) -> None:
     if revision != "base":
@@ -216,15 +225,17 @@ def test_M1_two_deployers_at_once_both_succeed_with_a_step_concurrently(
     assert deployment.said.count("-> 900") <= 1
 
 
+@pytest.mark.fault("M1")
 @pytest.mark.parametrize("revision", ["base", REVISIONS[-2]])
-def test_M1_two_deployers_at_once_both_succeed(empty_database: URL, code: Path, revision: str) -> None:
+def test_two_deployers_at_once_both_succeed(empty_database: URL, code: Path, revision: str) -> None:
     if revision != "base":
         upgrade_to(empty_database, revision)
 
     deploy_twice(empty_database, code, gated=False).assert_good(HEAD)
 
 
-def test_M1_control_with_a_blocking_lock_the_same_deployers_hang(empty_database: URL, gated_code: Path) -> None:
+@pytest.mark.fault("M1", control=True)
+def test_with_a_blocking_lock_the_same_deployers_hang_on_broken_build(empty_database: URL, gated_code: Path) -> None:
     change_code(gated_code, "migration_locks", POLLED, BLOCKING)
 
     deployment = deploy_twice(empty_database, gated_code, deadline_seconds=3)
@@ -234,7 +245,10 @@ def test_M1_control_with_a_blocking_lock_the_same_deployers_hang(empty_database:
     assert deployment.statuses == [-signal.SIGKILL, -signal.SIGKILL]
 
 
-def test_M1_control_a_read_before_the_migration_s_transaction_persists_nothing(empty_database: URL, code: Path) -> None:
+@pytest.mark.fault("M1", control=True)
+def test_a_read_before_the_migration_s_transaction_persists_nothing_on_broken_build(
+    empty_database: URL, code: Path
+) -> None:
     change_code(code, "migrations", GIVEN, READ_FIRST)
 
     deployment = deploy_twice(empty_database, code, gated=False)
@@ -244,7 +258,8 @@ def test_M1_control_a_read_before_the_migration_s_transaction_persists_nothing(e
     assert deployment.revisions == []
 
 
-def test_M1_a_deployer_killed_on_its_way_leaves_the_lock_and_a_clean_revision_to_the_next(
+@pytest.mark.fault("M1")
+def test_a_deployer_killed_on_its_way_leaves_the_lock_and_a_clean_revision_to_the_next(
     empty_database: URL, gated_code: Path
 ) -> None:
     killed = start(MIGRATE, empty_database, gated_code)
@@ -265,10 +280,10 @@ INSERT INTO etl_s3_ingest_log (s3_object_key, last_modified, rows_ingested, inge
 VALUES ('k', '2025-08-17 13:00Z', 1, now())
 """
 REJECTED = (
-    "INSERT INTO twap_status_rejected (s3_object_key, row_number, raw_row, reason) VALUES ('k', 1, '{}', 'no ts')"
+    "INSERT INTO twap_status_quarantine (s3_object_key, row_number, raw_row, reason) VALUES ('k', 1, '{}', 'no ts')"
 )
 ORDER = (
-    "INSERT INTO twap_orders (twap_id, wallet, status_at, event_count, first_event_at, first_object_key,"
+    "INSERT INTO twap_orders (twap_id, wallet, last_status_at, event_count, first_event_at, first_object_key,"
     " last_object_key) VALUES ('1', '0x', now(), 1, now(), 'k', 'k')"
 )
 
@@ -288,7 +303,8 @@ def rows_of_001(url: URL) -> list[str]:
         ]
 
 
-def test_M4_rows_of_001_survive_an_upgrade_an_allowed_downgrade_and_an_upgrade(empty_database: URL) -> None:
+@pytest.mark.fault("M4")
+def test_rows_of_001_survive_an_upgrade_an_allowed_downgrade_and_an_upgrade(empty_database: URL) -> None:
     upgrade_to(empty_database, "001")
     execute(empty_database, f"{STATUS}; {LEDGER}")
     before = rows_of_001(empty_database)
@@ -302,12 +318,13 @@ def test_M4_rows_of_001_survive_an_upgrade_an_allowed_downgrade_and_an_upgrade(e
     assert (recorded(empty_database), rows_of_001(empty_database)) == ([HEAD], before)
 
 
+@pytest.mark.fault("M4")
 @pytest.mark.parametrize(
     ("statement", "table"),
-    [(STATUS, "twap_status"), (LEDGER, "etl_s3_ingest_log"), (REJECTED, "twap_status_rejected")],
+    [(STATUS, "twap_status"), (LEDGER, "etl_s3_ingest_log"), (REJECTED, "twap_status_quarantine")],
     ids=["status", "ledger", "quarantine"],
 )
-def test_M4_a_downgrade_that_would_destroy_rows_is_refused_and_changes_nothing(
+def test_a_downgrade_that_would_destroy_rows_is_refused_and_changes_nothing(
     database: URL, statement: str, table: str
 ) -> None:
     downgrade_to(database, "002")
@@ -321,7 +338,8 @@ def test_M4_a_downgrade_that_would_destroy_rows_is_refused_and_changes_nothing(
     assert (describe(database), recorded(database), rows_of_001(database)) == before
 
 
-def test_M4_a_downgrade_of_several_revisions_stops_before_the_one_that_would_destroy_rows(database: URL) -> None:
+@pytest.mark.fault("M4")
+def test_a_downgrade_of_several_revisions_stops_before_the_one_that_would_destroy_rows(database: URL) -> None:
     execute(database, STATUS)
 
     said = refused_by_alembic(database, "downgrade", "001")
@@ -330,7 +348,8 @@ def test_M4_a_downgrade_of_several_revisions_stops_before_the_one_that_would_des
     assert (recorded(database), len(rows_of_001(database))) == (["002"], 1)
 
 
-def test_M4_orders_are_not_dropped_unasked(database: URL) -> None:
+@pytest.mark.fault("M4")
+def test_orders_are_not_dropped_unasked(database: URL) -> None:
     execute(database, ORDER)
 
     assert "would destroy rows of twap_orders;" in refused_by_alembic(database, "downgrade", "003")
@@ -340,7 +359,8 @@ def test_M4_orders_are_not_dropped_unasked(database: URL) -> None:
     assert recorded(database) == ["003"]
 
 
-def test_M4_downgrade_base_is_refused_while_001_holds_rows_unless_asked_for_by_name(empty_database: URL) -> None:
+@pytest.mark.fault("M4")
+def test_downgrade_base_is_refused_while_001_holds_rows_unless_asked_for_by_name(empty_database: URL) -> None:
     upgrade_to(empty_database, "001")
     execute(empty_database, f"{STATUS}; {LEDGER}")
 
@@ -352,7 +372,8 @@ def test_M4_downgrade_base_is_refused_while_001_holds_rows_unless_asked_for_by_n
     assert recorded(empty_database) == []
 
 
-def test_M4_a_row_that_a_writer_commits_during_the_downgrade_is_not_destroyed(database: URL) -> None:
+@pytest.mark.fault("M4")
+def test_a_row_that_a_writer_commits_during_the_downgrade_is_not_destroyed(database: URL) -> None:
     with psycopg.connect(in_clear(database)) as writer:
         writer.execute(STATUS.encode())
         downgrade = start((BIN / "alembic", "downgrade", "001"), database, ROOT)

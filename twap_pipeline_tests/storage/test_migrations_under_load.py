@@ -11,14 +11,15 @@ import psycopg
 import pytest
 from sqlalchemy import URL
 
-from twap_pipeline.failpoints import armed
-from twap_pipeline.ingest.loading import Ingested
-from twap_pipeline.storage.ingest_log import read_ledger
-from twap_pipeline.storage.report import day_reports, order_story
-from twap_pipeline_tests.dagster_web import until
-from twap_pipeline_tests.objects import event
-from twap_pipeline_tests.oracle import Scene, take_everything
-from twap_pipeline_tests.storage.deployers import DEADLINE_SECONDS, MIGRATE, change_code, count_sessions, start
+from twap_pipeline.failpoints import activate_failpoint
+from twap_pipeline.ingest.load import IngestResult
+from twap_pipeline.storage.ingest_log import read_ingest_log
+from twap_pipeline.storage.reports.ingest_summary import day_reports
+from twap_pipeline.storage.reports.order_history import order_history
+from twap_pipeline_tests.dagster_client import until
+from twap_pipeline_tests.factories import event
+from twap_pipeline_tests.invariants import PipelineScenario, ingest_everything
+from twap_pipeline_tests.storage.migrate_process import DEADLINE_SECONDS, MIGRATE, change_code, count_sessions, start
 from twap_pipeline_tests.storage.test_migration_commands import HEAD, in_clear, recorded
 from twap_pipeline_tests.storage.test_schema import execute, upgrade_to
 
@@ -42,7 +43,7 @@ def upgrade() -> None:
 
 @pytest.fixture
 def later_code(code: Path) -> Path:
-    """A copy of the code with a further, additive revision, and less patience."""
+    """A copy of the code with a further, additive revision, and less explain_lock_timeout."""
     (code / "alembic" / "versions" / f"{NEXT}_later.py").write_text(NEXT_REVISION, "utf-8")
     change_code(code, "migration_locks", "LOCK_TIMEOUT_SECONDS = 5.0", "LOCK_TIMEOUT_SECONDS = 0.5")
     return code
@@ -79,8 +80,9 @@ WHERE datname = current_database() AND query LIKE 'CREATE INDEX CONCURRENTLY%'
 BUILDING: LiteralString = "query LIKE 'CREATE INDEX CONCURRENTLY%%' AND wait_event_type = 'Lock'"
 
 
+@pytest.mark.fault("M2")
 @pytest.mark.parametrize("with_its_session", [True, False])
-def test_M2_a_deployer_killed_inside_concurrently_leaves_nothing_that_a_rerun_does_not_mend(
+def test_a_deployer_killed_inside_concurrently_leaves_nothing_that_a_rerun_does_not_mend(
     empty_database: URL, code: Path, with_its_session: bool
 ) -> None:
     upgrade_to(empty_database, "002")
@@ -102,8 +104,9 @@ def test_M2_a_deployer_killed_inside_concurrently_leaves_nothing_that_a_rerun_do
     assert all(indexes(empty_database).values())
 
 
-def test_M3_a_migration_during_a_long_ingest_gives_up_and_the_ingest_is_unharmed(
-    scene: Scene, later_code: Path
+@pytest.mark.fault("M3")
+def test_a_migration_during_a_long_ingest_gives_up_and_the_ingest_is_unharmed(
+    scenario: PipelineScenario, later_code: Path
 ) -> None:
     half_way, go_on = threading.Event(), threading.Event()
 
@@ -111,10 +114,10 @@ def test_M3_a_migration_during_a_long_ingest_gives_up_and_the_ingest_is_unharmed
         half_way.set()
         assert go_on.wait(DEADLINE_SECONDS)
 
-    with armed("mid-copy", hold), ThreadPoolExecutor(1) as thread:
-        ingest = thread.submit(take_everything, scene.store, scene.engine)
+    with activate_failpoint("mid-copy", hold), ThreadPoolExecutor(1) as thread:
+        ingest = thread.submit(ingest_everything, scenario.store, scenario.engine)
         assert half_way.wait(DEADLINE_SECONDS)
-        refused = migrate(scene.url, later_code)
+        refused = migrate(scenario.url, later_code)
         go_on.set()
         done = ingest.result(DEADLINE_SECONDS)
 
@@ -122,48 +125,54 @@ def test_M3_a_migration_during_a_long_ingest_gives_up_and_the_ingest_is_unharmed
     assert "a step of the migration waited 0.5 seconds for a lock that a run or a read holds" in refused[1]
     assert "ALTER TABLE etl_s3_ingest_log ADD COLUMN" in refused[1]
     assert [one.error for one in done] == [None, None]
-    scene.assert_sound()
-    assert migrate(scene.url, later_code)[0] == 0
-    assert recorded(scene.url) == [NEXT]
+    scenario.assert_invariants()
+    assert migrate(scenario.url, later_code)[0] == 0
+    assert recorded(scenario.url) == [NEXT]
 
 
-def test_M3_a_migration_during_a_long_read_gives_up_and_keeps_nobody_waiting(scene: Scene, later_code: Path) -> None:
-    with open_transaction(scene.url, "SELECT count(*) FROM etl_s3_ingest_log"):
-        refused = migrate(scene.url, later_code)
-        take_everything(scene.store, scene.engine)
+@pytest.mark.fault("M3")
+def test_a_migration_during_a_long_read_gives_up_and_keeps_nobody_waiting(
+    scenario: PipelineScenario, later_code: Path
+) -> None:
+    with open_transaction(scenario.url, "SELECT count(*) FROM etl_s3_ingest_log"):
+        refused = migrate(scenario.url, later_code)
+        ingest_everything(scenario.store, scenario.engine)
 
     assert refused[0] == 1
-    assert recorded(scene.url) == [HEAD]
-    scene.assert_sound()
-    assert migrate(scene.url, later_code)[0] == 0
+    assert recorded(scenario.url) == [HEAD]
+    scenario.assert_invariants()
+    assert migrate(scenario.url, later_code)[0] == 0
 
 
-def test_M7_an_additive_migration_disturbs_neither_loaders_nor_readers(scene: Scene, later_code: Path) -> None:
+@pytest.mark.fault("M7")
+def test_an_additive_migration_disturbs_neither_loaders_nor_readers(
+    scenario: PipelineScenario, later_code: Path
+) -> None:
     for number in range(20):
-        scene.bucket.put(f"more/{number}.parquet", [event(twap_id) for twap_id in range(600 + number, 700 + number)])
+        scenario.bucket.put(f"more/{number}.parquet", [event(twap_id) for twap_id in range(600 + number, 700 + number)])
     migrated = threading.Event()
     reads = [0]
 
     def read() -> None:
         while not migrated.is_set():
-            with scene.engine.connect() as connection:
-                read_ledger(connection)
+            with scenario.engine.connect() as connection:
+                read_ingest_log(connection)
                 day_reports(connection)
-                order_story(connection, "600")
+                order_history(connection, "600")
             reads[0] += 1
 
-    def load() -> list[Ingested]:
-        done = take_everything(scene.store, scene.engine)
+    def load() -> list[IngestResult]:
+        done = ingest_everything(scenario.store, scenario.engine)
         while not migrated.is_set():
-            scene.bucket.put("again.parquet", [event(len(done))], hours=len(done))
-            done += take_everything(scene.store, scene.engine)
+            scenario.bucket.put("again.parquet", [event(len(done))], hours=len(done))
+            done += ingest_everything(scenario.store, scenario.engine)
         return done
 
     with ThreadPoolExecutor(3) as threads:
         readers = [threads.submit(read) for _ in range(2)]
         loader = threads.submit(load)
         try:
-            until(lambda: migrate(scene.url, later_code)[0] == 0, DEADLINE_SECONDS, "the migration finds its moment")
+            until(lambda: migrate(scenario.url, later_code)[0] == 0, DEADLINE_SECONDS, "the migration finds its moment")
         finally:
             migrated.set()
         for reader in readers:
@@ -172,5 +181,5 @@ def test_M7_an_additive_migration_disturbs_neither_loaders_nor_readers(scene: Sc
 
     assert reads[0] > 0
     assert [one.error for one in done if one.error] == []
-    assert recorded(scene.url) == [NEXT]
-    scene.assert_sound()
+    assert recorded(scenario.url) == [NEXT]
+    scenario.assert_invariants()

@@ -14,10 +14,11 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Engine
 
-from twap_pipeline.storage.database import make_engine
-from twap_pipeline.storage.init import initialize
-from twap_pipeline.storage.migrations import drift, migrations_config
-from twap_pipeline.storage.models import ALEMBIC_VERSION_TABLE, metadata
+from twap_pipeline.storage.engine.engine import make_engine
+from twap_pipeline.storage.schema.create import create_schema
+from twap_pipeline.storage.schema.drift import drift
+from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata
+from twap_pipeline.storage.schema.revision_gate import migrations_config
 from twap_pipeline_tests.conftest import create_database
 
 DESIGN = """
@@ -114,30 +115,33 @@ def test_001_gives_the_ddl_of_the_design_to_the_letter(server_url: str, empty_da
 
 def test_schema_sql_gives_what_the_migrations_give_with_the_same_revision(database: URL, empty_database: URL) -> None:
     with connected(empty_database) as engine:
-        initialize(engine)
+        create_schema(engine)
 
     assert describe(empty_database) == describe(database)
 
 
-def test_M5_the_declared_tables_are_what_the_migrations_give(database: URL, empty_database: URL) -> None:
+@pytest.mark.fault("M5")
+def test_the_declared_tables_are_what_the_migrations_give(database: URL, empty_database: URL) -> None:
     with connected(empty_database) as engine:
         metadata.create_all(engine)
 
     assert described_tables(empty_database) == described_tables(database)
 
 
-def test_M5_the_comparison_tells_databases_apart(database: URL, empty_database: URL) -> None:
+@pytest.mark.fault("M5")
+def test_the_comparison_tells_databases_apart(database: URL, empty_database: URL) -> None:
     upgrade_to(empty_database, "001")
 
     differences = set(describe(database)) ^ set(describe(empty_database))
 
-    assert any("twap_status_rejected: column 02 row_number bigint NOT NULL" in line for line in differences)
+    assert any("twap_status_quarantine: column 02 row_number bigint NOT NULL" in line for line in differences)
     assert any("CHECK ((rows_read = " in line for line in differences)
     assert any("etl_s3_ingest_log_object_date_idx" in line for line in differences)
 
 
+@pytest.mark.fault("M4")
 @pytest.mark.parametrize("revision", ["001", "base"])
-def test_M4_down_and_up_again_gives_the_same_schema(database: URL, revision: str) -> None:
+def test_down_and_up_again_gives_the_same_schema(database: URL, revision: str) -> None:
     before = describe(database)
 
     downgrade_to(database, revision)
@@ -157,20 +161,23 @@ def test_downgrade_001_gives_001_and_base_gives_nothing(database: URL, empty_dat
     assert described_tables(database) == []
 
 
-@pytest.mark.pure
-def test_M5_the_migrations_have_one_head_and_schema_sql_names_it() -> None:
+@pytest.mark.fault("M5")
+@pytest.mark.unit
+def test_the_migrations_have_one_head_and_schema_sql_names_it() -> None:
     (head,) = ScriptDirectory.from_config(migrations_config()).get_heads()
 
-    text = files("twap_pipeline.storage").joinpath("schema.sql").read_text("utf-8")
+    text = files("twap_pipeline.storage.schema").joinpath("schema.sql").read_text("utf-8")
 
     assert f"at revision {head}," in text.splitlines()[0]
 
 
-def test_M5_head_has_no_drift(engine: Engine) -> None:
+@pytest.mark.fault("M5")
+def test_head_has_no_drift(engine: Engine) -> None:
     with engine.connect() as connection:
         assert drift(connection) == []
 
 
+@pytest.mark.fault("M5")
 @pytest.mark.parametrize(
     ("alteration", "named"),
     [
@@ -182,7 +189,7 @@ def test_M5_head_has_no_drift(engine: Engine) -> None:
         ("ALTER TABLE twap_status ALTER ts TYPE TIMESTAMP", " ts "),
         ("ALTER TABLE twap_status ALTER s3_object_key DROP NOT NULL", "s3_object_key"),
         ("ALTER TABLE twap_status ALTER inserted_at DROP DEFAULT", "inserted_at"),
-        ("ALTER TABLE etl_s3_ingest_log ALTER attempts SET DEFAULT 1", "attempts"),
+        ("ALTER TABLE etl_s3_ingest_log ALTER failed_attempts SET DEFAULT 1", "failed_attempts"),
         ("DROP INDEX twap_status_asset_idx", "twap_status_asset_idx"),
         ("CREATE INDEX extra_idx ON twap_status (side)", "extra_idx"),
         ("ALTER TABLE twap_status DROP CONSTRAINT twap_status_pkey", "primary key of twap_status"),
@@ -191,18 +198,18 @@ def test_M5_head_has_no_drift(engine: Engine) -> None:
             "lacks the check etl_s3_ingest_log_rows_accounted_check",
         ),
         ("ALTER TABLE twap_status ADD CHECK (size_executed > 0)", "twap_status_size_executed_check"),
-        ("DROP TABLE twap_status_rejected", "twap_status_rejected"),
+        ("DROP TABLE twap_status_quarantine", "twap_status_quarantine"),
         ("DROP VIEW twap_daily_stats", "the view twap_daily_stats is missing"),
         (
-            "CREATE OR REPLACE VIEW twap_daily_stats AS SELECT started_on AS day, asset, side, status,"
-            " count(*) AS orders, count(wallet) AS wallets, count(*) AS under_filled, sum(size_requested) AS"
+            "CREATE OR REPLACE VIEW twap_daily_stats AS SELECT start_date AS day, asset, side, status,"
+            " count(*) AS order_count, count(wallet) AS wallets, count(*) AS is_underfilled, sum(size_requested) AS"
             " size_requested, sum(size_executed) AS size_executed, sum(notional_executed) AS notional_executed"
-            " FROM twap_orders GROUP BY started_on, asset, side, status",
+            " FROM twap_orders GROUP BY start_date, asset, side, status",
             "the view twap_daily_stats is not as declared",
         ),
     ],
 )
-def test_M5_drift_names_what_somebody_altered(engine: Engine, alteration: str, named: str) -> None:
+def test_drift_names_what_somebody_altered(engine: Engine, alteration: str, named: str) -> None:
     with engine.connect() as connection:
         connection.exec_driver_sql(alteration)
 

@@ -9,10 +9,12 @@ import psycopg
 import pytest
 from sqlalchemy import URL
 
-from twap_pipeline.project import ROOT
-from twap_pipeline.storage.init import initialize
-from twap_pipeline.storage.migrations import drift, require_head, upgrade
-from twap_pipeline.storage.models import ALEMBIC_VERSION_TABLE, metadata, twap_daily_stats
+from twap_pipeline.paths import ROOT
+from twap_pipeline.storage.schema.create import create_schema
+from twap_pipeline.storage.schema.drift import drift
+from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata, twap_daily_stats
+from twap_pipeline.storage.schema.revision_gate import require_head
+from twap_pipeline.storage.schema.upgrade import upgrade
 from twap_pipeline_tests.conftest import create_database
 from twap_pipeline_tests.storage.test_migration_commands import (
     BIN,
@@ -43,7 +45,7 @@ from twap_pipeline.storage.database import make_engine, parse_database_url
 from twap_pipeline.storage.migrations import upgrade
 
 print(twap_pipeline.__file__)
-print(upgrade(make_engine(parse_database_url(os.environ["DATABASE_URL"]))).said)
+print(upgrade(make_engine(parse_database_url(os.environ["DATABASE_URL"]))).message)
 """
 
 
@@ -127,7 +129,7 @@ def test_check_and_autogenerate_find_nothing_beside_dagster_s_tables(shared_data
 
 def test_init_creates_our_tables_beside_dagster_s(dagster_database: URL, database: URL) -> None:
     with connected(dagster_database) as engine:
-        assert initialize(engine) == HEAD
+        assert create_schema(engine) == HEAD
 
     assert ours(dagster_database) == describe(database)
 

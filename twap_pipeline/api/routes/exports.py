@@ -1,7 +1,7 @@
 """A wallet's orders as files, streamed as they are read.
 
 A file that breaks off is seen to break off: once its first bytes are out, a failure ends the connection before the end
-of the response, and nobody takes the part for the whole. Before that it is an answer like every other.
+of the response, and nobody takes the part for the whole. Before that it is an json_response like every other.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -13,17 +13,17 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import Send
 
-from twap_pipeline.api.exports import BATCH_ROWS, FORMATS, NOTICE, Format
-from twap_pipeline.api.parameters import End, Start, WalletPath, require_order
+from twap_pipeline.api.parameters import End, Start, WalletPath, require_start_before_end
 from twap_pipeline.api.routes import V1
 from twap_pipeline.api.state import state_of
-from twap_pipeline.storage.queries.export import wallet_orders
+from twap_pipeline.exports.formats import BATCH_ROWS, DISCLAIMER, FORMATS, ExportFormat
+from twap_pipeline.exports.rows import wallet_orders
 
 router = APIRouter(prefix=f"{V1}/wallets", tags=["exports"])
 
 
-async def file_parts(
-    engine: AsyncEngine, kind: Format, wallet: str, start: datetime | None, end: datetime | None
+async def stream_export(
+    engine: AsyncEngine, kind: ExportFormat, wallet: str, start: datetime | None, end: datetime | None
 ) -> AsyncGenerator[bytes, None]:
     """Yield a file in parts, rows read through a cursor; its memory does not grow with the file."""
     statement = wallet_orders(wallet, start, end, executed_only=kind.executed_only)
@@ -37,11 +37,11 @@ async def file_parts(
         yield waiting + writer.end()
 
 
-class Download(StreamingResponse):
+class ExportResponse(StreamingResponse):
     """A response that is under way only when its first part is there, and gives back its connection in the end."""
 
     def __init__(self, first: bytes, rest: AsyncGenerator[bytes, None], media_type: str, name: str) -> None:
-        headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Not-In-This-Feed": NOTICE}
+        headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Data-Limitations": DISCLAIMER}
         super().__init__(self._parts(first, rest), headers=headers, media_type=media_type)
         self._rest = rest
 
@@ -59,11 +59,11 @@ class Download(StreamingResponse):
 
 
 async def _download(request: Request, name: str, wallet: str, start: datetime | None, end: datetime | None) -> Response:
-    require_order(start, end)
+    require_start_before_end(start, end)
     kind = FORMATS[name]
-    parts = file_parts(state_of(request).engines["exports"], kind, wallet, start, end)
+    parts = stream_export(state_of(request).engines["exports"], kind, wallet, start, end)
     first = await anext(parts)
-    return Download(first, parts, kind.media_type, f"twap-orders-{wallet}.{kind.extension}")
+    return ExportResponse(first, parts, kind.media_type, f"twap-orders-{wallet}.{kind.extension}")
 
 
 def _file(name: str) -> dict[int | str, dict[str, object]]:

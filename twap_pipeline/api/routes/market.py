@@ -4,8 +4,7 @@ from datetime import timedelta
 
 from fastapi import APIRouter, Request, Response
 
-from twap_pipeline.api import cursor as cursors
-from twap_pipeline.api.answers import answer, as_list
+from twap_pipeline.api import pagination as cursors
 from twap_pipeline.api.parameters import (
     DAYS_OF_STATS_MAX,
     AssetFilter,
@@ -17,11 +16,12 @@ from twap_pipeline.api.parameters import (
     WalletFilter,
     require_days,
 )
+from twap_pipeline.api.queries.active_orders import GRACE, active_orders, pressure
+from twap_pipeline.api.queries.orders import DailyStatsCursor, daily_stats
+from twap_pipeline.api.responses import json_array, json_response
 from twap_pipeline.api.routes import V1
 from twap_pipeline.api.schemas import ActiveOrders, DailyStats, Pressure
 from twap_pipeline.api.state import state_of
-from twap_pipeline.storage.queries.orders import DailyPlace, daily_lines
-from twap_pipeline.storage.queries.running import GRACE, active_orders, pressure
 
 router = APIRouter(prefix=V1, tags=["market"])
 
@@ -47,7 +47,7 @@ async def list_active(
         "stale": None,
         "estimate": "linear",
     }
-    return answer(values, active=row.active, stale=row.stale)
+    return json_response(values, active=row.active, stale=row.stale)
 
 
 @router.get("/pressure", response_model=Pressure)
@@ -60,7 +60,7 @@ async def estimate_pressure(
     """
     row = (await state_of(request).read(pressure(asset, horizon)))[0]
     values = {"as_of": row.as_of, "data_until": row.data_until, "estimate": "linear", "assets": None}
-    return answer(values, assets=row.assets)
+    return json_response(values, assets=row.assets)
 
 
 @router.get("/stats/daily", response_model=DailyStats)
@@ -81,12 +81,12 @@ async def list_daily(
     last = end or start + timedelta(days=1)
     require_days(start, last, DAYS_OF_STATS_MAX)
     question = {"list": "daily", "start": start, "end": last, "asset": asset}
-    after = None if cursor is None else cursors.to_line(question, cursor)
-    rows = await state_of(request).read(daily_lines(start, last, asset, after=after, limit=limit + 1))
+    after = None if cursor is None else cursors.decode_daily_cursor(question, cursor)
+    rows = await state_of(request).read(daily_stats(start, last, asset, after=after, limit=limit + 1))
     page = rows[:limit]
     more = None
     if len(rows) > limit:
         at = page[-1]
-        more = cursors.from_line(question, DailyPlace(at.day, at.asset, at.side, at.status))
+        more = cursors.encode_daily_cursor(question, DailyStatsCursor(at.day, at.asset, at.side, at.status))
     values = {"start": start.isoformat(), "end": last.isoformat(), "days": None, "next_cursor": more}
-    return answer(values, days=as_list(row[0] for row in page))
+    return json_response(values, days=json_array(row[0] for row in page))

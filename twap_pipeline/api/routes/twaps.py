@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter, Request, Response
 
-from twap_pipeline.api import cursor as cursors
-from twap_pipeline.api.answers import answer, as_list
+from twap_pipeline.api import pagination as cursors
+from twap_pipeline.api.errors import Problem, ProblemError
 from twap_pipeline.api.parameters import (
     AssetFilter,
     CursorText,
@@ -16,14 +16,14 @@ from twap_pipeline.api.parameters import (
     StatusFilter,
     TwapIdPath,
     WalletQuery,
-    require_order,
-    shown_moment,
+    format_timestamp,
+    require_start_before_end,
 )
-from twap_pipeline.api.problems import Problem, ProblemError
+from twap_pipeline.api.queries.events import EventCursor, EventFilter, order_events, wallet_events
+from twap_pipeline.api.responses import json_array, json_response
 from twap_pipeline.api.routes import V1
-from twap_pipeline.api.schemas import ProblemBody, Twaps, TwapStory
+from twap_pipeline.api.schemas import ProblemBody, TwapHistory, Twaps
 from twap_pipeline.api.state import state_of
-from twap_pipeline.storage.queries.events import EventFilter, Place, order_events, wallet_events
 
 router = APIRouter(prefix=f"{V1}/twaps", tags=["orders"])
 
@@ -48,32 +48,32 @@ async def list_twaps(
     With `latest_per_twap=false` every event in the range is an item. Following `next_cursor` gives what was there when
     the first page was read, each event once; what arrives meanwhile stays out.
     """
-    require_order(start, end)
+    require_start_before_end(start, end)
     if cursor is not None and offset:
         raise ProblemError(Problem(400, "Cursor and offset", "Give one of cursor and offset."))
     wanted = EventFilter(wallet, start, end, time, asset, status, latest_per_twap)
     question = {"list": "twaps", "wanted": wanted}
-    after = None if cursor is None else cursors.to_place(question, cursor)
+    after = None if cursor is None else cursors.decode_event_cursor(question, cursor)
     rows = await state_of(request).read(wallet_events(wanted, after=after, limit=limit + 1, offset=offset))
     page = rows[:limit]
     more = None
     if len(rows) > limit:
         last = page[-1]
-        more = cursors.from_place(question, Place(last.ts, last.twap_id, last.bound, last.read_at))
-    values = {"wallet": wallet, "start": shown_moment(start), "end": shown_moment(end), "twaps": None}
-    return answer({**values, "next_cursor": more}, twaps=as_list(row[0] for row in page))
+        more = cursors.encode_event_cursor(question, EventCursor(last.ts, last.twap_id, last.bound, last.read_at))
+    values = {"wallet": wallet, "start": format_timestamp(start), "end": format_timestamp(end), "twaps": None}
+    return json_response({**values, "next_cursor": more}, twaps=json_array(row[0] for row in page))
 
 
 @router.get(
     "/{twap_id}",
-    response_model=TwapStory,
+    response_model=TwapHistory,
     responses={404: {"model": ProblemBody, "description": "No event of such an order is in the data."}},
 )
-async def tell_order(request: Request, twap_id: TwapIdPath) -> Response:
+async def get_order_history(request: Request, twap_id: TwapIdPath) -> Response:
     """Every event of an order, oldest first. Executed sizes stay 0 until the terminal event."""
     rows = await state_of(request).read(order_events(twap_id))
     if not rows:
         raise ProblemError(
             Problem(404, "Unknown order", "No event of this order is in the data; /api/v1/coverage tells what is.")
         )
-    return answer({"twap_id": twap_id, "rows": None}, rows=as_list(row[0] for row in rows))
+    return json_response({"twap_id": twap_id, "rows": None}, rows=json_array(row[0] for row in rows))

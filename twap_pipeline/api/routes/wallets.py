@@ -2,16 +2,16 @@
 
 from fastapi import APIRouter, Request, Response
 
-from twap_pipeline.api.answers import answer
-from twap_pipeline.api.parameters import End, Start, WalletPath, require_order, shown_moment
+from twap_pipeline.api.parameters import End, Start, WalletPath, format_timestamp, require_start_before_end
+from twap_pipeline.api.queries.orders import wallet_summary
+from twap_pipeline.api.responses import json_response
 from twap_pipeline.api.routes import V1
 from twap_pipeline.api.schemas import WalletSummary
 from twap_pipeline.api.state import state_of
-from twap_pipeline.storage.queries.orders import wallet_summary
 
 router = APIRouter(prefix=f"{V1}/wallets", tags=["wallets"])
 
-NOT_IN_THIS_FEED = ["fees", "closed profit", "slices"]
+UNAVAILABLE_METRICS = ["fees", "closed profit", "slices"]
 
 
 @router.get("/{wallet}/summary", response_model=WalletSummary)
@@ -20,13 +20,13 @@ async def summarize_wallet(request: Request, wallet: WalletPath, start: Start = 
 
     Neither fees nor closed profit are in this feed, so no gain or loss follows from these figures.
     """
-    require_order(start, end)
+    require_start_before_end(start, end)
     row = (await state_of(request).read(wallet_summary(wallet, start, end)))[0]
     values = {
         "wallet": wallet,
-        "start": shown_moment(start),
-        "end": shown_moment(end),
+        "start": format_timestamp(start),
+        "end": format_timestamp(end),
         **row._mapping,
-        "not_in_this_feed": NOT_IN_THIS_FEED,
+        "unavailable_metrics": UNAVAILABLE_METRICS,
     }
-    return answer(values, by_asset=row.by_asset)
+    return json_response(values, by_asset=row.by_asset)

@@ -1,0 +1,1 @@
+"""Writes one object's rows into ``twap_status``."""

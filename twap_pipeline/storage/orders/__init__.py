@@ -1,0 +1,1 @@
+"""Derives ``twap_orders`` from ``twap_status``."""

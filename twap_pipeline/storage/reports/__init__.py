@@ -1,0 +1,1 @@
+"""Read-only summaries for the command line and for Dagster's UI."""

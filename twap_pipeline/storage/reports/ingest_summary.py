@@ -1,0 +1,54 @@
+"""What was ingested, by UTC day of the objects, from the ingest log."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy import Connection, func, select
+
+from twap_pipeline.domain.row_counts import RowCounts
+from twap_pipeline.storage.schema.models import etl_s3_ingest_log as log
+
+
+@dataclass(frozen=True, slots=True)
+class IngestDaySummary:
+    """The ledger's account of one UTC day of objects."""
+
+    day: date
+    objects: int
+    failed: int
+    size_bytes: int
+    row_counts: RowCounts
+
+
+def day_reports(connection: Connection, run_ids: Sequence[str] | None = None) -> list[IngestDaySummary]:
+    """Return the ledger by day, of all objects or of those that these Dagster runs took."""
+    counts = [func.coalesce(func.sum(log.c[f"rows_{outcome}"]), 0) for outcome in RowCounts().as_dict()]
+    statement = (
+        select(
+            log.c.object_date,
+            func.count().filter(log.c.error_text.is_(None)),
+            func.count().filter(log.c.error_text.is_not(None)),
+            func.coalesce(func.sum(log.c.size_bytes), 0),
+            *counts,
+        )
+        .where(log.c.object_date.is_not(None))
+        .group_by(log.c.object_date)
+        .order_by(log.c.object_date)
+    )
+    if run_ids is not None:
+        statement = statement.where(log.c.dagster_run_id.in_(run_ids))
+    return [
+        IngestDaySummary(day, objects, failed, int(size), RowCounts(*map(int, row_counts)))
+        for day, objects, failed, size, *row_counts in connection.execute(statement)
+    ]
+
+
+def failed_objects(connection: Connection, run_ids: Sequence[str]) -> list[tuple[str, str, int]]:
+    """Return key, error and failed_attempts of the objects that these runs could not take."""
+    statement = (
+        select(log.c.s3_object_key, log.c.error_text, log.c.failed_attempts)
+        .where(log.c.error_text.is_not(None), log.c.dagster_run_id.in_(run_ids))
+        .order_by(log.c.s3_object_key)
+    )
+    return [(key, error, failed_attempts) for key, error, failed_attempts in connection.execute(statement)]

@@ -1,0 +1,172 @@
+"""The tables at Alembic's head, declared once in SQLAlchemy. The migrations must give exactly these, by test."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Computed,
+    Connection,
+    Date,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    event,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
+
+ALEMBIC_VERSION_TABLE = "twap_alembic_version"
+"""Dagster's storage uses ``alembic_version``; both may share a database."""
+
+
+def _moment(name: str, *, nullable: bool = True, default_now: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=func.now() if default_now else None)
+
+
+twap_status = Table(
+    "twap_status",
+    metadata,
+    Column("twap_id", Text, primary_key=True),
+    Column("wallet", Text, primary_key=True),
+    Column("ts", DateTime(timezone=True), primary_key=True),
+    Column("asset", Text),
+    Column("side", Text),
+    Column("size_requested", Numeric),
+    Column("size_executed", Numeric),
+    Column("notional_executed", Numeric),
+    Column("status", Text),
+    Column("duration_minutes", Integer),
+    Column("s3_object_key", Text, nullable=False),
+    Column("raw_payload", JSON),
+    _moment("inserted_at", nullable=False, default_now=True),
+    _moment("started_at"),
+    Column("status_error", Text),
+    Column("reduce_only", Boolean),
+    Column("randomize", Boolean),
+    _moment("s3_last_modified"),
+    Index(None, "wallet", "ts"),
+    Index(None, "twap_id"),
+    Index(None, "asset"),
+    Index(None, "s3_object_key"),
+)
+
+_ROW_OUTCOMES = ("inserted", "updated", "unchanged", "superseded", "quarantined", "metadata")
+
+etl_s3_ingest_log = Table(
+    "etl_s3_ingest_log",
+    metadata,
+    Column("s3_object_key", Text, primary_key=True),
+    _moment("last_modified", nullable=False),
+    Column("rows_ingested", Integer),
+    Column("error_text", Text),
+    _moment("ingested_at", nullable=False),
+    Column("etag", Text),
+    Column("size_bytes", BigInteger),
+    Column("object_date", Date, index=True),
+    Column("failed_attempts", Integer, nullable=False, server_default=text("0")),
+    Column("rows_read", Integer),
+    *(Column(f"rows_{outcome}", Integer) for outcome in _ROW_OUTCOMES),
+    Column("data_warnings", JSONB),
+    Column("checksum_verified", Boolean),
+    Column("dagster_run_id", Text),
+    Column("previous_versions", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    _moment("orders_refreshed_at"),
+    Column("sha256", Text),
+    CheckConstraint("rows_read = " + " + ".join(f"rows_{outcome}" for outcome in _ROW_OUTCOMES), name="rows_accounted"),
+)
+
+twap_status_quarantine = Table(
+    "twap_status_quarantine",
+    metadata,
+    Column("s3_object_key", Text, primary_key=True),
+    Column("row_number", BigInteger, primary_key=True),
+    Column("raw_row", JSON, nullable=False),
+    Column("reason", Text, nullable=False),
+    _moment("quarantined_at", nullable=False, default_now=True),
+)
+
+twap_orders = Table(
+    "twap_orders",
+    metadata,
+    Column("twap_id", Text, primary_key=True),
+    Column("wallet", Text, primary_key=True),
+    Column("asset", Text),
+    Column("side", Text),
+    Column("size_requested", Numeric),
+    Column("size_executed", Numeric),
+    Column("notional_executed", Numeric),
+    Column("fill_ratio", Numeric, Computed("size_executed / NULLIF(size_requested, (0)::numeric)", persisted=True)),
+    Column(
+        "average_price", Numeric, Computed("notional_executed / NULLIF(size_executed, (0)::numeric)", persisted=True)
+    ),
+    Column(
+        "is_underfilled", Boolean, Computed("ended_at IS NOT NULL AND size_executed < size_requested", persisted=True)
+    ),
+    Column("status", Text),
+    Column("status_error", Text),
+    _moment("last_status_at", nullable=False),
+    _moment("started_at"),
+    Column(
+        "start_date",
+        Date,
+        Computed("(COALESCE(started_at, first_event_at) AT TIME ZONE 'UTC'::text)::date", persisted=True),
+    ),
+    _moment("ended_at"),
+    Column("duration_minutes", Integer),
+    Column("reduce_only", Boolean),
+    Column("randomize", Boolean),
+    Column("event_count", Integer, nullable=False),
+    _moment("first_event_at", nullable=False),
+    Column("first_object_key", Text, nullable=False),
+    Column("last_object_key", Text, nullable=False),
+    _moment("refreshed_at", nullable=False, default_now=True),
+    Index(None, "wallet", "started_at"),
+    Index(None, "wallet", "last_status_at"),
+    Index(None, "start_date", "asset"),
+)
+Index("twap_orders_active_idx", twap_orders.c.last_status_at, postgresql_where=twap_orders.c.ended_at.is_(None))
+
+DAILY_STATS = """
+SELECT start_date AS day, asset, side, status, count(*) AS order_count, count(DISTINCT wallet) AS wallet_count,
+  count(*) FILTER (WHERE is_underfilled) AS underfilled_order_count, sum(size_requested) AS size_requested,
+  sum(size_executed) AS size_executed, sum(notional_executed) AS notional_executed
+FROM twap_orders GROUP BY start_date, asset, side, status
+"""
+
+
+@event.listens_for(twap_orders, "after_create")
+def _create_daily_stats(_table: Table, connection: Connection, **_arguments: object) -> None:
+    connection.exec_driver_sql(f"CREATE VIEW twap_daily_stats AS {DAILY_STATS}")
+
+
+twap_daily_stats = Table(
+    "twap_daily_stats",
+    MetaData(),  # a view: not a table to create or compare
+    Column("day", Date),
+    Column("asset", Text),
+    Column("side", Text),
+    Column("status", Text),
+    Column("order_count", BigInteger),
+    Column("wallet_count", BigInteger),
+    Column("underfilled_order_count", BigInteger),
+    Column("size_requested", Numeric),
+    Column("size_executed", Numeric),
+    Column("notional_executed", Numeric),
+)

@@ -1,0 +1,103 @@
+-- The whole schema at revision 005, for a database set up without Alembic: `python -m twap_pipeline.storage.schema.create`
+-- executes this and stamps head. A test proves it equal to the migrations.
+
+CREATE TABLE twap_status (
+  twap_id TEXT NOT NULL,
+  wallet TEXT NOT NULL,
+  ts TIMESTAMPTZ NOT NULL,
+  asset TEXT,
+  side TEXT,
+  size_requested NUMERIC,
+  size_executed NUMERIC,
+  notional_executed NUMERIC,
+  status TEXT,
+  duration_minutes INTEGER,
+  s3_object_key TEXT NOT NULL,
+  raw_payload JSON,
+  inserted_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+  started_at TIMESTAMPTZ,
+  status_error TEXT,
+  reduce_only BOOLEAN,
+  randomize BOOLEAN,
+  s3_last_modified TIMESTAMPTZ,
+  PRIMARY KEY (twap_id, wallet, ts)
+);
+CREATE INDEX twap_status_wallet_ts_idx ON twap_status (wallet, ts);
+CREATE INDEX twap_status_twap_id_idx ON twap_status (twap_id);
+CREATE INDEX twap_status_asset_idx ON twap_status (asset);
+CREATE INDEX twap_status_s3_object_key_idx ON twap_status (s3_object_key);
+
+CREATE TABLE etl_s3_ingest_log (
+  s3_object_key TEXT PRIMARY KEY,
+  last_modified TIMESTAMPTZ NOT NULL,
+  rows_ingested INTEGER,
+  error_text TEXT,
+  ingested_at TIMESTAMPTZ NOT NULL,
+  etag TEXT,
+  size_bytes BIGINT,
+  object_date DATE,
+  failed_attempts INTEGER NOT NULL DEFAULT 0,
+  rows_read INTEGER,
+  rows_inserted INTEGER,
+  rows_updated INTEGER,
+  rows_unchanged INTEGER,
+  rows_superseded INTEGER,
+  rows_quarantined INTEGER,
+  rows_metadata INTEGER,
+  data_warnings JSONB,
+  checksum_verified BOOLEAN,
+  dagster_run_id TEXT,
+  previous_versions JSONB NOT NULL DEFAULT '[]'::jsonb,
+  orders_refreshed_at TIMESTAMPTZ,
+  sha256 TEXT,
+  CONSTRAINT etl_s3_ingest_log_rows_accounted_check CHECK (rows_read
+    = rows_inserted + rows_updated + rows_unchanged + rows_superseded + rows_quarantined + rows_metadata)
+);
+CREATE INDEX etl_s3_ingest_log_object_date_idx ON etl_s3_ingest_log (object_date);
+
+CREATE TABLE twap_status_quarantine (
+  s3_object_key TEXT NOT NULL,
+  row_number BIGINT NOT NULL,
+  raw_row JSON NOT NULL,
+  reason TEXT NOT NULL,
+  quarantined_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+  PRIMARY KEY (s3_object_key, row_number)
+);
+
+CREATE TABLE twap_orders (
+  twap_id TEXT NOT NULL,
+  wallet TEXT NOT NULL,
+  asset TEXT,
+  side TEXT,
+  size_requested NUMERIC,
+  size_executed NUMERIC,
+  notional_executed NUMERIC,
+  fill_ratio NUMERIC GENERATED ALWAYS AS (size_executed / nullif(size_requested, 0)) STORED,
+  average_price NUMERIC GENERATED ALWAYS AS (notional_executed / nullif(size_executed, 0)) STORED,
+  is_underfilled BOOLEAN GENERATED ALWAYS AS (ended_at IS NOT NULL AND size_executed < size_requested) STORED,
+  status TEXT,
+  status_error TEXT,
+  last_status_at TIMESTAMPTZ NOT NULL,
+  started_at TIMESTAMPTZ,
+  start_date DATE GENERATED ALWAYS AS ((coalesce(started_at, first_event_at) AT TIME ZONE 'UTC')::date) STORED,
+  ended_at TIMESTAMPTZ,
+  duration_minutes INTEGER,
+  reduce_only BOOLEAN,
+  randomize BOOLEAN,
+  event_count INTEGER NOT NULL,
+  first_event_at TIMESTAMPTZ NOT NULL,
+  first_object_key TEXT NOT NULL,
+  last_object_key TEXT NOT NULL,
+  refreshed_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+  PRIMARY KEY (twap_id, wallet)
+);
+CREATE INDEX twap_orders_wallet_started_at_idx ON twap_orders (wallet, started_at);
+CREATE INDEX twap_orders_wallet_last_status_at_idx ON twap_orders (wallet, last_status_at);
+CREATE INDEX twap_orders_start_date_asset_idx ON twap_orders (start_date, asset);
+CREATE INDEX twap_orders_active_idx ON twap_orders (last_status_at) WHERE ended_at IS NULL;
+
+CREATE VIEW twap_daily_stats AS
+SELECT start_date AS day, asset, side, status, count(*) AS order_count, count(DISTINCT wallet) AS wallet_count,
+  count(*) FILTER (WHERE is_underfilled) AS underfilled_order_count, sum(size_requested) AS size_requested,
+  sum(size_executed) AS size_executed, sum(notional_executed) AS notional_executed
+FROM twap_orders GROUP BY start_date, asset, side, status;

@@ -1,0 +1,152 @@
+"""The jobs that are no assets, and the alert, each as the UI runs it."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import dagster as dg
+import pytest
+from sqlalchemy import Engine, text
+
+from twap_pipeline.definitions import build_definitions
+from twap_pipeline.defs.alerts import failed_run_alert, send_alert
+from twap_pipeline.defs.assets import SOURCE_KEY
+from twap_pipeline.errors import ConfigurationError
+from twap_pipeline.settings import load_settings
+from twap_pipeline_tests.factories import DAY, Bucket, event
+
+KEY = f"{DAY:%Y/%m/%d}/a.parquet"
+
+
+def run(
+    instance: dg.DagsterInstance, name: str, partition: str | None = None, **config: object
+) -> dg.ExecuteInProcessResult:
+    job = build_definitions(load_settings()).resolve_job_def(name)
+    ops = {"ops": {"run_audit": {"config": config}}} if config else None
+    return job.execute_in_process(instance=instance, partition_key=partition, run_config=ops, raise_on_error=False)
+
+
+def test_observe_records_the_days_that_have_objects(instance: dg.DagsterInstance, bucket: Bucket) -> None:
+    bucket.put(KEY, [event(1)])
+
+    assert run(instance, "observe_twap_s3_objects").success
+
+    (record,) = instance.fetch_materializations(SOURCE_KEY, limit=10).records
+    assert record.partition_key == str(DAY)
+
+
+def test_audit_succeeds_where_all_agree_and_fails_where_not(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
+) -> None:
+    bucket.put(KEY, [event(1)])
+    before = run(instance, "audit_twap_status").success
+    run(instance, "ingest_twap_status", str(DAY))
+
+    after = run(instance, "audit_twap_status").success
+
+    assert (before, after) == (False, True)
+
+
+def test_a_deep_audit_finds_a_changed_value_and_its_requeue_lets_the_next_run_mend_it(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
+) -> None:
+    bucket.put(KEY, [event(1)])
+    run(instance, "ingest_twap_status", str(DAY))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE twap_status SET size_requested = 11"))
+
+    shallow, deep = run(instance, "audit_twap_status"), run(instance, "audit_twap_status", deep=True)
+    requeued = run(instance, "audit_twap_status", requeue=True)
+    mended = run(instance, "ingest_twap_status", str(DAY))
+
+    assert [done.success for done in (shallow, deep, requeued, mended)] == [True, False, False, True]
+    assert run(instance, "audit_twap_status", deep=True).success
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT size_requested FROM twap_status")).scalar_one() == 10
+
+
+@pytest.mark.fault("X1")
+def test_a_deep_audit_over_the_budget_reads_nothing(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put(KEY, [event(1)])
+    run(instance, "ingest_twap_status", str(DAY))
+    monkeypatch.setenv("TWAP_MAX_BYTES_PER_RUN", "1")
+
+    done = run(instance, "audit_twap_status", deep=True)
+
+    (failure,) = done.filter_events(lambda event: event.is_step_failure)
+    told = failure.step_failure_data.user_failure_data
+    assert told is not None
+    assert "TWAP_MAX_BYTES_PER_RUN allows 1: nothing was read" in str(told.description)
+
+
+def test_parked_objects_get_their_attempts_back(instance: dg.DagsterInstance, bucket: Bucket, engine: Engine) -> None:
+    path = bucket.directory / KEY
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"poison")
+    for _ in range(4):
+        run(instance, "ingest_twap_status", str(DAY))
+
+    assert run(instance, "retry_parked_objects").success
+
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT failed_attempts FROM etl_s3_ingest_log")).scalar_one() == 0
+
+
+class _Receiver(BaseHTTPRequestHandler):
+    received: list[dict[str, str]]
+
+    def do_POST(self) -> None:
+        self.received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, str]]]:
+    """What a webhook on loopback received."""
+    _Receiver.received = []
+    with HTTPServer(("127.0.0.1", 0), _Receiver) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        monkeypatch.setenv("TWAP_ALERT_WEBHOOK_URL", f"http://127.0.0.1:{server.server_port}/canary-token")
+        yield _Receiver.received
+        server.shutdown()
+        thread.join()
+
+
+def failed_context(instance: dg.DagsterInstance, bucket: Bucket) -> dg.RunFailureSensorContext:
+    path = bucket.directory / KEY
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"poison")
+    result = run(instance, "ingest_twap_status", str(DAY))
+    (event,) = result.filter_events(lambda found: found.event_type_value == "PIPELINE_FAILURE")
+    return dg.build_run_status_sensor_context("failed_run_alert", event, instance, result.dagster_run).for_run_failure()
+
+
+def test_a_failed_run_is_told_with_its_day(
+    instance: dg.DagsterInstance, bucket: Bucket, webhook: list[dict[str, str]]
+) -> None:
+    failed_run_alert(failed_context(instance, bucket))
+
+    (told,) = webhook
+    assert f"(ingest_twap_status of {DAY}) failed: " in told["text"]
+
+
+def test_nobody_is_told_while_no_webhook_is_set(instance: dg.DagsterInstance, bucket: Bucket) -> None:
+    skipped = failed_run_alert(failed_context(instance, bucket))
+
+    assert isinstance(skipped, dg.SkipReason)
+
+
+@pytest.mark.fault("X2")
+def test_a_webhook_that_fails_is_told_without_its_address() -> None:
+    with pytest.raises(ConfigurationError, match="TWAP_ALERT_WEBHOOK_URL") as caught:
+        send_alert("http://127.0.0.1:9/canary-token", "text")
+
+    assert "canary" not in str(caught.value)

@@ -1,0 +1,377 @@
+"""Numbers keep every digit or are null; addresses, ids and statuses have one canonical form."""
+
+import json
+import math
+from decimal import Decimal
+
+import polars as pl
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from twap_pipeline.domain import parsers
+from twap_pipeline_tests.feed_factories import WALLET
+from twap_pipeline_tests.hypothesis_profiles import examples
+
+pytestmark = pytest.mark.unit
+
+GARBAGE = [
+    "",
+    " ",
+    "NaN",
+    "nan",
+    "Infinity",
+    "-inf",
+    "1_000",
+    "1,5",
+    "0x10",
+    "--1",
+    "+",
+    ".",
+    "e5",
+    "1 2",
+    "1e",
+    "1e1000",
+    "12\0",
+    "½",
+    "1" * 501,
+    "0." + "1" * 501,
+    "None",
+    "\ufeff1",
+]
+FOREIGN_DIGITS = ["\u0663", "\uff11\uff12", "1\u0663.5", "1.\u0663", "1e\u0663", "\u0a69"]
+"""Digits of Unicode that are none of PostgreSQL's NUMERIC."""
+
+
+def decimal_texts(column: pl.Series) -> list[str | None]:
+    return column.to_frame("x").select(parsers.decimal_text("x", column.dtype))["x"].to_list()
+
+
+def integer_texts(column: pl.Series) -> list[str | None]:
+    return column.to_frame("x").select(parsers.integer_text("x", column.dtype))["x"].to_list()
+
+
+def minutes(column: pl.Series) -> list[int | None]:
+    return column.to_frame("x").select(parsers.minutes("x", column.dtype))["x"].to_list()
+
+
+def wallets(*texts: str | None) -> list[str | None]:
+    return pl.DataFrame({"x": pl.Series(texts, dtype=pl.String)}).select(parsers.wallet("x"))["x"].to_list()
+
+
+def split(*texts: str | None) -> list[tuple[str | None, str | None]]:
+    return parsers.split_status(pl.Series("status", texts, pl.String)).rows()
+
+
+def text(*values_: str | None) -> pl.Series:
+    return pl.Series(values_, dtype=pl.String)
+
+
+# Sizes
+
+
+@pytest.mark.fault("V3")
+@given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**60), max_value=10**60))
+@examples(100)
+@example(Decimal("1E-30"))
+@example(Decimal("108.360"))
+@example(Decimal("1" * 60 + ".5"))
+def test_text_comes_through_to_the_letter(number: Decimal) -> None:
+    (out,) = decimal_texts(text(str(number)))
+
+    assert out == str(number)
+
+
+@pytest.mark.fault("V3")
+@pytest.mark.parametrize(
+    "said", ["108.36", "0.0", "00.10", "-0", "+5", ".5", "5.", "1E-30", "1.0e+5", "1e999", "9" * 60]
+)
+def test_every_form_of_a_decimal_is_kept_verbatim(said: str) -> None:
+    assert decimal_texts(text(said)) == [said]
+    assert Decimal(said).is_finite()
+
+
+@pytest.mark.fault("F5")
+@given(
+    st.lists(
+        st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**29), max_value=10**29, places=8), max_size=5
+    )
+)
+@examples(50)
+def test_a_decimal128_keeps_digits_and_scale(numbers: list[Decimal]) -> None:
+    out = decimal_texts(pl.Series(numbers, dtype=pl.Decimal(38, 8)))
+
+    assert [Decimal(said or "NaN").as_tuple() for said in out] == [number.as_tuple() for number in numbers]
+
+
+@pytest.mark.fault("F5")
+@given(st.integers(-(2**63), 2**63 - 1))
+@examples(50)
+def test_an_integer_is_its_digits(number: int) -> None:
+    assert decimal_texts(pl.Series([number], dtype=pl.Int64)) == [str(number)]
+
+
+@pytest.mark.fault("F5")
+@given(st.floats(allow_nan=False, allow_infinity=False))
+@examples(100)
+@example(0.1)
+@example(1e16)
+@example(1e-7)
+@example(1e22)
+@example(5e-324)
+@example(-0.0)
+@example(1.7976931348623157e308)
+def test_a_double_is_its_shortest_text(number: float) -> None:
+    (out,) = decimal_texts(pl.Series([number]))
+
+    assert out is not None
+    assert Decimal(out) == Decimal(repr(number))
+    assert len(Decimal(out).normalize().as_tuple().digits) <= 17
+
+
+@pytest.mark.fault("F5")
+def test_a_tenth_in_single_precision_is_a_tenth() -> None:
+    assert decimal_texts(pl.Series([0.1, 2.5], dtype=pl.Float32)) == ["0.1", "2.5"]
+
+
+@pytest.mark.fault("V2")
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", [pl.Float32(), pl.Float64()])
+def test_no_finite_number_no_text(number: float, dtype: pl.DataType) -> None:
+    assert decimal_texts(pl.Series([number, 1.5], dtype=dtype)) == [None, "1.5"]
+
+
+@pytest.mark.fault("V2")
+@pytest.mark.parametrize("said", GARBAGE)
+def test_garbage_is_null_and_never_a_number(said: str) -> None:
+    assert decimal_texts(text(said, "1")) == [None, "1"]
+
+
+@pytest.mark.fault("V2")
+@pytest.mark.parametrize("said", FOREIGN_DIGITS)
+def test_digits_that_postgresql_does_not_know_are_no_number(said: str) -> None:
+    assert decimal_texts(text(said, "1")) == [None, "1"]
+
+
+@pytest.mark.fault("V3")
+@given(st.text(alphabet="0123456789+-.eE_ \t\u0663", max_size=8))
+@examples(100)
+def test_what_is_let_through_is_plain_ascii_and_a_finite_decimal(said: str) -> None:
+    (out,) = decimal_texts(text(said))
+
+    assert out is None or (out.isascii() and out == said.strip() and Decimal(out).is_finite())
+
+
+def test_blanks_around_a_number_are_no_part_of_it() -> None:
+    assert decimal_texts(text(" 12 ", "1\n", "\u00a07")) == ["12", "1", "7"]
+
+
+def test_a_column_without_values_gives_nulls() -> None:
+    nothing = pl.Series([None, None], dtype=pl.Null)
+
+    assert (decimal_texts(nothing), integer_texts(nothing), minutes(nothing)) == ([None] * 2, [None] * 2, [None] * 2)
+
+
+# Ids and minutes
+
+
+@pytest.mark.fault("V7")
+@given(st.integers(0, 10**97))
+@examples(50)
+@example(2**63)
+@example(2**64)
+def test_an_id_of_any_length_is_exact(number: int) -> None:
+    assert integer_texts(text(str(number), f"00{number}")) == [str(number)] * 2
+
+
+@pytest.mark.fault("F5")
+@pytest.mark.parametrize(
+    ("column", "digits"),
+    [
+        (pl.Series([2_250_263]), "2250263"),
+        (pl.Series([2**64 - 1], dtype=pl.UInt64), "18446744073709551615"),
+        (pl.Series([2_250_263.0]), "2250263"),
+        (pl.Series([2_250_263.0], dtype=pl.Float32), "2250263"),
+        (pl.Series([Decimal("2250263")], dtype=pl.Decimal(38, 0)), "2250263"),
+        (pl.Series([Decimal("2250263.00")], dtype=pl.Decimal(38, 2)), "2250263"),
+        (pl.Series(["2250263"]), "2250263"),
+        (pl.Series([" 2250263 "]), "2250263"),
+        (pl.Series(["002250263"]), "2250263"),
+        (pl.Series([0]), "0"),
+        (pl.Series(["000"]), "0"),
+    ],
+)
+def test_one_id_has_one_text_in_every_type(column: pl.Series, digits: str) -> None:
+    assert integer_texts(column) == [digits]
+
+
+@pytest.mark.fault("V1")
+@pytest.mark.parametrize(
+    "column",
+    [
+        pl.Series([-1]),
+        pl.Series([2_250_263.5]),
+        pl.Series([-3.0]),
+        pl.Series([1e17]),
+        pl.Series([math.nan]),
+        pl.Series([math.inf]),
+        pl.Series([Decimal("1.50")], dtype=pl.Decimal(10, 2)),
+        pl.Series(["-0"]),
+        pl.Series(["+5"]),
+        pl.Series(["1e3"]),
+        pl.Series(["1.0"]),
+        pl.Series(["1" * 101]),
+        *(pl.Series([said]) for said in GARBAGE),
+    ],
+)
+def test_what_is_no_whole_number_is_no_id(column: pl.Series) -> None:
+    assert integer_texts(column) == [None]
+
+
+@pytest.mark.fault("V1")
+@pytest.mark.parametrize("said", FOREIGN_DIGITS)
+def test_foreign_digits_are_no_id_that_another_spelling_of_it_would_differ_from(said: str) -> None:
+    assert integer_texts(text(said)) == [None]
+
+
+@pytest.mark.fault("F5")
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (pl.Series([5, 1_440, 10_080]), [5, 1_440, 10_080]),
+        (pl.Series([30.0, 30.5, math.nan]), [30, None, None]),
+        (pl.Series(["30", " 30 ", "30.0", "-5", "\u0663"]), [30, 30, None, None, None]),
+        (pl.Series([2**31 - 1, 2**31, -1, None]), [2**31 - 1, None, None, None]),
+        (pl.Series(["9" * 30]), [None]),
+        (pl.Series([Decimal("30.00"), Decimal("30.50")], dtype=pl.Decimal(10, 2)), [30, None]),
+    ],
+)
+def test_minutes_are_whole_and_fit_the_column(column: pl.Series, expected: list[int | None]) -> None:
+    assert minutes(column) == expected
+
+
+# Wallets
+
+
+@pytest.mark.fault("V7")
+@given(st.text("0123456789abcdefABCDEF", min_size=40, max_size=40), st.sampled_from(["0x", "0X", " 0x"]))
+@examples(50)
+def test_a_wallet_in_any_case_is_one_wallet(digits: str, prefix: str) -> None:
+    assert wallets(prefix + digits) == ["0x" + digits.lower()]
+
+
+@pytest.mark.fault("V1")
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        "",
+        WALLET[2:],
+        WALLET[:-1],
+        WALLET + "0",
+        WALLET[:-1] + "g",
+        WALLET[:-1] + "\0",
+        WALLET + "\0",
+        "0x" + "\u0661" * 40,
+        "0x" + "\uff41" * 40,
+        f"{WALLET} {WALLET}",
+    ],
+)
+def test_what_is_no_address_is_no_wallet(said: str | None) -> None:
+    assert wallets(said, WALLET) == [None, WALLET]
+
+
+# Statuses
+
+
+@pytest.mark.parametrize(
+    "said", ["activated", "finished", "waitingForTrigger", "paused", "", "1", "null", "[1]", "{bad", '"']
+)
+def test_a_plain_status_stays_verbatim(said: str) -> None:
+    assert split(said) == [(said, None)]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ('{"error": "Insufficient margin to place order."}', ("error", "Insufficient margin to place order.")),
+        ("error: Insufficient margin: 5 USD", ("error", "Insufficient margin: 5 USD")),
+        ("error", ("error", None)),
+        ("error:", ("error", "")),
+        ('{"error": ""}', ("error", "")),
+        ('{"error": {"code": 5, "text": "ü"}}', ("error", '{"code": 5, "text": "\\u00fc"}')),
+        ('{"error": 5}', ("error", "5")),
+        ('{"error": ["a"]}', ("error", '["a"]')),
+        ('{"finished": {}}', ("finished", "{}")),
+        ('{"error": "x", "finished": null}', ("error", "x")),
+        ('"finished"', ("finished", None)),
+        ('{"a": 1, "b": 2}', ('{"a": 1, "b": 2}', None)),
+        ("ERROR: x", ("ERROR: x", None)),
+        ("terror: x", ("terror: x", None)),
+        ("{}", (None, None)),
+        ('{"error": null}', (None, None)),
+        (None, (None, None)),
+    ],
+)
+def test_every_form_of_an_error_gives_status_and_message(
+    said: str | None, expected: tuple[str | None, str | None]
+) -> None:
+    assert split(said) == [expected]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+@examples(50)
+@example('quote " backslash \\ line\nend 😀')
+def test_an_errors_message_is_exact_in_every_form(message: str) -> None:
+    as_struct = parsers.status_text(pl.Series("status", [{"error": message}]))
+
+    assert split(json.dumps({"error": message})) == [("error", message)]
+    assert split(json.dumps({"error": message}, ensure_ascii=False)) == [("error", message)]
+    assert parsers.split_status(as_struct).rows() == [("error", message)]
+
+
+@pytest.mark.fault("F5")
+def test_a_struct_of_statuses_is_read_row_by_row() -> None:
+    structs = pl.Series(
+        "status",
+        [{"error": "x", "finished": None}, None, {"error": None, "finished": "y"}, {"error": None, "finished": None}],
+    )
+
+    assert parsers.split_status(parsers.status_text(structs)).rows() == [
+        ("error", "x"),
+        (None, None),
+        ("finished", "y"),
+        (None, None),
+    ]
+
+
+def test_statuses_keep_their_order_and_repetitions() -> None:
+    said = ["finished", None, "error: a", "activated", "error: a", None, "finished"]
+
+    assert [status for status, _ in split(*said)] == ["finished", None, "error", "activated", "error", None, "finished"]
+
+
+def test_no_statuses_at_all_give_none() -> None:
+    assert split() == []
+    assert parsers.status_text(pl.Series("status", [None, None], pl.Null)).to_list() == [None, None]
+
+
+@pytest.mark.fault("V7")
+@pytest.mark.parametrize(
+    "said",
+    ['{"error": "\\ud800"}', '"\\udc00"', '{"\\ud800": "x"}', '{"a":' * 20_000, '{"error":' + "[" * 20_000],
+    ids=["surrogate in message", "surrogate alone", "surrogate in name", "deep objects", "deep lists"],
+)
+def test_json_that_python_chokes_on_is_kept_and_never_ends_the_run(said: str) -> None:
+    (status, _), other = split(said, "activated")
+
+    assert status in (said, "error")
+    assert other == ("activated", None)
+
+
+@given(
+    st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.dictionaries(st.text(), inner))
+)
+@examples(50)
+def test_any_json_at_all_gives_some_status(value: object) -> None:
+    assert len(split(json.dumps(value))) == 1

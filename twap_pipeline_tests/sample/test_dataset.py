@@ -1,0 +1,176 @@
+"""The sample is as odd as the feed, plausible where it is random, and exact where it is real."""
+
+import csv
+from collections import Counter
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from twap_pipeline.domain.status import TERMINAL_STATUSES
+from twap_pipeline.sample import SampleSummary, generate_sample
+from twap_pipeline.sample.edge_cases import EDGE_CASES
+from twap_pipeline_tests.sample.sample_reading import microseconds_of, rows_of, status_of
+
+pytestmark = pytest.mark.unit
+
+SMALL = {"days": 2, "orders_per_day": 200}
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SampleSummary]:
+    directory = tmp_path_factory.mktemp("full") / "twap_statuses"
+    return directory, generate_sample(directory)
+
+
+@pytest.fixture(scope="module")
+def plain(full: tuple[Path, SampleSummary]) -> pl.DataFrame:
+    """All random rows of the hourly objects that have the usual form, with the status and the numbers made plain."""
+    directory, summary = full
+    odd = {directory / key for key in summary.edge_cases.values()}
+    usual = [pl.read_parquet(path) for path in sorted(directory.glob("hourly/2025/08/**/*.parquet")) if path not in odd]
+    message = pl.col("status").str.json_path_match("$.error").alias("message")
+    numbers = pl.col("state_sz", "state_executedSz", "state_executedNtl").cast(pl.Float64).name.suffix("_number")
+    ending = pl.when(message.is_not_null()).then(pl.lit("error")).otherwise("status").alias("ending")
+    return pl.concat(usual).with_columns(message, numbers, ending)
+
+
+TYPES: dict[str, dict[str, pa.DataType]] = {
+    "time_epoch_ms": {"time": pa.int64()},
+    "time_epoch_ns": {"time": pa.int64()},
+    "time_timestamp_ns": {"time": pa.timestamp("ns")},
+    "time_timestamp_us_utc": {"time": pa.timestamp("us", "UTC")},
+    "time_ms_inside_ns": {"time": pa.timestamp("ns")},
+    "wallets_mixed_case": {"state_user": pa.string()},
+    "twap_id_text": {"twap_id": pa.string()},
+    "sizes_decimal128": {"state_sz": pa.decimal128(38, 8), "state_executedNtl": pa.decimal128(38, 8)},
+    "sizes_double": {"state_sz": pa.float64(), "state_executedSz": pa.float64()},
+    "metadata_rows": {"_metadata": pa.bool_()},
+    "text_dictionary": {"state_coin": pa.dictionary(pa.int32(), pa.string())},
+    "columns_null": {"state_trigger": pa.null(), "state_stopPx": pa.null()},
+    "executed_null": {"state_executedSz": pa.string()},
+    "rows_bad": {"time": pa.string(), "twap_id": pa.int64()},
+    "status_struct": {"status": pa.struct([("error", pa.string())])},
+    "error_prefix": {"status": pa.string()},
+    "rows_none": {"time": pa.string()},
+    "rows_republished": {"time": pa.string()},
+}
+
+
+@pytest.mark.parametrize("size", ["small", "full"])
+def test_every_oddity_has_an_object(size: str, full: tuple[Path, SampleSummary], tmp_path: Path) -> None:
+    directory, summary = full if size == "full" else (tmp_path / "s", generate_sample(tmp_path / "s", **SMALL))
+    assert summary.edge_cases.keys() == TYPES.keys() | {"nested_state"}
+    assert {edge_case.name for edge_case in EDGE_CASES} < summary.edge_cases.keys()
+    for name, types in TYPES.items():
+        schema = pq.read_schema(directory / summary.edge_cases[name])
+        assert {column: schema.field(column).type for column in types} == types, name
+
+
+def _odd(full: tuple[Path, SampleSummary], name: str) -> list[dict[str, Any]]:
+    return list(rows_of(full[0] / full[1].edge_cases[name]))
+
+
+def test_odd_times_are_what_their_names_say(full: tuple[Path, SampleSummary]) -> None:
+    for name, digits in {
+        "time_epoch_ms": 13,
+        "time_epoch_ns": 19,
+        "time_timestamp_ns": 19,
+        "time_ms_inside_ns": 13,
+    }.items():
+        assert {len(str(row["time"])) for row in _odd(full, name)} == {digits}
+
+
+def test_odd_rows_are_what_their_names_say(full: tuple[Path, SampleSummary]) -> None:
+    assert all(row["state_user"] != row["state_user"].lower() for row in _odd(full, "wallets_mixed_case"))
+    assert [row["state_sz"] for row in _odd(full, "sizes_double") if row["state_sz"] != row["state_sz"]] != []
+    assert Counter(row["_metadata"] for row in _odd(full, "metadata_rows"))[True] == 2
+    nulls = [row for row in _odd(full, "executed_null") if row["state_executedSz"] is None]
+    assert [row["status"] for row in nulls] == ["activated"]
+    bad = [row for row in _odd(full, "rows_bad") if row["twap_id"] is None or row["time"].startswith("1970")]
+    assert len(bad) == 2
+    assert _odd(full, "rows_none") == []
+    again = _odd(full, "rows_republished")
+    path = full[0] / full[1].edge_cases["rows_republished"]
+    assert again == list(rows_of(path.with_name("part-0000.parquet")))[-len(again) :] != []
+    assert all(row["status"]["error"] for row in _odd(full, "status_struct"))
+    early = _odd(full, "error_prefix")
+    assert {"block_time", "block_number"}.isdisjoint(early[0])
+    assert {row["state_timestamp"] == 0 for row in early} == {True, False}
+    assert any(row["status"].startswith("error: ") for row in early)
+
+
+def test_lives_overlap_the_ends_and_take_rare_turns(plain: pl.DataFrame) -> None:
+    assert {"waitingForTrigger", "activated", "stopped", "paused"} < set(plain["ending"])
+    failed_at_once = (
+        plain.group_by("twap_id", "state_user", "time").agg("ending").filter(pl.col("ending").list.len() > 1)
+    )
+    assert failed_at_once.height > 10
+    assert failed_at_once["ending"].list.sort().unique(maintain_order=True).to_list() == [["activated", "error"]]
+    stories = plain.group_by("twap_id").agg("ending")["ending"]
+    assert stories.list.contains("activated").not_().any()
+    assert (stories.list.len() == 1).any()
+
+
+def test_shares_are_those_of_the_feed(plain: pl.DataFrame) -> None:
+    ended = plain.filter(pl.col("ending").is_in(TERMINAL_STATUSES))
+    shares = {name: count / ended.height for name, count in ended["ending"].value_counts().iter_rows()}
+    assert shares["finished"] == pytest.approx(0.47, abs=0.02)
+    assert shares["terminated"] == pytest.approx(0.40, abs=0.02)
+    assert shares["error"] == pytest.approx(0.12, abs=0.02)
+    size, executed = pl.col("state_sz_number"), pl.col("state_executedSz_number")
+    full_size = pl.col("state_executedNtl_number") / executed * size
+    finished = ended.filter(pl.col("ending") == "finished")
+    assert finished.select(executed < size).to_series().mean() == pytest.approx(0.03, abs=0.01)
+    assert finished.select(full_size).to_series().median() == pytest.approx(24_000, rel=0.05)
+    assert ended["state_minutes"].median() == 30
+    assert (ended["state_minutes"] >= 180).mean() == pytest.approx(0.17, abs=0.015)
+    assert (ended["state_side"] == "B").mean() == pytest.approx(0.6, abs=0.015)
+    makers = ended["state_user"].value_counts(sort=True)["count"]
+    assert makers.head(50).sum() > makers.sum() / 2
+    assert ended.select(executed.is_between(0, size)).to_series().all()
+
+
+def test_rows_are_consistent(plain: pl.DataFrame) -> None:
+    assert plain.filter(~pl.col("state_user").str.contains("^0x[0-9a-f]{40}$")).is_empty()
+    for column in ("state_sz", "state_executedSz", "state_executedNtl"):
+        assert plain.filter(~pl.col(column).str.contains(r"^\d+\.(\d|\d{1,5}[1-9])$")).is_empty()
+    assert plain.filter(pl.col("time").str.len_bytes() != 29).is_empty()
+    created = plain.sort("twap_id")["state_timestamp"]
+    assert created.is_sorted()
+    begun = plain.filter(pl.col("ending").is_in(["activated", "waitingForTrigger", "paused"]))
+    assert set(begun["state_executedSz"]) | set(begun["state_executedNtl"]) == {"0.0"}
+    assert set(plain["message"].drop_nulls()) >= {"Insufficient margin to place order."}
+
+
+def test_real_orders_come_through_exact(full: tuple[Path, SampleSummary]) -> None:
+    text = files("twap_pipeline.sample").joinpath("real_orders.csv").read_text(encoding="utf-8")
+    expected: set[tuple[object, ...]] = set()
+    for order in csv.DictReader(text.splitlines()):
+        who = (int(order["twap_id"]), order["user"], order["coin"], order["side"], order["sz"], int(order["minutes"]))
+        flags = (order["reduce_only"] == "true", order["randomize"] == "true", int(order["created_ms"]))
+        expected.add((*who, *flags, int(order["created_ms"]) * 10**6, "activated", None, "0.0", "0.0"))
+        if final := order["final_time"]:
+            ended_ns = int(final) * (10**9 if len(final) == 10 else 1)
+            ending = (order["final_status"], order["final_error"] or None, order["executed_sz"], order["executed_ntl"])
+            expected.add((*who, *flags, ended_ns, *ending))
+    seen = set()
+    for path in sorted(full[0].glob("hourly/202[56]/*/*/*/*.parquet")):
+        if path.relative_to(full[0]).parts[1:3] == ("2025", "08"):
+            continue
+        for row in rows_of(path):
+            state = [row[f"state_{name}"] for name in ("user", "coin", "side", "sz", "minutes")]
+            flags = (row["state_reduceOnly"], row["state_randomize"], row["state_timestamp"])
+            time_ns = microseconds_of(row["time"]) * 1_000 + int(row["time"][26:])
+            executed = (row["state_executedSz"], row["state_executedNtl"])
+            seen.add((row["twap_id"], *state, *flags, time_ns, *status_of(row["status"]), *executed))
+    assert len(expected) == 16 + 14
+    assert seen == expected
+
+
+def test_an_order_of_july_2026_lies_in_the_hour_of_its_event(full: tuple[Path, SampleSummary]) -> None:
+    assert (full[0] / "hourly/2026/07/17/06/part-0000.parquet").exists()

@@ -1,0 +1,237 @@
+"""The sample is complete or absent, the same every time, and counted right; one large object is well formed."""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from twap_pipeline import sample
+from twap_pipeline.domain.object_ref import day_from_key
+from twap_pipeline.domain.status import STATUS_RANK, TERMINAL_STATUSES
+from twap_pipeline.errors import ConfigurationError
+from twap_pipeline.sample import SampleSummary, generate_sample, write_object
+from twap_pipeline.sample.edge_cases import NOT_AN_ORDER
+from twap_pipeline.sample.manifest import MARKER, SampleRequest
+from twap_pipeline_tests.sample.sample_reading import EPOCH, microseconds_of, objects_of, rows_of, status_of
+
+pytestmark = pytest.mark.unit
+
+SMALL = {"days": 2, "orders_per_day": 200}
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SampleSummary]:
+    directory = tmp_path_factory.mktemp("full") / "twap_statuses"
+    return directory, generate_sample(directory)
+
+
+def _state(directory: Path) -> dict[str, tuple[str, int]]:
+    return {
+        str(path.relative_to(directory)): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        for path in objects_of(directory)
+    }
+
+
+def _read(directory: Path) -> tuple[Counter[str], dict[tuple[int, str, int], str]]:
+    """Return rows by outcome, and the winning status of each (twap_id, wallet, microsecond)."""
+    row_counts: Counter[str] = Counter()
+    table: dict[tuple[int, str, int], str] = {}
+    contents: dict[tuple[int, str, int, str], int] = {}
+    for path in objects_of(directory):
+        for row in rows_of(path):
+            if row.get("_metadata"):
+                row_counts["metadata_rows"] += 1
+            elif row["twap_id"] is None or row["state_sz"] != row["state_sz"] or str(row["time"]).startswith("1970"):
+                row_counts["quarantined"] += 1
+            else:
+                key = (int(row["twap_id"]), row["state_user"].lower(), microseconds_of(row["time"]))
+                status, _ = status_of(row["status"])
+                contents[(*key, status)] = contents.get((*key, status), -1) + 1
+                table[key] = max(table.get(key, status), status, key=lambda name: STATUS_RANK.get(name, 2))
+    row_counts["republished"] = sum(contents.values())
+    row_counts["superseded"] = len(contents) - len(table)
+    return row_counts, table
+
+
+@pytest.mark.parametrize("size", ["small", "full"])
+def test_summary_agrees_with_an_independent_reading(
+    size: str, full: tuple[Path, SampleSummary], tmp_path: Path
+) -> None:
+    directory, summary = full if size == "full" else (tmp_path / "s", generate_sample(tmp_path / "s", **SMALL))
+    row_counts, table = _read(directory)
+    assert summary.objects == len(objects_of(directory))
+    assert summary.bytes == sum(path.stat().st_size for path in objects_of(directory))
+    assert summary.rows == sum(pq.read_metadata(path).num_rows for path in objects_of(directory))
+    assert row_counts == {
+        "metadata_rows": summary.rows_metadata,
+        "quarantined": summary.rows_quarantined,
+        "republished": summary.rows_republished,
+        "superseded": summary.rows_superseded,
+    }
+    assert summary.rows == summary.events + sum(row_counts.values()) - row_counts["superseded"]
+    assert len(table) == summary.events - summary.rows_superseded
+    assert summary.orders == len({twap_id for twap_id, _, _ in table})
+    assert summary.orders_ended == len({key[0] for key, status in table.items() if status in TERMINAL_STATUSES})
+    assert min(row_counts.values()) > 0
+    assert 3 <= summary.rows_quarantined <= 5
+    assert min(twap_id for twap_id, _, _ in table) > NOT_AN_ORDER + 10
+
+
+def test_same_parameters_give_the_same_bytes_and_times(tmp_path: Path) -> None:
+    generate_sample(tmp_path / "a", **SMALL)
+    generate_sample(tmp_path / "b", **SMALL)
+    generate_sample(tmp_path / "c", **SMALL, seed=2)
+    assert _state(tmp_path / "a") == _state(tmp_path / "b")
+    assert (tmp_path / "a" / MARKER).read_bytes() == (tmp_path / "b" / MARKER).read_bytes()
+    assert _state(tmp_path / "a") != _state(tmp_path / "c")
+
+
+def test_same_bytes_in_another_process(tmp_path: Path) -> None:
+    generate_sample(tmp_path / "a", **SMALL)
+    code = "import sys; from pathlib import Path; from twap_pipeline.sample import generate_sample as g;"
+    call = f"{code} g(Path(sys.argv[1]), days=2, orders_per_day=200)"
+    environment = {**os.environ, "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7"}
+    subprocess.run([sys.executable, "-c", call, str(tmp_path / "b")], check=True, env=environment)
+    assert _state(tmp_path / "a") == _state(tmp_path / "b")
+
+
+def test_a_complete_sample_is_left_alone_and_needs_no_frames(tmp_path: Path) -> None:
+    summary = generate_sample(tmp_path / "s", **SMALL)
+    first = objects_of(tmp_path / "s")[0]
+    first.unlink()
+    call = (
+        "import sys; from pathlib import Path; from twap_pipeline.sample import generate_sample as g;"
+        "print(g(Path(sys.argv[1]), days=2, orders_per_day=200).rows);"
+        "print({'polars', 'pyarrow', 'numpy', 'pandas'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", call, str(tmp_path / "s")]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert printed.split("\n")[:2] == [str(summary.rows), "set()"]
+    assert generate_sample(tmp_path / "s", **SMALL) == summary
+    assert not first.exists()
+
+
+def test_an_interrupted_generation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sample, "write_marker", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            generate_sample(tmp_path / "s", **SMALL)
+    assert list(tmp_path.iterdir()) == []
+    assert generate_sample(tmp_path / "s", **SMALL).objects > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_the_quicker_of_two_processes_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = sample._write
+
+    def overtaken(fresh: Path, request: SampleRequest) -> SampleSummary:
+        write(tmp_path / "s", request)
+        (tmp_path / "s" / "seen").touch()
+        return write(fresh, request)
+
+    monkeypatch.setattr(sample, "_write", overtaken)
+    summary = generate_sample(tmp_path / "s", **SMALL)
+    assert (tmp_path / "s" / "seen").exists()
+    assert summary == generate_sample(tmp_path / "s", **SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_a_sample_of_other_parameters_is_replaced_whole(tmp_path: Path) -> None:
+    generate_sample(tmp_path / "s", **SMALL, seed=2)
+    generate_sample(tmp_path / "s", **SMALL)
+    generate_sample(tmp_path / "fresh", **SMALL)
+    assert _state(tmp_path / "s") == _state(tmp_path / "fresh")
+
+
+def test_an_empty_directory_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    assert generate_sample(tmp_path / "s", **SMALL).objects == len(objects_of(tmp_path / "s"))
+
+
+@pytest.mark.parametrize("marker", [None, "{", "[]"])
+def test_other_files_are_never_replaced(tmp_path: Path, marker: str | None) -> None:
+    (tmp_path / "mine.parquet").touch()
+    if marker is not None:
+        (tmp_path / MARKER).write_text(marker)
+    with pytest.raises(ConfigurationError, match="name another directory"):
+        generate_sample(tmp_path, **SMALL)
+    assert (tmp_path / "mine.parquet").exists()
+
+
+def test_a_sample_with_a_file_added_is_never_replaced(tmp_path: Path) -> None:
+    generate_sample(tmp_path / "s", **SMALL, seed=2)
+    (tmp_path / "s" / "mine.parquet").touch()
+    with pytest.raises(ConfigurationError):
+        generate_sample(tmp_path / "s", **SMALL)
+    assert (tmp_path / "s" / "mine.parquet").exists()
+
+
+def test_a_file_in_the_place_of_the_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "s").touch()
+    with pytest.raises(ConfigurationError):
+        generate_sample(tmp_path / "s", **SMALL)
+
+
+@pytest.mark.parametrize("size", [{"days": 1}, {"orders_per_day": 199}])
+def test_too_small_a_sample_is_refused(tmp_path: Path, size: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="at least 2 days of 200 orders"):
+        generate_sample(tmp_path / "s", **size)
+
+
+def test_layout_has_days_hours_parts_and_gaps(full: tuple[Path, SampleSummary]) -> None:
+    keys = [str(path.relative_to(full[0])) for path in objects_of(full[0])]
+    hour = re.compile(r"hourly/(\d{4})/(\d\d)/(\d\d)/(\d\d)/part-\d{4}\.parquet")
+    assert [key for key in keys if not hour.fullmatch(key)] == [
+        f"2025/08/{day}/part-0000.parquet" for day in (17, 18, 19)
+    ]
+    days = {day_from_key(key) for key in keys}
+    sampled = sorted(day.day for day in days if day and (day.year, day.month) == (2025, 8))
+    assert sampled == [17, 18, 19, 20, 21, 22, 23, 25, 26, 27, 28, 29, 30]
+    hours = Counter(hour.sub(r"\1-\2-\3T\4", key) for key in keys if key.startswith("hourly/2025/08"))
+    assert len(hours) == 10 * 24 - 4
+    assert Counter(hours.values()).keys() == {1, 2, 3}
+    assert 250 <= len(keys) <= 300
+
+
+def test_objects_hold_the_events_of_their_period_and_were_written_after_it(full: tuple[Path, SampleSummary]) -> None:
+    for path in objects_of(full[0]):
+        numbers = [int(part) for part in path.relative_to(full[0]).parts[:-1] if part.isdigit()]
+        start = datetime(*numbers, tzinfo=UTC)  # type: ignore[arg-type, misc]
+        end = start + timedelta(days=1) if len(numbers) == 3 else start + timedelta(hours=1)
+        written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        assert timedelta(minutes=1) < written - end < timedelta(hours=7)
+        times = [row["time"] for row in rows_of(path) if row["time"] and not str(row["time"]).startswith("1970")]
+        assert all(start <= EPOCH + timedelta(microseconds=microseconds_of(time)) < end for time in times)
+
+
+def test_large_object_is_well_formed_and_the_same_every_time(tmp_path: Path) -> None:
+    size_bytes = write_object(tmp_path / "a/one.parquet", 25_001, seed=3, row_group_rows=10_000)
+    write_object(tmp_path / "b/one.parquet", 25_001, seed=3, row_group_rows=10_000)
+    assert _state(tmp_path / "a") == _state(tmp_path / "b")
+    metadata = pq.read_metadata(tmp_path / "a/one.parquet")
+    assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [10_000, 10_000, 5_001]
+    assert size_bytes == (tmp_path / "a/one.parquet").stat().st_size
+    frame = pl.read_parquet(tmp_path / "a/one.parquet")
+    assert frame.select("twap_id", "state_user", "time").n_unique() == 25_001
+    assert frame.null_count().sum_horizontal().item() == 0
+    assert frame["time"].is_sorted()
+    assert frame["time"].max() < "2025-08-19"  # type: ignore[operator]
+
+
+def test_large_objects_of_other_ids_share_no_key(tmp_path: Path) -> None:
+    write_object(tmp_path / "a.parquet", 1_000)
+    write_object(tmp_path / "b.parquet", 1_000, first_twap_id=2_000_000, day=datetime(2025, 9, 1, tzinfo=UTC))
+    ids = [set(pl.read_parquet(tmp_path / name)["twap_id"]) for name in ("a.parquet", "b.parquet")]
+    assert ids[0].isdisjoint(ids[1])
+    assert pl.read_parquet(tmp_path / "b.parquet")["time"].min() >= "2025-09-01"  # type: ignore[operator]
