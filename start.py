@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""One command from a fresh clone: makes .venv with the locked versions, then runs the demo, the UI or the tests.
+"""Set up .venv with the locked versions in a fresh clone, then run a command.
 
-    python3 start.py demo     everything up on a local PostgreSQL, filled with sample orders
-    python3 start.py dev      the same, then Dagster's UI
-    python3 start.py test     the tests; what follows goes to pytest
-    python3 start.py lint     the rest of the gate: lint, format, types, import contracts, migrations
+    python3 start.py demo     start a local PostgreSQL, load the sample data, print a summary
+    python3 start.py dev      the same, then start Dagster's web UI
+    python3 start.py test     run the tests; further arguments go to pytest
+    python3 start.py lint     lint, format, types, import contracts, migrations
     python3 start.py vulnerabilities
-                              asks a public database whether a locked version has a known vulnerability
+                              check the locked versions for known vulnerabilities (public OSV database)
 
-Needs Python 3.11 to 3.13 and nothing else; standard library only.
+Requires Python 3.11 to 3.13. Uses the standard library only.
 """
 
 import hashlib
@@ -43,15 +43,15 @@ COMMANDS = {
 
 
 def main() -> NoReturn:
-    """Install if needed, then run the command's steps until one fails."""
+    """Install if needed, then run the steps of the command; stop at the first step that fails."""
     if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
         print(__doc__, file=sys.stderr)
         sys.exit(2)
     use_supported_python()
-    wanted = fingerprint()
-    if not STAMP.is_file() or STAMP.read_text() != wanted:
+    digest = installation_digest()
+    if not STAMP.is_file() or STAMP.read_text() != digest:
         install()
-        STAMP.write_text(wanted)
+        STAMP.write_text(digest)
     steps = [[str(BIN / step[0]), *step[1:]] for step in COMMANDS[sys.argv[1]]]
     steps[-1] += sys.argv[2:]
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
@@ -64,25 +64,25 @@ def main() -> NoReturn:
 
 
 def use_supported_python() -> None:
-    """Go on with a Python that the project supports, or say which one is missing."""
+    """Return on a supported Python; else restart with one, or exit if there is none."""
     if OLDEST <= sys.version_info[:2] <= NEWEST:
         return
     for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
-        if found := shutil.which(f"python3.{minor}"):
-            os.execv(found, [found, *sys.argv])
-    raise SystemExit(f"Python 3.11, 3.12 or 3.13 is needed; this is {sys.version.split()[0]}")
+        if python := shutil.which(f"python3.{minor}"):
+            os.execv(python, [python, *sys.argv])
+    raise SystemExit(f"Python 3.11, 3.12 or 3.13 is required; this is {sys.version.split()[0]}")
 
 
-def fingerprint() -> str:
-    """Return a digest of everything that the installation depends on."""
+def installation_digest() -> str:
+    """Return a digest of the files and the interpreter that determine the installation."""
     parts = [LOCK.read_bytes(), (ROOT / "pyproject.toml").read_bytes(), str(ROOT).encode(), sys.version.encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
 def install() -> None:
-    """Make .venv anew: the locked versions, each checked by its hash, and this checkout in editable form."""
-    print("setting up .venv with the locked versions (once; a minute or two on a cold cache) …", file=sys.stderr)
-    uv = shutil.which("uv") or bring_uv()
+    """Create .venv with the locked versions, verified by hash, and this checkout as an editable install."""
+    print("setting up .venv with the locked versions (once; 1 to 2 minutes without a cache)", file=sys.stderr)
+    uv = shutil.which("uv") or install_uv()
     environment = {**os.environ, "UV_PYTHON_DOWNLOADS": "never", "VIRTUAL_ENV": str(ROOT / ".venv")}
     environment.pop("UV_SYSTEM_PYTHON", None)
     pip = [uv, "pip", "install", "--quiet", "--python", str(BIN / "python")]
@@ -92,11 +92,14 @@ def install() -> None:
         [*pip, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)],
     ):
         if subprocess.call(step, cwd=ROOT, env=environment):
-            raise SystemExit(f"the installation failed in: {' '.join(step)}")
+            raise SystemExit(f"installation failed; command: {' '.join(step)}")
 
 
-def bring_uv() -> str:
-    """Install uv into an environment of its own; works on externally managed Pythons and without ensurepip."""
+def install_uv() -> str:
+    """Install uv into its own virtual environment and return its path.
+
+    Works on externally managed Pythons and without ensurepip.
+    """
     folder = ROOT / ".twap" / "uv"
     uv, python = folder / "bin" / "uv", folder / "bin" / "python"
     if uv.is_file():
@@ -107,9 +110,9 @@ def bring_uv() -> str:
     elif subprocess.call([*make, "--without-pip", str(folder)]) == 0:
         pip = [sys.executable, "-m", "pip", "--python", str(python)]
     else:
-        raise SystemExit("this Python cannot make virtual environments: install its venv module, or uv")
+        raise SystemExit("this Python cannot create virtual environments: install its venv module, or uv")
     if subprocess.call([*pip, "install", "--quiet", "--disable-pip-version-check", "uv"]):
-        raise SystemExit("uv could not be installed: install pip or uv, or check the network and its proxy")
+        raise SystemExit("uv could not be installed: install pip or uv, or check the network and the proxy settings")
     return str(uv)
 
 

@@ -1,7 +1,7 @@
-"""Alembic's entry: which database, which tables.
+"""Alembic's environment: selects the database and runs the migrations.
 
-The database is DATABASE_URL, else ``sqlalchemy.url`` of alembic.ini, else the embedded one. A caller that already holds
-a connection passes it as ``config.attributes["connection"]``, and the migration lock with it.
+The database is DATABASE_URL, else ``sqlalchemy.url`` of alembic.ini, else the embedded server. A caller that has
+acquired the migration lock passes its connection as ``config.attributes["connection"]``.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from twap_pipeline.errors import TwapPipelineError
 from twap_pipeline.settings import load_settings
-from twap_pipeline.storage.engine.engine import make_engine, resolve_or_start_database, translate_connection_errors
+from twap_pipeline.storage.engine.engine import open_database
 from twap_pipeline.storage.schema.drift import types_differ
 from twap_pipeline.storage.schema.locks import lock_timeout, migration_lock
 from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata
@@ -24,21 +24,21 @@ if config.config_file_name is not None and "connection" not in config.attributes
 
 
 def include_name(name: str | None, kind: str, _parents: object) -> bool:
-    """Leave out tables that are not ours (Dagster's may share the database)."""
+    """Return whether a name is one of our tables, or not a table: Dagster's tables may share the database."""
     return kind != "table" or name in metadata.tables
 
 
 def ini_url() -> str:
-    """Return ``sqlalchemy.url``; read raw, for the complaint about a lone ``%`` would show the password."""
+    """Return ``sqlalchemy.url``, read without interpolation: an interpolation error would show the password."""
     return config.file_config.get(config.config_ini_section, "sqlalchemy.url", raw=True, fallback="").replace("%%", "%")
 
 
 def run(connection: Connection | None, lock: AbstractContextManager[None] | None = None) -> None:
-    """Run the migrations on a connection, or print their SQL where there is none (``--sql``).
+    """Run the migrations on a connection, or print their SQL if there is none (``--sql``).
 
     Args:
-        connection: On which no statement has run yet, or Alembic would not commit.
-        lock: Taken for commands that move the database to a revision, not for those that look.
+        connection: Must not have executed a statement: Alembic would not commit.
+        lock: Acquired for commands that change the revision, not for those that only read it.
     """
     context.configure(
         connection=connection,
@@ -51,29 +51,27 @@ def run(connection: Connection | None, lock: AbstractContextManager[None] | None
         transaction_per_migration=True,
         literal_binds=connection is None,
     )
-    moves = "destination_rev" in context.get_context().opts
-    with lock if lock and moves else nullcontext(), lock_timeout(connection), context.begin_transaction():
+    changes_revision = "destination_rev" in context.get_context().opts
+    with lock if lock and changes_revision else nullcontext(), lock_timeout(connection), context.begin_transaction():
         context.run_migrations()
 
 
 def run_on_configured_database() -> None:
-    """Connect as the settings say."""
+    """Run the migrations on the database that the settings name."""
     settings = load_settings()
-    url = resolve_or_start_database(settings.database_url_text or ini_url(), settings.home)
-    engine = make_engine(url)
-    try:
-        with translate_connection_errors(url), engine.connect() as connection:
-            run(connection, migration_lock(engine))
-    finally:
-        engine.dispose()
+    with (
+        open_database(settings.database_url_text or ini_url(), settings.home) as (engine, _),
+        engine.connect() as connection,
+    ):
+        run(connection, migration_lock(engine))
 
 
 if context.is_offline_mode():
     run(None)
-elif (given := config.attributes.get("connection")) is not None:
-    run(given)
+elif (caller_connection := config.attributes.get("connection")) is not None:
+    run(caller_connection)
 else:
     try:
         run_on_configured_database()
-    except TwapPipelineError as error:  # which the `alembic` command shows in one line
+    except TwapPipelineError as error:  # the `alembic` command prints a CommandError in one line
         raise CommandError(str(error)) from error

@@ -23,5 +23,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take the change back."""
+    """Revert `upgrade`."""
     ${downgrades if downgrades else "pass"}

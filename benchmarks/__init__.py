@@ -1,1 +1,1 @@
-"""Measurements, each a ratio against a limit of the same run: ``python -m benchmarks``. Nothing is asserted here."""
+"""Measurements, each as a ratio to a limit of the same run: ``python -m benchmarks``. Nothing here asserts a time."""

@@ -1,38 +1,38 @@
-"""``python -m benchmarks``: every ratio in one table, each against a limit measured in the same rounds.
+"""``python -m benchmarks``: prints each part's times as ratios to a limit that is measured in the same rounds.
 
-``python -m benchmarks.year_backfill``, ``.tick`` and ``.dev_start`` measure Dagster's share.
+``benchmarks.api``, ``.year_backfill``, ``.sensor_tick`` and ``.dev_start`` are commands of their own.
 """
 
 import argparse
 
-from benchmarks import competitors, imports, many_objects, one_object, partitioning, plan_large_log, reads, scale
-from benchmarks.harness import open_bench, print_setting
+from benchmarks import competitors, imports, many_objects, one_object, plan_large_log, reads
+from benchmarks.harness import open_bench, print_environment
 
 PARTS = {
     "one": one_object.run,
     "many": many_objects.run,
-    "nothing-new": plan_large_log.run,
+    "plan": plan_large_log.run,
     "imports": imports.run,
     "reads": reads.run,
-    "scale": scale.run,
-    "beyond": partitioning.run,
-    "peers": competitors.run,
+    "scale": one_object.run_scale,
+    "processes": many_objects.run_processes,
+    "competitors": competitors.run,
 }
 
 
 def main() -> None:
-    """Run the parts that were asked for."""
-    options = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    options.add_argument("--only", choices=PARTS, action="append", help="this part; may be repeated")
-    options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
-    options.add_argument("--largest", action="store_true", help="ten million rows too")
-    given = options.parse_args()
-    with open_bench(given.rounds, is_quick=given.quick, is_largest=given.largest) as bench:
-        print_setting(bench)
-        for name, part in PARTS.items():
-            if given.only is None or name in given.only:
-                part(bench)
+    """Run the selected parts."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", choices=PARTS, action="append", help="run this part; may be repeated")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each workload runs")
+    parser.add_argument("--quick", action="store_true", help="use small sizes, to test that every part works")
+    parser.add_argument("--largest", action="store_true", help="part scale: also ten million rows")
+    options = parser.parse_args()
+    with open_bench(options.rounds, is_quick=options.quick, is_largest=options.largest) as bench:
+        print_environment(bench)
+        for name, run in PARTS.items():
+            if options.only is None or name in options.only:
+                run(bench)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""``python -m benchmarks.api [--rows N]``: the API's questions beside plain SELECTs of the same rows; a year's export.
+"""``python -m benchmarks.api``: measures API requests and exports. The limit is a SELECT of the same rows.
 
-Each question goes over real sockets to ``twap-pipeline serve`` in a process of its own, and beside it, through psycopg
-on as many connections as there are clients, as a plain SELECT. Clients are threads of this process.
+``twap-pipeline serve`` runs in a child process. The clients are threads of this process: over HTTP, and through psycopg
+with one connection per client. Clients, API and PostgreSQL use the same cores.
 """
 
 import argparse
@@ -10,13 +10,13 @@ import http.client
 import io
 import os
 import random
+import socket
 import statistics
 import subprocess
 import sys
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
@@ -24,121 +24,141 @@ from pathlib import Path
 
 import psycopg
 
-from benchmarks.workloads import peak_megabytes
-from twap_pipeline.embedded import EmbeddedPostgres
-from twap_pipeline.storage.engine.engine import make_engine
-from twap_pipeline.storage.engine.url import parse_database_url
-from twap_pipeline.storage.schema.upgrade import upgrade
+from benchmarks.harness import create_database, temporary_server, url_with_password
+from benchmarks.subprocess_timer import run_python
+from twap_pipeline.storage.sql_files import load_queries
+from twap_pipeline_tests.process_memory import peak_megabytes
 
-CLIENTS = (1, 32)
-WALLETS = 2_000
-FILL = Path(__file__).with_name("api_rows.sql").read_text("utf-8")
-_MEASURED = """
-from benchmarks.workloads import peak_megabytes
+_SQL = load_queries("benchmarks", "api.sql")
+_CLIENTS = (1, 32)
+_WALLETS = 2_000
+_START_TIMEOUT_SECONDS = 60.0
+_CLI_WITH_PEAK_MEMORY = """
 from twap_pipeline.cli import main
+from twap_pipeline_tests.process_memory import peak_megabytes
 try:
     main()
 finally:
     print(peak_megabytes())
 """
-_HEADS = f"{'question':<34} {'clients':>7} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8} {'req/s':>7} {'x SELECT':>9}"
-_COLUMNS = "twap_id, asset, side, status, duration_minutes, ts, size_executed, notional_executed, raw_payload"
-Draw = Callable[[random.Random], tuple[str, str, dict[str, object]]]
+
+Values = dict[str, str]
+Call = Callable[[random.Random], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Took:
-    """What a run of requests took: seconds of each, and of all together."""
+class Endpoint:
+    """A kind of API request and the query that selects the same rows.
+
+    Args:
+        label: Name in the table.
+        path: Path and query string, a format string of `values`.
+        query: Name of the query in ``api.sql``, with the parameters `values`.
+        values: Draws parameters, given the number of orders.
+    """
+
+    label: str
+    path: str
+    query: str
+    values: Callable[[random.Random, int], Values]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The database, its number of orders, and the port of the API that serves it."""
+
+    url: str
+    orders: int
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """Seconds of each request, and of all requests together."""
 
     each: Sequence[float]
-    whole: float
+    total: float
 
-    def percentile(self, share: int) -> float:
-        """Return the milliseconds within which so many of a hundred were answered."""
-        return statistics.quantiles(self.each, n=100)[share - 1] * 1000
-
-
-def page(chance: random.Random) -> tuple[str, str, dict[str, object]]:
-    """A wallet's page of 100 orders, the latest first."""
-    given = {"wallet": f"0x{int(chance.random() ** 3 * WALLETS):040x}", "end": f"2025-{chance.randint(2, 12):02}-01"}
-    later = "SELECT FROM twap_status AS n WHERE n.twap_id = s.twap_id AND n.wallet = s.wallet AND n.ts > s.ts"
-    statement = (
-        f"SELECT {_COLUMNS} FROM twap_status AS s WHERE wallet = %(wallet)s AND ts < %(end)s AND NOT EXISTS"
-        f" ({later} AND n.ts < %(end)s) ORDER BY ts DESC, twap_id DESC LIMIT 100"
-    )
-    return f"/api/v1/twaps?wallet={given['wallet']}&end={given['end']}&limit=100", statement, dict(given)
+    def percentile_ms(self, percent: int) -> float:
+        """Return a percentile in milliseconds."""
+        return statistics.quantiles(self.each, n=100)[percent - 1] * 1000
 
 
-def story(chance: random.Random) -> tuple[str, str, dict[str, object]]:
-    """An order's events."""
-    given = {"twap_id": str(1_000_000 + chance.randint(1, 40_000))}
-    return (
-        f"/api/v1/twaps/{given['twap_id']}",
-        f"SELECT {_COLUMNS} FROM twap_status WHERE twap_id = %(twap_id)s",
-        dict(given),
-    )
+def _draw_wallet(rng: random.Random) -> str:
+    return f"0x{int(rng.random() ** 3 * _WALLETS):040x}"
 
 
-def summary(chance: random.Random) -> tuple[str, str, dict[str, object]]:
-    """A wallet's month, added up."""
-    month = chance.randint(1, 11)
-    given = {
-        "wallet": f"0x{int(chance.random() ** 3 * WALLETS):040x}",
-        "start": f"2025-{month:02}-01",
-        "end": f"2025-{month + 1:02}-01",
-    }
-    statement = (
-        "SELECT asset, side, count(*), sum(size_requested), sum(size_executed), sum(notional_executed) FROM twap_orders"
-        " WHERE wallet = %(wallet)s AND last_status_at >= %(start)s AND last_status_at < %(end)s GROUP BY asset, side"
-    )
-    path = f"/api/v1/wallets/{given['wallet']}/summary?start={given['start']}&end={given['end']}"
-    return path, statement, dict(given)
+def _draw_order(rng: random.Random, orders: int) -> Values:
+    return {"twap_id": str(1_000_000 + rng.randint(1, min(orders, 40_000)))}
+
+
+def _draw_month(rng: random.Random, _orders: int) -> Values:
+    month = rng.randint(1, 11)
+    return {"wallet": _draw_wallet(rng), "start": f"2025-{month:02}-01", "end": f"2025-{month + 1:02}-01"}
+
+
+ENDPOINTS = (
+    Endpoint(
+        "page of 100 orders of a wallet",
+        "/api/v1/twaps?wallet={wallet}&end={end}&limit=100",
+        "select_orders_of_a_wallet",
+        _draw_month,
+    ),
+    Endpoint(
+        "events of an order",
+        "/api/v1/twaps/{twap_id}",
+        "select_events_of_an_order",
+        _draw_order,
+    ),
+    Endpoint(
+        "summary of a wallet and month",
+        "/api/v1/wallets/{wallet}/summary?start={start}&end={end}",
+        "select_summary_of_a_wallet",
+        _draw_month,
+    ),
+)
 
 
 def main() -> None:
-    """Print one table of answers and one of the export."""
-    options = argparse.ArgumentParser(prog="python -m benchmarks.api", description=__doc__)
-    options.add_argument("--rows", type=int, default=5_000_000)
-    options.add_argument("--requests", type=int, default=2_000)
-    given = options.parse_args()
-    with tempfile.TemporaryDirectory(prefix="twap-benchmark-") as folder:
-        Path(folder).chmod(0o711)
-        with EmbeddedPostgres(Path(folder) / "postgres") as server:
-            url = server.start()
-            _fill(url, given.rows)
-            with _serving(url) as (port, pid):
-                print(
-                    f"{given.rows:,} rows of events; {os.cpu_count()} cores for clients, API and PostgreSQL together\n"
-                )
-                print(_HEADS)
-                for draw in (page, story, summary):
-                    for clients in CLIENTS:
-                        _compare(draw, clients, given.requests, port, url)
-                _export(url, port, pid, Path(folder))
-
-
-def _fill(url: str, rows: int) -> None:
-    engine = make_engine(parse_database_url(url))
-    upgrade(engine)
-    engine.dispose()
-    with psycopg.connect(url, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
-        connection.execute(FILL, {"orders": rows // 2, "wallets": WALLETS})
-        connection.execute("VACUUM ANALYZE")
+    """Print a table of requests and a table of exports."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.api", description=__doc__)
+    parser.add_argument("--rows", type=int, default=5_000_000, help="events in twap_status")
+    parser.add_argument("--requests", type=int, default=2_000, help="requests per table row")
+    options = parser.parse_args()
+    orders = options.rows // 2
+    with temporary_server() as (server_url, folder):
+        engine = create_database(server_url, "api")
+        url = url_with_password(engine)
+        engine.dispose()
+        with psycopg.connect(url, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
+            connection.execute(_SQL["fill"].encode(), {"orders": orders, "wallets": _WALLETS})
+            connection.execute("VACUUM ANALYZE")
+        with _serve(url) as (port, pid):
+            print(f"{options.rows:,} events; {os.cpu_count()} cores for clients, API and PostgreSQL\n")
+            columns = f"{'clients':>7} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8} {'req/s':>7} {'x limit':>8}"
+            print(f"{'requests':<36} {columns}")
+            for endpoint in ENDPOINTS:
+                for clients in _CLIENTS:
+                    select, api = _measure(Target(url, orders, port), endpoint, clients, options.requests)
+                    _print_latencies("SELECT (limit)", clients, select, select)
+                    _print_latencies(endpoint.label, clients, api, select)
+            _print_exports(url, port, pid, folder)
 
 
 @contextmanager
-def _serving(url: str) -> Iterator[tuple[int, int]]:
-    """Serve in a process of its own; yields its port and process id."""
-    port = 8123
+def _serve(url: str) -> Iterator[tuple[int, int]]:
+    """Run the API in a child process; yield its port and process id."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
     environment = {**os.environ, "DATABASE_URL": url, "TWAP_API_RATE_LIMIT_PER_MINUTE": "0"}
     command = [sys.executable, "-c", "from twap_pipeline.cli import main; main()", "serve", "--port", str(port)]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            with suppress(OSError):
-                _get(http.client.HTTPConnection("127.0.0.1", port), "/readyz")
-                break
+        deadline = time.monotonic() + _START_TIMEOUT_SECONDS
+        while not _is_ready(port):
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise SystemExit(f"the API is not ready; exit status {process.poll()}")
             time.sleep(0.1)
         yield port, process.pid
     finally:
@@ -146,94 +166,103 @@ def _serving(url: str) -> Iterator[tuple[int, int]]:
         process.wait(30)
 
 
+def _is_ready(port: int) -> bool:
+    with suppress(OSError, RuntimeError):
+        return bool(_get(http.client.HTTPConnection("127.0.0.1", port), "/readyz"))
+    return False
+
+
 def _get(connection: http.client.HTTPConnection, path: str) -> bytes:
+    """Return a response's body.
+
+    Raises:
+        RuntimeError: The status is not 200.
+    """
     connection.request("GET", path)
-    answer = connection.getresponse()
-    body = answer.read()
-    if answer.status != 200:
-        raise SystemExit(f"{path}: {answer.status} {body[:200]!r}")
+    response = connection.getresponse()
+    body = response.read()
+    if response.status != 200:
+        raise RuntimeError(f"GET {path} returned {response.status}: {body[:200]!r}")
     return body
 
 
-def _compare(draw: Draw, clients: int, requests: int, port: int, url: str) -> None:
-    def over_http() -> Callable[[random.Random], None]:
-        connection = http.client.HTTPConnection("127.0.0.1", port)
-        return lambda chance: (_get(connection, draw(chance)[0]), None)[1]
+def _measure(target: Target, endpoint: Endpoint, clients: int, requests: int) -> tuple[Latencies, Latencies]:
+    """Return the latencies of the SELECT and of the API."""
 
-    def over_psycopg() -> Callable[[random.Random], None]:
-        connection = psycopg.connect(url, autocommit=True)
-        return lambda chance: (connection.execute(*draw(chance)[1:]).fetchall(), None)[1]
+    def connect_http() -> Call:
+        connection = http.client.HTTPConnection("127.0.0.1", target.port)
+        return lambda rng: _get(connection, endpoint.path.format(**endpoint.values(rng, target.orders)))
 
-    _run(over_http, clients, requests // 4)
-    plain, ours = _run(over_psycopg, clients, requests), _run(over_http, clients, requests)
-    ratio = ours.percentile(50) / plain.percentile(50)
-    for name, took, shown in (("plain SELECT", plain, ""), (str(draw.__doc__).rstrip("."), ours, f"{ratio:.2f}")):
-        figures = " ".join(f"{took.percentile(share):>8.1f}" for share in (50, 95, 99))
-        print(f"{name:<34} {clients:>7} {figures} {len(took.each) / took.whole:>7.0f} {shown:>9}", flush=True)
+    def connect_psycopg() -> Call:
+        connection = psycopg.connect(target.url, autocommit=True)
+        query = _SQL[endpoint.query].encode()
+        return lambda rng: connection.execute(query, endpoint.values(rng, target.orders)).fetchall()
+
+    _run_clients(connect_http, clients, requests // 4)
+    return _run_clients(connect_psycopg, clients, requests), _run_clients(connect_http, clients, requests)
 
 
-def _run(connect: Callable[[], Callable[[random.Random], None]], clients: int, requests: int) -> Took:
-    seconds: list[float] = []
+def _run_clients(connect: Callable[[], Call], clients: int, requests: int) -> Latencies:
+    """Run concurrent clients, each with a connection and a seed of its own."""
 
-    def client(number: int) -> None:
-        ask, chance = connect(), random.Random(number)
-        for _ in range(requests // clients):
+    def run_client(seed: int) -> list[float]:
+        call, rng = connect(), random.Random(seed)
+        seconds = []
+        for _ in range(max(1, requests // clients)):
             started = time.perf_counter()
-            ask(chance)
+            call(rng)
             seconds.append(time.perf_counter() - started)
+        return seconds
 
-    threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
-    started = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return Took(seconds, time.perf_counter() - started)
+    with ThreadPoolExecutor(clients) as pool:
+        started = time.perf_counter()
+        each = [seconds for client in pool.map(run_client, range(clients)) for seconds in client]
+        return Latencies(each, time.perf_counter() - started)
 
 
-def _export(url: str, port: int, pid: int, folder: Path) -> None:
-    """The busiest wallet's year, by the API and by the command, each held against SQL's sums."""
+def _print_latencies(label: str, clients: int, latencies: Latencies, limit: Latencies) -> None:
+    milliseconds = " ".join(f"{latencies.percentile_ms(percent):>8.1f}" for percent in (50, 95, 99))
+    ratio = latencies.percentile_ms(50) / limit.percentile_ms(50)
+    rate = len(latencies.each) / latencies.total
+    print(f"{label:<36} {clients:>7} {milliseconds} {rate:>7.0f} {ratio:>8.2f}", flush=True)
+
+
+def _print_exports(url: str, port: int, pid: int, folder: Path) -> None:
+    """Export one year of the wallet with most orders, by the API and by the command; compare the sums with SQL."""
     with psycopg.connect(url) as connection:
-        wallet, orders, notional = connection.execute(
-            "SELECT wallet, count(*), sum(notional_executed) FROM twap_orders WHERE last_status_at < '2026-01-01Z'"
-            " GROUP BY 1 ORDER BY 2 DESC LIMIT 1"
-        ).fetchone() or ("", 0, Decimal())
-    path = f"/api/v1/wallets/{wallet}/export.csv?start=2025-01-01&end=2026-01-01"
+        row = connection.execute(_SQL["select_wallet_with_most_orders"].encode()).fetchone()
+    if row is None:
+        raise SystemExit("twap_orders is empty")
+    wallet, expected = row[0], (row[1], row[2])
     started = time.perf_counter()
-    body = _get(http.client.HTTPConnection("127.0.0.1", port), path)
+    body = _get(
+        http.client.HTTPConnection("127.0.0.1", port),
+        f"/api/v1/wallets/{wallet}/export.csv?start=2025-01-01&end=2026-01-01",
+    )
     seconds = time.perf_counter() - started
-    _print_export("export.csv by the API", body, seconds, peak_megabytes(pid), (orders, notional))
+    print(f"\n{'exports':<36} {'rows':>9} {'MB':>8} {'seconds':>8} {'peak MB':>8}")
+    _print_export("GET export.csv", body, seconds, peak_megabytes(pid), expected)
     for name in ("csv", "koinly"):
         file = folder / f"year.{name}"
-        words = ["twap-pipeline", "export", "--wallet", wallet, "--start", "2025-01-01", "--end", "2026-01-01"]
-        words += ["--format", name, "--output", str(file)]
-        code = "\n".join((f"import sys; sys.argv = {words}", _MEASURED))
+        argv = ["export", "--wallet", wallet, "--start", "2025-01-01", "--end", "2026-01-01"]
+        argv += ["--format", name, "--output", str(file)]
         started = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "DATABASE_URL": url},
-            check=True,
-            capture_output=True,
-            text=True,
-        )
+        output = run_python(["-c", _CLI_WITH_PEAK_MEMORY, *argv], {"DATABASE_URL": url})
         seconds = time.perf_counter() - started
-        _print_export(
-            f"twap-pipeline export, {name}", file.read_bytes(), seconds, float(done.stdout), (orders, notional)
-        )
+        peak = float(output.splitlines()[-1])
+        _print_export(f"twap-pipeline export --format {name}", file.read_bytes(), seconds, peak, expected)
 
 
-def _print_export(name: str, file: bytes, seconds: float, megabytes: float, expected: tuple[int, Decimal]) -> None:
+def _print_export(label: str, file: bytes, seconds: float, peak: float, expected: tuple[int, Decimal]) -> None:
+    orders, notional = expected
     rows = list(csv.DictReader(io.StringIO(file.decode())))
     if "notional_executed" in rows[0]:
-        told = len(rows), sum(Decimal(row["notional_executed"]) for row in rows)
-        verdict = "sums equal SQL's" if told == expected else f"SUMS DIFFER: {told}, SQL {expected}"
+        is_equal = len(rows) == orders and sum(Decimal(row["notional_executed"]) for row in rows) == notional
     else:
         amounts = (row["Sent Amount"] if row["Sent Currency"] == "USD" else row["Received Amount"] for row in rows)
-        verdict = "sums equal SQL's" if sum(map(Decimal, amounts)) == expected[1] else "SUMS DIFFER"
-    print(
-        f"{name:<34} {len(rows):>9,} rows {len(file) / 1e6:>7.1f} MB {seconds:>6.1f} s,"
-        f" peak {megabytes:.0f} MB, {verdict}"
-    )
+        is_equal = sum(map(Decimal, amounts)) == notional
+    comparison = "sums equal SQL" if is_equal else f"SUMS DIFFER FROM SQL: {orders} orders, {notional} USD"
+    print(f"{label:<36} {len(rows):>9,} {len(file) / 1e6:>8.1f} {seconds:>8.1f} {peak:>8.0f}  {comparison}")
 
 
 if __name__ == "__main__":

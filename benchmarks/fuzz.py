@@ -1,7 +1,7 @@
-"""``python -m benchmarks.fuzz --minutes N --first CASE``: malformed parquet, read in children whose deaths are counted.
+"""``python -m benchmarks.fuzz``: reads malformed parquet objects in child processes and counts their outcomes.
 
-Exit status 0 tells that every object was refused by name or read whole. A case can be had again by its number:
-``malformed(CASE)`` of `twap_pipeline_tests.fuzz_parquet`.
+The exit status is 0 if each object was read or rejected with an error of this project. The number of a case reproduces
+it: ``malformed(CASE)`` of `twap_pipeline_tests.fuzz_parquet`.
 """
 
 import argparse
@@ -9,27 +9,27 @@ import time
 
 from twap_pipeline_tests.fuzz_parquet import FuzzReport, run_cases
 
-_BATCH = 1_000
+_CASES_PER_BATCH = 1_000
 
 
 def main() -> None:
-    """Print outcomes and faults."""
-    options = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__)
-    options.add_argument("--minutes", type=float, default=5)
-    options.add_argument("--first", type=int, default=0)
-    given = options.parse_args()
-    whole, case = FuzzReport(), given.first
-    end = time.monotonic() + 60 * given.minutes
-    while time.monotonic() < end:
-        found = run_cases(case, _BATCH)
-        whole.outcomes.update(found.outcomes)
-        for number, fault in found.faults:
-            print(f"case {number}: {fault}", flush=True)
-        case += _BATCH
-    for outcome, count in sorted(whole.outcomes.items()):
+    """Print the failures and the number of cases by outcome."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--first", type=int, default=0, help="number of the first case")
+    options = parser.parse_args()
+    total, case = FuzzReport(), options.first
+    deadline = time.monotonic() + 60 * options.minutes
+    while time.monotonic() < deadline:
+        report = run_cases(case, _CASES_PER_BATCH)
+        total.outcomes.update(report.outcomes)
+        for number, failure in report.failures:
+            print(f"case {number}: {failure}", flush=True)
+        case += _CASES_PER_BATCH
+    for outcome, count in sorted(total.outcomes.items()):
         print(f"{outcome:<20} {count:>10,}")
-    print(f"{'cases':<20} {whole.cases:>10,}   ({given.first} to {case - 1})")
-    raise SystemExit(1 if whole.outcomes["fault"] else 0)
+    print(f"{'cases':<20} {total.cases:>10,}   ({options.first} to {case - 1})")
+    raise SystemExit(1 if total.outcomes["failure"] else 0)
 
 
 if __name__ == "__main__":

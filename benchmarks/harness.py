@@ -1,4 +1,4 @@
-"""What every part shares: the server, a folder, rounds in turns, and the one table that is printed."""
+"""What every part shares: the temporary server, the alternating rounds and the table of ratios."""
 
 import platform
 import statistics
@@ -11,8 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psycopg
+from psycopg import sql
+from sqlalchemy import Engine
 
-from benchmarks.subprocess_timer import Measured
+from benchmarks.subprocess_timer import Measurement, Work, measure
 from twap_pipeline.embedded import EmbeddedPostgres
 from twap_pipeline.storage.engine.engine import make_engine
 from twap_pipeline.storage.engine.url import parse_database_url
@@ -21,100 +23,145 @@ from twap_pipeline.storage.schema.upgrade import upgrade
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where parts run.
+    """The environment of the parts.
 
     Args:
-        url: A migrated database on a server of its own, default settings.
-        postmaster: The server's process.
-        folder: For files.
-        rounds: Times that each piece of work runs.
-        is_quick: Small sizes, to see that everything works.
-        is_largest: The sizes that take long, too.
+        url: A migrated database on a temporary server with default settings.
+        postmaster_pid: The server's process; 0 on systems without ``/proc``.
+        folder: A temporary folder.
+        rounds: How often each workload runs.
+        is_quick: Use small sizes, to test that everything works.
+        is_largest: Also use the sizes that take long.
     """
 
     url: str
-    postmaster: int
+    postmaster_pid: int
     folder: Path
     rounds: int
     is_quick: bool
     is_largest: bool
 
-    def empty(self) -> None:
-        """Make every table empty and the server's caches write themselves out."""
+    def measure(
+        self, workload: Callable[..., Work], *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> Measurement:
+        """Run ``workload(url, *arguments)`` in a child process."""
+        return measure(self.postmaster_pid, workload, self.url, *arguments, environment=environment)
+
+    def measure_empty(
+        self, workload: Callable[..., Work], *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> Measurement:
+        """Empty the tables, then `measure`."""
+        self.truncate()
+        return self.measure(workload, *arguments, environment=environment)
+
+    def truncate(self) -> None:
+        """Empty every table and write a checkpoint."""
+        self.execute(
+            "TRUNCATE twap_status, twap_status_quarantine, twap_orders, etl_s3_ingest_log, etl_s3_ingest_history",
+            "CHECKPOINT",
+        )
+
+    def vacuum(self) -> None:
+        """Vacuum and analyze the tables and write a checkpoint."""
+        self.execute("VACUUM ANALYZE twap_status, twap_orders", "CHECKPOINT")
+
+    def execute(self, *statements: str) -> None:
+        """Execute statements outside of a transaction."""
         with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute("TRUNCATE twap_status, etl_s3_ingest_log, twap_status_quarantine, twap_orders")
-            connection.execute("CHECKPOINT")
+            for statement in statements:
+                connection.execute(statement.encode())
+
+
+@contextmanager
+def temporary_server() -> Iterator[tuple[str, Path]]:
+    """Yield the URL of an empty PostgreSQL server and a temporary folder; both are deleted afterwards."""
+    with TemporaryDirectory(prefix="twap-benchmark-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # as root, the server runs as another user, who must traverse the folder
+        with EmbeddedPostgres(folder / "postgres") as server:
+            yield server.start(), folder
+
+
+def create_database(server_url: str, name: str) -> Engine:
+    """Create a migrated database and return its engine."""
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    engine = make_engine(parse_database_url(server_url).set(database=name))
+    upgrade(engine)
+    return engine
+
+
+def url_with_password(engine: Engine) -> str:
+    """Return an engine's URL for another process; it names no driver."""
+    return engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 @contextmanager
 def open_bench(rounds: int, *, is_quick: bool, is_largest: bool) -> Iterator[Bench]:
-    """Yield a bench; its server and files are deleted in the end."""
-    with TemporaryDirectory(prefix="twap-benchmark-") as name:
-        folder = Path(name)
-        folder.chmod(0o711)
-        with EmbeddedPostgres(folder / "postgres") as server:
-            url = server.start()
-            engine = make_engine(parse_database_url(url))
-            upgrade(engine)
-            engine.dispose()
-            yield Bench(url, _postmaster(url), folder, rounds, is_quick, is_largest)
+    """Yield a bench on a temporary server."""
+    with temporary_server() as (server_url, folder):
+        engine = create_database(server_url, "bench")
+        engine.dispose()
+        url = url_with_password(engine)
+        yield Bench(url, _postmaster_pid(url), folder, rounds, is_quick, is_largest)
 
 
-def _postmaster(url: str) -> int:
-    """Return the parent of a backend."""
+def _postmaster_pid(url: str) -> int:
+    """Return the parent process of a backend."""
     with psycopg.connect(url) as connection:
         stat = Path(f"/proc/{connection.info.backend_pid}/stat")
         return int(stat.read_text().rpartition(")")[2].split()[1]) if stat.exists() else 0
 
 
-def print_setting(bench: Bench) -> None:
-    """Print machine, versions and settings."""
+def print_environment(bench: Bench) -> None:
+    """Print the machine, the versions and the number of rounds."""
     with psycopg.connect(bench.url) as connection:
-        server = connection.execute("SHOW server_version").fetchone()
+        server_version = connection.info.parameter_status("server_version")
     libraries = ", ".join(f"{name} {version(name)}" for name in ("polars", "pyarrow", "psycopg", "dagster"))
-    cores = len(_lines("/proc/cpuinfo", "processor")) or "?"
-    model = next(iter(_lines("/proc/cpuinfo", "model name")), platform.processor())
-    memory = next(iter(_lines("/proc/meminfo", "MemTotal")), "? kB")
+    cores = len(_values("/proc/cpuinfo", "processor")) or "?"
+    model = next(iter(_values("/proc/cpuinfo", "model name")), platform.processor())
+    memory = next(iter(_values("/proc/meminfo", "MemTotal")), "? kB")
     print(f"{cores} cores ({model}), {memory} memory, {platform.platform()}")
-    print(
-        f"PostgreSQL {server[0] if server else '?'}, default settings; Python {platform.python_version()}; {libraries}"
-    )
-    print(f"medians of {bench.rounds} rounds, taken in turns; load average before: {_load()}\n", flush=True)
+    print(f"PostgreSQL {server_version}, default settings; Python {platform.python_version()}; {libraries}")
+    print(f"medians of {bench.rounds} alternating rounds; load average before: {_load_average()}\n", flush=True)
 
 
-def _lines(file: str, name: str) -> list[str]:
+def _values(file: str, name: str) -> list[str]:
     path = Path(file)
     if not path.exists():
         return []
     return [line.partition(":")[2].strip() for line in path.read_text().splitlines() if line.startswith(name)]
 
 
-def _load() -> str:
+def _load_average() -> str:
     path = Path("/proc/loadavg")
     return path.read_text().split()[0] if path.exists() else "?"
 
 
-def in_turns(rounds: int, works: Mapping[str, Callable[[], Measured]]) -> dict[str, list[Measured]]:
-    """Run each piece of work once a round; a machine that gets slower slows all of them."""
-    taken: dict[str, list[Measured]] = {name: [] for name in works}
-    for number in range(rounds):
-        for name, work in works.items():
-            taken[name].append(work())
-            seconds = taken[name][-1].seconds
-            print(f"  round {number + 1}: {name}: {seconds:.2f} s, load {_load()}", file=sys.stderr, flush=True)
-    return taken
+def run_rounds(rounds: int, runs: Mapping[str, Callable[[], Measurement]]) -> dict[str, list[Measurement]]:
+    """Return the measurements by name. Each round runs every entry once, so that changes of load affect all of them."""
+    results: dict[str, list[Measurement]] = {name: [] for name in runs}
+    for number in range(1, rounds + 1):
+        for name, run in runs.items():
+            measurement = run()
+            results[name].append(measurement)
+            print(
+                f"  round {number}: {name}: {measurement.seconds:.2f} s, load {_load_average()}",
+                file=sys.stderr,
+                flush=True,
+            )
+    return results
 
 
-def print_table(title: str, taken: Mapping[str, list[Measured]], limit: str) -> None:
-    """Print medians; ratios are taken round by round against the limit's."""
+def print_table(title: str, results: Mapping[str, list[Measurement]], limit: str) -> None:
+    """Print medians. A ratio is the median of the ratios per round to the entry named ``limit``."""
     print(f"{title:<58} {'seconds':>8} {'x limit':>8} {'CPU s':>7} {'server':>7} {'peak MB':>8}")
-    for name, measured in taken.items():
-        pairs = zip(measured, taken[limit], strict=True)
-        ratio = statistics.median(one.seconds / base.seconds for one, base in pairs)
-        seconds, cpu, server = (
-            statistics.median(getattr(one, field) for one in measured)
-            for field in ("seconds", "cpu_seconds", "server_cpu_seconds")
-        )
-        peak = max(one.peak_megabytes for one in measured)
+    for name, measurements in results.items():
+        pairs = zip(measurements, results[limit], strict=True)
+        ratio = statistics.median(measured.seconds / base.seconds for measured, base in pairs)
+        seconds = statistics.median(measured.seconds for measured in measurements)
+        cpu = statistics.median(measured.cpu_seconds for measured in measurements)
+        server = statistics.median(measured.server_cpu_seconds for measured in measurements)
+        peak = max(measured.peak_megabytes for measured in measurements)
         print(f"{name:<58} {seconds:>8.2f} {ratio:>8.2f} {cpu:>7.2f} {server:>7.2f} {peak:>8.0f}")
     print(flush=True)

@@ -1,75 +1,77 @@
-"""Many small objects, from a folder and from S3, by one connection and by two, with and without a slow network."""
+"""Many small objects: from a folder and from S3, with one and two connections, with and without network latency."""
 
-import os
+import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
 from functools import partial
 from pathlib import Path
 
-from benchmarks.harness import Bench, in_turns, print_table
+from benchmarks.harness import Bench, print_table, run_rounds
 from benchmarks.one_object import LIMIT
-from benchmarks.subprocess_timer import Measured, measure
-from benchmarks.workloads import ref_of
-from twap_pipeline.ingest.object_reader import ObjectReader
-from twap_pipeline.sample import write_object
-from twap_pipeline.storage.loading.status_writer import encode_batch
+from benchmarks.s3_process import BUCKET, s3_process
+from benchmarks.workloads import copy_file, ingest, write_copy_text
+from twap_pipeline.sample.large_object import write_object
 
-LATENCY_MILLISECONDS = 20
+LATENCY_MS = 20
+_PROCESSES_OBJECTS = 8
 
 
 def run(bench: Bench) -> None:
     """Print the table."""
     objects, rows = (20, 500) if bench.is_quick else (400, 2_500)
-    folder, ready = bench.folder / "many", bench.folder / "many.copy"
-    _write(folder, ready, objects, rows)
-    place = folder.as_uri() + "/"
-    with s3_process(folder, 0) as near, s3_process(folder, LATENCY_MILLISECONDS) as far:
-        works = {LIMIT: partial(_copy, bench, ready)}
+    folder, encoded = bench.folder / "many", bench.folder / "many.copy"
+    with encoded.open("wb") as out:
+        for path in _write_objects(folder, objects, rows):
+            write_copy_text(path, out)
+    with s3_process(folder, 0) as fast, s3_process(folder, LATENCY_MS) as slow:
+        runs = {LIMIT: partial(bench.measure_empty, copy_file, str(encoded))}
         for name, url, environment in (
-            ("from a folder", place, {}),
-            ("from S3", "s3://benchmark/", near),
-            (f"from S3, {LATENCY_MILLISECONDS} ms a GET", "s3://benchmark/", far),
+            ("from a folder", folder.as_uri() + "/", {}),
+            ("from S3", f"s3://{BUCKET}/", fast),
+            (f"from S3, {LATENCY_MS} ms per GET", f"s3://{BUCKET}/", slow),
         ):
-            for connections in (1, 2):
-                said = f"{name}, {connections} connection{'s' if connections > 1 else ''}"
-                works[said] = partial(_ingest, bench, url, connections, environment)
-        taken = in_turns(bench.rounds, works)
-    print_table(f"{objects} objects of {rows:,} rows", taken, LIMIT)
+            for connections in ("1", "2"):
+                label = f"{name}, connections: {connections}"
+                runs[label] = partial(bench.measure_empty, ingest, url, connections, environment=environment)
+        results = run_rounds(bench.rounds, runs)
+    print_table(f"{objects} objects of {rows:,} rows", results, LIMIT)
 
 
-def _copy(bench: Bench, ready: Path) -> Measured:
-    bench.empty()
-    return measure(bench.postmaster, "copy", bench.url, str(ready))
+def _write_objects(folder: Path, objects: int, rows: int, *, first_twap_id: int = 1_050_000) -> list[Path]:
+    """Write objects that have no row key in common; return their paths. The first twap_id is the object key."""
+    paths = []
+    for number in range(objects):
+        twap_id = first_twap_id + number * rows
+        paths.append(folder / f"{twap_id:010}.parquet")
+        write_object(paths[-1], rows, seed=number, first_twap_id=twap_id)
+    return paths
 
 
-def _ingest(bench: Bench, source_url: str, connections: int, environment: Mapping[str, str]) -> Measured:
-    bench.empty()
-    return measure(bench.postmaster, "ingest", bench.url, source_url, str(connections), environment=environment)
+def run_processes(bench: Bench) -> None:
+    """Print how the load scales with loader processes on one database, one connection each."""
+    rows = 12_000 if bench.is_quick else 480_000
+    print(f"{f'{rows:,} rows loaded by several processes':<58} {'seconds':>8} {'speed-up':>8}")
+    one_process = 0.0
+    for processes in (1, 2, 4):
+        folders = [bench.folder / f"process-{processes}-{number}" for number in range(processes)]
+        for number, folder in enumerate(folders):
+            first_twap_id = 1_050_000 + number * rows
+            objects = _PROCESSES_OBJECTS // processes
+            _write_objects(folder, objects, rows // _PROCESSES_OBJECTS, first_twap_id=first_twap_id)
+        seconds = statistics.median(_seconds_of_processes(bench, folders) for _ in range(bench.rounds))
+        one_process = one_process or seconds
+        print(f"{f'{processes} processes':<58} {seconds:>8.2f} {one_process / seconds:>8.2f}", flush=True)
+    print()
 
 
-def _write(folder: Path, ready: Path, objects: int, rows: int) -> None:
-    """Write objects that share no key, and all their rows as one ready-made file."""
-    with ready.open("wb") as out:
-        for number in range(objects):
-            path = folder / f"{number:04}.parquet"
-            write_object(path, rows, seed=number, first_twap_id=1_050_000 + number * rows)
-            ref = ref_of(path, path.name)
-            with path.open("rb") as file:
-                for batch in ObjectReader(ref, file).batches():
-                    out.write(encode_batch(ref, batch).text)
-
-
-@contextmanager
-def s3_process(folder: Path, latency_milliseconds: int) -> Iterator[dict[str, str]]:
-    """Serve a folder's files as a bucket from a process of its own; yield the environment that leads there."""
-    command = [sys.executable, "-m", "benchmarks.s3_process", str(folder), str(latency_milliseconds)]
-    account = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env={**os.environ, **account}) as server:
-        url = server.stdout.readline().strip() if server.stdout else ""
-        try:
-            yield {"AWS_ENDPOINT_URL": url, **account}
-        finally:
-            server.terminate()
+def _seconds_of_processes(bench: Bench, folders: list[Path]) -> float:
+    """Return the wall-clock time of concurrent loaders, including the start of their processes."""
+    bench.truncate()
+    command = (sys.executable, "-m", "benchmarks.subprocess_timer", ingest.__module__, ingest.__name__, bench.url)
+    started = time.perf_counter()
+    loaders = [subprocess.Popen((*command, folder.as_uri() + "/", "1"), stdout=subprocess.PIPE) for folder in folders]
+    exit_codes = [loader.wait() for loader in loaders]
+    if any(exit_codes):
+        raise SystemExit("a loader process failed")
+    return time.perf_counter() - started

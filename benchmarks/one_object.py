@@ -1,4 +1,4 @@
-"""One large object against the COPY of the same rows: new, half there already, and once more without change."""
+"""One object: all rows new, half of the rows stored already, and the same bytes again. The limit is COPY."""
 
 import os
 import shutil
@@ -9,119 +9,121 @@ from pathlib import Path
 import psycopg
 import pyarrow.parquet as pq
 
-from benchmarks.harness import Bench, in_turns, print_table
-from benchmarks.subprocess_timer import Measured, measure
-from benchmarks.workloads import ref_of
-from twap_pipeline.ingest.object_reader import ObjectReader
-from twap_pipeline.sample import write_object
+from benchmarks.harness import Bench, print_table, run_rounds
+from benchmarks.subprocess_timer import Measurement
+from benchmarks.workloads import copy_file, ingest, write_copy_text
+from twap_pipeline.sample.large_object import write_object
 from twap_pipeline.storage.loading.merge import COPIED_COLUMNS
-from twap_pipeline.storage.loading.status_writer import encode_batch
 
-LIMIT = "COPY of the ready-made rows (limit)"
-NEW = "one object: all new"
+LIMIT = "COPY of encoded rows (limit)"
+NEW = "one object: all rows new"
 AGAIN = "one object: the same bytes again"
-HALF = "one object: every second row there, of a newer object"
-HALF_OLD = "one object: every second row there, of an older object"
-GROWN = "one object: half there, of its own earlier version"
+HALF_NEWER = "one object: every second row stored, from a newer object"
+HALF_OLDER = "one object: every second row stored, from an older object"
+REPLACED = "one object: first half stored, from its previous version"
+
+_TUPLE_VERSIONS_SQL = (
+    "SELECT count(*), sum(hashtextextended(ctid::text || xmin::text || xmax::text, 0)) FROM twap_status"
+)
 
 
 def run(bench: Bench) -> None:
-    """Print the table."""
+    """Print the table of one large object."""
     rows = 20_000 if bench.is_quick else 1_000_000
-    taken = measure_rows(bench, rows, bench.rounds, with_half=True)
-    print_table(f"{rows:,} rows", taken, LIMIT)
+    print_table(f"{rows:,} rows", _measure_overlaps(bench, rows), LIMIT)
 
 
-def measure_rows(bench: Bench, rows: int, rounds: int, *, with_half: bool) -> dict[str, list[Measured]]:
-    """Return what an object of so many rows takes, and what its limit does."""
-    folder = bench.folder / f"one-{rows}"
-    path = folder / "object.parquet"
+def run_scale(bench: Bench) -> None:
+    """Print a table per object size: powers of ten."""
+    sizes = (1_000, 10_000) if bench.is_quick else (10_000, 100_000, 1_000_000)
+    for rows in (*sizes, 10_000_000) if bench.is_largest else sizes:
+        rounds = 1 if rows > 1_000_000 else bench.rounds
+        print_table(f"{rows:,} rows", measure_new(bench, rows, rounds), LIMIT)
+
+
+def measure_new(bench: Bench, rows: int, rounds: int) -> dict[str, list[Measurement]]:
+    """Measure an object of new rows and its limit."""
+    path, encoded = write_input(bench, rows)
+    return run_rounds(rounds, new_object_runs(bench, path, encoded))
+
+
+def write_input(bench: Bench, rows: int) -> tuple[Path, Path]:
+    """Write an object, alone in its folder, and its rows as COPY text; return both paths."""
+    path, encoded = bench.folder / f"one-{rows}" / "object.parquet", bench.folder / f"one-{rows}.copy"
     write_object(path, rows)
-    ready = bench.folder / f"rows-{rows}.copy"
-    write_ready(path, ready)
-    works = {LIMIT: partial(_copy, bench, ready), NEW: partial(_new, bench, path)}
-    if with_half:
-        newer, older = bench.folder / "newer.copy", bench.folder / "older.copy"
-        _write_half(ready, newer, "2030-01-01")
-        _write_half(ready, older, "2020-01-01")
-        works |= {
-            AGAIN: partial(_again, bench, path),
-            HALF: partial(_half, bench, newer, path),
-            HALF_OLD: partial(_half, bench, older, path),
-            GROWN: partial(_grown, bench, path),
-        }
-    return in_turns(rounds, works)
+    with encoded.open("wb") as out:
+        write_copy_text(path, out)
+    return path, encoded
 
 
-def _ingest(bench: Bench, path: Path) -> Measured:
-    return measure(bench.postmaster, "ingest", bench.url, path.parent.as_uri() + "/", "1")
+def new_object_runs(bench: Bench, path: Path, encoded: Path) -> dict[str, partial[Measurement]]:
+    """Return the limit and the load of an object of new rows, by label."""
+    return {
+        LIMIT: partial(bench.measure_empty, copy_file, str(encoded)),
+        NEW: partial(bench.measure_empty, ingest, _source_url(path), "1"),
+    }
 
 
-def _copy(bench: Bench, ready: Path) -> Measured:
-    bench.empty()
-    return measure(bench.postmaster, "copy", bench.url, str(ready))
+def _measure_overlaps(bench: Bench, rows: int) -> dict[str, list[Measurement]]:
+    path, encoded = write_input(bench, rows)
+    newer, older = bench.folder / "newer.copy", bench.folder / "older.copy"
+    _write_every_second_row(encoded, newer, "2030-01-01")
+    _write_every_second_row(encoded, older, "2020-01-01")
+    runs = {
+        **new_object_runs(bench, path, encoded),
+        AGAIN: partial(_measure_again, bench, path),
+        HALF_NEWER: partial(_measure_half, bench, path, newer),
+        HALF_OLDER: partial(_measure_half, bench, path, older),
+        REPLACED: partial(_measure_replaced, bench, path),
+    }
+    return run_rounds(bench.rounds, runs)
 
 
-def _new(bench: Bench, path: Path) -> Measured:
-    bench.empty()
-    return _ingest(bench, path)
+def _source_url(path: Path) -> str:
+    return path.parent.as_uri() + "/"
 
 
-def _again(bench: Bench, path: Path) -> Measured:
-    """Load, change the file's time alone, load once more; the table must not have changed a tuple."""
-    bench.empty()
-    _ingest(bench, path)
-    versions = "SELECT count(*), sum(hashtextextended(ctid::text || xmin::text || xmax::text, 0)) FROM twap_status"
+def _measure_again(bench: Bench, path: Path) -> Measurement:
+    """Load an object, change only its modification time, and load it again.
+
+    Raises:
+        SystemExit: The second load wrote a row.
+    """
+    bench.measure_empty(ingest, _source_url(path), "1")
     with psycopg.connect(bench.url, autocommit=True) as connection:
-        before = connection.execute(versions).fetchone()
+        before = connection.execute(_TUPLE_VERSIONS_SQL).fetchone()
         connection.execute("CHECKPOINT")
         os.utime(path, (time.time(), path.stat().st_mtime + 1))
-        took = _ingest(bench, path)
-        if connection.execute(versions).fetchone() != before:
-            raise SystemExit("loading the same bytes again touched a row")
-    return took
+        measurement = bench.measure(ingest, _source_url(path), "1")
+        if connection.execute(_TUPLE_VERSIONS_SQL).fetchone() != before:
+            raise SystemExit("loading the same bytes again wrote a row of twap_status")
+    return measurement
 
 
-def _half(bench: Bench, half: Path, path: Path) -> Measured:
-    bench.empty()
-    measure(bench.postmaster, "copy", bench.url, str(half))
-    _tidy(bench)
-    return _ingest(bench, path)
+def _measure_half(bench: Bench, path: Path, stored: Path) -> Measurement:
+    bench.measure_empty(copy_file, str(stored))
+    bench.vacuum()
+    return bench.measure(ingest, _source_url(path), "1")
 
 
-def _grown(bench: Bench, path: Path) -> Measured:
-    """Load an object of the first half of the rows, overwrite it with all of them, and load that."""
-    bench.empty()
-    grown = bench.folder / "grown" / path.name
-    grown.parent.mkdir(exist_ok=True)
+def _measure_replaced(bench: Bench, path: Path) -> Measurement:
+    """Load an object of the first half of the rows, overwrite it with all rows, and load it again."""
+    replaced = bench.folder / "replaced" / path.name
+    replaced.parent.mkdir(exist_ok=True)
     rows = pq.read_table(path)
-    pq.write_table(rows.slice(0, rows.num_rows // 2), grown)
-    _ingest(bench, grown)
-    _tidy(bench)
-    shutil.copyfile(path, grown)
-    return _ingest(bench, grown)
+    pq.write_table(rows.slice(0, rows.num_rows // 2), replaced)
+    bench.measure_empty(ingest, _source_url(replaced), "1")
+    bench.vacuum()
+    shutil.copyfile(path, replaced)
+    return bench.measure(ingest, _source_url(replaced), "1")
 
 
-def _tidy(bench: Bench) -> None:
-    with psycopg.connect(bench.url, autocommit=True) as connection:
-        connection.execute("VACUUM ANALYZE twap_status")
-        connection.execute("CHECKPOINT")
-
-
-def write_ready(path: Path, ready: Path) -> None:
-    """Write an object's rows as COPY text."""
-    ref = ref_of(path, path.name)
-    with path.open("rb") as file, ready.open("wb") as out:
-        for batch in ObjectReader(ref, file).batches():
-            out.write(encode_batch(ref, batch).text)
-
-
-def _write_half(ready: Path, half: Path, modified: str) -> None:
-    """Write every second row as another object's."""
-    key, at = COPIED_COLUMNS.index("s3_object_key"), COPIED_COLUMNS.index("s3_last_modified")
-    with ready.open("rb") as rows, half.open("wb") as out:
+def _write_every_second_row(encoded: Path, out_path: Path, last_modified: str) -> None:
+    """Write every second row of a COPY text as a row of another object."""
+    key_index, time_index = COPIED_COLUMNS.index("s3_object_key"), COPIED_COLUMNS.index("s3_last_modified")
+    with encoded.open("rb") as rows, out_path.open("wb") as out:
         for number, row in enumerate(rows):
             if number % 2:
                 fields = row.rstrip(b"\n").split(b"\t")
-                fields[key], fields[at] = b"other.parquet", f"{modified} 00:00:00+00".encode()
+                fields[key_index], fields[time_index] = b"other.parquet", f"{last_modified} 00:00:00+00".encode()
                 out.write(b"\t".join(fields) + b"\n")

@@ -1,1 +1,1 @@
-"""Hyperliquid TWAP orders, from S3 parquet to PostgreSQL, as Dagster assets."""
+"""Ingestion of Hyperliquid TWAP orders from S3 parquet to PostgreSQL, as Dagster assets."""

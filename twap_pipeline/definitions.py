@@ -1,60 +1,70 @@
-"""The code location: assembles every definition. `build_definitions` serves production, the command and the tests.
+"""Dagster code location: `build_definitions` assembles all definitions for production, commands and tests.
 
-Loading it needs no network, database or credentials.
+Importing this module needs no network, database or credentials, and imports neither polars nor pyarrow nor psycopg.
 """
 
 import warnings
 from collections.abc import Mapping
 
 import dagster as dg
-from dagster_aws.s3 import S3Resource
 
 from twap_pipeline.defs.alerts import failed_run_alert
 from twap_pipeline.defs.asset_checks import build_asset_checks
-from twap_pipeline.defs.assets import build_source_asset, build_status_asset
+from twap_pipeline.defs.assets import ByteBudget, build_source_asset, build_status_asset
 from twap_pipeline.defs.jobs import build_check_job, build_ingest_job, build_refresh_job
-from twap_pipeline.defs.maintenance_jobs import OPERATIONS
+from twap_pipeline.defs.maintenance_jobs import build_maintenance_jobs
 from twap_pipeline.defs.orders import build_daily_stats_asset, build_orders_asset
 from twap_pipeline.defs.partitions import daily_partitions
-from twap_pipeline.defs.resources import S3_MAX_ATTEMPTS, DatabaseResource, ObjectStoreResource, SchemaGuard
-from twap_pipeline.defs.schedules import build_check_schedule, build_yesterday_schedule
+from twap_pipeline.defs.resources import build_resources
+from twap_pipeline.defs.schedules import build_check_schedule, build_ingest_schedule
 from twap_pipeline.defs.sensors import build_new_objects_sensor, build_orders_sensor
 from twap_pipeline.domain.object_ref import resolve_key_date_patterns
 from twap_pipeline.settings import Settings, load_settings
 
 
 def build_definitions(settings: Settings, resources: Mapping[str, object] | None = None) -> dg.Definitions:
-    """Return the definitions for these settings.
+    """Return the definitions.
 
     Args:
-        settings: Only what shapes the definitions is read here; addresses and secrets are read when a run starts.
-        resources: Replace some of the resources.
+        settings: Values that shape the definitions: partitions, limits, intervals.
+        resources: The resources by name; by default `build_resources()`, which reads addresses and secrets from the
+            environment when a run or a tick starts.
     """
     partitions = daily_partitions(settings.start_date)
     key_date_patterns = resolve_key_date_patterns(settings.key_date_pattern)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)  # observable_source_asset and backfill_policy, on purpose
-        source = build_source_asset(partitions, key_date_patterns)
-        status = build_status_asset(partitions, key_date_patterns, settings.max_partitions_per_run)
-        orders = build_orders_asset(partitions, settings.max_partitions_per_run)
-        daily_stats = build_daily_stats_asset(partitions, settings.max_partitions_per_run)
+    max_partitions_per_run = settings.max_partitions_per_run
+    budget = ByteBudget(settings.max_bytes_per_run, settings.max_bytes_per_day)
     ingest, refresh, check = build_ingest_job(), build_refresh_job(), build_check_job()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # observable_source_asset and backfill_policy are in beta
+        assets: list[dg.AssetsDefinition | dg.SourceAsset] = [
+            build_source_asset(partitions, key_date_patterns),
+            build_status_asset(
+                partitions,
+                key_date_patterns,
+                max_partitions_per_run=max_partitions_per_run,
+                write_concurrency=settings.write_concurrency,
+                budget=budget,
+            ),
+            build_orders_asset(partitions, max_partitions_per_run),
+            build_daily_stats_asset(partitions, max_partitions_per_run),
+        ]
     return dg.Definitions(
-        assets=[source, status, orders, daily_stats],
-        asset_checks=build_asset_checks(),
-        jobs=[ingest, refresh, check, *OPERATIONS],
+        assets=assets,
+        asset_checks=build_asset_checks(settings.start_date, key_date_patterns),
+        jobs=[
+            ingest,
+            refresh,
+            check,
+            *build_maintenance_jobs(partitions, key_date_patterns, start_date=settings.start_date, budget=budget),
+        ],
         sensors=[
             build_new_objects_sensor(ingest, partitions, key_date_patterns, settings.sensor_interval_seconds),
-            build_orders_sensor(refresh, partitions, settings.max_partitions_per_run),
+            build_orders_sensor(refresh, partitions, max_partitions_per_run),
             failed_run_alert,
         ],
-        schedules=[build_yesterday_schedule(ingest), build_check_schedule(check)],
-        resources={
-            "database": DatabaseResource(),
-            "object_store": ObjectStoreResource(s3=S3Resource(max_attempts=S3_MAX_ATTEMPTS)),
-            "schema_guard": SchemaGuard(),
-            **(resources or {}),
-        },
+        schedules=[build_ingest_schedule(ingest), build_check_schedule(check)],
+        resources=resources if resources is not None else build_resources(),
         executor=dg.in_process_executor,
     )
 

@@ -1,45 +1,40 @@
-"""Every error that the pipeline raises on purpose, and whether trying again can help.
+"""Every error that the pipeline raises on purpose.
 
 The tree::
 
     TwapPipelineError
-    ├── ConfigurationError          a setting is wrong; permanent until somebody changes it
-    ├── DatabaseUnavailableError    PostgreSQL does not answer; transient
+    ├── ConfigurationError          a setting is not valid
+    ├── DatabaseUnavailableError    PostgreSQL refused, failed or did not respond
     ├── EmbeddedDatabaseError       the local PostgreSQL could not be set up or started
     ├── SchemaRevisionError         the database is not at this code's Alembic head
-    ├── BudgetExceededError         the run would read more bytes than it may
-    ├── ExportError                 an order cannot be told in the form that was asked for
+    ├── BudgetExceededError         the run would read more bytes than its budget
+    ├── ExportError                 an order cannot be written in the requested format
+    ├── LoadCancelledError          the load of an object was cancelled, because another one failed
     └── SourceError                 the object store, or one object of it
-        ├── SourceUnavailableError  the store failed after bounded retries; transient
+        ├── SourceUnavailableError  the store failed after bounded retries
         ├── SourceAccessError       refused: credentials, permission, requester-pays
-        ├── SourceNotFoundError     no such bucket, prefix or directory
+        ├── SourceNotFoundError     the bucket, prefix or directory does not exist
         └── ObjectError             one object; names its key
             ├── ObjectGoneError     deleted between listing and reading
-            ├── ObjectChangedError  overwritten between listing and reading; transient: list again
-            ├── ObjectCorruptError  bytes differ from the store's digest, or length; transient
+            ├── ObjectChangedError  overwritten between listing and reading
+            ├── ObjectCorruptError  bytes differ from the store's checksum or length
             └── ObjectInvalidError  not parquet, or its columns cannot be read without loss
 
-Here belong error types and their messages' shape. What decides that an error occurred lives where it is found.
-A message says what failed, why, and what to do; it never carries a password, a key or a token.
+Put new error types here. The code that detects an error raises it and writes its message: what failed, why, and what
+to do. A message never contains a password, a key or a token.
 """
-
-from typing import ClassVar
 
 
 class TwapPipelineError(Exception):
-    """Base of every error raised on purpose; ``transient`` tells whether trying again can help."""
-
-    transient: ClassVar[bool] = False
+    """Base of every error raised on purpose."""
 
 
 class ConfigurationError(TwapPipelineError):
-    """A setting has a value that cannot work."""
+    """A setting has a value that is not valid."""
 
 
 class DatabaseUnavailableError(TwapPipelineError):
-    """PostgreSQL refused or did not answer."""
-
-    transient = True
+    """PostgreSQL refused, failed or did not respond."""
 
 
 class EmbeddedDatabaseError(TwapPipelineError):
@@ -51,11 +46,15 @@ class SchemaRevisionError(TwapPipelineError):
 
 
 class BudgetExceededError(TwapPipelineError):
-    """The work asked for exceeds the stated budget."""
+    """The run would read more bytes than its budget."""
 
 
 class ExportError(TwapPipelineError):
-    """An order cannot be told in the form that was asked for."""
+    """An order cannot be written in the requested format."""
+
+
+class LoadCancelledError(TwapPipelineError):
+    """The load of an object was cancelled: the load of another object failed, or the run was interrupted."""
 
 
 class SourceError(TwapPipelineError):
@@ -63,9 +62,7 @@ class SourceError(TwapPipelineError):
 
 
 class SourceUnavailableError(SourceError):
-    """The object store kept failing after the bounded retries."""
-
-    transient = True
+    """The object store failed after the bounded retries."""
 
 
 class SourceAccessError(SourceError):
@@ -77,11 +74,11 @@ class SourceNotFoundError(SourceError):
 
 
 class ObjectError(SourceError):
-    """One object failed; the others can go on.
+    """One object failed; the load of other objects can continue.
 
     Args:
         key: The object's key, as the store lists it.
-        reason: What is wrong with it, in one sentence.
+        reason: What is wrong with the object, in one sentence.
     """
 
     def __init__(self, key: str, reason: str) -> None:
@@ -97,14 +94,10 @@ class ObjectGoneError(ObjectError):
 class ObjectChangedError(ObjectError):
     """The object was overwritten between listing and reading."""
 
-    transient = True
-
 
 class ObjectCorruptError(ObjectError):
-    """The bytes that arrived are not the bytes that the store holds."""
-
-    transient = True
+    """The received bytes differ from the stored bytes."""
 
 
 class ObjectInvalidError(ObjectError):
-    """The object's bytes are what the store holds, but cannot be read as TWAP statuses without loss."""
+    """The object's bytes are intact, but cannot be read as TWAP statuses without loss."""

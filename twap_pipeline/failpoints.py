@@ -1,8 +1,8 @@
-"""Named points in the code at which a test lets something happen: the process dies, freezes, or an error is raised.
+"""Failpoints: named points in the code at which a test runs an action, such as an error, a signal or a pause.
 
-No setting and no variable arms a point: only a test does, in its own process or in one that it starts. An unarmed
-point costs the look at an empty dictionary, and none stands in a loop over rows. Here belong the points' names; what
-happens at one is the test's.
+Only a test activates a failpoint, in its own process or in one that it starts; no setting or variable does. An inactive
+failpoint costs one dictionary lookup, and no failpoint is inside a loop over rows. Put the names here; the actions
+belong to the tests.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,39 +10,39 @@ from contextlib import contextmanager
 from typing import Literal, get_args
 
 FailpointName = Literal["downloaded", "mid-copy", "before-commit", "after-commit", "mid-tick"]
-"""Where a point stands:
+"""The failpoints:
 
-* ``downloaded``: an object's bytes are here and verified, no transaction is open.
-* ``mid-copy``: a part of an object's rows was handed to COPY, which is still open.
-* ``before-commit``: rows and ledger entry are written, the transaction is open.
-* ``after-commit``: they are committed, and nobody has been told.
-* ``mid-tick``: the sensor knows what it will ask for and has not answered yet.
+* ``downloaded``: an object's bytes are fetched and verified, and no transaction is open.
+* ``mid-copy``: some of an object's rows are sent to COPY, and the COPY is not finished.
+* ``before-commit``: rows and log entry are written, and the transaction is open.
+* ``after-commit``: the transaction is committed, and the result is not returned yet.
+* ``mid-tick``: the sensor has computed its run requests and has not returned them.
 """
 
-_armed: dict[str, Callable[[], None]] = {}
+_actions: dict[str, Callable[[], None]] = {}
 
 
 def failpoint(name: FailpointName) -> None:
-    """Let happen what a test has activate_failpoint this point with."""
-    if _armed and (action := _armed.get(name)) is not None:
+    """Run the action of this failpoint, if a test has activated it."""
+    if _actions and (action := _actions.get(name)) is not None:
         action()
 
 
 @contextmanager
 def activate_failpoint(name: FailpointName, action: Callable[[], None]) -> Iterator[None]:
-    """Arm a point for the length of a block.
+    """Activate a failpoint for the length of the block.
 
     Args:
-        name: The point.
-        action: Called each time that the code comes by, in whichever thread does.
+        name: The failpoint.
+        action: Called each time that a thread reaches the failpoint, in that thread.
 
     Raises:
-        ValueError: There is no such point.
+        ValueError: The name is not a failpoint.
     """
     if name not in get_args(FailpointName):
-        raise ValueError(f"there is no failpoint {name!r}, only {', '.join(get_args(FailpointName))}")
-    _armed[name] = action
+        raise ValueError(f"{name!r} is not a failpoint; failpoints are {', '.join(get_args(FailpointName))}")
+    _actions[name] = action
     try:
         yield
     finally:
-        del _armed[name]
+        del _actions[name]

@@ -1,6 +1,6 @@
-"""Where the files beside the package are: migrations, Dagster's instance and workspace configuration.
+"""Paths of the files outside of the package's code: migrations, and Dagster's instance and workspace configuration.
 
-In a checkout they lie at its root; in an installed package, in a folder of their own inside it.
+In a checkout they are in its root directory; in an installed package, in the directory ``_project`` of the package.
 """
 
 from pathlib import Path
@@ -13,16 +13,16 @@ IS_CHECKOUT = (_PACKAGE.parent / "workspace.yaml").is_file()
 """Whether the package runs from a checkout."""
 
 ROOT = _PACKAGE.parent if IS_CHECKOUT else _PACKAGE / "_project"
-"""The folder that holds the files."""
+"""Directory of the files."""
 
 
 def project_file(name: str) -> Path:
     """Return the path of ``alembic.ini``, ``dagster.yaml`` or ``workspace.yaml``.
 
     Raises:
-        ConfigurationError: It is not there: the installation is damaged.
+        ConfigurationError: The file is missing, so the installation is incomplete.
     """
     path = ROOT / name
     if not path.is_file():
-        raise ConfigurationError(f"{name} is missing beside {_PACKAGE}; reinstall twap-pipeline")
+        raise ConfigurationError(f"{path} is missing: reinstall twap-pipeline")
     return path

@@ -1,7 +1,8 @@
-"""Every setting, read from the environment in one place and nowhere else.
+"""All settings, and the only code of the package that reads the environment.
 
-Only the composition roots (Dagster's resources, the app factory, the command, the migrations) make a `Settings`;
-everything below takes plain arguments.
+Add a setting here as a field with an alias (the environment variable) and a description; the settings reference in
+the documentation lists the same fields. Only composition roots (Dagster resources, the API's app factory, commands,
+migrations) create a `Settings`. Code below them takes plain arguments.
 """
 
 import re
@@ -15,11 +16,13 @@ from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.paths import IS_CHECKOUT, ROOT
 
 DATASET_START = date(2025, 8, 17)
-"""The feed's first day (UTC)."""
+"""First day of the feed (UTC)."""
+
+_DATE_GROUPS = {"year", "month", "day"}
 
 
 def default_home() -> Path:
-    """Return where local state lives: ``.twap`` in the checkout, or in the current folder for an installed package."""
+    """Return the folder of local state: ``.twap`` in the checkout, or in the current folder if installed."""
     return (ROOT if IS_CHECKOUT else Path.cwd()) / ".twap"
 
 
@@ -28,151 +31,147 @@ def _split_csv(text: str) -> tuple[str, ...]:
 
 
 class Settings(BaseSettings):
-    """The settings, each from the environment variable of its alias; an unset or empty one has its default."""
+    """The settings; each field is read from the variable of its alias, and an empty variable counts as unset."""
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
 
     database_url: SecretStr | None = Field(
         default=None,
         alias="DATABASE_URL",
-        description="PostgreSQL to write to; the embedded one when unset.",
+        description="URL of the PostgreSQL database; unset: a local embedded server.",
     )
     source_url: str | None = Field(
         default=None,
         alias="TWAP_SOURCE_URL",
-        description="Where the objects lie: s3://bucket/prefix/ or file:///directory/; the sample when unset.",
+        description="Location of the objects: s3://bucket/prefix/ or file:///directory/; unset: the sample data.",
     )
     start_date: date = Field(
         default=DATASET_START,
         alias="TWAP_START_DATE",
-        description="First UTC day of the partitions.",
+        description="First partition (UTC day); earlier objects are ignored.",
     )
     home: Path = Field(
         default_factory=default_home,
         alias="TWAP_HOME",
-        description="Folder of local state: embedded database, sample, Dagster's runs.",
+        description="Folder of local state: embedded database, sample data, Dagster storage.",
     )
     key_date_pattern: str | None = Field(
         default=None,
         alias="TWAP_KEY_DATE_PATTERN",
-        description="Regular expression with groups year, month, day: how keys name their day; tried first.",
+        description="Regular expression with groups year, month and day that finds the date in a key; tried first.",
     )
     allow_insecure_endpoint: bool = Field(
         default=False,
         alias="TWAP_ALLOW_INSECURE_ENDPOINT",
-        description="For development: S3 requests may go to an endpoint without TLS, such as a server of your own.",
+        description="Allow S3 endpoints without TLS, such as a local server; for development only.",
     )
 
     max_partitions_per_run: PositiveInt = Field(
         default=31,
         alias="TWAP_MAX_PARTITIONS_PER_RUN",
-        description="Days of a backfill that one run takes.",
+        description="Maximum number of partitions (days) per run.",
     )
     write_concurrency: int = Field(
         default=2,
         ge=1,
         le=8,
         alias="TWAP_WRITE_CONCURRENCY",
-        description="Objects of a day that a run writes at once, each by a database connection of its own; 1 to 8.",
+        description="Objects of a partition that a run writes concurrently, one connection per object; 1 to 8.",
     )
     sensor_interval_seconds: PositiveInt = Field(
         default=300,
         alias="TWAP_SENSOR_INTERVAL_SECONDS",
-        description="Seconds between two looks of the sensor at the source; each lists it, a LIST per 1,000 keys.",
+        description="Seconds between ticks of the sensor new_twap_objects; a tick sends one LIST per 1,000 keys.",
     )
     max_bytes_per_run: PositiveInt | None = Field(
         default=None,
         alias="TWAP_MAX_BYTES_PER_RUN",
-        description="Bytes of objects that one run may read; a run that would read more reads nothing.",
+        description="Maximum object bytes per run; a run that needs more reads nothing and fails; unset: no limit.",
     )
     max_bytes_per_day: PositiveInt | None = Field(
         default=None,
         alias="TWAP_MAX_BYTES_PER_DAY",
-        description="Bytes of objects that all runs of a UTC day together may read.",
+        description="Maximum object bytes that all runs of a UTC day read together; unset: no limit.",
     )
     alert_webhook_url: SecretStr | None = Field(
         default=None,
         alias="TWAP_ALERT_WEBHOOK_URL",
-        description='Where failed runs are told, as JSON {"text": …}: a Slack incoming webhook or alike; else nowhere.',
+        description='Webhook for failed runs, called with JSON {"text": ...} (Slack format); unset: no alerts.',
     )
     api_key_hashes: str = Field(
         default="",
         alias="TWAP_API_KEY_HASHES",
         pattern=r"^\s*([0-9a-f]{64}(\s*,\s*|\s*$))*$",
-        description="Hashes of the API's keys, separated by commas (`twap-pipeline make-api-key`); else open to all.",
+        description="Comma-separated hashes of API keys (`twap-pipeline make-api-key`); unset: no authentication.",
     )
     api_rate_limit_per_minute: NonNegativeInt = Field(
         default=600,
         alias="TWAP_API_RATE_LIMIT_PER_MINUTE",
-        description="Requests that one client may make of the API a minute; 0 for any number.",
+        description="Maximum API requests per client and minute; 0: no limit.",
     )
     api_pool_size: PositiveInt = Field(
         default=8,
         alias="TWAP_API_POOL_SIZE",
-        description="Database connections of the API for queries; five more are for exports and readiness.",
+        description="Database connections for API queries; exports and readiness checks use five more.",
     )
     api_statement_timeout_seconds: PositiveFloat = Field(
         default=5.0,
         alias="TWAP_API_STATEMENT_TIMEOUT_SECONDS",
-        description="Seconds that one query of the API may take.",
+        description="Timeout of an API query in seconds.",
     )
     api_cors_origins: str = Field(
         default="",
         alias="TWAP_API_CORS_ORIGINS",
-        description="Web origins whose scripts may read the API, separated by commas; else none.",
+        description="Comma-separated web origins that may call the API from a browser; unset: none.",
     )
     dagster_home: Path | None = Field(
         default=None,
         alias="DAGSTER_HOME",
-        description="Dagster's instance; state below TWAP_HOME/dagster when unset.",
+        description="Folder of the Dagster instance; unset: TWAP_HOME/dagster.",
     )
 
     @field_validator("key_date_pattern")
     @classmethod
-    def _require_date_groups(cls, layout: str | None) -> str | None:
+    def _require_date_groups(cls, text: str | None) -> str | None:
+        if text is None:
+            return None
         try:
-            pattern = re.compile(layout or "")
+            pattern = re.compile(text)
         except re.error as error:
-            raise ValueError(f"is no regular expression: {error}") from error
-        groups = pattern.groupindex if layout else {"year": 1, "month": 2, "day": 3}
-        if not {"year", "month", "day"} <= set(groups):
-            raise ValueError("needs the named groups year, month and day")
-        return layout
+            raise ValueError(f"is not a valid regular expression: {error}") from error
+        if missing := _DATE_GROUPS - set(pattern.groupindex):
+            raise ValueError(f"needs the named groups year, month and day; missing: {', '.join(sorted(missing))}")
+        return text
 
     @property
     def database_url_text(self) -> str | None:
-        """DATABASE_URL in clear, for the driver alone."""
+        """DATABASE_URL with its password in clear text; pass it to the database driver only."""
         return self.database_url.get_secret_value() if self.database_url else None
 
     @property
     def api_key_hash_list(self) -> tuple[str, ...]:
-        """The hashes of the API's keys."""
+        """Hashes of the API keys."""
         return _split_csv(self.api_key_hashes)
 
     @property
     def api_cors_origin_list(self) -> tuple[str, ...]:
-        """The origins whose scripts may read the API."""
+        """Web origins that may call the API."""
         return _split_csv(self.api_cors_origins)
 
     @property
     def sample_directory(self) -> Path:
-        """Where the sample data set lies."""
+        """Folder of the sample data."""
         return self.home / "sample"
-
-    @property
-    def effective_source_url(self) -> str:
-        """The configured source, or the sample."""
-        return self.source_url or self.sample_directory.absolute().as_uri() + "/"
 
 
 def load_settings() -> Settings:
     """Return the settings of the environment.
 
     Raises:
-        ConfigurationError: A variable's value cannot be read; it is named, its value is not shown.
+        ConfigurationError: A variable has an invalid value; the message names the variable and omits the value.
     """
     try:
         return Settings()
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise ConfigurationError(f"the environment cannot be used: {faults}") from None
+        details = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ConfigurationError(f"invalid environment: {details}") from None

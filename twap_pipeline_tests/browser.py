@@ -1,4 +1,4 @@
-"""A headless Chromium for tests of what people see and click."""
+"""A headless Chromium for browser tests."""
 
 import shutil
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from playwright.sync_api import Page, sync_playwright
 
 @contextmanager
 def chromium_page(width: int = 1400, height: int = 1000) -> Iterator[Page]:
-    """Yield a page of the Chromium on PATH; the test is skipped where there is none."""
+    """Yield a page of the Chromium on PATH; skip the test if PATH has none."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         pytest.skip("no Chromium on PATH")

@@ -1,21 +1,16 @@
-"""What tests share: one throwaway PostgreSQL per session, a migrated database per test, and no ambient settings.
+"""Fixtures of all tests: one embedded PostgreSQL per session, one migrated database per test, no ambient settings.
 
-The server is the embedded one, real in every respect but fsync. A test's database is a copy of a migrated template,
-made in some tens of milliseconds.
+With pytest-xdist, each worker is a session: it has its own server, S3 endpoint, ports and temporary directory. Helpers
+that are not fixtures are in modules of their own: nothing imports this file.
 """
 
-import itertools
 import os
-import shutil
-import tempfile
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 from hypothesis import settings
-from psycopg import sql
 from sqlalchemy import URL, Engine
 
 from twap_pipeline.embedded import EmbeddedPostgres
@@ -23,71 +18,67 @@ from twap_pipeline.source.base import ObjectStore
 from twap_pipeline.storage.engine.engine import make_engine
 from twap_pipeline.storage.engine.url import parse_database_url
 from twap_pipeline.storage.schema.upgrade import upgrade
+from twap_pipeline_tests.databases import create_database, reachable_directory
 from twap_pipeline_tests.factories import Bucket, event
-from twap_pipeline_tests.hypothesis_profiles import LONG_PROFILE
+from twap_pipeline_tests.fault_matrix import FaultMarkers
+from twap_pipeline_tests.hypothesis_profiles import LONG_PROFILE, QUICK_PROFILE
 from twap_pipeline_tests.invariants import ExpectedHash, PipelineScenario, digest, ingest_everything
-from twap_pipeline_tests.s3_server import AWS_SECRET, S3Server, s3_server
+from twap_pipeline_tests.s3_server import S3Server, s3_server
+from twap_pipeline_tests.secret_scan import AWS_SECRET, SecretScan
+from twap_pipeline_tests.tiers import Tiers, has_no_unit_test
 
 settings.register_profile(LONG_PROFILE, print_blob=True)
+settings.register_profile(QUICK_PROFILE)
 
-_AMBIENT = ("DATABASE_URL", "TWAP_", "DAGSTER_HOME", "AWS_")
-_numbers = itertools.count(1)
-_canaries = {AWS_SECRET}
-"""What no test's output may hold; the server's password comes to it."""
+_AMBIENT_PREFIXES = ("DATABASE_URL", "TWAP_", "DAGSTER_HOME", "AWS_")
+_secret_scan = SecretScan(AWS_SECRET)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail a test whose output or log tells a secret, whatever it is about (X2)."""
-    report = yield
-    if (
-        report.when == "teardown"
-        and report.passed
-        and any(canary in said for canary in _canaries for _, said in report.sections)
-    ):
-        report.outcome = "failed"
-        report.longrepr = "X2: the test's output or log tells the database's password or the AWS secret"
-    return report
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the plugins of these tests. ``-m unit`` uses few examples and imports only what unit tests need."""
+    for plugin in (FaultMarkers(), Tiers(), _secret_scan):
+        config.pluginmanager.register(plugin)
+    if not _selects_only_unit(config):
+        config.addinivalue_line("filterwarnings", "ignore::dagster.BetaWarning")  # pytest imports dagster for it
+        if not config.pluginmanager.has_plugin("schemathesis"):
+            config.pluginmanager.import_plugin("schemathesis.pytest.plugin")
+    elif config.getoption("--hypothesis-profile") is None:
+        settings.load_profile(QUICK_PROFILE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``-m unit``, skip modules without unit tests: they import Dagster and FastAPI, which takes seconds."""
+    return True if _selects_only_unit(config) and has_no_unit_test(collection_path) else None
+
+
+def _selects_only_unit(config: pytest.Config) -> bool:
+    return bool(config.option.markexpr == "unit")
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Take the developer's own settings away from every test, and point the state at a folder of its own."""
+    """Remove the developer's settings from the environment, and set TWAP_HOME to a temporary directory."""
     for name in os.environ:
-        if name.startswith(_AMBIENT):
+        if name.startswith(_AMBIENT_PREFIXES):
             monkeypatch.delenv(name)
     monkeypatch.setenv("TWAP_HOME", str(tmp_path_factory.getbasetemp() / "unused-home"))
 
 
-@contextmanager
-def reachable_directory() -> Iterator[Path]:
-    """A folder that a server run as another user can reach, deleted in the end with whatever it put elsewhere."""
-    directory = Path(tempfile.mkdtemp(prefix="twap-tests-"))
-    directory.chmod(0o711)
-    try:
-        yield directory
-    finally:
-        for data in directory.glob("**/postgres/data"):
-            if data.is_symlink():
-                shutil.rmtree(data.resolve().parent)
-        shutil.rmtree(directory)
-
-
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
-    """A PostgreSQL of this session, stopped and deleted in the end."""
+    """URL of an embedded PostgreSQL with fsync off, stopped and deleted at the end of the session."""
     with reachable_directory() as directory, EmbeddedPostgres(directory / "postgres") as server:
         url = server.start()
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET fsync = off")
             connection.execute("SELECT pg_reload_conf()")
-        _canaries.add(parse_database_url(url).password or AWS_SECRET)
+        _secret_scan.secrets.add(parse_database_url(url).password or AWS_SECRET)
         yield url
 
 
 @pytest.fixture(scope="session")
 def template(server_url: str) -> str:
-    """The name of a database at head that tests copy."""
+    """Name of a database at head, which tests copy in some ten milliseconds."""
     name = "twap_template"
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
@@ -97,24 +88,15 @@ def template(server_url: str) -> str:
     return name
 
 
-def create_database(server_url: str, template: str = "template1") -> URL:
-    """Return the URL of a new database that is a copy of the template."""
-    name = f"test_{next(_numbers)}"
-    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(statement)
-    return parse_database_url(server_url).set(database=name)
-
-
 @pytest.fixture
 def empty_database(server_url: str) -> URL:
-    """A database without any table."""
+    """A database without tables."""
     return create_database(server_url)
 
 
 @pytest.fixture
 def database(server_url: str, template: str, monkeypatch: pytest.MonkeyPatch) -> URL:
-    """A database at head, which DATABASE_URL names for the length of the test."""
+    """A database at head; DATABASE_URL is set to it during the test."""
     url = create_database(server_url, template)
     monkeypatch.setenv("DATABASE_URL", url.render_as_string(hide_password=False))
     return url
@@ -130,21 +112,21 @@ def engine(database: URL) -> Iterator[Engine]:
 
 @pytest.fixture
 def expected_hash(server_url: str, template: str) -> ExpectedHash:
-    """Tells what a clean run gives."""
+    """Function that ingests a store into a new database and returns the content checksum."""
 
-    def run(store: ObjectStore) -> str:
+    def ingest_and_hash(store: ObjectStore) -> str:
         engine = make_engine(create_database(server_url, template))
         ingest_everything(store, engine)
-        found = digest(engine)
+        checksum = digest(engine)
         engine.dispose()
-        return found
+        return checksum
 
-    return run
+    return ingest_and_hash
 
 
 @pytest.fixture
 def bucket(tmp_path: Path) -> Bucket:
-    """An empty directory that stands for the bucket."""
+    """An empty directory as bucket."""
     directory = tmp_path / "bucket"
     directory.mkdir()
     return Bucket(directory)
@@ -160,14 +142,14 @@ def scenario(engine: Engine, bucket: Bucket, expected_hash: ExpectedHash) -> Pip
 
 @pytest.fixture(scope="session")
 def s3_of_session() -> Iterator[S3Server]:
-    """An S3 endpoint that demands requester-pays."""
+    """An S3 endpoint that requires the requester-pays header."""
     with s3_server() as server:
         yield server
 
 
 @pytest.fixture
 def s3(s3_of_session: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S3Server:
-    """The endpoint without buckets or faults, and credentials for it in the environment."""
+    """The endpoint without buckets and faults; its credentials are in the environment."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", AWS_SECRET)
     monkeypatch.setenv("AWS_REGION", "us-east-1")

@@ -1,4 +1,4 @@
-"""A real ``dagster dev`` for tests: started in a session of its own, asked by GraphQL, ended as a group."""
+"""``dagster dev`` for tests: started in its own session, used through GraphQL, and killed as a process group."""
 
 import json
 import os
@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from twap_pipeline.paths import ROOT
+from twap_pipeline_tests.factories import DAY, Bucket
 
 _T = TypeVar("_T")
 READY_SECONDS = 90.0
@@ -44,67 +46,69 @@ _RUN = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 
 
 class DagsterWeb:
-    """The web server's GraphQL.
+    """A GraphQL client of the web server.
 
     Args:
-        url: Where it listens.
-        session: The session (of processes) that all of its processes are in.
+        url: URL of the web server.
+        session: Id of the session of all its processes.
     """
 
     def __init__(self, url: str, session: int) -> None:
         self.url = url
         self.session = session
 
-    def ask(self, query: str, **variables: object) -> dict[str, Any]:
-        """Return the data of a GraphQL answer."""
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        request = Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})
-        with urlopen(request, timeout=60) as answer:
-            said = json.load(answer)
-        assert "errors" not in said, said
-        data: dict[str, Any] = said["data"]
+    def query(self, query: str, **variables: object) -> dict[str, Any]:
+        """Run a GraphQL query and return its data; fail if the response contains errors."""
+        payload = json.dumps({"query": query, "variables": variables}).encode()
+        request = Request(f"{self.url}/graphql", payload, {"Content-Type": "application/json"})
+        with urlopen(request, timeout=60) as response:
+            body = json.load(response)
+        assert "errors" not in body, body
+        data: dict[str, Any] = body["data"]
         return data
 
     def run_to_end(self, job: str, *, assets: Sequence[str] = (), partition: str | None = None) -> str:
-        """Launch a run as the UI's button does, and return how it ended."""
+        """Launch a run as the UI does and return its final status."""
         selector: dict[str, object] = {**LOCATION, "jobName": job}
         if assets:
             selector["assetSelection"] = [{"path": [name]} for name in assets]
         tags = [{"key": "dagster/partition", "value": partition}] if partition else []
         execution = {"selector": selector, "mode": "default", "runConfigData": {}, "executionMetadata": {"tags": tags}}
-        run_id = self.ask(_LAUNCH, execution=execution)["launchRun"]["run"]["runId"]
+        run_id = self.query(_LAUNCH, execution=execution)["launchRun"]["run"]["runId"]
 
-        def ended() -> str:
-            status: str = self.ask(_RUN, id=run_id)["runOrError"]["status"]
+        def final_status() -> str:
+            status: str = self.query(_RUN, id=run_id)["runOrError"]["status"]
             return status if status in {"SUCCESS", "FAILURE", "CANCELED"} else ""
 
-        return until(ended, RUN_SECONDS, f"the run of {job} ends")
+        return until(final_status, RUN_SECONDS, f"the run of {job} ends")
 
     def start_sensor(self, name: str) -> None:
-        """Switch a sensor on."""
-        said = self.ask(_START_SENSOR, sensor={**LOCATION, "sensorName": name})["startSensor"]
-        assert said.get("name") == name, said
+        """Start a sensor."""
+        result = self.query(_START_SENSOR, sensor={**LOCATION, "sensorName": name})["startSensor"]
+        assert result.get("name") == name, result
 
-    def launch_backfill(self, assets: Sequence[str], days: Sequence[str]) -> str:
-        """Launch a backfill of these days as the dialog does, and return its id."""
-        backfill = {"assetSelection": [{"path": [name]} for name in assets], "partitionNames": list(days)}
-        said = self.ask(_BACKFILL, backfill=backfill)["launchPartitionBackfill"]
-        assert "backfillId" in said, said
-        return str(said["backfillId"])
+    def launch_backfill(self, assets: Sequence[str], partition_keys: Sequence[str]) -> str:
+        """Launch a backfill of these partitions as the UI does and return its id."""
+        backfill = {"assetSelection": [{"path": [name]} for name in assets], "partitionNames": list(partition_keys)}
+        result = self.query(_BACKFILL, backfill=backfill)["launchPartitionBackfill"]
+        assert "backfillId" in result, result
+        return str(result["backfillId"])
 
-    def backfill_end(self, identity: str) -> str:
-        """Return how a backfill ended, or nothing while it goes on."""
-        status = str(self.ask(_BACKFILL_STATUS, id=identity)["partitionBackfillOrError"]["status"])
+    def backfill_final_status(self, backfill_id: str) -> str:
+        """Return the final status of a backfill, or an empty string while it is in progress."""
+        status = str(self.query(_BACKFILL_STATUS, id=backfill_id)["partitionBackfillOrError"]["status"])
         return status if status.startswith(("COMPLETED", "FAILED")) else ""
 
     def locations(self) -> list[str]:
-        """Return the names of the loaded code locations' repositories."""
-        said = self.ask("{ repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } } } } }")
-        return [node["location"]["name"] for node in said["repositoriesOrError"].get("nodes", [])]
+        """Return the names of the loaded code locations."""
+        result = self.query(
+            "{ repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } } } } }"
+        )
+        return [node["location"]["name"] for node in result["repositoriesOrError"].get("nodes", [])]
 
 
 def checkout(folder: Path) -> Path:
-    """Make a folder that is to Dagster what a checkout is, with state of its own."""
+    """Create a folder with the files of a checkout that Dagster reads; its state is separate."""
     folder.mkdir()
     for name in ("workspace.yaml", "dagster.yaml", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)
@@ -113,7 +117,7 @@ def checkout(folder: Path) -> Path:
 
 @contextmanager
 def dagster_dev(folder: Path, environment: Mapping[str, str]) -> Iterator[DagsterWeb]:
-    """Run plain ``dagster dev`` in a folder until its code location is loaded, and end all of it afterwards."""
+    """Run plain ``dagster dev`` in a folder; yield when it is ready, and kill its processes at the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -125,31 +129,48 @@ def dagster_dev(folder: Path, environment: Mapping[str, str]) -> Iterator[Dagste
         )
     web = DagsterWeb(f"http://127.0.0.1:{port}", process.pid)
     try:
-        until(lambda: process.poll() is not None or _answers(web), READY_SECONDS, "dagster dev is ready")
+        until(lambda: process.poll() is not None or _is_ready(web), READY_SECONDS, "dagster dev is ready")
         assert process.poll() is None, log.read_text()
         yield web
     finally:
-        _end(process)
+        _stop(process)
 
 
-def until(condition: Callable[[], _T], seconds: float, what: str) -> _T:
-    """Return the condition's first true value; fail when it stays false for so long."""
+@contextmanager
+def dagster_dev_on_bucket(bucket: Bucket, folder: Path) -> Iterator[DagsterWeb]:
+    """Run ``dagster dev`` with a new checkout in the folder, the bucket as the source, and frequent sensor ticks."""
+    environment = {
+        "TWAP_SOURCE_URL": bucket.directory.as_uri() + "/",
+        "TWAP_START_DATE": str(DAY - timedelta(days=1)),
+        "TWAP_SENSOR_INTERVAL_SECONDS": "5",
+    }
+    with dagster_dev(checkout(folder), environment) as web:
+        yield web
+
+
+def object_key(name: str, days: int = 0) -> str:
+    """Return the key of an object so many days after `DAY`."""
+    return f"hourly/{DAY + timedelta(days=days):%Y/%m/%d}/12/{name}.parquet"
+
+
+def until(condition: Callable[[], _T], seconds: float, description: str) -> _T:
+    """Poll the condition and return its first true value; fail with the description after the timeout."""
     deadline = time.monotonic() + seconds
     while True:
         if value := condition():
             return value
-        assert time.monotonic() < deadline, f"{what}: not within {seconds:g} seconds"
+        assert time.monotonic() < deadline, f"{description}: not within {seconds:g} seconds"
         time.sleep(0.2)
 
 
-def _answers(web: DagsterWeb) -> bool:
+def _is_ready(web: DagsterWeb) -> bool:
     try:
         return bool(web.locations())
     except (URLError, ConnectionError):
         return False
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _stop(process: "subprocess.Popen[bytes]") -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGINT)
     with suppress(subprocess.TimeoutExpired):

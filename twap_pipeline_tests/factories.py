@@ -1,4 +1,4 @@
-"""Small objects for tests that need a table: events by their few interesting fields, in a directory as the bucket."""
+"""Factories of small objects: events with the fields that tests vary, in a directory that serves as the bucket."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ def event(
     asset: str = "HYPE",
     wallet: str = WALLET,
 ) -> dict[str, object]:
-    """Return a row of the feed: an order of noon, and what happened to it so many minutes later."""
+    """Return a row of the feed: an event of an order that was created at `NOON`, some minutes later."""
     at = NOON + timedelta(minutes=minute)
     return {
         "twap_id": twap_id,
@@ -44,19 +44,19 @@ def event(
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A directory of objects that all belong to one day."""
+    """A directory of objects, all of one day."""
 
     directory: Path
     day: date = DAY
 
     def put(self, key: str, rows: Sequence[dict[str, object]], *, hours: float = 0, keep: int | None = None) -> None:
-        """Write an object whose LastModified is so many hours after that of the others.
+        """Write an object.
 
         Args:
             key: Its path below the directory.
             rows: Its rows, from `event`.
-            hours: After the usual LastModified.
-            keep: Only the first so many rows, the columns stay.
+            hours: Offset of its LastModified from the default one.
+            keep: Number of rows to keep; the columns are kept also for 0.
         """
         frame = pl.DataFrame(list(rows)) if rows else pl.DataFrame([event(0)]).head(0)
         self.put_frame(key, frame if keep is None else frame.head(keep), hours=hours)

@@ -1,8 +1,9 @@
-"""Dagster's code location with failpoints activate_failpoint by files, for tests that kill what Dagster runs.
+"""Dagster code location whose failpoints are activated by files, for tests that kill Dagster's processes.
 
-A file in the folder of ``ARMED_POINTS``, named like a point, says what happens when the code comes by, once: ``run``
-kills the process, ``group`` kills all of Dagster, ``sleep`` keeps a tick past its time. What is under test knows
-nothing of this module: a test's ``workspace.yaml`` loads it instead of ``twap_pipeline.definitions``.
+A file in the folder FAILPOINT_FOLDER, named like a failpoint, contains the action for the next time that the code
+reaches the failpoint: ``kill-run`` kills the process, ``kill-group`` kills all processes of ``dagster dev``, ``sleep``
+makes a tick exceed its timeout. The ``workspace.yaml`` of a test loads this module instead of
+`twap_pipeline.definitions`.
 """
 
 import os
@@ -20,23 +21,23 @@ from twap_pipeline.settings import load_settings
 SLEEP_SECONDS = 15.0
 
 
-def _strike(order: Path) -> None:
-    """Do what the file says, if it is there; renaming it first lets only one process do so."""
+def _run_action(file: Path) -> None:
+    """Run the action of the file, if it exists. The file is renamed first, so that only one process runs it."""
     try:
-        struck = order.rename(order.with_suffix(".struck"))
+        renamed = file.rename(file.with_suffix(".done"))
     except FileNotFoundError:
         return
-    what = struck.read_text("utf-8")
-    if what == "run":
+    action = renamed.read_text("utf-8")
+    if action == "kill-run":
         os.kill(os.getpid(), signal.SIGKILL)
-    elif what == "group":
+    elif action == "kill-group":
         os.killpg(os.getpgid(0), signal.SIGKILL)
-    elif what == "sleep":
+    elif action == "sleep":
         time.sleep(SLEEP_SECONDS)
 
 
-_for_good = ExitStack()
-for _point in get_args(FailpointName):
-    _for_good.enter_context(activate_failpoint(_point, partial(_strike, Path(os.environ["ARMED_POINTS"]) / _point)))
+_stack = ExitStack()
+for _name in get_args(FailpointName):
+    _stack.enter_context(activate_failpoint(_name, partial(_run_action, Path(os.environ["FAILPOINT_FOLDER"]) / _name)))
 
 defs = build_definitions(load_settings())

@@ -1,19 +1,21 @@
-"""The fault matrix: each row's tests, its negative control and, from a report, how they went.
+"""The fault matrix: which tests prove each row of ``fault_rows.csv``, their negative controls, and their results.
 
     python -m twap_pipeline_tests.fault_matrix
     python -m twap_pipeline_tests.fault_matrix --report report.xml
 
-Prints a Markdown table of the rows of ``fault_rows.csv`` and ends with status 1 if a row has no test, a starred row has
-no control, or a test names a row that does not exist. A test belongs to a row by its name: ``test_D1_…``, a control is
-``test_D1_control_…``. The report is what ``pytest --junit-xml=report.xml`` wrote.
+Prints a Markdown table. A test proves a row by the marker ``@pytest.mark.fault("D1")``; a negative control has
+``@pytest.mark.fault("D1", control=True)``. ``pytest --junit-xml=report.xml`` writes the rows of each test as properties
+into its report. With ``--report`` the command reads tests and results from there and does not collect the tests.
+
+Defined here: rows, their tests, the table, and the pytest hook that reads the markers. The broken builds of the
+controls are in ``mutants``.
 """
 
 import argparse
 import csv
-import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -23,20 +25,51 @@ import pytest
 
 from twap_pipeline.paths import ROOT
 
-_NAME = re.compile(r"^test_(?P<rows>(?:[A-Z]\d+_)+)(?P<control>control_)?(?P<words>\w+)")
-_API = "A"
+LETTERS = {
+    "D": "discovery of objects",
+    "S": "object store",
+    "F": "file",
+    "V": "values",
+    "W": "writing",
+    "R": "orchestration",
+    "M": "migrations",
+    "A": "API",
+    "X": "security and cost",
+}
+"""Subject of each group of rows, by the first letter of the row."""
+
+TESTS_KEY = pytest.StashKey[list["FaultTest"]]()
+"""Where the pytest hook stores the tests with a ``fault`` marker, before pytest deselects any."""
+
+_ROW_PROPERTY = "fault"
+_CONTROL_PROPERTY = "fault_control"
+
+
+@dataclass(frozen=True)
+class FaultTest:
+    """A test function and the rows of its marker.
+
+    Args:
+        name: Module and function, joined by ``::``.
+        rows: Ids of rows.
+        is_control: Whether the function is a negative control of these rows.
+    """
+
+    name: str
+    rows: tuple[str, ...]
+    is_control: bool = False
 
 
 @dataclass
 class Row:
-    """A row of the matrix and the functions that show it.
+    """A row of the matrix and its test functions.
 
     Args:
-        id: Its letter and number.
+        id: Letter and number.
         fault: What goes wrong.
-        starred: Whether it needs a negative control.
-        tests: Names of its test functions.
-        controls: Names of its controls.
+        starred: Whether the row needs a negative control.
+        tests: Names of its tests.
+        controls: Names of its negative controls.
     """
 
     id: str
@@ -46,113 +79,134 @@ class Row:
     controls: list[str] = field(default_factory=list)
 
 
+class FaultMarkers:
+    """Pytest plugin: stores the tests with a ``fault`` marker and copies their rows into the JUnit report."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Read the markers of all collected tests."""
+        for item in items:
+            for test in _read_markers(item):
+                key = _CONTROL_PROPERTY if test.is_control else _ROW_PROPERTY
+                item.user_properties += [(key, row) for row in test.rows]
+        config.stash[TESTS_KEY] = list(dict.fromkeys(test for item in items for test in _read_markers(item)))
+
+
+def _read_markers(item: pytest.Item) -> list[FaultTest]:
+    name = f"{item.nodeid.partition('::')[0]}::{getattr(item, 'originalname', None) or item.name}"
+    return [
+        FaultTest(name, tuple(marker.args), bool(marker.kwargs.get("control", False)))
+        for marker in item.iter_markers("fault")
+    ]
+
+
+def collect_tests() -> list[FaultTest]:
+    """Return the tests with a ``fault`` marker, collected by pytest.
+
+    Raises:
+        SystemExit: pytest failed to collect the tests.
+    """
+    collector = _Collector()
+    options = ["--collect-only", "-o", "addopts=", "-p", "no:terminal", "-p", "no:cacheprovider"]
+    status = pytest.main([*options, f"--rootdir={ROOT}", str(Path(__file__).parent)], plugins=[collector])
+    if status != pytest.ExitCode.OK:
+        raise SystemExit("pytest could not collect the tests: run `pytest --collect-only` for the error")
+    return collector.tests
+
+
 class _Collector:
-    """Takes the names that pytest collects."""
+    """Pytest plugin that reads the markers of all collected tests.
+
+    It does not use the stash: with ``python -m`` this module is loaded twice, and each copy has its own stash key.
+    """
 
     def __init__(self) -> None:
-        self.names: list[str] = []
+        self.tests: list[FaultTest] = []
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Keep the name of every test function once."""
-        functions = (item.originalname for item in session.items if isinstance(item, pytest.Function))
-        self.names = sorted({name for name in functions if name})
-
-
-def collected_names() -> list[str]:
-    """Return the names of all test functions."""
-    collector = _Collector()
-    arguments = [
-        "--collect-only",
-        "-o",
-        "addopts=",
-        "-p",
-        "no:terminal",
-        "-p",
-        "no:cacheprovider",
-        "--rootdir",
-        str(ROOT),
-    ]
-    status = pytest.main([*arguments, str(Path(__file__).parent)], plugins=[collector])
-    if status != pytest.ExitCode.OK:
-        raise SystemExit("pytest could not collect the tests: run `pytest --collect-only`")
-    return collector.names
+        self.tests = list(dict.fromkeys(test for item in session.items for test in _read_markers(item)))
 
 
 def read_rows() -> list[Row]:
-    """Return the rows without their tests."""
+    """Return the rows of ``fault_rows.csv`` without their tests."""
     with files("twap_pipeline_tests").joinpath("fault_rows.csv").open(encoding="utf-8") as file:
-        return [Row(said["id"], said["fault"], said["starred"] == "yes") for said in csv.DictReader(file)]
+        return [Row(line["id"], line["fault"], line["starred"] == "yes") for line in csv.DictReader(file)]
 
 
-def assign(rows: Sequence[Row], names: Iterable[str]) -> list[str]:
-    """Give each row its tests, and return what is wrong with the matrix as a whole."""
-    by_id = {row.id: row for row in rows}
-    faults = []
-    for name in names:
-        if (found := _NAME.match(name)) is None:
-            continue
-        for identity in found["rows"].split("_")[:-1]:
-            if identity not in by_id:
-                faults.append(f"{name} names a row {identity} that does not exist")
-            elif found["control"]:
-                by_id[identity].controls.append(name)
+def assign(rows: Sequence[Row], tests: Iterable[FaultTest]) -> list[str]:
+    """Add the tests to their rows and return one message for each gap of the matrix."""
+    rows_by_id = {row.id: row for row in rows}
+    gaps = []
+    for test in tests:
+        for row_id in test.rows:
+            if (row := rows_by_id.get(row_id)) is None:
+                gaps.append(f"{test.name} is marked with row {row_id}, which does not exist")
             else:
-                by_id[identity].tests.append(name)
-    api_begun = any(row.tests for row in rows if row.id.startswith(_API))
-    wanted = [row for row in rows if api_begun or not row.id.startswith(_API)]
-    faults += [f"{row.id} has no test: {row.fault}" for row in wanted if not row.tests]
-    faults += [f"{row.id} has no negative control: {row.fault}" for row in wanted if row.starred and not row.controls]
-    return faults
+                (row.controls if test.is_control else row.tests).append(test.name)
+    gaps += [f"{row.id} has no test: {row.fault}" for row in rows if not row.tests]
+    gaps += [f"{row.id} has no negative control: {row.fault}" for row in rows if row.starred and not row.controls]
+    return gaps
 
 
-def read_report(path: Path) -> dict[str, Counter[str]]:
-    """Return test function → how often it passed, failed and was skipped, from pytest's JUnit XML."""
-    outcomes: dict[str, Counter[str]] = {}
+def read_report(path: Path) -> tuple[list[FaultTest], dict[str, Counter[str]]]:
+    """Read a JUnit report of pytest.
+
+    Returns:
+        The tests with a ``fault`` marker, and by test name how many of its cases passed, failed and were skipped.
+    """
+    tests: dict[FaultTest, None] = {}
+    results: dict[str, Counter[str]] = {}
     for case in ElementTree.parse(path).iter("testcase"):
-        name = case.attrib["name"].partition("[")[0]
-        kinds = {child.tag for child in case}
-        outcome = "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
-        outcomes.setdefault(name, Counter())[outcome] += 1
-    return outcomes
+        name = f"{case.attrib['classname']}::{case.attrib['name'].partition('[')[0]}"
+        properties = [(item.attrib["name"], item.attrib["value"]) for item in case.iter("property")]
+        for key, is_control in ((_ROW_PROPERTY, False), (_CONTROL_PROPERTY, True)):
+            if rows := tuple(value for property_key, value in properties if property_key == key):
+                tests[FaultTest(name, rows, is_control)] = None
+        results.setdefault(name, Counter())[_result(case)] += 1
+    return list(tests), results
 
 
-def table(rows: Iterable[Row], outcomes: Mapping[str, Counter[str]] | None = None) -> str:
-    """Return the matrix as a Markdown table."""
-    lines = ["| row | fault | shown by | negative control | result |", "|---|---|---|---|---|"]
+def _result(case: ElementTree.Element) -> str:
+    tags = {child.tag for child in case}
+    return "failed" if tags & {"failure", "error"} else "skipped" if "skipped" in tags else "passed"
+
+
+def format_table(rows: Iterable[Row], results: dict[str, Counter[str]] | None = None) -> str:
+    """Return the matrix as a Markdown table; without results the last column is ``not run``."""
+    lines = ["| row | fault | tests | negative controls | result |", "|---|---|---|---|---|"]
     for row in rows:
         star = "★" if row.starred else ""
-        cells = (f"{row.id}{star}", row.fault, _words(row.tests), _words(row.controls), _result(row, outcomes))
+        result = "not run" if results is None else _sum_results(row, results)
+        cells = (f"{row.id}{star}", row.fault, _functions(row.tests), _functions(row.controls), result)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _words(names: Iterable[str]) -> str:
-    found = (match for match in map(_NAME.match, names) if match)
-    return "<br>".join(match["words"].replace("_", " ") for match in found) or "-"
+def _functions(names: Iterable[str]) -> str:
+    return "<br>".join(name.rpartition("::")[2] for name in names) or "-"
 
 
-def _result(row: Row, outcomes: Mapping[str, Counter[str]] | None) -> str:
-    if outcomes is None:
-        return "not run"
+def _sum_results(row: Row, results: dict[str, Counter[str]]) -> str:
     total: Counter[str] = Counter()
     for name in (*row.tests, *row.controls):
-        total += outcomes.get(name, Counter({"not run": 1}))
+        total += results[name]
     return ", ".join(f"{count} {outcome}" for outcome, count in sorted(total.items())) or "-"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table; return 1 if it has holes, or if the report tells of a failure."""
-    parser = argparse.ArgumentParser(description="The fault matrix with its tests, controls and results.")
-    parser.add_argument("--report", type=Path, help="what `pytest --junit-xml` wrote")
+    """Print the table; return 1 if the matrix has a gap, or if the report contains a failed test of a row."""
+    parser = argparse.ArgumentParser(description="Print the fault matrix with its tests, controls and results.")
+    parser.add_argument("--report", type=Path, help="JUnit report of `pytest --junit-xml`")
     report: Path | None = parser.parse_args(arguments).report
-    outcomes = None if report is None else read_report(report)
+    tests, results = (collect_tests(), None) if report is None else read_report(report)
     rows = read_rows()
-    faults = assign(rows, collected_names())
-    print(table(rows, outcomes))
-    faults += [f"{name} failed" for name, counts in (outcomes or {}).items() if counts["failed"] and _NAME.match(name)]
-    for fault in faults:
-        print(fault, file=sys.stderr)
-    return 1 if faults else 0
+    problems = assign(rows, tests)
+    problems += [f"{test.name} failed" for test in tests if results and results[test.name]["failed"]]
+    print(", ".join(f"{letter} {subject}" for letter, subject in LETTERS.items()), end="\n\n")
+    print(format_table(rows, results))
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

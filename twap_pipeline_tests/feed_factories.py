@@ -1,6 +1,6 @@
-"""Well-formed rows of the feed, and objects made of them, for tests of what reads them.
+"""Factories of valid feed rows and parquet objects, for tests of readers.
 
-Here belongs the usual form, column by column as the feed's page has it. A test spoils the one thing that it is about.
+The factories return the usual form of each column. A test overrides the column that it is about.
 """
 
 import io
@@ -20,12 +20,12 @@ KEY = "raw/twap_statuses/hourly/2026/09/24/11/part-0000.parquet"
 WALLET = "0xbcb881aa8d0b3e786d00d0ae83c52e0ed078dcc3"
 CREATED_MS = 1_790_248_352_992
 EVENT_NS = 1_790_248_352_992_506_967
-"""When order 2250263, a real one, was activated."""
+"""Activation time of the real order 2250263."""
 
 EVENT_TEXT = "2026-09-24T11:12:32.992506967"
 EVENT = datetime(2026, 9, 24, 11, 12, 32, 992_506, tzinfo=UTC)
 LAST_MODIFIED = datetime(2026, 9, 24, 13, tzinfo=UTC)
-WINDOW = EventTimeRange.before(LAST_MODIFIED)
+TIME_RANGE = EventTimeRange.before(LAST_MODIFIED)
 
 _ROW: Mapping[str, object] = {
     "twap_id": 2_250_263,
@@ -47,17 +47,17 @@ _ROW: Mapping[str, object] = {
 
 
 def raw_rows(n: int = 1, /, **overrides: object) -> pl.DataFrame:
-    """Return rows of as many orders, activated one after the other a microsecond apart, columns as the feed has them.
+    """Return one `activated` row per order, one microsecond apart, with the columns of the feed.
 
     Args:
-        n: Rows.
-        overrides: Column → what stands there instead: a Series or a list of all rows' values, or one value for all.
-            A name that the feed does not have becomes one more column, the last.
+        n: Number of rows.
+        overrides: Column → replacement: a Series or list with one value per row, or one value for all rows. Names
+            that are not columns of the feed are appended as columns.
     """
     rows = pl.DataFrame([pl.Series(name, [value]).new_from_index(0, n) for name, value in _ROW.items()])
-    place = pl.int_range(pl.len())
-    time = pl.from_epoch(pl.lit(EVENT_NS) + place * 1_000, time_unit="ns").dt.strftime("%Y-%m-%dT%H:%M:%S%.9f")
-    rows = rows.with_columns(pl.col("twap_id") + place, time=time, block_time=time)
+    row_number = pl.int_range(pl.len())
+    time = pl.from_epoch(pl.lit(EVENT_NS) + row_number * 1_000, time_unit="ns").dt.strftime("%Y-%m-%dT%H:%M:%S%.9f")
+    rows = rows.with_columns(pl.col("twap_id") + row_number, time=time, block_time=time)
     return rows.with_columns(_column(name, value, n) for name, value in overrides.items())
 
 
@@ -68,31 +68,31 @@ def _column(name: str, value: object, n: int) -> pl.Series:
 
 
 def nested(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows with their ``state_*`` columns folded into a struct ``state``, as the exchange's node writes."""
+    """Return the rows with the ``state_*`` columns as one struct ``state``, as the exchange's node writes them."""
     names = [name for name in rows.columns if name.startswith("state_")]
     state = pl.struct(pl.col(name).alias(name.removeprefix("state_")) for name in names).alias("state")
     return rows.select(pl.exclude(names), state)
 
 
 def arrow_table(rows: pl.DataFrame, **overrides: pa.Array) -> pa.Table:
-    """Return the rows as an Arrow table in which these columns are replaced, or added, in types of Arrow's own."""
+    """Return the rows as an Arrow table; ``overrides`` replace or append columns, with any Arrow type."""
     table = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
     for name, array in overrides.items():
-        place = table.schema.get_field_index(name)
-        table = table.append_column(name, array) if place < 0 else table.set_column(place, name, array)
+        index = table.schema.get_field_index(name)
+        table = table.append_column(name, array) if index < 0 else table.set_column(index, name, array)
     return table
 
 
 def write_parquet(
-    rows: "pl.DataFrame | pa.Table", path: Path | None = None, *, rows_per_group: int | None = None, **options: object
+    rows: pl.DataFrame | pa.Table, path: Path | None = None, *, rows_per_group: int | None = None, **options: object
 ) -> bytes:
-    """Return the rows as a parquet object's bytes; with a path, also write them there.
+    """Return the bytes of a parquet object.
 
     Args:
         rows: A frame or an Arrow table.
-        path: Where the file shall lie; its folders are made.
-        rows_per_group: Size of the row groups; one group if not given.
-        options: Further ones of pyarrow's writer.
+        path: File to write as well; its folders are created.
+        rows_per_group: Rows per row group; one row group if None.
+        options: Other options of pyarrow's writer.
     """
     buffer = io.BytesIO()
     pq.write_table(arrow_table(rows) if isinstance(rows, pl.DataFrame) else rows, buffer, rows_per_group, **options)
@@ -103,10 +103,10 @@ def write_parquet(
 
 
 def listed(data: bytes = b"", key: str = KEY, *, etag: str = "e", hours: float = 0) -> ObjectRef:
-    """Return an object of such bytes as a listing shows it, its LastModified so many hours after `LAST_MODIFIED`."""
+    """Return the listed object of these bytes; ``hours`` are added to `LAST_MODIFIED`."""
     return ObjectRef(key, etag, LAST_MODIFIED + timedelta(hours=hours), len(data))
 
 
 def opened(data: bytes) -> IO[bytes]:
-    """Return bytes as a file."""
+    """Return the bytes as a file."""
     return io.BytesIO(data)

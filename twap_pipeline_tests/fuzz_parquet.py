@@ -1,6 +1,6 @@
-"""Malformed parquet: sound objects of every encoding, spoiled in ways that a seed decides, and read in a child process.
+"""Malformed parquet: valid objects of every encoding, corrupted by a seeded generator and read in a child process.
 
-A child that dies takes nobody with it, and what it was at is known: it says the number of each case before it begins.
+The child prints the number of each case before it reads it, so the case of a child that dies is known.
 ``python -m twap_pipeline_tests.fuzz_parquet FIRST COUNT`` is the child.
 """
 
@@ -26,44 +26,44 @@ from twap_pipeline_tests.feed_factories import arrow_table, listed, nested, open
 KEY = "raw/hourly/2026/09/24/11/malformed.parquet"
 ROWS = 300
 MEMORY_MAX_BYTES = 4 << 30
-"""Address space of a child; an object that makes the reader ask for more counts as refused or as a death."""
+"""Address space limit of a child."""
 
 CASE_SECONDS = 60.0
-"""A child that says nothing for so long hangs."""
+"""A child that prints nothing for this time is killed."""
 
 _FOOTER_BYTES = 8
-_OUTCOMES = ("refused by name", "read whole")
+_OUTCOMES = ("refused", "read")
 
 
 @dataclass(slots=True)
 class FuzzReport:
-    """What became of the cases.
+    """Outcomes of the cases.
 
     Args:
-        outcomes: Cases by outcome.
-        faults: Number of a case and what was wrong with how it ended.
+        outcomes: Number of cases by outcome: ``refused``, ``read`` or ``failure``.
+        failures: Case number and message of each failure.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
-    faults: list[tuple[int, str]] = field(default_factory=list)
+    failures: list[tuple[int, str]] = field(default_factory=list)
 
     @property
     def cases(self) -> int:
-        """All cases."""
+        """Number of all cases."""
         return self.outcomes.total()
 
 
 @cache
-def sound_objects() -> tuple[bytes, ...]:
-    """Return readable objects in every encoding and compression that a writer is likely to use."""
+def valid_objects() -> tuple[bytes, ...]:
+    """Return valid objects in every encoding and compression that a writer is likely to use."""
     flat = raw_rows(ROWS, status=["activated", "finished", '{"error": "why"}'] * (ROWS // 3))
-    odd = arrow_table(
+    other_types = arrow_table(
         flat,
-        state_sz=pa.array([float(place) for place in range(ROWS)]),
-        state_minutes=pa.array([str(place) for place in range(ROWS)]).dictionary_encode(),
+        state_sz=pa.array([float(number) for number in range(ROWS)]),
+        state_minutes=pa.array([str(number) for number in range(ROWS)]).dictionary_encode(),
         x=pa.array([[b"x"], None, []] * (ROWS // 3)),
     )
-    tables: tuple[pl.DataFrame | pa.Table, ...] = (flat, nested(flat), odd)
+    tables: tuple[pl.DataFrame | pa.Table, ...] = (flat, nested(flat), other_types)
     choices = product(tables, ("none", "snappy", "zstd", "gzip", "lz4", "brotli"), (True, False), ("1.0", "2.0"))
     return tuple(
         write_parquet(
@@ -77,52 +77,56 @@ def sound_objects() -> tuple[bytes, ...]:
     )
 
 
-def _bits(data: bytearray, drawn: random.Random, first: int, last: int) -> None:
-    for _ in range(drawn.choice((1, 1, 2, 8))):
-        data[drawn.randrange(first, last)] ^= 1 << drawn.randrange(8)
+def _bits(data: bytearray, rng: random.Random, first: int, last: int) -> None:
+    for _ in range(rng.choice((1, 1, 2, 8))):
+        data[rng.randrange(first, last)] ^= 1 << rng.randrange(8)
 
 
-def _flip_anywhere(data: bytearray, drawn: random.Random) -> None:
-    _bits(data, drawn, 0, len(data))
+def _flip_anywhere(data: bytearray, rng: random.Random) -> None:
+    _bits(data, rng, 0, len(data))
 
 
-def _flip_in_footer(data: bytearray, drawn: random.Random) -> None:
+def _flip_in_footer(data: bytearray, rng: random.Random) -> None:
     length = int.from_bytes(data[-_FOOTER_BYTES:-4], "little")
-    _bits(data, drawn, max(0, len(data) - length - _FOOTER_BYTES), len(data))
+    _bits(data, rng, max(0, len(data) - length - _FOOTER_BYTES), len(data))
 
 
-def _flip_in_first_page(data: bytearray, drawn: random.Random) -> None:
-    _bits(data, drawn, 4, min(80, len(data)))
+def _flip_in_first_page(data: bytearray, rng: random.Random) -> None:
+    _bits(data, rng, 4, min(80, len(data)))
 
 
-def _overwrite(data: bytearray, drawn: random.Random) -> None:
-    at, length = drawn.randrange(len(data)), drawn.randrange(1, 64)
-    data[at : at + length] = drawn.choice((bytes(length), b"\xff" * length, drawn.randbytes(length)))
+def _overwrite(data: bytearray, rng: random.Random) -> None:
+    at, length = rng.randrange(len(data)), rng.randrange(1, 64)
+    data[at : at + length] = rng.choice((bytes(length), b"\xff" * length, rng.randbytes(length)))
 
 
-def _cut_out(data: bytearray, drawn: random.Random) -> None:
-    at = drawn.randrange(len(data))
-    del data[at : at + drawn.randrange(1, 256)]
+def _cut_out(data: bytearray, rng: random.Random) -> None:
+    at = rng.randrange(len(data))
+    del data[at : at + rng.randrange(1, 256)]
 
 
-def _repeat(data: bytearray, drawn: random.Random) -> None:
-    at = drawn.randrange(len(data))
-    data[at:at] = data[at : at + drawn.randrange(1, 256)]
+def _repeat(data: bytearray, rng: random.Random) -> None:
+    at = rng.randrange(len(data))
+    data[at:at] = data[at : at + rng.randrange(1, 256)]
 
 
-def _splice(data: bytearray, drawn: random.Random) -> None:
-    other = drawn.choice(sound_objects())
-    at, length = drawn.randrange(min(len(data), len(other))), drawn.randrange(1, 512)
+def _splice(data: bytearray, rng: random.Random) -> None:
+    other = rng.choice(valid_objects())
+    at, length = rng.randrange(min(len(data), len(other))), rng.randrange(1, 512)
     data[at : at + length] = other[at : at + length]
 
 
-def _footer_of_another(data: bytearray, drawn: random.Random) -> None:
-    other = drawn.choice(sound_objects())
-    length, theirs = (int.from_bytes(one[-_FOOTER_BYTES:-4], "little") + _FOOTER_BYTES for one in (data, other))
-    data[-length:] = other[-theirs:]
+def _footer_of_another(data: bytearray, rng: random.Random) -> None:
+    other = rng.choice(valid_objects())
+    length, other_length = _footer_length(data), _footer_length(other)
+    data[-length:] = other[-other_length:]
 
 
-_SPOIL: tuple[Callable[[bytearray, random.Random], None], ...] = (
+def _footer_length(data: bytes | bytearray) -> int:
+    return int.from_bytes(data[-_FOOTER_BYTES:-4], "little") + _FOOTER_BYTES
+
+
+_CORRUPTIONS: tuple[Callable[[bytearray, random.Random], None], ...] = (
     _flip_anywhere,
     _flip_in_footer,
     _flip_in_first_page,
@@ -135,72 +139,72 @@ _SPOIL: tuple[Callable[[bytearray, random.Random], None], ...] = (
 
 
 def malformed(case: int) -> bytes:
-    """Return the object of a case, the same on every machine."""
-    drawn = random.Random(case)
-    data = bytearray(drawn.choice(sound_objects()))
-    for _ in range(drawn.choice((1, 1, 1, 3))):
-        drawn.choice(_SPOIL)(data, drawn)
+    """Return the object of a case; equal on every machine."""
+    rng = random.Random(case)
+    data = bytearray(rng.choice(valid_objects()))
+    for _ in range(rng.choice((1, 1, 1, 3))):
+        rng.choice(_CORRUPTIONS)(data, rng)
     return bytes(data)
 
 
 def read(data: bytes) -> str:
-    """Read an object as ingestion does, up to the rows that COPY would get, and return what became of it."""
+    """Read an object and encode its rows for COPY, as the loader does; return the outcome or a failure message."""
     ref = listed(data, KEY)
     try:
-        reading = ObjectReader(ref, opened(data))
-        batches = list(reading.batches())
+        batches = list(ObjectReader(ref, opened(data)).batches())
     except ObjectError as error:
-        return _OUTCOMES[0] if KEY in str(error) else f"refused without the object's name: {error}"
+        return _OUTCOMES[0] if KEY in str(error) else f"the error does not contain the key: {error}"
     for batch in batches:
         encode_batch(ref, batch)
     return _OUTCOMES[1]
 
 
 CHILD = (sys.executable, "-m", "twap_pipeline_tests.fuzz_parquet")
-"""The command of the child; the first case and the number of cases come after it."""
+"""Command of the child, without its arguments: the first case and the number of cases."""
 
 
 def run_cases(first: int, count: int, child: Sequence[str] = CHILD) -> FuzzReport:
-    """Read cases in child processes, a new one after each death."""
-    findings, last = FuzzReport(), first + count
+    """Run cases in child processes; start a new one after a child dies."""
+    report, last = FuzzReport(), first + count
     while first < last:
-        for case, outcome in _answers([*child, str(first), str(last - first)]):
+        for case, outcome in _read_child_output([*child, str(first), str(last - first)]):
             first = case
             if outcome:
-                _note(findings, case, outcome)
+                _record(report, case, outcome)
                 first += 1
         if first < last:
-            _note(findings, first, "the process died or hung")
+            _record(report, first, "the process died or hung")
             first += 1
-    return findings
+    return report
 
 
-def _note(findings: FuzzReport, case: int, outcome: str) -> None:
-    known = outcome in _OUTCOMES
-    findings.outcomes[outcome if known else "fault"] += 1
-    if not known:
-        findings.faults.append((case, outcome))
+def _record(report: FuzzReport, case: int, outcome: str) -> None:
+    if outcome in _OUTCOMES:
+        report.outcomes[outcome] += 1
+    else:
+        report.outcomes["failure"] += 1
+        report.failures.append((case, outcome))
 
 
-def _answers(command: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Yield each case as it begins, without an outcome, and as it ends; nothing more when the child died or hung."""
+def _read_child_output(command: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Yield (case, "") when a case starts and (case, outcome) when it ends, until the child ends or hangs."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
-        explain_lock_timeout = threading.Timer(CASE_SECONDS, child.kill)
-        explain_lock_timeout.start()
+        watchdog = threading.Timer(CASE_SECONDS, child.kill)
+        watchdog.start()
         try:
             for line in child.stdout or ():
-                explain_lock_timeout.cancel()
-                explain_lock_timeout = threading.Timer(CASE_SECONDS, child.kill)
-                explain_lock_timeout.start()
+                watchdog.cancel()
+                watchdog = threading.Timer(CASE_SECONDS, child.kill)
+                watchdog.start()
                 case, _, outcome = line.rstrip("\n").partition("\t")
                 yield int(case), outcome
         finally:
-            explain_lock_timeout.cancel()
+            watchdog.cancel()
             child.kill()
 
 
 def main() -> None:
-    """Be the child."""
+    """Run the child process."""
     first, count = map(int, sys.argv[1:])
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX_BYTES, MEMORY_MAX_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -208,7 +212,7 @@ def main() -> None:
         print(case, flush=True)
         try:
             outcome = read(malformed(case))
-        except Exception as error:  # noqa: BLE001 - whatever comes is what the fuzzing is after
+        except Exception as error:  # noqa: BLE001 - any exception is a result of the fuzz test
             outcome = f"{type(error).__name__}: {error}"
         print(case, outcome.replace("\n", " "), sep="\t", flush=True)
 

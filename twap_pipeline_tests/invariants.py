@@ -1,7 +1,7 @@
-"""What must hold after every fault, whatever it was, and the clean run that it is measured by.
+"""The invariants that must hold after every fault, and the scenario in which they are checked.
 
-The table's hash is that of a clean run; the ledger agrees with the listing and the rows; no session and no lock is
-left behind; no more objects were read than stated; no secret stands in a table.
+The table equals that of a run without faults. The ingest log agrees with the listing and the rows. No session and no
+lock is left. The number of GET requests is bounded. No table contains a secret.
 """
 
 import time
@@ -20,30 +20,31 @@ from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.audit.checksum import content_checksum
 from twap_pipeline.storage.ingest_log import read_ingest_log
 from twap_pipeline_tests.factories import Bucket
-from twap_pipeline_tests.s3_server import AWS_SECRET, S3Server
+from twap_pipeline_tests.s3_server import S3Server
+from twap_pipeline_tests.secret_scan import AWS_SECRET
 
-_SETTLED_SECONDS = 10.0
-_STRAYS = """
+_SETTLE_SECONDS = 10.0
+_OPEN_SESSIONS = """
 SELECT format('session %s is %s: %s', pid, state, left(query, 80)) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND state <> 'idle'
 UNION ALL
-SELECT format('session %s holds an advisory lock', pid) FROM pg_locks
+SELECT format('session %s has an advisory lock', pid) FROM pg_locks
 WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
-_TABLES = ("etl_s3_ingest_log", "twap_status_quarantine", "twap_status")
+_TABLES = ("etl_s3_ingest_log", "etl_s3_ingest_history", "twap_status_quarantine", "twap_status")
 
 ExpectedHash = Callable[[ObjectStore], str]
-"""Tells the hash of the table after a run without faults over all objects of a store."""
+"""Returns the content checksum of the table after a run without faults over all objects of a store."""
 
 
 @dataclass(frozen=True)
 class PipelineScenario:
-    """A bucket, a database, and what a clean run makes of them.
+    """A bucket, a database, and the expected content of the table.
 
     Args:
         bucket: The objects.
         engine: The database.
-        expected_hash: How the clean run is made.
+        expected_hash: Performs the run without faults.
     """
 
     bucket: Bucket
@@ -52,7 +53,7 @@ class PipelineScenario:
 
     @property
     def url(self) -> URL:
-        """The database's; it names no driver."""
+        """The database's URL, without a driver name."""
         return self.engine.url.set(drivername="postgresql")
 
     @cached_property
@@ -61,12 +62,12 @@ class PipelineScenario:
         return LocalDirectory(self.bucket.directory)
 
     def count(self, statement: str) -> int:
-        """Return the one number that a query gives."""
+        """Return the single number that a query returns."""
         with self.engine.connect() as connection:
             return int(connection.execute(text(statement)).scalar_one())
 
     def text(self, statement: str) -> str:
-        """Return the one text that a query gives."""
+        """Return the single text that a query returns."""
         with self.engine.connect() as connection:
             return str(connection.execute(text(statement)).scalar_one())
 
@@ -75,29 +76,29 @@ class PipelineScenario:
         with self.engine.begin() as connection:
             connection.execute(text(statement))
 
-    def run_alone(self, *statements: str) -> None:
-        """Run statements outside of any transaction."""
+    def run_autocommit(self, *statements: str) -> None:
+        """Run statements outside of a transaction."""
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             for statement in statements:
                 connection.execute(text(statement))
 
     def assert_invariants(self) -> None:
-        """Fail unless all that must hold after a fault holds."""
+        """Fail unless the invariants hold."""
         assert_invariants(self.engine, self.store, self.expected_hash(self.store))
 
 
 def ingest_everything(store: ObjectStore, engine: Engine) -> list[IngestResult]:
-    """Take every object that the ledger does not hold."""
+    """Load every object that is not loaded."""
     with engine.connect() as connection:
-        ledger = read_ingest_log(connection)
-    done = []
+        entries = read_ingest_log(connection)
+    results = []
     for day, refs in group_by_day(store.list_objects()).items():
-        done += ingest_objects(store, engine, plan(refs, ledger).pending, day)
-    return done
+        results += ingest_objects(store, engine, plan(refs, entries).pending, day)
+    return results
 
 
 def digest(engine: Engine) -> str:
-    """Return the table's hash."""
+    """Return the content checksum of the table."""
     with engine.connect() as connection:
         return content_checksum(connection)
 
@@ -105,17 +106,17 @@ def digest(engine: Engine) -> str:
 def assert_invariants(
     engine: Engine, store: ObjectStore, expected_hash: str, *, s3: S3Server | None = None, gets_max: int = 0
 ) -> None:
-    """Fail unless everything holds that must hold after a fault, once its consequences were mended.
+    """Fail unless the invariants hold.
 
     Args:
         engine: The database.
-        store: The source, every object of which is meant to be loaded.
-        expected_hash: The table's hash after a run without faults.
+        store: The source; every object must be loaded.
+        expected_hash: The content checksum after a run without faults.
         s3: The server behind the store, if requests are to be counted.
-        gets_max: The stated bound of GETs since the counts were cleared.
+        gets_max: Maximum number of GET requests since the counts were cleared.
     """
-    assert digest(engine) == expected_hash, "the table is not that of a clean run"
-    assert [one for one in audit(engine, store.list_objects(), date.min) if not one.is_informational] == []
+    assert digest(engine) == expected_hash, "the table differs from that of a run without faults"
+    assert [finding for finding in audit(engine, store.list_objects(), date.min) if not finding.is_informational] == []
     with engine.connect() as connection:
         assert leaked_secrets(connection, (engine.url.password or "", AWS_SECRET)) == []
     assert_no_open_sessions(engine)
@@ -124,21 +125,22 @@ def assert_invariants(
 
 
 def assert_no_open_sessions(engine: Engine) -> None:
-    """Fail if a session is still at work or holds a lock; a killed client's may take a moment to end."""
-    deadline = time.monotonic() + _SETTLED_SECONDS
+    """Fail if a session is active or has a lock. The session of a killed client gets some seconds to end."""
+    deadline = time.monotonic() + _SETTLE_SECONDS
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        while strays := list(connection.execute(text(_STRAYS)).scalars()):
-            assert time.monotonic() < deadline, strays
+        while sessions := list(connection.execute(text(_OPEN_SESSIONS)).scalars()):
+            assert time.monotonic() < deadline, sessions
             time.sleep(0.05)
 
 
 def leaked_secrets(connection: Connection, secrets: tuple[str, ...]) -> list[str]:
-    """Return which of our tables hold one of these texts."""
+    """Return one message per table that contains a secret."""
     return [
-        f"{table} tells a secret"
+        f"{table} contains a secret"
         for table in _TABLES
         for secret in filter(None, secrets)
         if connection.scalar(
-            text(f"SELECT EXISTS (SELECT FROM {table} AS told WHERE told::text LIKE :said)"), {"said": f"%{secret}%"}
+            text(f"SELECT EXISTS (SELECT FROM {table} AS content WHERE content::text LIKE :pattern)"),
+            {"pattern": f"%{secret}%"},
         )
     ]

@@ -1,6 +1,6 @@
-"""Loaders in processes of their own, which are killed or frozen at a point, or whenever a test likes.
+"""Loaders in their own processes, which send themselves a signal at a failpoint, or are killed by the test.
 
-They come from a server process that has imported everything once, so that one more loader starts in milliseconds.
+They are forked from a server process that has imported all modules, so that a loader starts in milliseconds.
 """
 
 import itertools
@@ -20,45 +20,48 @@ from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.engine.engine import make_engine
 from twap_pipeline.storage.engine.url import parse_database_url
 from twap_pipeline_tests.invariants import PipelineScenario, ingest_everything
-from twap_pipeline_tests.mutants import BrokenBuild, present_build
+from twap_pipeline_tests.mutants import Mutant, active_mutant
 
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload([__name__])
 
 
 @dataclass(frozen=True)
-class Orders:
-    """What a loader is started with.
+class LoaderArgs:
+    """Arguments of a loader process.
 
     Args:
-        url: Its database, in clear.
+        url: Its database, with the password.
         directory: Its source.
-        point: Where it sends itself a signal, once; None for nowhere.
+        failpoint: Where it sends itself a signal, once; None for nowhere.
         signal: The signal.
-        passing: How often it comes by that point unharmed before.
-        build: The mistake in its code, if any.
+        skip: How many times it passes the failpoint before the signal.
+        mutant: The mutant that it runs, if any.
     """
 
     url: str
     directory: Path
-    point: FailpointName | None
+    failpoint: FailpointName | None
     signal: signal.Signals
-    passing: int
-    build: BrokenBuild | None
+    skip: int
+    mutant: Mutant | None
 
 
 @contextmanager
 def loader(
-    scenario: PipelineScenario,
-    *,
-    at: FailpointName | None = None,
-    by: signal.Signals = signal.SIGKILL,
-    passing: int = 0,
+    scenario: PipelineScenario, *, at: FailpointName | None = None, by: signal.Signals = signal.SIGKILL, skip: int = 0
 ) -> Iterator[BaseProcess]:
-    """Have a process take every object of a scenario; it is gone when the block ends."""
+    """Run a process that loads every object of a scenario; it is killed when the block ends.
+
+    Args:
+        scenario: Source and database.
+        at: The failpoint at which the process sends itself a signal; None for no signal.
+        by: The signal.
+        skip: How many times the process passes the failpoint before the signal.
+    """
     url = scenario.url.render_as_string(hide_password=False)
-    orders = Orders(url, scenario.bucket.directory, at, by, passing, present_build())
-    process = _processes.Process(target=_load, args=(orders,), daemon=True)
+    args = LoaderArgs(url, scenario.bucket.directory, at, by, skip, active_mutant())
+    process = _processes.Process(target=_load, args=(args,), daemon=True)
     process.start()
     try:
         yield process
@@ -67,18 +70,18 @@ def loader(
         process.join()
 
 
-def _load(orders: Orders) -> None:
-    times = itertools.count()  # counts right in threads, too
+def _load(args: LoaderArgs) -> None:
+    passes = itertools.count()  # thread-safe
 
-    def strike() -> None:
-        if next(times) == orders.passing:
-            # To this very thread: a signal to the process may reach another first, and this one would go on meanwhile.
-            signal.pthread_kill(threading.get_ident(), orders.signal)
+    def send_signal() -> None:
+        if next(passes) == args.skip:
+            # To this thread: a signal to the process may reach another thread first, while this one continues.
+            signal.pthread_kill(threading.get_ident(), args.signal)
 
     with (
         pytest.MonkeyPatch.context() as patch,
-        activate_failpoint(orders.point, strike) if orders.point else nullcontext(),
+        activate_failpoint(args.failpoint, send_signal) if args.failpoint else nullcontext(),
     ):
-        if orders.build is not None:
-            orders.build(patch)
-        ingest_everything(LocalDirectory(orders.directory), make_engine(parse_database_url(orders.url)))
+        if args.mutant is not None:
+            args.mutant(patch)
+        ingest_everything(LocalDirectory(args.directory), make_engine(parse_database_url(args.url)))

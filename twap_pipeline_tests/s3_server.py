@@ -1,8 +1,8 @@
-"""A real S3 protocol on loopback: moto behind a layer that enforces requester-pays and plays faults.
+"""An S3 endpoint on loopback: moto behind a WSGI layer that requires the requester-pays header and injects faults.
 
-moto itself asks neither for the requester-pays header nor for credentials, so a test against it alone would prove
-nothing. The layer refuses every LIST, HEAD and GET without the header, counts what was asked, and lets a test stand
-in the way of single answers.
+moto checks neither the requester-pays header nor credentials, so a test against moto alone proves nothing. The layer
+returns 403 for each LIST, HEAD and GET without the header, counts requests, and applies the faults of a test to
+responses. moto and boto3 are imported when a server or client is made: tests without S3 do not pay for the import.
 """
 
 import threading
@@ -18,9 +18,6 @@ from urllib.request import Request as UrlRequest
 from urllib.request import urlopen
 from xml.sax.saxutils import escape
 
-import boto3
-from botocore.config import Config
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 from werkzeug.test import run_wsgi_app
 from werkzeug.wrappers import Request, Response
@@ -31,17 +28,14 @@ if TYPE_CHECKING:
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Fault = Callable[[Request, Response], Response]
-"""Sees a request and moto's answer to it, and returns the answer that is sent."""
-
-AWS_SECRET = "canary-aws-secret-that-nothing-may-tell"
-"""The secret key of every test's credentials: no output may hold it."""
+"""Function of a request and moto's response; returns the response to send."""
 
 _PAGE_KEYS = 1_000
-_LISTED = (
+_CONTENTS_XML = (
     "<Contents><Key>{}</Key><LastModified>2025-09-01T00:00:00.000Z</LastModified>"
     "<ETag>&quot;00000000000000000000000000000000&quot;</ETag><Size>1</Size></Contents>"
 )
-_DENIED = """<?xml version="1.0" encoding="UTF-8"?>
+_ACCESS_DENIED_XML = """<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"""
 
 
@@ -50,9 +44,9 @@ class S3Server:
     """The running server.
 
     Args:
-        url: Its endpoint.
-        requests: Requests by kind: ``LIST``, ``GET``, ``HEAD``, ``PUT``.
-        faults: Applied in turn to every answer of a GET or LIST; a test sets and clears them.
+        url: The endpoint.
+        requests: Number of requests by kind: ``LIST``, ``GET``, ``HEAD``, ``PUT``.
+        faults: Applied in order to the response of every GET and LIST request. A test sets and clears them.
     """
 
     url: str = ""
@@ -60,27 +54,30 @@ class S3Server:
     faults: list[Fault] = field(default_factory=list)
 
     def client(self, user_agent: str | None = None) -> "S3Client":
-        """Return a client for filling buckets.
+        """Return a client that writes objects.
 
         Args:
-            user_agent: Said in every request, for faults that are to leave its requests alone.
+            user_agent: Added to the User-Agent header, so that a fault can exclude these requests.
         """
+        import boto3
+        from botocore.config import Config
+
         config = Config(retries={"max_attempts": 0}, user_agent_extra=user_agent)
         return boto3.client("s3", endpoint_url=self.url, region_name="us-east-1", config=config)
 
     def reset(self) -> None:
-        """Forget every bucket, count and fault."""
+        """Remove all buckets, counts and faults."""
         self.faults.clear()
         with urlopen(UrlRequest(f"{self.url}/moto-api/reset", method="POST")):
             self.requests.clear()
 
-    def answer(self, environ: Environ, start_response: StartResponse, backend: Any) -> Iterable[bytes]:
-        """Answer one request."""
+    def handle(self, environ: Environ, start_response: StartResponse, backend: Any) -> Iterable[bytes]:
+        """Handle one request."""
         request = Request(environ)
         kind = _kind(request)
         self.requests[kind] += 1
         if kind in ("LIST", "GET", "HEAD") and request.headers.get("x-amz-request-payer") != "requester":
-            return Response(_DENIED, 403, mimetype="application/xml")(environ, start_response)
+            return Response(_ACCESS_DENIED_XML, 403, mimetype="application/xml")(environ, start_response)
         body, status, headers = run_wsgi_app(backend, environ, buffered=True)
         response = Response(b"".join(body), status, headers)
         if kind in ("LIST", "GET"):
@@ -96,31 +93,33 @@ def _kind(request: Request) -> str:
 
 
 def made_up_listing(keys: Sequence[str]) -> Fault:
-    """Return a layer that answers every LIST as if these keys were there, page by page, in no time."""
+    """Return a fault that replaces the response of every LIST request by pages of these keys."""
     ordered = sorted(keys)
 
-    def answer(request: Request, response: Response) -> Response:
+    def list_keys(request: Request, response: Response) -> Response:
         if _kind(request) != "LIST":
             return response
         below = request.args.get("prefix", "")
         after = request.args.get("continuation-token", request.args.get("start-after", ""))
         first = bisect_right(ordered, after) if after >= below else bisect_left(ordered, below)
         page = list(takewhile(lambda key: key.startswith(below), ordered[first : first + _PAGE_KEYS + 1]))
-        more = len(page) > _PAGE_KEYS
-        token = f"<NextContinuationToken>{escape(page[_PAGE_KEYS - 1])}</NextContinuationToken>" if more else ""
-        items = "".join(_LISTED.format(escape(quote(key))) for key in page[:_PAGE_KEYS])
-        head = f"<IsTruncated>{str(more).lower()}</IsTruncated><EncodingType>url</EncodingType>{token}"
+        is_truncated = len(page) > _PAGE_KEYS
+        token = f"<NextContinuationToken>{escape(page[_PAGE_KEYS - 1])}</NextContinuationToken>" if is_truncated else ""
+        items = "".join(_CONTENTS_XML.format(escape(quote(key))) for key in page[:_PAGE_KEYS])
+        head = f"<IsTruncated>{str(is_truncated).lower()}</IsTruncated><EncodingType>url</EncodingType>{token}"
         return Response(f"<ListBucketResult>{head}{items}</ListBucketResult>", 200, mimetype="application/xml")
 
-    return answer
+    return list_keys
 
 
 @contextmanager
 def s3_server() -> Iterator[S3Server]:
-    """Run the server in a thread."""
+    """Yield a server that runs in a thread."""
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
     server = S3Server()
     backend = DomainDispatcherApplication(create_backend_app)
-    http = make_server("127.0.0.1", 0, lambda environ, start: server.answer(environ, start, backend), threaded=True)
+    http = make_server("127.0.0.1", 0, lambda environ, start: server.handle(environ, start, backend), threaded=True)
     server.url = f"http://127.0.0.1:{http.server_port}"
     thread = threading.Thread(target=http.serve_forever, daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""Dagster's own processes die: a run's, and all of them in a tick and in a run. Nothing is lost, nothing doubled."""
+"""SIGKILL on Dagster's processes during ticks and runs: no row is lost or duplicated."""
 
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,11 @@ SENSOR = {**LOCATION, "sensorName": "new_twap_objects"}
 
 @pytest.fixture
 def crashing_checkout(tmp_path: Path) -> Path:
-    """A checkout whose code location has activate_failpoint points, and one place for runs."""
+    """A checkout whose code location has failpoints, with one run at a time."""
     folder = checkout(tmp_path / "checkout")
     module = {"module_name": "twap_pipeline_tests.failpoint_code_location", "location_name": "twap_pipeline"}
     (folder / "workspace.yaml").write_text(yaml.safe_dump({"load_from": [{"python_module": module}]}), "utf-8")
-    (folder / "pyproject.toml").unlink()  # it names the location too
+    (folder / "pyproject.toml").unlink()  # it also names the code location
     config = yaml.safe_load((folder / "dagster.yaml").read_text("utf-8"))
     config["concurrency"]["pools"]["default_limit"] = 1
     config["run_monitoring"] |= {"poll_interval_seconds": 1, "max_runtime_seconds": 30}
@@ -36,18 +36,18 @@ def crashing_checkout(tmp_path: Path) -> Path:
 
 def runs(web: DagsterWeb) -> list[tuple[str, str]]:
     """Return status and run key of every run, oldest first."""
-    found: list[dict[str, Any]] = web.ask(_RUNS)["runsOrError"]["results"]
-    tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in found]
-    return [(run["status"], tag["dagster/run_key"]) for run, tag in zip(found, tags, strict=True)][::-1]
+    results: list[dict[str, Any]] = web.query(_RUNS)["runsOrError"]["results"]
+    tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in results]
+    return [(run["status"], tag["dagster/run_key"]) for run, tag in zip(results, tags, strict=True)][::-1]
 
 
 def ticks(web: DagsterWeb) -> list[str]:
-    return [tick["status"] for tick in web.ask(_TICKS, sensor=SENSOR)["sensorOrError"]["sensorState"]["ticks"]]
+    return [tick["status"] for tick in web.query(_TICKS, sensor=SENSOR)["sensorOrError"]["sensorState"]["ticks"]]
 
 
 @pytest.mark.fault("R2", "R4")
 @pytest.mark.timeout(400)
-def test_ticks_and_runs_that_are_killed_alone_or_with_all_of_dagster_lose_and_double_nothing(
+def test_killed_ticks_and_runs_lose_and_duplicate_nothing(
     crashing_checkout: Path, bucket: Bucket, engine: Engine, expected_hash: ExpectedHash
 ) -> None:
     scenario = PipelineScenario(bucket, engine, expected_hash)
@@ -58,29 +58,29 @@ def test_ticks_and_runs_that_are_killed_alone_or_with_all_of_dagster_lose_and_do
         "TWAP_SOURCE_URL": bucket.directory.as_uri() + "/",
         "TWAP_START_DATE": str(DAY),
         "TWAP_SENSOR_INTERVAL_SECONDS": "2",
-        "ARMED_POINTS": str(points),
+        "FAILPOINT_FOLDER": str(points),
         "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "5",
     }
-    (points / "mid-tick").write_text("group", "utf-8")
+    (points / "mid-tick").write_text("kill-group", "utf-8")
     with dagster_dev(crashing_checkout, environment) as web:
         web.start_sensor("new_twap_objects")
-        until((points / "mid-tick.struck").exists, 60, "Dagster is killed in the middle of a tick")
+        until((points / "mid-tick.done").exists, 60, "all Dagster processes are killed during a tick")
     assert scenario.count("SELECT count(*) FROM etl_s3_ingest_log") == 0
 
     (points / "mid-tick").write_text("sleep", "utf-8")
-    (points / "after-commit").write_text("group", "utf-8")
+    (points / "after-commit").write_text("kill-group", "utf-8")
     with dagster_dev(crashing_checkout, environment) as web:
-        until((points / "after-commit.struck").exists, 120, "all of Dagster is killed in the middle of a run")
+        until((points / "after-commit.done").exists, 120, "all Dagster processes are killed during a run")
     assert scenario.count("SELECT count(*) FROM etl_s3_ingest_log") == 1
 
-    (points / "before-commit").write_text("run", "utf-8")
+    (points / "before-commit").write_text("kill-run", "utf-8")
     with dagster_dev(crashing_checkout, environment) as web:
         until(lambda: scenario.count("SELECT count(*) FROM etl_s3_ingest_log") == 2, 120, "both objects are loaded")
         until(
             lambda: [status for status, _ in runs(web)] == ["FAILURE", "FAILURE", "SUCCESS"], 60, "the third run ends"
         )
         keys = [key for _, key in runs(web)]
-        assert "FAILURE" in ticks(web), "the one that ran out of time"
+        assert "FAILURE" in ticks(web), "the tick that exceeded its timeout"
 
     assert len(set(keys)) == 3
     scenario.assert_invariants()

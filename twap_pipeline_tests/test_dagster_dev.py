@@ -1,4 +1,4 @@
-"""Plain ``dagster dev``, driven as the browser drives it: the graph is there and a day materializes from the UI."""
+"""Plain ``dagster dev`` through GraphQL, and the root folder ``alembic``, which must not hide the package."""
 
 import subprocess
 import sys
@@ -16,31 +16,30 @@ _ASSETS = (
 )
 
 
-def nodes(web: DagsterWeb) -> dict[str, dict[str, object]]:
-    return {node["assetKey"]["path"][-1]: node for node in web.ask(_ASSETS)["assetNodes"]}
+def asset_nodes(web: DagsterWeb) -> dict[str, dict[str, object]]:
+    return {node["assetKey"]["path"][-1]: node for node in web.query(_ASSETS)["assetNodes"]}
 
 
 @pytest.mark.timeout(300)
-def test_a_day_materializes_from_the_ui(
+def test_dagster_dev_materializes_a_partition(
     engine: Engine, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.put(f"hourly/{DAY:%Y/%m/%d}/12/a.parquet", [event(1), event(2)])
 
     with dagster_dev(checkout(tmp_path / "checkout"), {"TWAP_SOURCE_URL": bucket.directory.as_uri() + "/"}) as web:
-        location, before = web.locations(), nodes(web)
-        ended = web.run_to_end("__ASSET_JOB", assets=["twap_status"], partition=str(DAY))
-        after = nodes(web)
+        locations, before = web.locations(), asset_nodes(web)
+        status = web.run_to_end("__ASSET_JOB", assets=["twap_status"], partition=str(DAY))
+        after = asset_nodes(web)
 
-    assert location == ["twap_pipeline"]
+    assert locations == ["twap_pipeline"]
     assert sorted(before) == ["twap_daily_stats", "twap_orders", "twap_s3_objects", "twap_status"]
     assert before["twap_status"]["dependencyKeys"] == [{"path": ["twap_s3_objects"]}]
-    assert ended == "SUCCESS"
+    assert status == "SUCCESS"
     assert after["twap_status"]["partitionStats"] == {"numMaterialized": 1, "numFailed": 0}
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM twap_status")).scalar_one() == 2
-    assert (
-        tmp_path / "checkout" / ".twap" / "dagster" / "history"
-    ).is_dir()  # kept for the next start, not in a temporary folder
+    storage = tmp_path / "checkout" / ".twap" / "dagster" / "history"
+    assert storage.is_dir(), "runs are stored in the checkout, not in a temporary folder"
 
 
 _ENTRIES = {
@@ -52,13 +51,13 @@ _ENTRIES = {
 
 
 @pytest.mark.parametrize("entry", _ENTRIES)
-def test_the_folder_alembic_never_hides_the_package(entry: str) -> None:
-    done = subprocess.run(_ENTRIES[entry], cwd=ROOT, capture_output=True, text=True, check=False)
+def test_alembic_folder_does_not_hide_the_package(entry: str) -> None:
+    process = subprocess.run(_ENTRIES[entry], cwd=ROOT, capture_output=True, text=True, check=False)
 
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     if entry.startswith("python"):
-        assert "site-packages" in done.stdout
+        assert "site-packages" in process.stdout
 
 
-def test_the_folder_alembic_is_no_package() -> None:
+def test_alembic_folder_is_not_a_package() -> None:
     assert not (ROOT / "alembic" / "__init__.py").exists()

@@ -1,7 +1,8 @@
-"""The documentation against the code: what exists is told, and what is told exists.
+"""Tests that compare the documentation with the code.
 
-Names are looked up where the code keeps them; the commands in the examples are parsed by the programs' own parsers, and
-every SQL statement is executed. What the words say, only a reader can judge.
+The tests read names from the code and compare them with the tables of `docs/reference`. Commands in examples are
+parsed by the programs' own parsers, SQL statements are executed, and links are resolved. Keep out: the style of the
+text.
 """
 
 import importlib.util
@@ -17,27 +18,51 @@ import yaml
 from alembic.config import CommandLine
 from alembic.script import ScriptDirectory
 from dagster_webserver.cli import dagster_webserver
+from pydantic_core import PydanticUndefined
 from sqlalchemy import URL
 
 from twap_pipeline.api import create_app
 from twap_pipeline.api.metrics import Metrics
 from twap_pipeline.cli import cli
 from twap_pipeline.definitions import build_definitions
+from twap_pipeline.defs.partition_metadata import partition_metadata
 from twap_pipeline.exports.formats import FORMATS
+from twap_pipeline.ingest.audit import AuditCode, AuditFinding
+from twap_pipeline.ingest.plan import plan
 from twap_pipeline.paths import ROOT
 from twap_pipeline.settings import Settings, load_settings
-from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata
+from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata, twap_daily_stats
 from twap_pipeline.storage.schema.revision_gate import migrations_config
 
-README, CHANGELOG = ROOT / "README.md", ROOT / "CHANGELOG.md"
-MIGRATIONS, OPERATIONS = ROOT / "docs" / "migrations.md", ROOT / "docs" / "operations.md"
-API = ROOT / "docs" / "api.md"
-PAGES = (README, CHANGELOG, *sorted((ROOT / "docs").glob("*.md")))
+DOCS = ROOT / "docs"
+README, CHANGELOG, CONTRIBUTING = ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"
+REFERENCE, HOW_TO = DOCS / "reference", DOCS / "how-to"
+DEPLOY, MIGRATE = HOW_TO / "deploy.md", HOW_TO / "migrate.md"
+ARCHITECTURE, GLOSSARY = DOCS / "explanation" / "architecture.md", DOCS / "glossary.md"
+PAGES = (README, CHANGELOG, CONTRIBUTING, ROOT / "SECURITY.md", *sorted(DOCS.rglob("*.md")))
+
+README_LINES_MAX = 150
+GLOSSARY_ENTRIES_MAX = 15
 
 _FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^(?:python3 )?(?:\S*/)?(twap-pipeline|alembic|start\.py) (?!-c )(\S.*)$")
+_MODULE_PATH = re.compile(r"`(twap_pipeline(?:_tests)?/[\w/.]*\w/?|alembic/[\w/.]+|benchmarks/[\w/.]+)`")
 
 REVISIONS = list(ScriptDirectory.from_config(migrations_config()).walk_revisions())
+TABLES = {**metadata.tables, twap_daily_stats.name: twap_daily_stats}
+COMMANDS = sorted(cli.list_commands(click.Context(cli)))
+
+
+def command_named(name: str) -> click.Command:
+    """Return a command of `twap-pipeline`."""
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None, f"there is no command {name}"
+    return command
+
+
+def page_id(page: Path) -> str:
+    """Return the page's path in the repository, without its suffix."""
+    return page.relative_to(ROOT).with_suffix("").as_posix()
 
 
 def fenced(page: Path, language: str) -> list[str]:
@@ -51,37 +76,46 @@ def prose(page: Path) -> str:
 
 
 def examples() -> Iterator[tuple[str, str]]:
-    """Yield program and arguments of every command line in the pages, in a code block or in the text."""
+    """Yield program and arguments of every command line in the pages, from code blocks and inline code."""
     for page in PAGES:
         lines = [line.strip() for code in fenced(page, "bash") for line in code.splitlines()]
         for text in (*lines, *re.findall(r"`([^`\n]+)`", prose(page))):
-            if found := _COMMAND.match(text):
-                yield found[1], found[2]
+            if match := _COMMAND.match(text):
+                yield match[1], match[2]
 
 
 def section(page: Path, heading: str) -> str:
-    """Return what stands below a heading, up to the next one of any level."""
-    (found,) = re.findall(rf"^#+ {heading}\n(.*?)(?=^#|\Z)", prose(page), re.MULTILINE | re.DOTALL)
-    return str(found)
+    """Return the text below a heading, up to the next heading of any level. The heading must occur once."""
+    sections = re.findall(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#|\Z)", prose(page), re.MULTILINE | re.DOTALL)
+    assert len(sections) == 1, f"{len(sections)} sections {heading!r} in {page.name}"
+    return str(sections[0])
 
 
-def table_row(heading: str, name: str) -> list[str]:
-    """Return the cells of the line for a name in the table below a heading of the README."""
-    rows = [line for line in section(README, heading).splitlines() if line.startswith(f"| `{name}` |")]
+def first_cells(text: str) -> list[str]:
+    """Return the names in code font of the first column of every table row, several per cell included."""
+    cells = re.findall(r"^\| (`[^|]*`) \|", text, re.MULTILINE)
+    return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+
+
+def table_row(page: Path, heading: str, name: str) -> list[str]:
+    """Return the cells of the row for a name in the table below a heading."""
+    rows = [line for line in section(page, heading).splitlines() if line.startswith(f"| `{name}` |")]
     assert len(rows) == 1, f"{len(rows)} rows for `{name}` below {heading!r}"
     return [cell.strip() for cell in rows[0].strip("|").split("|")]
 
 
 def slug(heading: str) -> str:
-    """Return a heading's anchor, as GitHub makes it."""
+    """Return the anchor that GitHub generates for a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def links(page: Path) -> list[str]:
+    """Return the targets of the page's relative links and images."""
     return [target for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)) if "://" not in target]
 
 
-def start_commands() -> set[str]:
+def launcher_commands() -> set[str]:
+    """Return the commands of `start.py`."""
     spec = importlib.util.spec_from_file_location("start", ROOT / "start.py")
     assert spec is not None
     assert spec.loader is not None
@@ -90,100 +124,117 @@ def start_commands() -> set[str]:
     return set(start.COMMANDS)
 
 
-@pytest.mark.unit
-@pytest.mark.parametrize("name", sorted(cli.commands))
-def test_every_command_is_in_the_readme(name: str) -> None:
-    assert all(table_row("The command", name))
+def default_text(name: str) -> str:
+    """Return a setting's default as the settings page writes it."""
+    default = Settings.model_fields[name].default
+    if default is PydanticUndefined:
+        return "`.twap`"
+    if default in (None, ""):
+        return "unset"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`".replace(".0`", "`")
 
 
-@pytest.mark.unit
-@pytest.mark.parametrize("name", sorted(cli.commands))
-def test_every_option_of_a_command_is_in_the_readme(name: str) -> None:
-    options = {option for parameter in cli.commands[name].params for option in parameter.opts}
-
-    assert [option for option in sorted(options) if option not in README.read_text("utf-8")] == []
+def test_readme_is_short() -> None:
+    assert len(README.read_text("utf-8").splitlines()) <= README_LINES_MAX
 
 
-@pytest.mark.unit
+def test_glossary_is_short_and_sorted() -> None:
+    terms = re.findall(r"^\| ([a-z][\w ]*) \|", GLOSSARY.read_text("utf-8"), re.MULTILINE)[1:]
+
+    assert terms == sorted(terms)
+    assert 0 < len(terms) < GLOSSARY_ENTRIES_MAX
+
+
+def test_commands_page_lists_every_command() -> None:
+    assert sorted(first_cells(section(REFERENCE / "commands.md", "Commands"))) == COMMANDS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_commands_page_lists_the_options(name: str) -> None:
+    parameters = command_named(name).params
+    options = {option for parameter in parameters if isinstance(parameter, click.Option) for option in parameter.opts}
+
+    assert set(first_cells(section(REFERENCE / "commands.md", name))) == options
+
+
 @pytest.mark.parametrize(("program", "arguments"), sorted(set(examples())))
-def test_every_command_line_in_the_pages_can_be_parsed(program: str, arguments: str) -> None:
+def test_command_examples_can_be_parsed(program: str, arguments: str) -> None:
     words = shlex.split(arguments)
     if program == "start.py":
-        assert words[0] in start_commands()
+        assert words[0] in launcher_commands()
     elif program == "alembic":
         assert CommandLine().parser.parse_args(words).cmd is not None
-    elif words != ["--help"]:
-        cli.commands[words[0]].make_context(words[0], words[1:]).close()
+    elif words not in (["--help"], ["--version"]):
+        command_named(words[0]).make_context(words[0], words[1:]).close()
 
 
-@pytest.mark.unit
-def test_both_programs_and_the_launcher_are_among_the_examples() -> None:
+def test_examples_include_every_program() -> None:
     assert {program for program, _ in examples()} == {"twap-pipeline", "alembic", "start.py"}
 
 
-@pytest.mark.unit
-def test_every_command_of_the_launcher_is_in_the_readme() -> None:
-    told = {arguments.split()[0] for program, arguments in examples() if program == "start.py"}
+def test_commands_page_lists_the_launcher_commands() -> None:
+    lines = first_cells(section(REFERENCE / "commands.md", "Launcher"))
 
-    assert told == start_commands()
+    assert {line.split()[-1] for line in lines if "start.py" in line} == launcher_commands()
 
 
-@pytest.mark.unit
+def test_contributing_names_only_make_targets() -> None:
+    targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    used = set(re.findall(r"`make ([a-z-]+)`", prose(CONTRIBUTING)))
+
+    assert used
+    assert used <= targets
+
+
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
-def test_every_setting_is_in_the_readme_as_the_code_describes_it(name: str) -> None:
+def test_settings_page_has_the_default_and_meaning(name: str) -> None:
     field = Settings.model_fields[name]
 
     assert field.alias is not None
-    assert table_row("Settings", field.alias)[-1] == field.description
+    assert table_row(REFERENCE / "settings.md", "Variables", field.alias)[1:] == [default_text(name), field.description]
 
 
-@pytest.mark.unit
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_no_page_names_a_setting_that_does_not_exist(page: Path) -> None:
-    named = set(re.findall(r"\bTWAP_[A-Z_]+\b", page.read_text("utf-8")))
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_page_names_only_settings_that_exist(page: Path) -> None:
+    names = set(re.findall(r"\bTWAP_[A-Z_]+\b", page.read_text("utf-8")))
 
-    assert named <= {field.alias for field in Settings.model_fields.values()}
+    assert names <= {field.alias for field in Settings.model_fields.values()}
 
 
-@pytest.mark.unit
 @pytest.mark.parametrize("name", sorted(metadata.tables))
-def test_every_table_is_in_the_readme_with_its_key(name: str) -> None:
-    assert table_row("Tables", name)[2] == f"`{', '.join(column.name for column in metadata.tables[name].primary_key)}`"
+def test_tables_page_has_the_primary_key(name: str) -> None:
+    key = ", ".join(column.name for column in metadata.tables[name].primary_key)
+
+    assert table_row(REFERENCE / "tables.md", "Tables", name)[2] == f"`{key}`"
 
 
-@pytest.mark.unit
-@pytest.mark.parametrize("name", sorted(metadata.tables))
-def test_the_readme_names_no_column_that_a_table_has_not(name: str) -> None:
-    assert set(re.findall(r"`(\w+)`", table_row("Tables", name)[3])) <= set(metadata.tables[name].columns.keys())
+@pytest.mark.parametrize("name", sorted(TABLES))
+def test_tables_page_lists_exactly_the_columns(name: str) -> None:
+    assert sorted(first_cells(section(REFERENCE / "tables.md", name))) == sorted(TABLES[name].columns.keys())
 
 
-@pytest.mark.unit
-@pytest.mark.parametrize("name", sorted(metadata.tables))
-def test_every_column_is_in_the_migration_guide(name: str) -> None:
-    told = set(re.findall(r"`(\w+)`", prose(MIGRATIONS)))
-
-    assert set(metadata.tables[name].columns.keys()) - told == set()
+def test_tables_page_names_the_version_table() -> None:
+    assert f"`{ALEMBIC_VERSION_TABLE}`" in (REFERENCE / "tables.md").read_text("utf-8")
 
 
-@pytest.mark.unit
-def test_every_path_of_the_api_is_on_its_page() -> None:
-    told = re.findall(r"^\| `GET (\S+)` \|", section(API, "Questions"), re.MULTILINE)
+def test_api_page_lists_every_path() -> None:
+    paths = [cell.removeprefix("GET ") for cell in first_cells(section(REFERENCE / "api.md", "Endpoints"))]
 
-    assert sorted(told) == sorted(create_app(Settings()).openapi()["paths"])
+    assert sorted(paths) == sorted(create_app(Settings()).openapi()["paths"])
 
 
-@pytest.mark.unit
-def test_every_format_of_an_export_and_every_metric_is_on_the_page_of_the_api() -> None:
+def test_export_page_lists_every_format() -> None:
+    assert sorted(first_cells(section(HOW_TO / "export.md", "Formats"))) == sorted(FORMATS)
+
+
+def test_metrics_page_lists_every_metric() -> None:
     metrics = re.findall(r"^# TYPE (\w+)", Metrics().render().decode(), re.MULTILINE)
+    names = first_cells(section(REFERENCE / "metrics.md", "Metrics of the API"))
 
-    assert set(re.findall(r"^\| `(\w+)` \|", section(API, "Exports"), re.MULTILINE)) == set(FORMATS)
-    assert {name for name in metrics if not name.endswith("_created")} == set(
-        re.findall(r"`(twap_api_\w+)`", prose(API))
-    )
+    assert sorted(names) == sorted(name for name in metrics if not name.endswith("_created"))
 
 
-@pytest.mark.unit
-def test_every_definition_is_in_the_readme() -> None:
+def test_dagster_page_lists_every_definition() -> None:
     repository = build_definitions(load_settings()).get_repository_def()
     names = [
         *(key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()),
@@ -192,93 +243,127 @@ def test_every_definition_is_in_the_readme() -> None:
         *(schedule.name for schedule in repository.schedule_defs),
     ]
 
-    told = re.findall(r"^\| `(\w+)` \| (?:source asset|asset|job|sensor|schedule) \|", prose(README), re.MULTILINE)
-
-    assert sorted(told) == sorted(names)
+    assert sorted(first_cells(section(REFERENCE / "dagster.md", "Definitions"))) == sorted(names)
 
 
-@pytest.mark.unit
-def test_every_asset_check_is_on_the_page_of_operations() -> None:
+def test_asset_checks_page_lists_every_check() -> None:
     graph = build_definitions(load_settings()).get_repository_def().asset_graph
+    names = [key.name for key in graph.asset_check_keys]
 
-    told = re.findall(r"^\| `(\w+)` \|", section(OPERATIONS, "Asset checks"), re.MULTILINE)
-
-    assert sorted(told) == sorted(key.name for key in graph.asset_check_keys)
-
-
-@pytest.mark.unit
-@pytest.mark.parametrize(("page", "target"), [(page, target) for page in PAGES for target in links(page)])
-def test_every_relative_link_leads_somewhere(page: Path, target: str) -> None:
-    path, _, anchor = target.partition("#")
-    file = page.parent / path if path else page
-
-    assert file.exists(), f"{page.name} links to {path}, which does not exist"
-    if anchor:
-        headings = re.findall(r"^#+ (.+)$", prose(file), re.MULTILINE)
-        assert anchor in {slug(heading) for heading in headings}
+    assert sorted(first_cells(section(REFERENCE / "asset-checks.md", "Checks"))) == sorted(names)
 
 
-@pytest.mark.unit
-def test_the_changelog_names_the_alembic_head_under_schema() -> None:
+def test_dagster_page_lists_the_partition_metadata() -> None:
+    keys = partition_metadata(plan([], {}), [], rows_before=0, duration_seconds=0.0).keys()
+
+    assert sorted(first_cells(section(REFERENCE / "dagster.md", "Partition metadata"))) == sorted(keys)
+
+
+def test_audit_codes_page_lists_every_code() -> None:
+    page = REFERENCE / "audit-codes.md"
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|", prose(page), re.MULTILINE)
+    levels = {True: "informational", False: "error"}
+
+    assert sorted(rows) == sorted((code.value, levels[AuditFinding(code, ()).is_informational]) for code in AuditCode)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_relative_links_can_be_resolved(page: Path) -> None:
+    for target in links(page):
+        path, _, anchor = target.partition("#")
+        file = page.parent / path if path else page
+        assert file.exists(), f"{page_id(page)} links to {path}, which does not exist"
+        headings = re.findall(r"^#+ (.+)$", prose(file), re.MULTILINE) if anchor else []
+        assert not anchor or anchor in {slug(heading) for heading in headings}, target
+
+
+def test_every_page_is_linked() -> None:
+    linked = {(page.parent / target.partition("#")[0]).resolve() for page in PAGES for target in links(page)}
+
+    assert [page_id(page) for page in PAGES if page != README and page.resolve() not in linked] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_page_names_only_module_paths_that_exist(page: Path) -> None:
+    assert [path for path in _MODULE_PATH.findall(prose(page)) if not (ROOT / path).exists()] == []
+
+
+def test_architecture_maps_every_subpackage() -> None:
+    packages = {path.parent.name for path in (ROOT / "twap_pipeline").glob("*/__init__.py")}
+    layers = section(ARCHITECTURE, "Layers")
+
+    assert [name for name in sorted(packages) if f"`{name}/`" not in layers] == []
+
+
+def test_diagrams_are_mermaid_sequence_diagrams() -> None:
+    diagrams = [code for page in PAGES for code in fenced(page, "mermaid")]
+
+    assert diagrams
+    for code in diagrams:
+        lines = [line.strip() for line in code.splitlines()]
+        assert lines[0] == "sequenceDiagram"
+        opened = sum(line.startswith(("alt", "opt", "loop")) for line in lines)
+        assert opened == lines.count("end")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_code_fences_are_closed(page: Path) -> None:
+    assert page.read_text("utf-8").count("```") % 2 == 0
+
+
+def test_changelog_names_the_alembic_head() -> None:
     latest = re.findall(r"^### Schema\n(.*?)(?=^#|\Z)", prose(CHANGELOG), re.MULTILINE | re.DOTALL)[0]
 
     assert re.findall(r"Alembic revision `(\w+)`", latest) == [REVISIONS[0].revision]
 
 
-@pytest.mark.unit
 @pytest.mark.parametrize("path", [script.path for script in REVISIONS], ids=lambda path: Path(path).stem)
-def test_every_revision_has_its_place_in_the_migration_guide(path: str) -> None:
-    assert f": `{Path(path).relative_to(ROOT).as_posix()}`" in MIGRATIONS.read_text("utf-8")
+def test_migration_guide_describes_the_revision(path: str) -> None:
+    revision, file = Path(path).stem.partition("_")[0], Path(path).relative_to(ROOT).as_posix()
+
+    assert section(MIGRATE, f"{revision}: `{file}`").strip()
 
 
-@pytest.mark.unit
-def test_the_migration_guide_names_the_version_table() -> None:
-    assert f"`{ALEMBIC_VERSION_TABLE}`" in MIGRATIONS.read_text("utf-8")
-
-
-@pytest.mark.unit
-def test_the_production_instance_is_the_local_one_on_postgresql() -> None:
+def test_production_dagster_yaml_matches_the_local_one() -> None:
+    """The production file is the local one on PostgreSQL, without local paths."""
     local = yaml.safe_load((ROOT / "dagster.yaml").read_text("utf-8"))
     for name in ("local_artifact_storage", "compute_logs"):
         del local[name]
     local["storage"] = {"postgres": {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}}
 
-    (told,) = (code for code in fenced(OPERATIONS, "yaml") if code.startswith("storage:"))
+    (production,) = (code for code in fenced(DEPLOY, "yaml") if code.startswith("storage:"))
 
-    assert yaml.safe_load(told) == local
+    assert yaml.safe_load(production) == local
 
 
 @pytest.mark.parametrize(
     "statement", [code for page in PAGES for code in fenced(page, "sql")], ids=lambda code: " ".join(code.split())[:40]
 )
-def test_every_sql_statement_in_the_pages_is_executed(statement: str, database: URL) -> None:
+def test_sql_examples_run_on_a_migrated_database(statement: str, database: URL) -> None:
     with psycopg.connect(database.render_as_string(hide_password=False)) as connection:
         connection.execute(statement.encode())
         connection.rollback()
 
 
 @pytest.mark.fault("X4")
-@pytest.mark.unit
-def test_the_page_of_operations_keeps_the_web_server_from_strangers() -> None:
-    section = OPERATIONS.read_text("utf-8").split("### Web server and daemon")[1].split("\n## ")[0]
+def test_deploy_page_restricts_the_web_server() -> None:
+    advice = DEPLOY.read_text("utf-8").split("## Web server and daemon")[1].split("\n## ")[0]
 
-    for advice in ("has no login", "leave it on the loopback", "a proxy that authenticates", "`--read-only`"):
-        assert advice in section
-
-
-@pytest.mark.fault("X4")
-@pytest.mark.unit
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_no_example_opens_a_server_to_the_network(page: Path) -> None:
-    examples = " ".join(fenced(page, "bash"))
-
-    assert set(re.findall(r"--host[ =](\S+)", examples)) <= {"127.0.0.1", "localhost"}
+    for words in ("has no login", "Keep it on the loopback", "a proxy with authentication", "`--read-only`"):
+        assert words in advice
 
 
 @pytest.mark.fault("X4")
-@pytest.mark.unit
-@pytest.mark.parametrize("command", [cli.commands["dev"], dagster_webserver], ids=["dev", "dagster-webserver"])
-def test_a_server_listens_on_the_loopback_unless_told_otherwise(command: click.Command) -> None:
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_examples_bind_servers_to_the_loopback(page: Path) -> None:
+    code = " ".join(fenced(page, "bash"))
+
+    assert set(re.findall(r"--host[ =](\S+)", code)) <= {"127.0.0.1", "localhost"}
+
+
+@pytest.mark.fault("X4")
+@pytest.mark.parametrize("command", [command_named("dev"), dagster_webserver], ids=["dev", "dagster-webserver"])
+def test_servers_bind_to_the_loopback_by_default(command: click.Command) -> None:
     (host,) = [option for option in command.params if option.name == "host"]
 
     assert host.default == "127.0.0.1"

@@ -1,4 +1,4 @@
-"""Failpoints: without effect unless a test activates one, and called each time the code passes."""
+"""Failpoints: no effect unless a test activates one; then the action runs each time the code reaches the point."""
 
 from typing import get_args
 
@@ -10,46 +10,46 @@ from twap_pipeline.paths import ROOT
 pytestmark = pytest.mark.unit
 
 
-def test_an_unarmed_point_does_nothing() -> None:
-    called: list[str] = []
-    with activate_failpoint("downloaded", lambda: called.append("downloaded")):
+def test_inactive_failpoint_does_nothing() -> None:
+    calls: list[str] = []
+    with activate_failpoint("downloaded", lambda: calls.append("downloaded")):
         failpoint("mid-copy")
 
     failpoint("downloaded")
 
-    assert called == []
+    assert calls == []
 
 
-def test_an_armed_point_acts_each_time_until_the_block_ends() -> None:
-    called: list[str] = []
-    with activate_failpoint("mid-copy", lambda: called.append("here")):
+def test_active_failpoint_acts_each_time_until_block_ends() -> None:
+    calls: list[str] = []
+    with activate_failpoint("mid-copy", lambda: calls.append("mid-copy")):
         failpoint("mid-copy")
         failpoint("mid-copy")
     failpoint("mid-copy")
 
-    assert called == ["here", "here"]
+    assert calls == ["mid-copy", "mid-copy"]
 
 
-def test_an_action_may_raise_and_the_point_is_disarmed_all_the_same() -> None:
+def test_failpoint_whose_action_raises_is_deactivated() -> None:
     def fail() -> None:
-        raise OSError("activate_failpoint")
+        raise OSError("injected")
 
-    with pytest.raises(OSError, match="activate_failpoint"), activate_failpoint("before-commit", fail):
+    with pytest.raises(OSError, match="injected"), activate_failpoint("before-commit", fail):
         failpoint("before-commit")
 
     failpoint("before-commit")
 
 
-def test_a_point_that_does_not_exist_cannot_be_armed() -> None:
+def test_unknown_failpoint_cannot_be_activated() -> None:
     with (
-        pytest.raises(ValueError, match="no failpoint 'nowhere', only downloaded, mid-copy"),
+        pytest.raises(ValueError, match=r"nowhere.*downloaded, mid-copy"),
         activate_failpoint("nowhere", print),  # type: ignore[arg-type]  # on purpose
     ):
         pass
 
 
-@pytest.mark.parametrize("point", get_args(FailpointName))
-def test_every_point_stands_in_the_code_once(point: str) -> None:
+@pytest.mark.parametrize("name", get_args(FailpointName))
+def test_each_failpoint_is_called_once_in_the_code(name: str) -> None:
     code = [path.read_text("utf-8") for path in (ROOT / "twap_pipeline").rglob("*.py") if path.name != "failpoints.py"]
 
-    assert sum(text.count(f'failpoint("{point}")') for text in code) == 1
+    assert sum(text.count(f'failpoint("{name}")') for text in code) == 1

@@ -1,123 +1,167 @@
-"""The fault matrix finds its own holes, and has none; and no test tells a secret."""
+"""The fault matrix is complete, its command reports gaps, and the secret scan fails a test with a secret."""
 
-import re
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from twap_pipeline_tests import fault_matrix
-from twap_pipeline_tests.conftest import pytest_runtest_makereport
-from twap_pipeline_tests.fault_matrix import Row, assign, read_report, read_rows, table
-from twap_pipeline_tests.s3_server import AWS_SECRET
+from twap_pipeline_tests.fault_matrix import (
+    LETTERS,
+    TESTS_KEY,
+    FaultMarkers,
+    FaultTest,
+    Row,
+    assign,
+    format_table,
+    read_report,
+    read_rows,
+)
+from twap_pipeline_tests.secret_scan import AWS_SECRET, SecretScan
+
+_COMPLETE = [FaultTest("m::a", ("D1", "F1")), FaultTest("m::b", ("D1",), is_control=True)]
 
 
-def rows() -> list[Row]:
-    return [Row("D1", "late", starred=True), Row("F1", "text", starred=False), Row("A1", "query", starred=False)]
+def make_rows() -> list[Row]:
+    return [Row("D1", "late", starred=True), Row("F1", "text", starred=False)]
 
 
 @pytest.mark.unit
-def test_a_test_belongs_to_every_row_that_its_name_begins_with() -> None:
-    found = rows()
+def test_assign_adds_test_to_each_row_of_its_marker() -> None:
+    rows = make_rows()
 
-    faults = assign(found, ["test_D1_F1_both", "test_D1_control_a_watermark", "test_something_else", "test_D1"])
-
-    assert faults == []
-    assert [(row.tests, row.controls) for row in found[:2]] == [
-        (["test_D1_F1_both"], ["test_D1_control_a_watermark"]),
-        (["test_D1_F1_both"], []),
-    ]
+    assert assign(rows, _COMPLETE) == []
+    assert [(row.tests, row.controls) for row in rows] == [(["m::a"], ["m::b"]), (["m::a"], [])]
 
 
 @pytest.mark.unit
 @pytest.mark.parametrize(
-    ("names", "fault"),
+    ("tests", "gap"),
     [
-        (["test_D1_x", "test_D1_control_x"], "F1 has no test: text"),
-        (["test_D1_x", "test_F1_x"], "D1 has no negative control: late"),
-        (["test_D1_control_x", "test_F1_x"], "D1 has no test: late"),
-        (["test_D1_x", "test_D1_control_x", "test_F1_x", "test_F9_x"], "test_F9_x names a row F9 that does not exist"),
+        ([FaultTest("m::a", ("D1",)), _COMPLETE[1]], "F1 has no test: text"),
+        (_COMPLETE[:1], "D1 has no negative control: late"),
+        ([FaultTest("m::a", ("F1",)), _COMPLETE[1]], "D1 has no test: late"),
+        ([*_COMPLETE, FaultTest("m::c", ("F9",))], "m::c is marked with row F9, which does not exist"),
     ],
 )
-def test_each_hole_is_named(names: list[str], fault: str) -> None:
-    assert assign(rows(), names) == [fault]
-
-
-@pytest.mark.unit
-def test_rows_of_the_api_count_as_soon_as_one_has_a_test() -> None:
-    both = [*rows(), Row("A2", "pages", starred=False)]
-
-    assert assign(both, ["test_D1_x", "test_D1_control_x", "test_F1_x", "test_A1_x"]) == ["A2 has no test: pages"]
+def test_assign_reports_gap_of_matrix(tests: list[FaultTest], gap: str) -> None:
+    assert assign(make_rows(), tests) == [gap]
 
 
 REPORT = """<testsuites><testsuite>
-<testcase classname="m" name="test_D1_late[1]"/><testcase classname="m" name="test_D1_late[2]"><failure/></testcase>
-<testcase classname="m" name="test_F1_text"><skipped/></testcase>
-<testcase classname="m" name="test_D1_control_x"/>
+<testcase classname="m" name="a[1]"><properties><property name="fault" value="D1"/></properties></testcase>
+<testcase classname="m" name="a[2]"><properties><property name="fault" value="D1"/></properties><failure/></testcase>
+<testcase classname="m" name="c"><properties>
+<property name="fault" value="D1"/><property name="fault" value="F1"/></properties><skipped/></testcase>
+<testcase classname="m" name="b"><properties><property name="fault_control" value="D1"/></properties></testcase>
+<testcase classname="m" name="unmarked"/>
 </testsuite></testsuites>"""
 
 
-@pytest.mark.unit
-def test_the_table_counts_what_the_report_tells(tmp_path: Path) -> None:
-    report = tmp_path / "report.xml"
-    report.write_text(REPORT, "utf-8")
-    found = rows()
-    assign(found, ["test_D1_late", "test_D1_control_x", "test_F1_text", "test_A1_x"])
-
-    lines = table(found, read_report(report)).splitlines()
-
-    assert lines[2:] == [
-        "| D1★ | late | late | x | 1 failed, 2 passed |",
-        "| F1 | text | text | - | 1 skipped |",
-        "| A1 | query | x | - | 1 not run |",
-    ]
-    assert read_report(report)["test_D1_late"] == Counter(passed=1, failed=1)
+@pytest.fixture
+def report(tmp_path: Path) -> Path:
+    """A JUnit report with one failed case."""
+    path = tmp_path / "report.xml"
+    path.write_text(REPORT, "utf-8")
+    return path
 
 
 @pytest.mark.unit
-def test_the_rows_are_those_of_the_matrix() -> None:
-    lasts = {"D": 8, "S": 6, "F": 6, "V": 9, "W": 7, "R": 6, "M": 7, "A": 6, "X": 5}
+def test_table_with_report_counts_results_per_row(report: Path) -> None:
+    rows = make_rows()
+    tests, results = read_report(report)
 
-    assert [row.id for row in read_rows()] == [f"{kind}{n}" for kind, last in lasts.items() for n in range(1, last + 1)]
-    starred = "D1 D2 S4 V4 V9 W1 W2 W4 R1 M1 A3 X1"
-    assert [row.id for row in read_rows() if row.starred] == starred.split()
-
-
-@pytest.mark.unit
-def test_the_matrix_has_no_holes() -> None:
-    """By the names as they are written: pytest's own collection, which the command asks, takes longer."""
-    written = [
-        name
-        for path in Path(__file__).parent.rglob("test_*.py")
-        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
+    assert assign(rows, tests) == []
+    assert results["m::a"] == Counter(passed=1, failed=1)
+    assert format_table(rows, results).splitlines()[2:] == [
+        "| D1★ | late | a<br>c | b | 1 failed, 2 passed, 1 skipped |",
+        "| F1 | text | c | - | 1 skipped |",
     ]
 
-    assert assign(read_rows(), written) == []
+
+@pytest.mark.unit
+def test_command_with_failed_test_in_report_fails(report: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = fault_matrix.main(["--report", str(report)])
+
+    assert status == 1
+    assert "m::a failed" in capsys.readouterr().err.splitlines()
 
 
 @pytest.mark.unit
-def test_the_command_prints_the_matrix_and_fails_for_a_hole(
+def test_command_with_gap_fails_and_prints_all_rows(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(fault_matrix, "collected_names", lambda: ["test_F1_text"])
+    monkeypatch.setattr(fault_matrix, "collect_tests", lambda: [FaultTest("m::a", ("F1",))])
 
     status = fault_matrix.main([])
 
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     assert status == 1
-    assert "D1 has no test: an object appears late" in said.err
-    assert all(f"| {row.id}{'★' if row.starred else ''} | {row.fault} |" in said.out for row in read_rows())
+    assert "D1 has no test: an object appears late" in output.err
+    assert "F1 has no test" not in output.err
+    assert all(f"| {row.id}{'★' if row.starred else ''} | {row.fault} |" in output.out for row in read_rows())
+
+
+@pytest.mark.unit
+def test_command_without_gap_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = tuple(row.id for row in read_rows())
+    complete = [FaultTest("m::a", ids), FaultTest("m::b", ids, is_control=True)]
+    monkeypatch.setattr(fault_matrix, "collect_tests", lambda: complete)
+
+    assert fault_matrix.main([]) == 0
+
+
+@pytest.mark.unit
+def test_rows_are_those_of_the_matrix() -> None:
+    last_numbers = {"D": 8, "S": 6, "F": 6, "V": 9, "W": 7, "R": 6, "M": 7, "A": 6, "X": 5}
+    rows = read_rows()
+
+    assert [row.id for row in rows] == [f"{kind}{n}" for kind, last in last_numbers.items() for n in range(1, last + 1)]
+    starred = "D1 D2 S4 V4 V9 W1 W2 W4 R1 M1 A3 X1"
+    assert [row.id for row in rows if row.starred] == starred.split()
+    assert list(LETTERS) == list(last_numbers)
+
+
+def test_matrix_of_collected_suite_has_no_gap(request: pytest.FixtureRequest) -> None:
+    """The whole suite must be collected; `-m`, `-k` may deselect tests afterwards."""
+    config = request.config
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.option.markexpr == "unit":
+        pytest.skip("only a part of the suite is collected")
+
+    tests: list[FaultTest] = config.stash[TESTS_KEY]
+
+    assert assign(read_rows(), tests) == []
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(("is_control", "key"), [(False, "fault"), (True, "fault_control")])
+def test_marker_of_item_becomes_property_of_report(
+    request: pytest.FixtureRequest, is_control: bool, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = request.node
+    monkeypatch.setattr(item, "user_properties", [])
+    monkeypatch.setattr(item, "own_markers", [pytest.mark.fault("X2", "V5", control=is_control).mark])
+    config = cast("pytest.Config", SimpleNamespace(stash=pytest.Stash()))
+
+    FaultMarkers().pytest_collection_modifyitems(config, [item])
+
+    assert item.user_properties == [(key, "X2"), (key, "V5")]
+    (test,) = config.stash[TESTS_KEY]
+    assert (test.rows, test.is_control) == (("X2", "V5"), is_control)
+    assert test.name.endswith("test_fault_matrix.py::test_marker_of_item_becomes_property_of_report")
 
 
 @pytest.mark.fault("X2")
 @pytest.mark.unit
-@pytest.mark.parametrize(("said", "outcome"), [(f"key {AWS_SECRET}", "failed"), ("key ***", "passed")])
-def test_any_test_whose_output_tells_a_secret_fails(said: str, outcome: str) -> None:
-    report = pytest.TestReport("t", ("t", 0, "t"), {}, "passed", None, "teardown", [("Captured log call", said)])
-    hook = pytest_runtest_makereport()
+@pytest.mark.parametrize(("output", "outcome"), [(f"key {AWS_SECRET}", "failed"), ("key ***", "passed")])
+def test_secret_in_output_of_test_fails_it(output: str, outcome: str) -> None:
+    report = pytest.TestReport("t", ("t", 0, "t"), {}, "passed", None, "teardown", [("Captured log call", output)])
+    hook = SecretScan(AWS_SECRET).pytest_runtest_makereport()
     next(hook)
 
-    with pytest.raises(StopIteration) as judged:
+    with pytest.raises(StopIteration) as returned:
         hook.send(report)
 
-    assert judged.value.value.outcome == outcome
+    assert returned.value.value.outcome == outcome

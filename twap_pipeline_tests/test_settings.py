@@ -1,4 +1,4 @@
-"""Settings come from their own variables and from nothing else."""
+"""Settings: environment variables, defaults, validation and secrets."""
 
 from datetime import date
 from pathlib import Path
@@ -10,7 +10,7 @@ from twap_pipeline.settings import Settings, default_home, load_settings
 
 pytestmark = pytest.mark.unit
 
-_FIELDS = sorted(Settings.model_fields)
+_FIELDS = sorted(name for name, field in Settings.model_fields.items() if name.upper() != field.alias)
 
 
 @pytest.fixture(autouse=True)
@@ -18,33 +18,35 @@ def no_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TWAP_HOME")
 
 
-def test_the_defaults_need_no_environment() -> None:
+def test_defaults_need_no_environment() -> None:
     settings = load_settings()
 
     assert settings.database_url_text is None
     assert settings.start_date == date(2025, 8, 17)
     assert settings.home == default_home()
-    assert settings.effective_source_url == (default_home() / "sample").as_uri() + "/"
+    assert settings.sample_directory == default_home() / "sample"
 
 
 @pytest.mark.parametrize("name", _FIELDS)
-def test_a_variable_named_like_a_field_is_not_ours(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """HOME above all."""
+def test_variable_named_like_a_field_is_ignored(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Example: HOME is not TWAP_HOME."""
     before = load_settings()
-    if name.upper() != Settings.model_fields[name].alias:
-        monkeypatch.setenv(name.upper(), "/somewhere/else")
+    monkeypatch.setenv(name.upper(), "/somewhere/else")
 
     assert load_settings() == before
 
 
-def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "")
     monkeypatch.setenv("TWAP_START_DATE", "")
 
-    assert load_settings().database_url is None
+    settings = load_settings()
+
+    assert settings.database_url is None
+    assert settings.start_date == date(2025, 8, 17)
 
 
-def test_variables_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_variables_set_the_fields(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TWAP_START_DATE", "2025-09-01")
     monkeypatch.setenv("TWAP_HOME", str(tmp_path))
     monkeypatch.setenv("TWAP_SOURCE_URL", "s3://bucket/prefix/")
@@ -52,10 +54,10 @@ def test_variables_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     settings = load_settings()
 
     assert (settings.start_date, settings.home) == (date(2025, 9, 1), tmp_path)
-    assert settings.effective_source_url == "s3://bucket/prefix/"
+    assert settings.source_url == "s3://bucket/prefix/"
 
 
-def test_the_password_is_in_no_representation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_password_is_in_no_representation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:canary@h/d")
 
     settings = load_settings()
@@ -64,10 +66,18 @@ def test_the_password_is_in_no_representation(monkeypatch: pytest.MonkeyPatch) -
     assert settings.database_url_text == "postgresql://u:canary@h/d"
 
 
-def test_an_unreadable_value_is_an_error_that_names_the_variable_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_value_error_names_variable_without_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TWAP_START_DATE", "canary")
 
     with pytest.raises(ConfigurationError, match="TWAP_START_DATE") as caught:
         load_settings()
 
     assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pattern", ["(", "no-groups", r"(?P<year>\d{4})-(?P<month>\d\d)"])
+def test_key_date_pattern_without_date_groups_is_invalid(monkeypatch: pytest.MonkeyPatch, pattern: str) -> None:
+    monkeypatch.setenv("TWAP_KEY_DATE_PATTERN", pattern)
+
+    with pytest.raises(ConfigurationError, match="TWAP_KEY_DATE_PATTERN"):
+        load_settings()

@@ -1,4 +1,4 @@
-"""Prints where the package ``alembic`` comes from when a module of ours is run from the checkout."""
+"""Prints the path of the package ``alembic`` when Python runs a module of the checkout."""
 
 import alembic
 

@@ -1,6 +1,6 @@
-"""The query side over HTTP: a shell beside Dagster's that reads what the pipeline wrote, and never writes.
+"""The read-only HTTP API on the tables that the pipeline writes, and its web page.
 
-Here belong paths, bodies, refusals and limits. What is asked of the tables is in `storage.queries`.
+Put here routes, request parameters, response models, error responses and the API's SQL. File formats are in `exports`.
 """
 
 from twap_pipeline.api.app import create_app

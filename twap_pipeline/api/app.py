@@ -1,6 +1,6 @@
-"""The app factory: an app that opens its connections when it starts and closes them when it ends.
+"""The app factory: builds the app from the settings and opens and closes its database engines.
 
-The composition root of the API, and its only module that knows the settings.
+This is the only module of the API that reads the settings.
 """
 
 from collections.abc import AsyncIterator
@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.routing import APIRoute
 from sqlalchemy import URL
 
 from twap_pipeline.api import errors
@@ -25,19 +26,19 @@ from twap_pipeline.storage.engine.engine import resolve_or_start_database
 from twap_pipeline.storage.schema.revision_gate import code_head
 
 POOL_TIMEOUT_SECONDS = 2.0
-"""How long a request waits for a connection before it is to_json_value that all are busy."""
+"""Maximum wait of a request for a database connection; then the response is 503."""
 
-EXPORTS_AT_A_TIME = 4
+EXPORT_POOL_SIZE = 4
 
 DESCRIPTION = """\
 The complete, exact history of Hyperliquid TWAP orders.
 
-**What it cannot tell.** Fees and closed profit are not in this feed, nor are slices: an order has an event when it is
-activated and one when it ends, and its executed size stays 0 until then. An average price over the whole order can be
-had, a price over time cannot. Fields named `estimate_` are estimates.
+**Limitations of the data.** The feed contains no fees, no closed profit and no slices. An order has an event when it is
+activated and one when it ends; its executed size is 0 until it ends. The average price of a whole order is available,
+prices during the order are not. Fields named `estimate_…` are estimates.
 
-Decimals are strings, exact to the digit. Times are RFC 3339, UTC, with microseconds. Ranges are half-open: `start` is
-inside, `end` is outside. Wallets are read in upper and lower case and to_json_value in lower case.
+**Formats.** Decimals are strings with every digit. Times are RFC 3339 in UTC with microseconds. Ranges are half-open:
+`start` is inclusive, `end` is exclusive. Wallets are accepted in upper and lower case and returned in lower case.
 """
 
 
@@ -45,21 +46,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the app.
 
     Args:
-        settings: Those of the environment when not given, so that ``uvicorn --factory twap_pipeline.api:create_app``
-            works.
+        settings: Default: the settings of the environment, so ``uvicorn --factory twap_pipeline.api:create_app`` works.
     """
-    chosen = settings or load_settings()
+    settings = settings or load_settings()
     state = AppState(
-        key_hashes=chosen.api_key_hash_list,
-        rate_limit=RateLimit(chosen.api_rate_limit_per_minute) if chosen.api_rate_limit_per_minute else None,
+        key_hashes=settings.api_key_hash_list,
+        rate_limit=RateLimit(settings.api_rate_limit_per_minute) if settings.api_rate_limit_per_minute else None,
         head=code_head(),
         metrics=Metrics(),
     )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        url = resolve_or_start_database(chosen.database_url_text, chosen.home)
-        _open(state, url, chosen)
+        _open_engines(state, resolve_or_start_database(settings.database_url_text, settings.home), settings)
         try:
             yield
         finally:
@@ -74,13 +73,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         docs_url=None,
         openapi_url="/api/v1/openapi.json",
+        generate_unique_id_function=_operation_id,
     )
     app.state.twap = state
     errors.install(app)
     app.include_router(web_ui.router)
     app.include_router(health.router)
-    app.include_router(_data())
-    if origins := chosen.api_cors_origin_list:
+    app.include_router(_data_router())
+    if origins := settings.api_cors_origin_list:
         app.add_middleware(
             CORSMiddleware, allow_origins=origins, allow_methods=["GET"], allow_headers=["Authorization"]
         )
@@ -88,22 +88,27 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _data() -> APIRouter:
-    """Return the routes of data, each behind the guard."""
+def _operation_id(route: APIRoute) -> str:
+    """Return the name of the route's function; OpenAPI clients name their methods after it."""
+    return route.name
+
+
+def _data_router() -> APIRouter:
+    """Return the routes that require an API key, if keys are configured, and that are rate-limited."""
     router = APIRouter(dependencies=[Depends(enforce_rate_limit)], responses=ERROR_RESPONSES)
     for module in (market, twaps, wallets, exports, coverage):
         router.include_router(module.router)
     return router
 
 
-def _open(state: AppState, url: URL, settings: Settings) -> None:
-    """Give each use an engine of its own; connections are made when they are needed."""
-    sizes = {"queries": settings.api_pool_size, "exports": EXPORTS_AT_A_TIME, "readiness": 1}
-    for use, size in sizes.items():
-        state.engines[use] = make_async_engine(
+def _open_engines(state: AppState, url: URL, settings: Settings) -> None:
+    """Create one engine per purpose, so that downloads and slow queries cannot use up the other connections."""
+    pool_sizes = {"queries": settings.api_pool_size, "exports": EXPORT_POOL_SIZE, "readiness": 1}
+    for name, pool_size in pool_sizes.items():
+        state.engines[name] = make_async_engine(
             url,
-            pool_size=size,
+            pool_size=pool_size,
             pool_timeout_seconds=POOL_TIMEOUT_SECONDS,
             statement_timeout_seconds=settings.api_statement_timeout_seconds,
         )
-        state.metrics.register_pool(use, state.engines[use])
+        state.metrics.register_pool(name, state.engines[name])

@@ -1,7 +1,7 @@
-"""Who may ask, and how often: the guard before every route of data.
+"""Authentication by API key and the rate limit, as FastAPI dependencies.
 
-Here belong the key's place in a request and the two refusals. Keys are `keys`, buckets `rate_limit`. Both guards are
-coroutines, so that they run in the server's one thread: buckets need no lock, and no request waits for another thread.
+Both dependencies are coroutines: they run in the event loop's thread, so the rate limit needs no lock. Keys are in
+`keys`, the token bucket is in `rate_limit`.
 """
 
 from typing import Annotated
@@ -15,37 +15,38 @@ from twap_pipeline.api.state import state_of
 
 _bearer = HTTPBearer(
     auto_error=False,
-    description="An API key, where the operator asks for one: `Authorization: Bearer twap_…`.",
+    description="An API key, if the operator requires one: `Authorization: Bearer twap_…`.",
 )
 
 
 async def require_key(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> str | None:
-    """Return the hash of the caller's key; None where none is asked for.
+    """Return the hash of the request's API key; None if the operator requires no keys.
 
     Raises:
-        ProblemError: 401, a key is asked for and none, or no known one, was given.
+        ProblemError: 401, the key is missing or unknown.
     """
     hashes = state_of(request).key_hashes
     if not hashes:
         return None
-    found = matching_hash(credentials.credentials, hashes) if credentials else None
-    if found is None:
-        detail = "Give a known API key: Authorization: Bearer KEY."
+    key_hash = matching_hash(credentials.credentials, hashes) if credentials else None
+    if key_hash is None:
+        detail = "Send a valid API key in the header `Authorization: Bearer KEY`."
         raise ProblemError(Problem(401, "Authentication required", detail, headers={"WWW-Authenticate": "Bearer"}))
-    return found
+    return key_hash
 
 
 async def enforce_rate_limit(request: Request, key_hash: Annotated[str | None, Depends(require_key)]) -> None:
-    """Let a caller through, by key or else by address, as often as it may ask.
+    """Count the request for its API key, or for its client address without a key.
 
     Raises:
-        ProblemError: 429, it asked too often.
+        ProblemError: 429, the rate limit is exceeded.
     """
     limit = state_of(request).rate_limit
     if limit is None:
         return
     address = request.client.host if request.client else "-"
-    if wait := limit.seconds_to_wait(key_hash or address):
-        raise ProblemError(Problem(429, "Too many requests", "Ask again after the seconds in Retry-After.", wait))
+    if wait_seconds := limit.seconds_to_wait(key_hash or address):
+        detail = "Repeat the request after the number of seconds in `Retry-After`."
+        raise ProblemError(Problem(429, "Too many requests", detail, wait_seconds))

@@ -1,4 +1,4 @@
-"""The kinds of values in the API's bodies, each described once: what it looks like, and what it means."""
+"""The field types of the response models: pattern, description and example of each kind of value."""
 
 from typing import Annotated, Any
 
@@ -8,11 +8,11 @@ Decimal = Annotated[
     str,
     Field(
         pattern=r"^-?\d+(\.\d+)?$",
-        description="Exact decimal as a string, never with an exponent.",
+        description="Exact decimal as a string, without an exponent.",
         examples=["69.19637"],
     ),
 ]
-Moment = Annotated[
+Timestamp = Annotated[
     str,
     Field(
         pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z$",
@@ -25,9 +25,9 @@ Side = Annotated[str | None, Field(description="B = buy, A = sell (ask).", examp
 Status = Annotated[
     str | None,
     Field(
-        description="activated, waitingForTrigger, finished, terminated, error, stopped, or a newer word, verbatim."
-        " A finished order may be under-filled, a terminated or errored one may have executed something: look at the"
-        " sizes.",
+        description="activated, waitingForTrigger, finished, terminated, error, stopped, or a newer value, verbatim."
+        " A finished order can be underfilled; a terminated or failed order can have executed something. The sizes are"
+        " authoritative.",
         examples=["finished"],
     ),
 ]
@@ -38,7 +38,7 @@ Asset = Annotated[
         examples=["BTC"],
     ),
 ]
-WalletText = Annotated[
+Wallet = Annotated[
     str,
     Field(
         pattern="^0x[0-9a-f]{40}$",
@@ -46,5 +46,8 @@ WalletText = Annotated[
         examples=["0x6fa44c6d0584c9f27551533482b256a102194330"],
     ),
 ]
-Minutes = Annotated[int | None, Field(description="Duration as ordered, minutes.", examples=[5])]
-Raw = Annotated[Any, Field(description="The whole source row as JSON, byte for byte as it was stored.")]
+DurationMinutes = Annotated[int | None, Field(description="Planned duration in minutes.", examples=[5])]
+Raw = Annotated[Any, Field(description="The whole source row as JSON, byte for byte as stored.")]
+NextCursor = Annotated[
+    str | None, Field(description="Value of `cursor` for the next page; null if this is the last page.")
+]

@@ -1,6 +1,6 @@
-"""API keys: made here, to_json_value to their owner once, and kept by the server only as hashes.
+"""API keys. The server stores only their hashes.
 
-A key is 256 random bits, so one round of SHA-256 is enough: there is nothing to guess.
+A key has 256 random bits, so one round of SHA-256 is sufficient: a guess is infeasible.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ def make_key() -> tuple[str, str]:
 
 
 def hash_key(key: str) -> str:
-    """Return what the server keeps of a key."""
+    """Return the SHA-256 of a key as 64 hex digits."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def matching_hash(key: str, hashes: Sequence[str]) -> str | None:
-    """Return the hash of this key if it is among these; takes as long whichever it is."""
-    given = hash_key(key)
-    matches = [known for known in hashes if hmac.compare_digest(known, given)]
+    """Return the hash of ``key`` if ``hashes`` contains it, else None. The duration does not depend on the result."""
+    key_hash = hash_key(key)
+    matches = [known for known in hashes if hmac.compare_digest(known, key_hash)]
     return matches[0] if matches else None

@@ -1,38 +1,30 @@
-"""Structured logs: one JSON object a line on standard error, for the API and for the server that runs it."""
+"""Structured logs of the API and of uvicorn: one JSON object per line on standard error."""
 
-import json
-import logging
-from datetime import UTC, datetime
 from typing import Any
+
+from pythonjsonlogger.core import RESERVED_ATTRS
+from pythonjsonlogger.json import JsonFormatter
 
 LOGGER = "twap_pipeline.api"
 
-_OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message", "taskName"}
 
-
-class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON: time, level, logger, message, whatever was given as ``extra``, and a traceback."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        said: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        said |= {name: value for name, value in record.__dict__.items() if name not in _OWN}
-        if record.exc_info:
-            said["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(said, ensure_ascii=False, default=str)
+def make_formatter() -> JsonFormatter:
+    """Return a formatter whose keys are ``time``, ``level``, ``logger``, ``message``, ``traceback`` and all extras."""
+    return JsonFormatter(
+        ["levelname", "name", "message"],
+        timestamp="time",
+        rename_fields={"levelname": "level", "name": "logger", "exc_info": "traceback"},
+        reserved_attrs=[*RESERVED_ATTRS, "color_message"],
+        json_ensure_ascii=False,
+    )
 
 
 def log_config(level: str = "INFO") -> dict[str, Any]:
-    """Return a configuration for `logging.config`, and for uvicorn, whose own access log it leaves out."""
+    """Return a configuration for `logging.config` and for uvicorn. It disables uvicorn's own access log."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"json": {"()": JsonFormatter}},
+        "formatters": {"json": {"()": make_formatter}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
         "loggers": {
             "twap_pipeline": {"handlers": ["stderr"], "level": level, "propagate": False},

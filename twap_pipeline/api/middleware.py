@@ -1,6 +1,6 @@
-"""Around every request: its id, one line in the log, its figures, and the headers that protect who reads the json_response.
+"""The middleware of every request: request ID, log line, metrics and security headers.
 
-A plain ASGI middleware, since it must see whether a streamed response came to its end.
+It is a plain ASGI middleware, because it must detect whether a streamed response was completed.
 """
 
 import logging
@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from twap_pipeline.api.logs import LOGGER
 from twap_pipeline.api.metrics import Metrics
 
-_USABLE_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}")
 _log = logging.getLogger(LOGGER)
 
 SECURITY_HEADERS = {
@@ -25,80 +25,81 @@ SECURITY_HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
 }
-"""On every json_response that does not say otherwise; the page brings a policy of its own."""
+"""Headers of each response that does not set them itself; the web page sets its own policy."""
 
 
 class RequestLoggingMiddleware:
-    """Watches each request from its first byte to its last."""
+    """Logs and counts each request when its response ends."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or pass on what is none."""
+        """Run an HTTP request; pass any other scope to the app unchanged."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _USABLE_ID.fullmatch(given) else uuid.uuid4().hex
+        header = Headers(scope=scope).get("x-request-id", "")
+        request_id = header if _REQUEST_ID.fullmatch(header) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
-        watch = _ResponseTracker(request_id, send)
-        with self._metrics.running.track_inprogress():
+        tracker = _ResponseTracker(request_id, send)
+        with self._metrics.in_progress.track_inprogress():
             try:
-                await self._app(scope, receive, watch.send)
+                await self._app(scope, receive, tracker.send)
             finally:
-                self._record(scope, watch)
+                self._record(scope, tracker)
 
-    def _record(self, scope: Scope, watch: "_ResponseTracker") -> None:
+    def _record(self, scope: Scope, tracker: "_ResponseTracker") -> None:
         route = getattr(scope.get("route"), "path", "other")
-        seconds = time.perf_counter() - watch.started
-        self._metrics.requests.labels(route, str(watch.status or 500)).inc()
-        self._metrics.seconds.labels(route).observe(seconds)
-        if watch.broken:
-            self._metrics.broken.labels(route).inc()
-        said = {
-            "request_id": watch.request_id,
+        seconds = time.perf_counter() - tracker.started
+        status = tracker.status or 500
+        self._metrics.requests.labels(route, str(status)).inc()
+        self._metrics.duration_seconds.labels(route).observe(seconds)
+        if tracker.is_aborted:
+            self._metrics.aborted.labels(route).inc()
+        fields = {
+            "request_id": tracker.request_id,
             "method": scope["method"],
             "path": scope["path"],
-            "status": watch.status or 500,
+            "status": status,
             "seconds": round(seconds, 4),
-            "bytes": watch.bytes,
+            "bytes": tracker.bytes,
             "client": (scope.get("client") or ("-",))[0],
         }
-        level = logging.WARNING if watch.broken or not watch.status else logging.INFO
-        _log.log(level, "response broken off" if watch.broken else "request", extra=said)
+        level = logging.WARNING if tracker.is_aborted or not tracker.status else logging.INFO
+        _log.log(level, "response aborted" if tracker.is_aborted else "request", extra=fields)
 
 
 class _ResponseTracker:
-    """A response on its way out."""
+    """Passes on the messages of one response and records its status, its size and whether it was completed."""
 
     def __init__(self, request_id: str, send: Send) -> None:
         self.request_id = request_id
         self.started = time.perf_counter()
         self.status: int | None = None
         self.bytes = 0
-        self._atomic_output = False
+        self._is_complete = False
         self._send = send
 
     @property
-    def broken(self) -> bool:
-        """Whether it began and did not come to its end."""
-        return self.status is not None and not self._atomic_output
+    def is_aborted(self) -> bool:
+        """Whether the response began and was not completed."""
+        return self.status is not None and not self._is_complete
 
     async def send(self, message: Message) -> None:
-        """Pass a message on, with the headers that every json_response has."""
+        """Pass on a message; add the common headers to the first."""
         if message["type"] == "http.response.start":
             add_headers(MutableHeaders(scope=message), self.request_id)
             self.status = message["status"]
         await self._send(message)
         if message["type"] == "http.response.body":
             self.bytes += len(message.get("body", b""))
-            self._atomic_output = not message.get("more_body", False)
+            self._is_complete = not message.get("more_body", False)
 
 
 def add_headers(headers: MutableHeaders, request_id: str) -> None:
-    """Give a response the headers that every json_response has."""
+    """Add the headers that every response has; headers that the route set stay."""
     headers["X-Request-ID"] = request_id
     for name, value in SECURITY_HEADERS.items():
         headers.setdefault(name, value)

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the app: FastAPI's own, with failures to_json_value in the media type that they come in."""
+"""The OpenAPI document: FastAPI's own, with the media type of error responses corrected."""
 
 from typing import Any
 
@@ -6,19 +6,17 @@ from fastapi import FastAPI
 
 from twap_pipeline.api.errors import MEDIA_TYPE
 
-_FAILURES = "45"
-
 
 class ProblemDetailsFastAPI(FastAPI):
-    """A FastAPI app whose document tells every failure as a problem (RFC 9457)."""
+    """A FastAPI app whose document describes 4xx and 5xx responses as ``application/problem+json`` (RFC 9457)."""
 
     def openapi(self) -> dict[str, Any]:
         """Return the document."""
         document = super().openapi()
-        for methods in document["paths"].values():
-            for operation in methods.values():
-                for status, to_json_value in operation["responses"].items():
-                    content = to_json_value.get("content", {})
-                    if status[0] in _FAILURES and "application/json" in content:
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                for status, description in operation["responses"].items():
+                    content = description.get("content", {})
+                    if status.startswith(("4", "5")) and "application/json" in content:
                         content[MEDIA_TYPE] = content.pop("application/json")
         return document

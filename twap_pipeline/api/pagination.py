@@ -1,105 +1,74 @@
-"""Opaque cursors: the place where a page begins, bound to the question that it was given for.
+"""Cursors: the key of a page's last row, as base64url JSON. The next page begins after this key.
 
-The checksum finds a cursor that was cut, mistyped or given with another question. It is no secret: a forged cursor can
-only ask for what any question could.
+A cursor is not secret and not signed. A forged cursor can only select rows that the caller may read anyway.
 """
 
 import base64
-import binascii
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
+from typing import Annotated, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from twap_pipeline.api.errors import Problem, ProblemError
-from twap_pipeline.api.queries.events import EventCursor
-from twap_pipeline.api.queries.orders import DailyStatsCursor
 
 INVALID_CURSOR = Problem(
-    400, "Invalid cursor", "Give next_cursor of the page before as it is, with the same parameters; or start anew."
+    400, "Invalid cursor", "Pass `next_cursor` of the previous page unchanged, or omit `cursor` to start again."
 )
-_CHECK_BYTES = 12
+_TwapId = Annotated[str, Field(pattern="^[0-9]+$")]
+_Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 
 
-def encode(question: Mapping[str, object], parts: Sequence[str | int]) -> str:
-    """Return a cursor for a question that holds these parts."""
-    payload = json.dumps(list(parts)).encode()
-    return _spelled(_check(question, payload) + payload)
+class Cursor(BaseModel):
+    """The key of a row; each subclass declares the columns of one list."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    def encode(self) -> str:
+        """Return the cursor's text."""
+        return base64.urlsafe_b64encode(self.model_dump_json().encode()).decode().rstrip("=")
+
+    @classmethod
+    def decode(cls, text: str) -> Self:
+        """Return the key that a cursor contains.
+
+        Raises:
+            ProblemError: 400, the text is not a cursor of this list.
+        """
+        try:
+            return cls.model_validate_json(
+                base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+            )
+        except (ValueError, ValidationError) as error:
+            raise ProblemError(INVALID_CURSOR) from error
 
 
-def decode(question: Mapping[str, object], cursor: str) -> list[object]:
-    """Return the parts of a cursor.
+class OrderCursor(Cursor):
+    """The key of an order in the list of a wallet."""
 
-    Raises:
-        ProblemError: 400, it is none of ours, or was given for another question.
-    """
-    try:
-        sealed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        check, payload = sealed[:_CHECK_BYTES], sealed[_CHECK_BYTES:]
-        if check != _check(question, payload) or _spelled(sealed) != cursor:
-            raise ProblemError(INVALID_CURSOR)
-        parts = json.loads(payload)
-    except (ValueError, binascii.Error) as error:
-        raise ProblemError(INVALID_CURSOR) from error
-    if not isinstance(parts, list):
-        raise ProblemError(INVALID_CURSOR)
-    return parts
+    twap_id: _TwapId
 
 
-def _spelled(sealed: bytes) -> str:
-    """Return the one spelling of a cursor's bytes."""
-    return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
+class EventCursor(Cursor):
+    """The key of an event in the list of a wallet."""
+
+    ts: AwareDatetime
+    twap_id: _TwapId
+
+    @property
+    def key(self) -> tuple[datetime, str]:
+        """The key as the statement expects it."""
+        return self.ts, self.twap_id
 
 
-def _check(question: Mapping[str, object], payload: bytes) -> bytes:
-    asked = json.dumps({name: str(value) for name, value in question.items()}, sort_keys=True).encode()
-    return hashlib.blake2b(payload, key=hashlib.sha256(asked).digest(), digest_size=_CHECK_BYTES).digest()
+class DailyStatsCursor(Cursor):
+    """The key of a row of the daily statistics; NULL is ''."""
 
+    day: date
+    asset: _Text
+    side: _Text
+    status: _Text
 
-def encode_event_cursor(question: Mapping[str, object], place: EventCursor) -> str:
-    """Return the cursor of a place among events."""
-    return encode(question, [_micros(place.ts), place.twap_id, place.bound, _micros(place.first_read_at)])
-
-
-def decode_event_cursor(question: Mapping[str, object], cursor: str) -> EventCursor:
-    """Return the place that a cursor holds.
-
-    Raises:
-        ProblemError: 400, it holds none.
-    """
-    match decode(question, cursor):
-        case [int(ts), str(twap_id), int(bound), int(read_at)]:
-            return EventCursor(_moment(ts), twap_id, bound, _moment(read_at))
-    raise ProblemError(INVALID_CURSOR)
-
-
-def encode_daily_cursor(question: Mapping[str, object], place: DailyStatsCursor) -> str:
-    """Return the cursor of a place among daily figures."""
-    return encode(question, [place.day.isoformat(), place.asset, place.side, place.status])
-
-
-def decode_daily_cursor(question: Mapping[str, object], cursor: str) -> DailyStatsCursor:
-    """Return the place among daily figures that a cursor holds.
-
-    Raises:
-        ProblemError: 400, it holds none.
-    """
-    match decode(question, cursor):
-        case [str(day), str(asset), str(side), str(status)]:
-            return DailyStatsCursor(date.fromisoformat(day), asset, side, status)
-    raise ProblemError(INVALID_CURSOR)
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _micros(moment: datetime) -> int:
-    since = moment - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-
-
-def _moment(micros: int) -> datetime:
-    try:
-        return _EPOCH + timedelta(microseconds=micros)
-    except OverflowError as error:
-        raise ProblemError(INVALID_CURSOR) from error
+    @property
+    def key(self) -> tuple[date, str, str, str]:
+        """The key as the statement expects it."""
+        return self.day, self.asset, self.side, self.status

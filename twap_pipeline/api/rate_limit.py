@@ -1,6 +1,6 @@
-"""How often one client may ask: a bucket a client, refilled evenly, in this process.
+"""The rate limit: one token bucket per client, in this process.
 
-Several server processes each have their own buckets; a limit across them belongs in the proxy before them.
+Each server process has its own buckets. A limit across processes belongs in the reverse proxy.
 """
 
 import time
@@ -8,15 +8,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 _CLIENTS_MAX = 10_000
-"""Clients remembered; the one that was silent longest is forgotten first."""
+"""Maximum number of buckets; the bucket that was unused for the longest time is removed first."""
 
 
 class RateLimit:
-    """Buckets that hold a minute's requests each.
+    """Token buckets with a capacity of one minute's requests.
 
     Args:
-        per_minute: Requests that a client may make a minute, in a burst or evenly.
-        clock: Seconds, monotonic.
+        per_minute: Requests per client and minute, in a burst or evenly.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -26,12 +26,12 @@ class RateLimit:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def seconds_to_wait(self, client: str) -> float:
-        """Take one request from a client's bucket and return 0, or how many seconds until there is one to take."""
+        """Remove one token from a client's bucket and return 0; return the seconds until a token if it is empty."""
         now = self._clock()
-        left, at = self._buckets.pop(client, (self._capacity, now))
-        left = min(self._capacity, left + (now - at) * self._per_second)
-        taken = left >= 1
-        self._buckets[client] = (left - 1 if taken else left, now)
+        tokens, updated_at = self._buckets.pop(client, (self._capacity, now))
+        tokens = min(self._capacity, tokens + (now - updated_at) * self._per_second)
+        is_allowed = tokens >= 1
+        self._buckets[client] = (tokens - 1 if is_allowed else tokens, now)
         if len(self._buckets) > _CLIENTS_MAX:
             self._buckets.popitem(last=False)
-        return 0.0 if taken else (1 - left) / self._per_second
+        return 0.0 if is_allowed else (1 - tokens) / self._per_second

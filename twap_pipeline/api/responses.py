@@ -1,4 +1,4 @@
-"""Answers put together from rows that are JSON text already."""
+"""JSON responses built from JSON text of PostgreSQL, and the error responses of the OpenAPI document."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -8,26 +8,26 @@ from fastapi import Response
 from twap_pipeline.api.schemas import ProblemBody
 
 ERROR_RESPONSES: dict[int | str, dict[str, object]] = {
-    400: {"model": ProblemBody, "description": "A reversed or too long range, or an unusable cursor."},
-    401: {"model": ProblemBody, "description": "The operator asks for API keys, and no known one was given."},
-    422: {"model": ProblemBody, "description": "A parameter is unusable; errors tells which and why."},
-    429: {"model": ProblemBody, "description": "Too many requests; see Retry-After."},
-    503: {"model": ProblemBody, "description": "Busy, too slow, or the database is away; see Retry-After."},
+    400: {"model": ProblemBody, "description": "The range is reversed or too long, or the cursor is not valid."},
+    401: {"model": ProblemBody, "description": "The operator requires an API key; it is missing or unknown."},
+    422: {"model": ProblemBody, "description": "A parameter is not valid; see `errors`."},
+    429: {"model": ProblemBody, "description": "Too many requests; see `Retry-After`."},
+    503: {"model": ProblemBody, "description": "The database is busy, too slow or unavailable; see `Retry-After`."},
 }
-"""How a route of data can refuse."""
+"""The error responses of every data route."""
 
 
 def json_array(rows: Iterable[str]) -> str:
-    """Return JSON texts as a JSON list."""
+    """Return JSON texts as the text of a JSON array."""
     return f"[{','.join(rows)}]"
 
 
-def json_response(values: Mapping[str, object], **written: str) -> Response:
+def json_response(values: Mapping[str, object], **json_texts: str) -> Response:
     """Return a JSON object as a response.
 
     Args:
-        values: Keys and values to write as JSON; a key of ``written`` may be among them, to have its place.
-        written: Keys and their values in JSON.
+        values: Keys and values. A key that is also in ``json_texts`` only determines the position of that key.
+        json_texts: Keys and values that are JSON text already.
     """
-    parts = (f"{json.dumps(name)}:{written.get(name) or json.dumps(value)}" for name, value in values.items())
+    parts = (f"{json.dumps(name)}:{json_texts.get(name) or json.dumps(value)}" for name, value in values.items())
     return Response(f"{{{','.join(parts)}}}", media_type="application/json")

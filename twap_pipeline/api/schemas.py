@@ -1,187 +1,202 @@
-"""The bodies of the API, as its OpenAPI document tells them; their kinds of values are in `vocabulary`.
+"""The response models of the API, for its OpenAPI document. The types of their fields are in `field_types`.
 
-PostgreSQL itself writes the rows as JSON (see `storage.queries`), so that a decimal or a raw payload is never read and
-written again on its way; these models say what comes out, and tests hold the answers against them. Not here: how a
-figure is computed.
+PostgreSQL writes most response bodies as JSON text (see `queries`), so these models do not serialize them. Tests
+validate responses against the models.
 """
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from twap_pipeline.api.field_types import Asset, Day, Decimal, Minutes, Moment, Raw, Side, Status, WalletText
+from twap_pipeline.api.field_types import (
+    Asset,
+    Day,
+    Decimal,
+    DurationMinutes,
+    NextCursor,
+    Raw,
+    Side,
+    Status,
+    Timestamp,
+    Wallet,
+)
 
 
 class ApiModel(BaseModel):
-    """What every body is: exactly its keys."""
+    """A JSON object without further keys."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class InvalidParameter(ApiModel):
-    """One parameter that cannot be used."""
+    """One invalid parameter."""
 
     parameter: str
-    fault: str
+    message: str
 
 
 class ProblemBody(ApiModel):
-    """A failure (RFC 9457)."""
+    """An error (RFC 9457)."""
 
     title: str
     status: int = Field(examples=[422])
-    detail: str = Field(examples=["Mend what errors names."])
-    request_id: str | None = Field(default=None, description="Also in X-Request-ID and the server's log.")
+    detail: str = Field(examples=["Fix the parameters listed in `errors`."])
+    request_id: str | None = Field(default=None, description="Also in X-Request-ID and in the server's log.")
     errors: list[InvalidParameter] | None = None
 
 
 class Executed(ApiModel):
-    """What an event says of execution; 0 until the terminal event."""
+    """The execution as of an event; 0 until the terminal event."""
 
     size: Decimal | None = Field(description="Coin units.")
-    notional: Decimal | None = Field(description="USD, without fees: those are not in this feed.")
+    notional: Decimal | None = Field(description="USD, without fees; the feed contains no fees.")
 
 
 class Twap(ApiModel):
-    """An order at its latest event, or one event of it."""
+    """An order at its latest event, or one event."""
 
     twap_id: str = Field(examples=["1079490"])
     asset: Asset
     side: Side
     status: Status
-    duration_minutes: Minutes
-    latest_ts: Moment
+    duration_minutes: DurationMinutes
+    latest_ts: Timestamp
     executed: Executed
     raw: Raw
 
 
 class Twaps(ApiModel):
-    """A page of a wallet's orders, or of their events."""
+    """A page of a wallet's orders or events."""
 
-    wallet: WalletText
-    start: Moment | None = Field(description="Beginning of the range, inside it; null when open.")
-    end: Moment | None = Field(description="End of the range, outside it; null when open.")
+    wallet: Wallet
+    start: Timestamp | None = Field(description="Beginning of the range, inclusive; null if unbounded.")
+    end: Timestamp | None = Field(description="End of the range, exclusive; null if unbounded.")
     twaps: list[Twap]
-    next_cursor: str | None = Field(description="Give it as cursor for the next page; null on the last.")
+    next_cursor: NextCursor
 
 
 class Event(ApiModel):
     """One event of an order, as stored."""
 
-    wallet: WalletText
-    ts: Moment
+    wallet: Wallet
+    ts: Timestamp
     asset: Asset
     side: Side
     size_requested: Decimal | None = Field(description="Coin units.")
     size_executed: Decimal | None = Field(description="Coin units; 0 until the terminal event.")
     notional_executed: Decimal | None = Field(description="USD, without fees.")
     status: Status
-    duration_minutes: Minutes
+    duration_minutes: DurationMinutes
     raw: Raw
 
 
 class TwapHistory(ApiModel):
-    """Every event of an order, oldest first."""
+    """All events of an order, oldest first."""
 
     twap_id: str = Field(examples=["1079490"])
-    rows: list[Event]
+    events: list[Event]
 
 
 class AssetSummary(ApiModel):
-    """A wallet's orders of one asset and side."""
+    """The totals of a wallet's orders of one asset and side."""
 
     asset: Asset
     side: Side
-    orders: int
-    running: int = Field(description="Without an end in the data, lost ends among them.")
+    order_count: int
+    running: int = Field(description="Orders without a terminal event in the data; the event can be lost.")
     finished: int
     terminated: int
     error: int
-    is_underfilled: int = Field(description="Ended with less executed than ordered.")
+    underfilled_order_count: int = Field(description="Orders that ended with less executed than requested.")
     size_requested: Decimal | None
     size_executed: Decimal | None
     notional_executed: Decimal | None
-    average_price: Decimal | None = Field(description="Executed notional by executed size; null when nothing was.")
+    average_price: Decimal | None = Field(description="notional_executed / size_executed; null if nothing executed.")
 
 
 class WalletSummary(ApiModel):
-    """A wallet's orders, added up. Sizes are in coins: never add them over assets."""
+    """The totals of a wallet's orders. Sizes are in coin units, so they cannot be added across assets."""
 
-    wallet: WalletText
-    start: Moment | None
-    end: Moment | None
-    orders: int
+    wallet: Wallet
+    start: Timestamp | None
+    end: Timestamp | None
+    order_count: int
     notional_executed: Decimal
-    first_order_at: Moment | None
-    last_event_at: Moment | None
+    first_order_at: Timestamp | None
+    last_event_at: Timestamp | None
     by_asset: list[AssetSummary]
     unavailable_metrics: list[str] = Field(examples=[["fees", "closed profit", "slices"]])
 
 
 class ActiveOrder(ApiModel):
-    """An order without an end in the data."""
+    """An order without a terminal event in the data."""
 
     twap_id: str
-    wallet: WalletText
+    wallet: Wallet
     asset: Asset
     side: Side
     status: Status
     size_requested: Decimal | None
-    started_at: Moment | None
-    duration_minutes: Minutes
-    expected_end: Moment | None = Field(description="Start and ordered duration; null for an order that waits.")
+    started_at: Timestamp | None
+    duration_minutes: DurationMinutes
+    expected_end: Timestamp | None = Field(
+        description="Start plus planned duration; null if the order waits for its trigger."
+    )
     estimate_remaining_size: Decimal | None = Field(
-        description="ESTIMATE: as if the order executed evenly over its duration. The feed tells executed sizes only"
-        " at the end."
+        description="ESTIMATE: assumes that the order executes evenly over its duration. The feed reports executed"
+        " sizes only when an order ends."
     )
 
 
 class ActiveOrders(ApiModel):
-    """Orders that should be running now, and apart from them those that should have ended."""
+    """Active orders, and separately the stale orders, which should have ended."""
 
-    as_of: Moment
-    data_until: Moment | None = Field(description="The latest event known. Ends after it are not in the data yet.")
-    grace_minutes: int
+    as_of: Timestamp
+    data_until: Timestamp | None = Field(description="Time of the latest event in the data.")
+    grace_minutes: int = Field(description="Minutes after its expected end at which an order becomes stale.")
     active_count: int
     stale_count: int
     active: list[ActiveOrder]
     stale: list[ActiveOrder] = Field(
-        description="Past their expected end and the grace: their end is late, lost, or outside the data."
+        description="Orders past their expected end by more than `grace_minutes`. Their terminal event is late, lost,"
+        " or outside the data."
     )
-    estimate: Literal["linear"] = Field(description="How estimate_ fields were made.")
+    estimate_method: Literal["linear"] = Field(description="How the `estimate_` fields are computed.")
 
 
 class HorizonPressure(ApiModel):
-    """What active orders would still execute within a time from now, if they executed evenly."""
+    """The volume that active orders would execute within a horizon if each executed evenly."""
 
     horizon_minutes: int
     estimate_buy_size: Decimal
     estimate_sell_size: Decimal
     estimate_net_size: Decimal
-    estimate_net_notional: Decimal | None = Field(description="USD at estimate_price; null without one.")
+    estimate_net_notional: Decimal | None = Field(description="USD at `estimate_price`; null if that is null.")
 
 
 class AssetPressure(ApiModel):
-    """One asset's pressure."""
+    """The pressure of one asset."""
 
     asset: Asset
-    orders: int
-    estimate_price: Decimal | None = Field(description="Of the order of this asset that ended last, within a week.")
-    price_at: Moment | None
+    order_count: int
+    estimate_price: Decimal | None = Field(
+        description="Average price of the asset's order that ended last, within seven days."
+    )
+    price_at: Timestamp | None
     horizons: list[HorizonPressure]
 
 
 class Pressure(ApiModel):
-    """Estimated net remaining volume of active orders by asset and horizon; buys are positive."""
+    """Estimated net volume that active orders would still execute, by asset and horizon; buys are positive."""
 
-    as_of: Moment
-    data_until: Moment | None
-    estimate: Literal["linear"]
+    as_of: Timestamp
+    data_until: Timestamp | None
+    estimate_method: Literal["linear"]
     assets: list[AssetPressure]
 
 
 class DailyStatsRow(ApiModel):
-    """A day's orders of one asset, side and present status."""
+    """The totals of the orders of one day, asset, side and current status."""
 
     day: Day | None = Field(description="UTC day on which the orders started.")
     asset: Asset
@@ -196,34 +211,32 @@ class DailyStatsRow(ApiModel):
 
 
 class DailyStats(ApiModel):
-    """A page of daily figures."""
+    """A page of daily statistics."""
 
     start: Day
     end: Day
     days: list[DailyStatsRow]
-    next_cursor: str | None
+    next_cursor: NextCursor
 
 
 class CoverageDay(ApiModel):
-    """The ledger's account of a UTC day of objects."""
+    """The ingest log's row counts for the objects of one UTC day."""
 
     day: Day
-    objects: int = Field(description="Objects whose rows are in the data; 0 is a gap.")
-    failed: int = Field(description="Objects that could not be read; tried again.")
-    parked: int = Field(description="Of the failed ones, those no longer tried.")
+    objects: int = Field(description="Ingested objects; 0 is a gap.")
+    failed: int = Field(description="Objects whose ingestion failed.")
+    parked: int = Field(description="Failed objects that are no longer retried.")
     rows_read: int
-    rows_inserted: int = Field(description="Events that these objects were the first to bring.")
-    rows_quarantined: int = Field(description="Rows that could not be read without loss; kept aside.")
-    objects_pending_refresh: int = Field(description="Loaded, but their orders not yet brought up to date.")
+    rows_inserted: int = Field(description="Events that no earlier object contained.")
+    rows_quarantined: int = Field(description="Rows that could not be parsed without loss; they are in the quarantine.")
+    objects_pending_refresh: int = Field(description="Ingested objects that are not yet in `twap_orders`.")
 
 
 class Coverage(ApiModel):
-    """What the data hold, and what is missing."""
+    """The data coverage: what was ingested, and what is missing."""
 
-    start: Day | None = Field(
-        description="First day that is to_json_value; the first with objects unless asked otherwise."
-    )
-    end: Day | None = Field(description="The day after the last; the day after the last with objects.")
+    start: Day | None = Field(description="First day; by default the first day with objects.")
+    end: Day | None = Field(description="Day after the last day; by default the day after the last with objects.")
     objects: int
     failed: int
     parked: int
@@ -231,21 +244,21 @@ class Coverage(ApiModel):
     rows_inserted: int
     rows_quarantined: int
     objects_pending_refresh: int
-    missing_days: list[Day] = Field(description="Days between first and last without any object: gaps in the data.")
-    last_object_at: Moment | None = Field(description="LastModified of the newest object taken in.")
-    last_ingested_at: Moment | None
-    last_event_at: Moment | None
+    missing_days: list[Day] = Field(description="Days without ingested objects between the first and the last day.")
+    last_object_at: Timestamp | None = Field(description="LastModified of the newest ingested object.")
+    last_ingested_at: Timestamp | None
+    last_event_at: Timestamp | None
     days: list[CoverageDay]
 
 
 class Health(ApiModel):
-    """The process answers."""
+    """The process is alive."""
 
     status: Literal["ok"]
 
 
 class Readiness(ApiModel):
-    """Whether requests can be served."""
+    """The API can serve requests."""
 
     status: Literal["ready"]
-    revision: str = Field(examples=["005"])
+    revision: str = Field(description="Alembic revision of the database.", examples=["005"])

@@ -1,4 +1,4 @@
-"""What an app holds while it serves: engines, limits and counts, put together once by `app.create_app`."""
+"""The state of a running app: engines, rate limit and metrics. `app.create_app` builds it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,19 +10,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from twap_pipeline.api.metrics import Metrics
 from twap_pipeline.api.rate_limit import RateLimit
-from twap_pipeline.storage.engine.async_engine import read
+from twap_pipeline.storage.engine.async_engine import fetch_all
 
 
 @dataclass(slots=True)
 class AppState:
-    """An app's means.
+    """The state of one app.
 
     Args:
-        key_hashes: Hashes of the keys that open it; open to all when empty.
-        rate_limit: The callers' buckets, if they are limited.
+        key_hashes: Hashes of the valid API keys; if empty, no key is required.
+        rate_limit: None if requests are not limited.
         head: The Alembic revision that the code needs.
-        engines: By use, while it serves: ``queries``, ``exports`` and ``readiness`` each have their own connections,
-            so that slow downloads and floods of queries leave the others theirs.
+        metrics: The app's metrics.
+        engines: ``queries``, ``exports`` and ``readiness``, each with its own pool; empty before startup.
     """
 
     key_hashes: Sequence[str]
@@ -31,14 +31,18 @@ class AppState:
     metrics: Metrics
     engines: dict[str, AsyncEngine] = field(default_factory=dict)
 
-    async def read(self, statement: Executable) -> Sequence[Row[Any]]:
-        """Return a query's rows."""
-        return await read(self.engines["queries"], statement)
+    async def fetch_all(self, statement: Executable) -> Sequence[Row[Any]]:
+        """Return the rows of a statement, executed on the engine ``queries``."""
+        return await fetch_all(self.engines["queries"], statement)
 
 
 def state_of(request: Request) -> AppState:
-    """Return the state of the app that a request came to."""
+    """Return the state of the request's app.
+
+    Raises:
+        TypeError: `app.create_app` did not create the app.
+    """
     state = request.app.state.twap
     if not isinstance(state, AppState):
-        raise TypeError("the app was not made by create_app()")
+        raise TypeError("the app was not created by create_app()")
     return state

@@ -1,34 +1,69 @@
-"""The ``twap-pipeline`` command: a shell beside Dagster's, one module per concern.
+"""The ``twap-pipeline`` command: the group, its list of commands, and the translation of errors to exit statuses.
 
-Here belong words and tables for a terminal, and exit statuses. What is done is done below, and ingestion runs as
-Dagster runs, so that the UI shows it.
+Each command lives in its own module of this package and is listed in `COMMANDS`. Command modules parse options and
+print results; ingestion, queries and migrations belong to the packages below. `LazyGroup` is the only lazy import of
+the command line: it imports the module of the command that runs, so command modules import at the top of the file.
 """
 
 import sys
+from importlib import import_module
 
 import click
 
-from twap_pipeline.cli.audit import audit
-from twap_pipeline.cli.check import check, migrate
-from twap_pipeline.cli.dev import demo, dev
-from twap_pipeline.cli.export import export
-from twap_pipeline.cli.ingest import discover, ingest
-from twap_pipeline.cli.serve import grant_reader, make_api_key, serve
 from twap_pipeline.errors import TwapPipelineError
 
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("dev", "Start a local PostgreSQL, load the sample data and print a summary."),
+    "dev": ("dev", "Start Dagster's web UI and daemon."),
+    "migrate": ("migrate", "Upgrade the database schema to this code's Alembic head."),
+    "check": ("check", "Check database, schema, source and definitions before a deployment."),
+    "discover": ("discovery", "Describe the source: keys, schema, column mapping and cost."),
+    "ingest": ("ingest", "Ingest all pending objects as Dagster runs."),
+    "audit": ("audit", "Compare the source listing, the ingest log and the stored rows."),
+    "serve": ("serve", "Serve the query API and the web UI."),
+    "export": ("export", "Export the orders of a wallet to a file."),
+    "make-api-key": ("serve", "Create an API key and print it with its hash."),
+    "grant-reader": ("serve", "Create a read-only database role for the API."),
+}
+"""Command name -> (module in this package, summary for the list of commands)."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command runs; ``--help`` of the group imports none."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the command names in the order of `COMMANDS`."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command, or None if the name is unknown."""
+        return load_command(cmd_name) if cmd_name in COMMANDS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the command list without importing the commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+def load_command(name: str) -> click.Command:
+    """Import and return the command with this name.
+
+    Raises:
+        KeyError: There is no command with this name.
+    """
+    module = import_module(f"{__name__}.{COMMANDS[name][0]}")
+    command: click.Command = getattr(module, name.replace("-", "_"))
+    return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="twap-pipeline")
 def cli() -> None:
     """The complete, exact, queryable history of Hyperliquid TWAP orders."""
 
 
-for _command in (demo, dev, migrate, check, discover, ingest, audit, serve, export, make_api_key, grant_reader):
-    cli.add_command(_command)
-
-
 def main() -> None:
-    """Run the command; an error that was meant for a person is one line and exit status 1."""
+    """Run the command; print a `TwapPipelineError` as one line and exit with status 1."""
     try:
         cli()
     except TwapPipelineError as error:

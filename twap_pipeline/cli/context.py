@@ -1,35 +1,55 @@
-"""What every command starts from: the settings, the database, the source."""
+"""What several commands share: the ``--source`` option, the settings, the database and the source.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+Keep command logic out of this module, and keep Dagster out of it: commands that need no Dagster must start fast.
+"""
 
-from twap_pipeline.settings import Settings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    from sqlalchemy import URL, Engine
+import click
+from sqlalchemy import URL, Engine
 
-    from twap_pipeline.source.base import ObjectStore
+from twap_pipeline.settings import Settings, load_settings
+from twap_pipeline.source.base import ObjectStore, open_store, resolve_source_url
+from twap_pipeline.storage.engine.engine import open_database
 
+_Function = TypeVar("_Function", bound=Callable[..., object])
 
-@contextmanager
-def database(settings: Settings) -> Iterator[tuple["Engine", "URL"]]:
-    """Yield an engine on the configured or embedded database, and its URL; a refusal becomes one clear error."""
-    from twap_pipeline.storage.engine.engine import make_engine, resolve_or_start_database, translate_connection_errors
-
-    url = resolve_or_start_database(settings.database_url_text, settings.home)
-    engine = make_engine(url)
-    try:
-        with translate_connection_errors(url):
-            yield engine, url
-    finally:
-        engine.dispose()
+MAX_PRINTED_FAILURES = 20
+"""Failures or findings that a command prints in full."""
 
 
-def source(settings: Settings) -> "ObjectStore":
-    """Return the configured source, or the sample."""
-    from dagster_aws.s3 import S3Resource
+def source_option(function: _Function) -> _Function:
+    """Add the option ``--source`` as parameter ``source_url``."""
+    option: Callable[[_Function], _Function] = click.option(
+        "--source",
+        "source_url",
+        help="Source URL: s3://bucket/prefix/ or file:///directory/.  [default: TWAP_SOURCE_URL]",
+    )
+    return option(function)
 
-    from twap_pipeline.defs.resources import S3_MAX_ATTEMPTS, open_store
 
-    return open_store(settings, S3Resource(max_attempts=S3_MAX_ATTEMPTS))
+def load_command_settings(source_url: str | None) -> Settings:
+    """Return the settings of the environment, with the source URL of the command line if there is one."""
+    settings = load_settings()
+    return settings.model_copy(update={"source_url": source_url}) if source_url else settings
+
+
+def database(settings: Settings) -> AbstractContextManager[tuple[Engine, URL]]:
+    """Return `open_database` for the configured or embedded database: yields an engine and its URL."""
+    return open_database(settings.database_url_text, settings.home)
+
+
+def source(settings: Settings) -> ObjectStore:
+    """Return the object store of the source URL, or of the sample data.
+
+    Raises:
+        ConfigurationError: A database is configured without a source, or the S3 endpoint is not allowed.
+    """
+    url = resolve_source_url(
+        settings.source_url,
+        has_database=settings.database_url is not None,
+        sample_directory=settings.sample_directory,
+    )
+    return open_store(url, allow_insecure_endpoint=settings.allow_insecure_endpoint)

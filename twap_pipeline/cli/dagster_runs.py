@@ -1,4 +1,7 @@
-"""Ingestion as Dagster runs, from the command: which days, in how many runs, with progress on a terminal."""
+"""Dagster runs that commands start: the local instance, the runs in this process, and a progress bar.
+
+The runs are stored in the instance, so that Dagster's UI lists them.
+"""
 
 import logging
 import sys
@@ -6,181 +9,166 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
+import dagster as dg
+import yaml
 
 from twap_pipeline.cli.context import database
+from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs.assets import FAILED_OBJECTS_KEY, SOURCE_KEY
-from twap_pipeline.defs.event_log import record_source_days
+from twap_pipeline.defs.event_log import SerializableErrorInfo, record_source_partitions
+from twap_pipeline.defs.jobs import CHECK_JOB, INGEST_JOB, REFRESH_JOB
 from twap_pipeline.defs.partitions import group_into_ranges, range_tags
+from twap_pipeline.defs.resources import build_resources
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.paths import project_file
 from twap_pipeline.settings import Settings
+from twap_pipeline.storage.orders.refresh import dates_pending_refresh
 
-if TYPE_CHECKING:
-    import dagster as dg
-    from dagster_shared.error import SerializableErrorInfo
-
-loading_log = logging.getLogger("twap_pipeline.ingest.load")
+_LOAD_LOG = logging.getLogger("twap_pipeline.ingest.load")
+_NO_CONSOLE_LOG = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-@contextmanager
-def dagster_instance(settings: Settings) -> Iterator["dg.DagsterInstance"]:
-    """Yield the instance of DAGSTER_HOME, or the local one below the settings' home."""
-    import dagster as dg
+def dagster_home(settings: Settings) -> Path:
+    """Return the folder of DAGSTER_HOME, or a local one, which is created with the project's dagster.yaml.
 
-    home = settings.dagster_home or local_dagster_home(settings)
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        yield instance
-
-
-def local_dagster_home(settings: Settings) -> Path:
-    """Return a DAGSTER_HOME that shares its state with plain ``dagster dev`` in the checkout.
-
-    The project's dagster.yaml names its folders relative to the checkout; below a home of its own Dagster's defaults
-    are those same folders, so the copy leaves them out.
+    The local folder shares its state with plain ``dagster dev`` in a checkout: the project's dagster.yaml contains
+    that folder as relative paths. They are Dagster's defaults in the local folder, so the copy omits them.
     """
-    import yaml
-
+    if settings.dagster_home:
+        return settings.dagster_home.absolute()
     home = (settings.home / "dagster").absolute()
     home.mkdir(parents=True, exist_ok=True)
     config = yaml.safe_load(project_file("dagster.yaml").read_text("utf-8"))
-    kept = {
-        name: value
-        for name, value in config.items()
-        if name not in {"storage", "local_artifact_storage", "compute_logs"}
-    }
-    (home / "dagster.yaml").write_text(yaml.safe_dump(kept), "utf-8")
+    for name in ("storage", "local_artifact_storage", "compute_logs"):
+        del config[name]
+    (home / "dagster.yaml").write_text(yaml.safe_dump(config), "utf-8")
     return home
 
 
-def run_ingestion(
+def run_ingest(
     settings: Settings,
     store_url: str,
-    days: Mapping[date, Sequence[ObjectRef]],
+    refs_by_date: Mapping[date, Sequence[ObjectRef]],
     *,
     object_keys: Sequence[str] = (),
-    objects: int = 0,
+    object_count: int = 0,
     show_progress: bool = False,
 ) -> list[str]:
-    """Take the days' missing objects in as few Dagster runs as the chunk size allows; return the runs' ids.
+    """Ingest the pending objects of the partitions in as few runs as possible and return the run ids.
 
-    A run that fails for its objects is recorded and does not keep the others; one that fails for anything else ends
-    the work. The runs read database and source from the environment, as every run does.
+    A run that fails because of objects does not stop the next run.
 
     Args:
-        settings: Where Dagster's instance is.
-        store_url: The source, for the records.
-        days: UTC days with something to take, and all of their objects.
-        object_keys: Take only these, parked or not.
-        objects: How many are to be taken, for the progress bar.
-        show_progress: Whether to draw it.
-    """
-    from twap_pipeline.definitions import build_definitions
-    from twap_pipeline.defs.jobs import INGEST_JOB
+        settings: Settings of the instance, the definitions and the resources.
+        store_url: The source URL, recorded with the source partitions.
+        refs_by_date: All objects of each partition that has pending objects.
+        object_keys: Ingest only these objects, even if they are parked.
+        object_count: Length of the progress bar.
+        show_progress: Whether to print the progress bar to standard error.
 
-    with dagster_instance(settings) as instance, _progress(objects, shown=show_progress):
-        definitions = build_definitions(settings)
-        record_source_days(instance, SOURCE_KEY, store_url, days)
-        config = {"ops": {"twap_status": {"config": {"object_keys": list(object_keys)}}}}
-        ranges = group_into_ranges(list(days), settings.max_partitions_per_run)
-        return [_run_days(instance, definitions, INGEST_JOB, window, config) for window in ranges]
+    Raises:
+        click.ClickException: A run failed for another reason than its objects.
+    """
+    job = _resolve_job(settings, INGEST_JOB)
+    config = {"ops": {"twap_status": {"config": {"object_keys": list(object_keys)}}}}
+    with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
+        record_source_partitions(instance, SOURCE_KEY, store_url, refs_by_date)
+        with _progress_bar(object_count, is_hidden=not show_progress):
+            return [
+                _run_job(instance, job, tags=range_tags(*days), run_config=config)
+                for days in group_into_ranges(refs_by_date, settings.max_partitions_per_run)
+            ]
 
 
 def run_refresh(settings: Settings) -> list[str]:
-    """Bring the orders up to the rows where a run did not get to them; return the runs' ids, none if all is well."""
-    from twap_pipeline.definitions import build_definitions
-    from twap_pipeline.defs.jobs import REFRESH_JOB
+    """Refresh stale orders and return the run ids; there is no run if no order is stale.
 
-    if not (days := _days_due(settings)):
-        return []
-    with dagster_instance(settings) as instance:
-        definitions = build_definitions(settings)
-        ranges = group_into_ranges(days, settings.max_partitions_per_run)
-        return [_run_days(instance, definitions, REFRESH_JOB, window, {}) for window in ranges]
-
-
-def _run_days(
-    instance: "dg.DagsterInstance",
-    definitions: "dg.Definitions",
-    job: str,
-    days: tuple[date, date],
-    run_config: Mapping[str, object],
-) -> str:
-    """Run a job over a range of days in this process and return the run's id."""
-    result = definitions.resolve_job_def(job).execute_in_process(
-        instance=instance,
-        raise_on_error=False,
-        tags=range_tags(*days),
-        run_config={**_QUIET, **run_config},
-    )
-    _raise_unless_object_failures_only(result)
-    return result.run_id
-
-
-def _days_due(settings: Settings) -> list[date]:
-    """Return the days of which rows came in but not the orders: those of runs that failed for some object."""
-    from twap_pipeline.storage.orders.refresh import dates_pending_refresh
-
+    Raises:
+        click.ClickException: A run failed.
+    """
     with database(settings) as (engine, _), engine.connect() as connection:
-        return [day for day in dates_pending_refresh(connection) if day >= settings.start_date]
-
-
-class _ProgressHandler(logging.Handler):
-    """Calls back for each record."""
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        super().__init__(logging.INFO)
-        self._call = call
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Call back."""
-        self._call()
-
-
-@contextmanager
-def _progress(objects: int, *, shown: bool) -> Iterator[None]:
-    """Draw a bar that moves on with each object that `ingest.loading` logs as done."""
-    bar = click.progressbar(length=objects, label="objects", file=sys.stderr, hidden=not shown)
-    handler = _ProgressHandler(lambda: bar.update(1))
-    before = loading_log.level
-    with bar:
-        loading_log.addHandler(handler)
-        loading_log.setLevel(logging.INFO)
-        try:
-            yield
-        finally:
-            loading_log.removeHandler(handler)
-            loading_log.setLevel(before)
+        days = [day for day in dates_pending_refresh(connection) if day >= settings.start_date]
+    if not days:
+        return []
+    job = _resolve_job(settings, REFRESH_JOB)
+    with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
+        ranges = group_into_ranges(days, settings.max_partitions_per_run)
+        return [_run_job(instance, job, tags=range_tags(*days)) for days in ranges]
 
 
 def run_checks(settings: Settings) -> None:
-    """Run every asset check once, so that the UI shows how the table stands."""
-    from twap_pipeline.definitions import build_definitions
-    from twap_pipeline.defs.jobs import CHECK_JOB
+    """Run every asset check once.
 
-    with dagster_instance(settings) as instance:
-        job = build_definitions(settings).resolve_job_def(CHECK_JOB)
-        result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET)
-    _raise_unless_object_failures_only(result)
-
-
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    Raises:
+        click.ClickException: The run failed; a check that does not pass is not a failure.
+    """
+    with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
+        _run_job(instance, _resolve_job(settings, CHECK_JOB))
 
 
-def _raise_unless_object_failures_only(result: "dg.ExecuteInProcessResult") -> None:
-    """Objects that could not be taken are recorded, and the run's Failure names them; anything else ends the work."""
+def _resolve_job(settings: Settings, name: str) -> dg.JobDefinition:
+    return build_definitions(settings, build_resources(lambda: settings)).resolve_job_def(name)
+
+
+def _run_job(
+    instance: dg.DagsterInstance,
+    job: dg.JobDefinition,
+    *,
+    tags: Mapping[str, str] | None = None,
+    run_config: Mapping[str, object] | None = None,
+) -> str:
+    """Run a job in this process and return the run id.
+
+    Raises:
+        click.ClickException: The run failed for another reason than its objects, which the ingest log records.
+    """
+    result = job.execute_in_process(
+        instance=instance,
+        raise_on_error=False,
+        tags=dict(tags or {}),
+        run_config={**_NO_CONSOLE_LOG, **(run_config or {})},
+    )
     for event in result.filter_events(lambda event: event.is_step_failure):
         failure = event.step_failure_data
-        told = failure.user_failure_data
-        if told is not None and FAILED_OBJECTS_KEY in told.metadata:
+        user_failure = failure.user_failure_data
+        if user_failure is not None and FAILED_OBJECTS_KEY in user_failure.metadata:
             continue
-        said = told.description if told is not None else _root_cause(failure.error)
-        raise click.ClickException(f"Dagster run {result.run_id} failed: {said}")
+        reason = user_failure.description if user_failure is not None else _root_cause(failure.error)
+        raise click.ClickException(f"Dagster run {result.run_id} failed: {reason}")
+    return result.run_id
 
 
-def _root_cause(error: "SerializableErrorInfo | None") -> str:
+def _root_cause(error: SerializableErrorInfo | None) -> str:
     while error is not None and error.cause is not None:
         error = error.cause
-    return error.message.strip() if error is not None else "for no reason that it gave"
+    return error.message.strip() if error is not None else "no error message"
+
+
+class _ProgressHandler(logging.Handler):
+    """Calls a function once per log record."""
+
+    def __init__(self, on_record: Callable[[], None]) -> None:
+        super().__init__(logging.INFO)
+        self._on_record = on_record
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Call the function."""
+        self._on_record()
+
+
+@contextmanager
+def _progress_bar(object_count: int, *, is_hidden: bool) -> Iterator[None]:
+    """Print a progress bar that advances with each object that `ingest.load` logs."""
+    bar = click.progressbar(length=object_count, label="objects", file=sys.stderr, hidden=is_hidden)
+    handler = _ProgressHandler(lambda: bar.update(1))
+    level = _LOAD_LOG.level
+    with bar:
+        _LOAD_LOG.addHandler(handler)
+        _LOAD_LOG.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            _LOAD_LOG.removeHandler(handler)
+            _LOAD_LOG.setLevel(level)

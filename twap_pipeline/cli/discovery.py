@@ -1,59 +1,86 @@
-"""What can be told of a source by looking: how keys name their days, and how one object would be read."""
+"""The command ``discover``: what a source contains, how its keys encode dates, and how one object is mapped."""
 
 import tempfile
 from collections.abc import Sequence
 from datetime import date
-from typing import TYPE_CHECKING
 
 import click
 
-from twap_pipeline.cli import tables
-from twap_pipeline.domain.object_ref import ObjectRef, day_from_key, partition_date
+from twap_pipeline.cli.context import load_command_settings, source, source_option
+from twap_pipeline.cli.tables import format_bytes, print_table
+from twap_pipeline.domain.object_ref import ObjectRef, day_from_key, partition_date, resolve_key_date_patterns
+from twap_pipeline.domain.source_schema import flat_schema, map_columns
+from twap_pipeline.errors import SourceNotFoundError
+from twap_pipeline.source.base import ObjectStore
+from twap_pipeline.source.parquet import ParquetObject
+from twap_pipeline.source.s3_pricing import get_cost_usd, list_cost_usd, list_requests
 
-if TYPE_CHECKING:
-    from twap_pipeline.source.base import ObjectStore
+_PRINTED_KEYS = 5
+_NO_MATCH = "no match: LastModified date"
 
 
-def key_pattern_counts(
+@click.command()
+@source_option
+def discover(source_url: str | None) -> None:
+    """Describe the source: keys, schema, column mapping and cost.
+
+    Lists the source and reads its newest object. Writes nothing.
+    """
+    settings = load_command_settings(source_url)
+    store = source(settings)
+    listing = sorted(store.list_objects())
+    if not listing:
+        raise SourceNotFoundError(f"{store.url} contains no objects; check the prefix in TWAP_SOURCE_URL")
+    size_bytes = sum(ref.size_bytes for ref in listing)
+    click.echo(f"{store.url}: {len(listing):,} objects, {format_bytes(size_bytes)}")
+    click.echo(
+        f"estimated cost: listing ${list_cost_usd(len(listing)):.4f} ({list_requests(len(listing))} LIST requests);"
+        f" reading all objects ${get_cost_usd(len(listing), size_bytes):.2f} from outside the bucket's region\n"
+    )
+    step = max(1, len(listing) // _PRINTED_KEYS)
+    print_table(
+        ["key", "bytes", "last modified (UTC)"],
+        [(ref.key, ref.size_bytes, ref.last_modified) for ref in listing[::step][:_PRINTED_KEYS]],
+    )
+    click.echo("")
+    print_table(
+        ["key date pattern", "objects", "first date", "last date"],
+        count_by_key_pattern(listing, resolve_key_date_patterns(settings.key_date_pattern)),
+    )
+    click.echo("")
+    _print_object(store, max(listing, key=lambda ref: (ref.last_modified, ref.key)))
+
+
+def count_by_key_pattern(
     listing: Sequence[ObjectRef], key_date_patterns: Sequence[str]
 ) -> list[tuple[str, int, date, date]]:
-    """Return each layout that names some key's day, with its objects and days; the first that fits a key counts."""
-    days: dict[str, list[date]] = {}
+    """Return pattern, number of objects, first and last date, per pattern that matches a key.
+
+    A key counts for the first pattern that matches.
+    """
+    dates: dict[str, list[date]] = {}
     for ref in listing:
-        named = next(
-            (layout for layout in key_date_patterns if day_from_key(ref.key, [layout])), "none: the day of LastModified"
-        )
-        days.setdefault(named, []).append(partition_date(ref, key_date_patterns))
-    return [(layout, len(found), min(found), max(found)) for layout, found in days.items()]
+        matches = (pattern for pattern in key_date_patterns if day_from_key(ref.key, [pattern]))
+        dates.setdefault(next(matches, _NO_MATCH), []).append(partition_date(ref, key_date_patterns))
+    return [(pattern, len(days), min(days), max(days)) for pattern, days in dates.items()]
 
 
-def describe_object(store: "ObjectStore", ref: ObjectRef) -> None:
-    """Print an object's Arrow schema and how its columns would be read."""
-    from twap_pipeline.domain.source_schema import flat_schema, map_columns
-    from twap_pipeline.source.parquet import ParquetObject
-
+def _print_object(store: ObjectStore, ref: ObjectRef) -> None:
+    """Print the Arrow schema of an object and the column that each of its columns maps to."""
     with tempfile.SpooledTemporaryFile() as file:
-        verified = store.fetch(ref, file)
-        found = ParquetObject(ref.key, file, ref.size_bytes)
-        mapping = map_columns(ref.key, flat_schema(ref.key, found.schema))
+        is_verified = store.fetch(ref, file)
+        parquet = ParquetObject(ref.key, file, ref.size_bytes)
+        mapping = map_columns(ref.key, flat_schema(ref.key, parquet.schema))
         click.echo(
-            f"newest object: {store.uri(ref.key)}, {found.num_rows:,} rows, {tables.size(ref.size_bytes)},", nl=False
+            f"newest object: {store.uri(ref.key)}, {parquet.num_rows:,} rows, {format_bytes(ref.size_bytes)},"
+            f" checksum {'verified' if is_verified else 'not available'}\n"
         )
-        click.echo(f" digest {'verified' if verified else 'not offered by the store'}\n")
-        readers = {name: ours for ours, name in mapping.sources.items()}
-        readers |= dict.fromkeys(mapping.event_times, "ts")
-        tables.table(
-            ["column", "Arrow type", "read as"],
-            [
-                (field.name, field.type, _reader(field.name, readers, mapping.unknown_columns))
-                for field in found.arrow_schema
-            ],
+        targets = {source_name: column for column, source_name in mapping.sources.items()}
+        targets |= dict.fromkeys(mapping.event_times, "ts")
+        targets |= dict.fromkeys(mapping.unknown_columns, "raw_payload only (unknown column)")
+        print_table(
+            ["column", "Arrow type", "maps to"],
+            [(field.name, field.type, targets.get(field.name, "raw_payload only")) for field in parquet.arrow_schema],
         )
-        if mapping.uses_creation_time:
-            click.echo("uses_creation_time: no column of event times, ts is the order's creation")
-
-
-def _reader(name: str, readers: dict[str, str], extra: Sequence[str]) -> str:
-    if name in readers:
-        return readers[name]
-    return "raw_payload only (unknown column)" if name in extra else "raw_payload only"
+    if mapping.uses_creation_time:
+        click.echo("warning: no event-time column; using order creation time")

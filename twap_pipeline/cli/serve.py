@@ -1,33 +1,33 @@
-"""Commands of the query side: serve it, make a key for it, make the role that it logs in as."""
+"""Commands of the query API: ``serve``, ``make-api-key`` and ``grant-reader``."""
 
 import click
+import uvicorn
 
+from twap_pipeline.api import create_app
+from twap_pipeline.api.keys import make_key
+from twap_pipeline.api.logs import log_config
 from twap_pipeline.cli.context import database
 from twap_pipeline.settings import load_settings
+from twap_pipeline.storage.engine import reader_role
+from twap_pipeline.storage.schema.revision_gate import require_head
+from twap_pipeline.storage.schema.upgrade import upgrade
 
-GRACE_SECONDS = 10
-"""How long a server that is told to end waits for answers under way."""
+SHUTDOWN_TIMEOUT_SECONDS = 10
+"""Maximum wait for running requests when the server shuts down."""
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address of the web server.")
-@click.option("--port", default=8000, show_default=True, help="Port of the web server.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, help="Port to listen on.")
 def serve(host: str, port: int) -> None:
-    """Serve the query API and its page; with nothing configured, on the local PostgreSQL, filled or not."""
-    import uvicorn
-
-    from twap_pipeline.api import create_app
-    from twap_pipeline.api.logs import log_config
-    from twap_pipeline.storage.schema.revision_gate import require_head
-    from twap_pipeline.storage.schema.upgrade import upgrade
-
+    """Serve the query API and the web UI. Without DATABASE_URL: on the embedded PostgreSQL."""
     settings = load_settings()
     with database(settings) as (engine, _):
         if settings.database_url is None:
             upgrade(engine)
         require_head(engine)
         engine.dispose()
-        click.echo(f"the page is at http://{host}:{port}/ and the API below /api/v1 (Ctrl-C ends it)")
+        click.echo(f"web UI at http://{host}:{port}/, API below http://{host}:{port}/api/v1 (stop with Ctrl-C)")
         uvicorn.run(
             create_app(settings),
             host=host,
@@ -35,30 +35,24 @@ def serve(host: str, port: int) -> None:
             log_config=log_config(),
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
         )
 
 
 @click.command("make-api-key")
 def make_api_key() -> None:
-    """Make a key for the API: it is printed this once, with the hash for TWAP_API_KEY_HASHES."""
-    from twap_pipeline.api.keys import make_key
-
-    key, hashed = make_key()
-    click.echo(f"key   {key}\nhash  {hashed}")
+    """Create an API key. Prints the key, and its hash for TWAP_API_KEY_HASHES; neither is stored."""
+    key, key_hash = make_key()
+    click.echo(f"key   {key}\nhash  {key_hash}")
 
 
 @click.command("grant-reader")
 @click.argument("role")
 def grant_reader(role: str) -> None:
-    """Let ROLE log in and read what the API tells, and nothing else; makes it if it does not exist."""
-    from twap_pipeline.storage.engine.reader_role import READER_TABLES
-    from twap_pipeline.storage.engine.reader_role import grant_reader as grant
-    from twap_pipeline.storage.schema.revision_gate import require_head
-
+    """Grant ROLE read access to the tables of the API, and nothing else. Creates the role if it does not exist."""
     with database(load_settings()) as (engine, _):
         require_head(engine)
-        password = grant(engine, role)
-    click.echo(f"{role} may read {', '.join(READER_TABLES)}, and write nothing")
+        password = reader_role.grant_reader(engine, role)
+    click.echo(f"{role} can read {', '.join(reader_role.READER_TABLES)}, and write nothing")
     if password is not None:
         click.echo(f"password  {password}")

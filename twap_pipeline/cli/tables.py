@@ -1,54 +1,54 @@
-"""Tables and numbers as a terminal shows them."""
+"""Tables and sizes for terminal output."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
-import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 from twap_pipeline.domain.row_counts import RowCounts
+from twap_pipeline.storage.reports.ingest_summary import IngestDaySummary
+from twap_pipeline.storage.reports.order_history import Event
 
-if TYPE_CHECKING:
-    from twap_pipeline.storage.reports.ingest_summary import IngestDaySummary
-    from twap_pipeline.storage.reports.order_history import Event
-
-
+_UNLIMITED_WIDTH = 10_000
 _KILO = 1000
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows under headers, numbers to the right."""
-    texts = [[_cell(value) for value in row] for row in rows]
-    numeric = [all(_is_number(row[place]) for row in texts) for place in range(len(headers))]
-    widths = [max(map(len, column)) for column in zip(headers, *texts, strict=True)]
-    for line in (list(headers), ["-" * width for width in widths], *texts):
-        cells = (
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(line, widths, numeric, strict=True)
-        )
-        click.echo("  ".join(cells).rstrip())
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows under headers; columns of numbers are right-aligned.
+
+    A terminal that is too narrow wraps cells. Other output is plain text with one line per row.
+    """
+    cells = [[_to_text(value) for value in row] for row in rows]
+    table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
+    for index, header in enumerate(headers):
+        is_numeric = all(_is_number(row[index]) for row in cells)
+        table.add_column(header, justify="right" if is_numeric else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*row)
+    width = None if sys.stdout.isatty() else _UNLIMITED_WIDTH
+    Console(width=width, highlight=False, markup=False, emoji=False).print(table)
 
 
-def print_day_summary(reports: Sequence["IngestDaySummary"]) -> None:
-    """Print the ledger by day, with a total."""
-    row_counts = list(RowCounts().as_dict())
-    total = RowCounts.sum_of(report.row_counts for report in reports)
-    lines = [
-        (report.day, report.objects, report.failed, report.row_counts.total, *report.row_counts.as_dict().values())
-        for report in reports
+def print_day_summary(summaries: Sequence[IngestDaySummary]) -> None:
+    """Print the row counts of each UTC day, and their total."""
+    total = RowCounts.sum_of(summary.row_counts for summary in summaries)
+    rows: list[Sequence[object]] = [
+        (day.day, day.objects, day.failed, day.row_counts.total, *day.row_counts.as_dict().values())
+        for day in summaries
     ]
-    objects, failed = sum(report.objects for report in reports), sum(report.failed for report in reports)
-    table(
-        ["day (UTC)", "objects", "failed", "rows read", *row_counts],
-        [*lines, ("all", objects, failed, total.total, *total.as_dict().values())],
-    )
+    objects, failed = sum(day.objects for day in summaries), sum(day.failed for day in summaries)
+    rows.append(("total", objects, failed, total.total, *total.as_dict().values()))
+    print_table(["date (UTC)", "objects", "failed", "rows read", *total.as_dict()], rows)
 
 
-def print_order_history(events: Sequence["Event"]) -> None:
-    """Print an order's events, oldest first."""
-    table(
-        ["when (UTC)", "status", "executed", "of", "notional USD", "message"],
+def print_order_history(events: Sequence[Event]) -> None:
+    """Print the events of an order."""
+    print_table(
+        ["ts (UTC)", "status", "executed", "requested", "notional USD", "message"],
         [
             (
                 event.ts,
@@ -63,8 +63,8 @@ def print_order_history(events: Sequence["Event"]) -> None:
     )
 
 
-def size(count: int) -> str:
-    """Return bytes in a unit that can be read."""
+def format_bytes(count: int) -> str:
+    """Return a number of bytes with a decimal unit, such as ``1.5 MB``."""
     value = float(count)
     for unit in ("B", "kB", "MB"):
         if value < _KILO:
@@ -73,7 +73,7 @@ def size(count: int) -> str:
     return f"{value:.2f} GB"
 
 
-def _cell(value: object) -> str:
+def _to_text(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, datetime):

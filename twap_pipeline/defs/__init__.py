@@ -1,1 +1,4 @@
-"""The Dagster shell: one module per Dagster concept; they decide when, and which day, never how."""
+"""Dagster definitions, one module per Dagster concept. They decide when and for which partition work runs.
+
+How objects are loaded, compared or refreshed belongs to `ingest` and `storage`.
+"""

@@ -1,55 +1,64 @@
-"""Telling people of a run that failed: one JSON message to a webhook, off until TWAP_ALERT_WEBHOOK_URL is set.
+"""Alerts for failed runs: the run failure sensor and the webhook that it calls.
 
-Slack's incoming webhooks take the message as it is. All runs are watched, backfills from the UI among them; a sensor
-limited to named jobs would miss those.
+The sensor monitors every job, including backfills that are started in the UI. The message format is that of Slack's
+incoming webhooks.
 """
 
 import json
+from dataclasses import dataclass
 from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import dagster as dg
-from dagster._core.storage.tags import PARTITION_NAME_TAG
+from pydantic import SecretStr
 
+from twap_pipeline.defs.event_log import PARTITION_NAME_TAG
 from twap_pipeline.errors import ConfigurationError
-from twap_pipeline.settings import load_settings
 
 _TIMEOUT_SECONDS = 10
 
 
+@dataclass(frozen=True)
+class AlertWebhook:
+    """A webhook that accepts ``{"text": ...}``.
+
+    Args:
+        url: Its http(s) URL, which is a secret; None disables alerts.
+    """
+
+    url: SecretStr | None
+
+    def send(self, text: str) -> None:
+        """POST the text as JSON.
+
+        Raises:
+            ConfigurationError: There is no URL, it is not valid, or the request failed. The message omits the URL.
+        """
+        url = self.url.get_secret_value() if self.url else ""
+        if urlsplit(url).scheme not in ("https", "http"):
+            raise ConfigurationError("TWAP_ALERT_WEBHOOK_URL is not a valid http(s) URL")
+        body, headers = json.dumps({"text": text}).encode(), {"Content-Type": "application/json"}
+        request = Request(url, body, headers)  # noqa: S310 - the scheme is checked above
+        try:
+            with urlopen(request, timeout=_TIMEOUT_SECONDS):  # noqa: S310 - the scheme is checked above
+                return
+        except URLError as error:
+            raise ConfigurationError(f"the request to TWAP_ALERT_WEBHOOK_URL failed: {error.reason}") from None
+
+
 @dg.run_failure_sensor(
     name="failed_run_alert",
-    description="Tells TWAP_ALERT_WEBHOOK_URL of every run that fails; does nothing while that is unset.",
+    description="Calls the webhook TWAP_ALERT_WEBHOOK_URL for every failed run; skips if the setting is unset.",
 )
-def failed_run_alert(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
-    """Send one message for one failed run."""
-    url = load_settings().alert_webhook_url
-    if url is None:
+def failed_run_alert(
+    context: dg.RunFailureSensorContext, alert_webhook: dg.ResourceParam[AlertWebhook]
+) -> dg.SkipReason | None:
+    """Send one alert per failed run."""
+    if alert_webhook.url is None:
         return dg.SkipReason("TWAP_ALERT_WEBHOOK_URL is not set")
-    send_alert(url.get_secret_value(), message(context.dagster_run, context.failure_event.message or ""))
+    run = context.dagster_run
+    partition = run.tags.get(PARTITION_NAME_TAG)
+    job = f"{run.job_name}, partition {partition}" if partition else run.job_name
+    alert_webhook.send(f"Dagster run {run.run_id} ({job}) failed: {context.failure_event.message or 'no message'}")
     return None
-
-
-def message(run: dg.DagsterRun, reason: str) -> str:
-    """Return what a person at night needs: which run, of what, why."""
-    day = run.tags.get(PARTITION_NAME_TAG)
-    of_day = f" of {day}" if day else ""
-    return f"Dagster run {run.run_id} ({run.job_name}{of_day}) failed: {reason}"
-
-
-def send_alert(url: str, text: str) -> None:
-    """POST ``{"text": …}``.
-
-    Raises:
-        ConfigurationError: The webhook cannot be used; its address, which is a secret, is not shown.
-    """
-    if urlsplit(url).scheme not in ("https", "http"):
-        raise ConfigurationError("TWAP_ALERT_WEBHOOK_URL is no http(s) address")
-    body, headers = json.dumps({"text": text}).encode(), {"Content-Type": "application/json"}
-    request = Request(url, body, headers)  # noqa: S310 - the scheme was just looked at
-    try:
-        with urlopen(request, timeout=_TIMEOUT_SECONDS):  # noqa: S310 - as above
-            return
-    except URLError as error:
-        raise ConfigurationError(f"TWAP_ALERT_WEBHOOK_URL did not take the message: {error.reason}") from None

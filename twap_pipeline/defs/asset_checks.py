@@ -1,142 +1,138 @@
-"""Asset checks: the tables' standing questions, and whether source and schema agree with it.
+"""Asset checks: the data checks of the tables, the comparison with the source, and the schema revision.
 
-What a sound table is stands in `storage.checks`; here is only who is told, and how loudly: ERROR where figures are
-wrong, WARN where a person should look.
+What a data check queries and its severity belong to `storage.audit.data_checks`; this module runs the checks in
+Dagster and reports violations as metadata.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from datetime import date
+from typing import Any
 
 import dagster as dg
-from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from twap_pipeline.defs.assets import STATUS_KEY
+from twap_pipeline.defs.event_log import BACKFILL_ID_TAG
 from twap_pipeline.defs.markdown import table
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
-from twap_pipeline.domain.object_ref import resolve_key_date_patterns
 from twap_pipeline.errors import SchemaRevisionError
-from twap_pipeline.settings import load_settings
+from twap_pipeline.storage.audit.data_checks import CHECKS, TableCheck, run_check
 
-if TYPE_CHECKING:
-    from twap_pipeline.storage.audit.data_checks import CheckResult, TableCheck
+_MAX_EXAMPLES = 5
 
 
-def build_asset_checks() -> list[dg.AssetChecksDefinition]:
-    """Return every check.
+def build_asset_checks(start_date: date, key_date_patterns: Sequence[str]) -> list[dg.AssetChecksDefinition]:
+    """Return all asset checks.
 
-    Those that read whole tables or list the whole source leave a backfill's runs alone: each of its runs would do so
-    once more. They are asked at night, by the job, and by a click.
+    Checks that read a whole table or list the whole source are skipped in backfill runs: each of the many runs would
+    repeat them. The job ``check_twap_status`` and the schedule ``daily_checks`` run them.
+
+    Args:
+        start_date: First partition; earlier objects of the source are ignored.
+        key_date_patterns: Regular expressions that find the date in a key, in order of preference.
     """
-    from twap_pipeline.storage.audit.data_checks import CHECKS
-
-    tables = dict.fromkeys(check.table for check in CHECKS)
+    table_names = dict.fromkeys(check.table for check in CHECKS)
     return [
-        *(_table_checks(table, [check for check in CHECKS if check.table == table]) for table in tables),
-        _ingest_log_matches_source,
+        *(_build_table_checks(name, [check for check in CHECKS if check.table == name]) for name in table_names),
+        _build_source_check(start_date, key_date_patterns),
         _schema_at_head,
     ]
 
 
-def _table_checks(table: str, checks: Sequence["TableCheck"]) -> dg.AssetChecksDefinition:
-    asset = dg.AssetKey(table)
+def _build_table_checks(table_name: str, checks: Sequence[TableCheck]) -> dg.AssetChecksDefinition:
+    asset = dg.AssetKey(table_name)
 
     @dg.multi_asset_check(
-        name=f"{table}_table_checks",
+        name=f"{table_name}_table_checks",
         specs=[dg.AssetCheckSpec(check.name, asset=asset, description=check.description) for check in checks],
         can_subset=True,
     )
-    def standing_questions(
-        context: dg.AssetCheckExecutionContext, database: DatabaseResource
+    def run_table_checks(
+        context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[DatabaseResource]
     ) -> Iterator[dg.AssetCheckResult]:
-        from twap_pipeline.storage.audit.data_checks import run_check
-
-        if _is_backfill_run(context):
+        if _skip_in_backfill_run(context):
             return
         with database.engine() as engine:
             for check in checks:
-                if dg.AssetCheckKey(asset, check.name) in context.selected_asset_check_keys:
-                    with engine.connect() as connection:
-                        yield _result(asset, check, run_check(connection, check))
+                if dg.AssetCheckKey(asset, check.name) not in context.selected_asset_check_keys:
+                    continue
+                with engine.connect() as connection:
+                    result = run_check(connection, check)
+                metadata: dict[str, dg.MetadataValue[Any]] = {"violations": dg.MetadataValue.int(result.count)}
+                if result.examples:
+                    metadata["examples"] = dg.MetadataValue.md(table(result.columns, result.examples))
+                yield dg.AssetCheckResult(
+                    asset_key=asset,
+                    check_name=check.name,
+                    passed=result.count == 0,
+                    severity=dg.AssetCheckSeverity.ERROR if check.is_error else dg.AssetCheckSeverity.WARN,
+                    description=f"{result.count} violations" if result.count else None,
+                    metadata=metadata,
+                )
 
-    return standing_questions
+    return run_table_checks
 
 
-def _is_backfill_run(context: dg.AssetCheckExecutionContext) -> bool:
-    is_one = BACKFILL_ID_TAG in context.run.tags
-    if is_one:
-        context.log.info("left to the job check_twap_status: a backfill's runs do not read the whole tables")
-    return is_one
+def _skip_in_backfill_run(context: dg.AssetCheckExecutionContext) -> bool:
+    is_backfill_run = BACKFILL_ID_TAG in context.run.tags
+    if is_backfill_run:
+        context.log.info("skipped in backfill runs; run job check_twap_status")
+    return is_backfill_run
 
 
-def _result(asset: dg.AssetKey, check: "TableCheck", answer: "CheckResult") -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        asset_key=asset,
-        check_name=check.name,
-        passed=answer.count == 0,
-        severity=dg.AssetCheckSeverity.ERROR if check.is_error else dg.AssetCheckSeverity.WARN,
-        description=None if answer.count == 0 else f"{answer.count} found",
-        metadata={"found": answer.count, **_examples(answer)},
+def _build_source_check(start_date: date, key_date_patterns: Sequence[str]) -> dg.AssetChecksDefinition:
+    @dg.multi_asset_check(
+        specs=[
+            dg.AssetCheckSpec(
+                "ingest_log_matches_source",
+                asset=STATUS_KEY,
+                description="Source listing, ingest log and row counts agree, as in `twap-pipeline audit`.",
+            )
+        ],
+        can_subset=True,
     )
+    def ingest_log_matches_source(
+        context: dg.AssetCheckExecutionContext,
+        database: dg.ResourceParam[DatabaseResource],
+        object_store: dg.ResourceParam[ObjectStoreResource],
+    ) -> Iterator[dg.AssetCheckResult]:
+        from twap_pipeline.ingest.audit_runner import run_audit
 
-
-def _examples(answer: "CheckResult") -> dict[str, dg.MetadataValue[str]]:
-    if not answer.examples:
-        return {}
-    return {"examples": dg.MetadataValue.md(table(answer.columns, answer.examples))}
-
-
-@dg.multi_asset_check(
-    specs=[
-        dg.AssetCheckSpec(
-            "ingest_log_matches_source",
-            asset=STATUS_KEY,
-            description="Listing, ledger and rows agree, as `twap-pipeline audit` sees them; lists the whole source.",
+        if _skip_in_backfill_run(context):
+            return
+        with database.engine() as engine:
+            report = run_audit(object_store.open(), engine, since=start_date, key_date_patterns=key_date_patterns)
+        lines = [
+            f"- **{finding.code}** ({len(finding.examples)}): {finding.description};"
+            f" {', '.join(finding.examples[:_MAX_EXAMPLES])}"
+            for finding in report.findings
+        ]
+        yield dg.AssetCheckResult(
+            passed=not report.has_errors,
+            severity=dg.AssetCheckSeverity.ERROR,
+            metadata={"findings": dg.MetadataValue.md("\n".join(lines) or "none")},
         )
-    ],
-    can_subset=True,
-)
-def _ingest_log_matches_source(
-    context: dg.AssetCheckExecutionContext, database: DatabaseResource, object_store: ObjectStoreResource
-) -> Iterator[dg.AssetCheckResult]:
-    from twap_pipeline.ingest.audit import audit, has_errors
 
-    if _is_backfill_run(context):
-        return
-    settings = load_settings()
-    key_date_patterns, listing = (
-        resolve_key_date_patterns(settings.key_date_pattern),
-        object_store.open().list_objects(),
-    )
-    with database.engine() as engine:
-        found = audit(engine, listing, settings.start_date, key_date_patterns)
-    lines = [
-        f"- **{one.code}** ({len(one.examples)}): {one.description}; {', '.join(one.examples[:5])}" for one in found
-    ]
-    yield dg.AssetCheckResult(
-        passed=not has_errors(found),
-        severity=dg.AssetCheckSeverity.ERROR,
-        metadata={"disagreements": dg.MetadataValue.md("\n".join(lines) or "none")},
-    )
+    return ingest_log_matches_source
 
 
 @dg.asset_check(
     asset=STATUS_KEY,
     name="schema_at_head",
-    description="The database is at this code's Alembic revision and its tables are as declared.",
+    description="The database is at this code's Alembic revision and its tables match the declared tables.",
 )
-def _schema_at_head(database: DatabaseResource) -> dg.AssetCheckResult:
+def _schema_at_head(database: dg.ResourceParam[DatabaseResource]) -> dg.AssetCheckResult:
     from twap_pipeline.storage.schema.drift import drift
     from twap_pipeline.storage.schema.revision_gate import require_head
 
     with database.engine() as engine:
         try:
-            said, differences = require_head(engine).message, []
+            revision = require_head(engine).message
             with engine.connect() as connection:
                 differences = drift(connection)
         except SchemaRevisionError as error:
-            said, differences = str(error), [str(error)]
+            revision, differences = str(error), [str(error)]
     return dg.AssetCheckResult(
         passed=not differences,
         severity=dg.AssetCheckSeverity.ERROR,
-        metadata={"revision": said, "differences": dg.MetadataValue.json(differences)},
+        metadata={"revision": revision, "differences": dg.MetadataValue.json(differences)},
     )

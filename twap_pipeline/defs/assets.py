@@ -1,23 +1,26 @@
-"""The assets: the bucket's objects, and the table they become. Lineage runs source → status.
+"""The assets ``twap_s3_objects`` (source) and ``twap_status``, and what all assets of the package share.
 
-An asset here only lists, asks the one use case to take what is missing, and records per day what a person wants to
-see. How an object is taken is `ingest`'s.
+An asset body lists objects, calls `ingest` and records metadata per partition. How an object is loaded belongs to
+`ingest`; the downstream assets are in `orders`.
 """
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
-from twap_pipeline.defs.event_log import provenance_tags, record_source_days
+from twap_pipeline.defs.event_log import provenance_tags, record_source_partitions
+from twap_pipeline.defs.partition_metadata import partition_metadata
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
-from twap_pipeline.domain.status import CONTENT_COLUMNS, KEY_COLUMN_DESCRIPTIONS
+from twap_pipeline.domain.status import CONTENT_COLUMN_DESCRIPTIONS, KEY_COLUMN_DESCRIPTIONS
 from twap_pipeline.errors import BudgetExceededError
-from twap_pipeline.settings import load_settings
-from twap_pipeline.storage.schema import models as tables
+from twap_pipeline.ingest import plan as ingest_plan
+from twap_pipeline.storage.ingest_log import bytes_read_today, read_ingest_log
+from twap_pipeline.storage.schema import models
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, Table
@@ -30,67 +33,111 @@ STATUS_KEY = dg.AssetKey("twap_status")
 GROUP = "twap"
 OWNERS = ("team:data",)
 STATUS_CODE_VERSION = "1"
-"""Raised when the same objects give other rows."""
+"""Increase it when a code change makes the same objects result in different rows."""
 
-FAILED_OBJECTS_KEY = "failed objects"
-"""Metadata of a run's Failure when objects could not be taken and all else is recorded."""
+FAILED_OBJECTS_KEY = "twap/failed_objects"
+"""Metadata key of a Failure that objects caused; every other object of the run is loaded and recorded."""
 
+_MAX_FAILED_OBJECTS = 100
 _STATUS_COLUMNS = {
     **KEY_COLUMN_DESCRIPTIONS,
-    **CONTENT_COLUMNS,
-    "s3_object_key": "The object that holds the row; the ledger tells the rest of it.",
-    "s3_last_modified": "That object's LastModified: of two equal claims the newer object's wins.",
-    "inserted_at": "When the row was written.",
+    **CONTENT_COLUMN_DESCRIPTIONS,
+    "s3_object_key": "Key of the object that the row was read from; the ingest log has the object's details.",
+    "s3_last_modified": "LastModified of that object; breaks ties of the precedence rule.",
+    "inserted_at": "Time at which the row was written.",
 }
 
 
 class IngestConfig(dg.Config):
-    """What a run takes, when it is not simply everything that is missing.
+    """Run config of ``twap_status``.
 
     Args:
-        object_keys: Take only these objects of the chosen days, parked or not.
+        object_keys: Ingest only these objects of the run's partitions, even if they are parked.
     """
 
     object_keys: list[str] = Field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class ByteBudget:
+    """Limits of the object bytes that runs read.
+
+    Args:
+        max_bytes_per_run: Limit of one run; None for no limit.
+        max_bytes_per_day: Limit of all runs of a UTC day; None for no limit.
+    """
+
+    max_bytes_per_run: int | None
+    max_bytes_per_day: int | None
+
+    def enforce(self, refs: Sequence["ObjectRef"], read_today_bytes: int) -> None:
+        """Return if a run may read these objects.
+
+        Raises:
+            dagster.Failure: These bytes, or the bytes of the day with them, exceed a limit.
+        """
+        try:
+            ingest_plan.check_budget(
+                refs,
+                max_bytes=self.max_bytes_per_run,
+                max_bytes_today=self.max_bytes_per_day,
+                read_today_bytes=read_today_bytes,
+            )
+        except BudgetExceededError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+
+
 def build_source_asset(partitions: dg.DailyPartitionsDefinition, key_date_patterns: Sequence[str]) -> dg.SourceAsset:
-    """Return the bucket's objects by UTC day; observing lists them and gives each changed day a new data version."""
+    """Return the source asset: the objects of the bucket, partitioned by UTC day of the object."""
 
     @dg.observable_source_asset(
         key=SOURCE_KEY,
         partitions_def=partitions,
         group_name=GROUP,
         description=(
-            "Parquet objects of Hyperliquid's TWAP statuses, in a requester-pays bucket, by UTC day of the object."
-            " A day's data version is the fingerprint of its (key, ETag) set."
+            "Parquet objects of Hyperliquid TWAP statuses in a requester-pays bucket, by UTC day of the object."
+            " The data version of a day is the fingerprint of its set of (key, ETag)."
         ),
         tags={"dagster/kind/s3": "", "dagster/kind/parquet": ""},
     )
     def twap_s3_objects(
-        context: dg.AssetExecutionContext, object_store: ObjectStoreResource
+        context: dg.AssetExecutionContext, object_store: dg.ResourceParam[ObjectStoreResource]
     ) -> dg.DataVersionsByPartition:
-        from twap_pipeline.ingest.plan import group_by_day
-
-        store = object_store.open()
-        listed = group_by_day(store.list_objects(), key_date_patterns)
-        days = {day: refs for day, refs in listed.items() if partitions.has_partition_key(day.isoformat())}
-        changed = record_source_days(context.instance, SOURCE_KEY, store.url, days)
-        context.log.info(f"{len(days)} days have objects, {len(changed)} are new or changed")
-        return dg.DataVersionsByPartition({})
+        observe_source_partitions(context, object_store.open(), partitions, key_date_patterns)
+        return dg.DataVersionsByPartition({})  # the line above recorded them, with metadata
 
     return twap_s3_objects
 
 
+def observe_source_partitions(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    store: "ObjectStore",
+    partitions: dg.DailyPartitionsDefinition,
+    key_date_patterns: Sequence[str],
+) -> None:
+    """List the whole source and record each changed partition in the event log."""
+    listed = ingest_plan.group_by_day(store.list_objects(), key_date_patterns)
+    refs_by_date = {day: refs for day, refs in listed.items() if partitions.has_partition_key(day.isoformat())}
+    changed = record_source_partitions(context.instance, SOURCE_KEY, store.url, refs_by_date)
+    context.log.info(f"{len(refs_by_date)} partitions have objects; {len(changed)} are new or changed")
+
+
 def build_status_asset(
-    partitions: dg.DailyPartitionsDefinition, key_date_patterns: Sequence[str], max_partitions_per_run: int
+    partitions: dg.DailyPartitionsDefinition,
+    key_date_patterns: Sequence[str],
+    *,
+    max_partitions_per_run: int,
+    write_concurrency: int,
+    budget: ByteBudget,
 ) -> dg.AssetsDefinition:
-    """Return the table of TWAP statuses, materialized by UTC day of the object.
+    """Return the asset of the table ``twap_status``, partitioned by UTC day of the object.
 
     Args:
-        partitions: The days.
-        key_date_patterns: How keys name their day.
-        max_partitions_per_run: Days of a backfill that one run takes; a run's own cost is some three seconds.
+        partitions: The partitions.
+        key_date_patterns: Regular expressions that find the date in a key, in order of preference.
+        max_partitions_per_run: Partitions per run of a backfill. The fixed cost of a run is about 3 seconds.
+        write_concurrency: Objects of a partition that a run writes concurrently.
+        budget: Limits of the object bytes that a run reads.
     """
 
     @dg.asset(
@@ -108,122 +155,131 @@ def build_status_asset(
         ),
         tags={"feed": "hyperliquid", "cost": "requester-pays"},
         description=(
-            "One row per status event of a TWAP order, exact to the digit, each led back to its object."
-            " An order normally has two events: activated (executed 0), then finished, terminated or error."
+            "One row per status event of a TWAP order, with exact decimals and the key of its source object."
+            " An order normally has two events: activated (executed size 0), then finished, terminated or error."
         ),
         metadata={
             "dagster/table_name": "twap_status",
-            "dagster/column_schema": table_schema(tables.twap_status, _STATUS_COLUMNS),
+            "dagster/column_schema": table_schema(models.twap_status, _STATUS_COLUMNS),
         },
     )
     def twap_status(
         context: dg.AssetExecutionContext,
         config: IngestConfig,
-        database: DatabaseResource,
-        object_store: ObjectStoreResource,
-        schema_guard: SchemaGuard,
+        database: dg.ResourceParam[DatabaseResource],
+        object_store: dg.ResourceParam[ObjectStoreResource],
+        schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> dg.MaterializeResult[None]:
-        days = [date.fromisoformat(key) for key in context.partition_keys]
         with database.engine() as engine:
             schema_guard.require_head(engine)
-            outcome = _ingest_partitions(
-                context, engine, object_store.open(), days, key_date_patterns=key_date_patterns, config=config
+            results = _ingest_partitions(
+                context,
+                engine,
+                object_store.open(),
+                key_date_patterns=key_date_patterns,
+                object_keys=config.object_keys,
+                budget=budget,
+                write_concurrency=write_concurrency,
             )
-        failed = {day: errors for day, (_, errors) in outcome.items() if errors}
-        if failed:
-            _record_successes_and_fail(context, outcome, failed)
-        for day, (metadata, _) in outcome.items():
-            context.add_asset_metadata(metadata, partition_key=day)
+        if any(result.errors for result in results.values()):
+            _record_successes_and_fail(context, results)
+        for partition_key, result in results.items():
+            context.add_asset_metadata(result.metadata, partition_key=partition_key)
         return dg.MaterializeResult()
 
     return twap_status
 
 
-_Outcome = dict[str, tuple[dict[str, dg.MetadataValue[Any]], list[str]]]
+@dataclass(frozen=True)
+class _PartitionResult:
+    """Outcome of one partition: its metadata, and one message per failed object."""
+
+    metadata: dict[str, dg.MetadataValue[Any]]
+    errors: list[str]
 
 
 def _ingest_partitions(
     context: dg.AssetExecutionContext,
     engine: "Engine",
     store: "ObjectStore",
-    days: Sequence[date],
     *,
     key_date_patterns: Sequence[str],
-    config: IngestConfig,
-) -> _Outcome:
-    """Take every day's missing objects; return per day what to show, and what failed."""
-    from twap_pipeline.defs.partition_metadata import day_metadata
-    from twap_pipeline.ingest.load import ingest_objects
-    from twap_pipeline.ingest.plan import group_by_day, plan
-    from twap_pipeline.storage.ingest_log import bytes_read_today, read_ingest_log
+    object_keys: Sequence[str],
+    budget: ByteBudget,
+    write_concurrency: int,
+) -> dict[str, _PartitionResult]:
+    """Ingest the pending objects of the run's partitions and return the result per partition key.
 
-    listed = group_by_day(store.list_objects(), key_date_patterns)
+    Raises:
+        dagster.Failure: The pending objects exceed the budget; nothing was read.
+    """
+    from twap_pipeline.ingest.load import ingest_objects
+
+    listed = ingest_plan.group_by_day(store.list_objects(), key_date_patterns)
     with engine.connect() as connection:
-        ledger, read_today = read_ingest_log(connection), bytes_read_today(connection)
-    plans = {day: plan(listed.get(day, []), ledger, only=config.object_keys) for day in days}
-    connections = load_settings().write_concurrency
-    enforce_byte_budget([ref for todo in plans.values() for ref in todo.pending], read_today)
-    outcome: _Outcome = {}
-    for number, (day, todo) in enumerate(plans.items(), start=1):
+        entries, read_today = read_ingest_log(connection), bytes_read_today(connection)
+    days = [date.fromisoformat(partition_key) for partition_key in context.partition_keys]
+    plans = {day: ingest_plan.plan(listed.get(day, []), entries, only=object_keys) for day in days}
+    budget.enforce([ref for plan in plans.values() for ref in plan.pending], read_today)
+    partition_results: dict[str, _PartitionResult] = {}
+    for number, (day, plan) in enumerate(plans.items(), start=1):
         started = time.perf_counter()
-        results = ingest_objects(store, engine, todo.pending, day, run_id=context.run.run_id, connections=connections)
-        errors = [f"{done.ref.key}: {done.error}" for done in results if done.error]
-        errors += [f"{ref.key}: parked after repeated failures" for ref in todo.parked]
-        rows_before = sum(ledger[ref.key].row_counts.stored for ref in todo.loaded)
-        outcome[day.isoformat()] = (
-            day_metadata(todo, results, rows_before=rows_before, seconds=time.perf_counter() - started),
-            errors,
+        results = ingest_objects(
+            store, engine, plan.pending, day, run_id=context.run.run_id, connections=write_concurrency
         )
-        context.log.info(f"{day} ({number} of {len(days)}): {len(results)} objects read, {len(errors)} failed")
+        metadata = partition_metadata(
+            plan,
+            results,
+            rows_before=sum(entries[ref.key].row_counts.stored for ref in plan.loaded),
+            duration_seconds=time.perf_counter() - started,
+        )
+        errors = [f"{result.ref.key}: {result.error}" for result in results if result.error]
+        errors += [f"{ref.key}: parked after repeated failures" for ref in plan.parked]
+        partition_results[day.isoformat()] = _PartitionResult(metadata, errors)
+        context.log.info(
+            f"partition {day} ({number} of {len(plans)}): {len(results)} objects read, {len(errors)} objects failed"
+        )
         for error in errors:
             context.log.error(error)
-    return outcome
+    return partition_results
 
 
-def enforce_byte_budget(refs: Sequence["ObjectRef"], read_today_bytes: int) -> None:
-    """Raise a Failure unless the settings' budgets allow reading these objects after what was read today."""
-    from twap_pipeline.ingest.plan import check_budget
+def _record_successes_and_fail(context: dg.AssetExecutionContext, results: Mapping[str, _PartitionResult]) -> None:
+    """Record the partitions without errors as materialized, then fail the run.
 
-    settings = load_settings()
-    try:
-        check_budget(
-            refs,
-            max_bytes=settings.max_bytes_per_run,
-            max_bytes_today=settings.max_bytes_per_day,
-            read_today_bytes=read_today_bytes,
-        )
-    except BudgetExceededError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
-
-
-def _record_successes_and_fail(
-    context: dg.AssetExecutionContext, outcome: _Outcome, failed: Mapping[str, Sequence[str]]
-) -> None:
-    """Record the good days as materialized and fail the run: Dagster itself records all days of a run or none."""
-    tags = provenance_tags(context.instance, SOURCE_KEY, list(outcome), STATUS_CODE_VERSION)
-    for day, (metadata, _) in outcome.items():
-        if day not in failed:
-            context.log_event(dg.AssetMaterialization(STATUS_KEY, partition=day, metadata=metadata, tags=tags[day]))
-    shown = [error for errors in failed.values() for error in errors]
+    Raises:
+        dagster.Failure: Always. Its metadata lists the failed objects under `FAILED_OBJECTS_KEY`.
+    """
+    tags = provenance_tags(context.instance, SOURCE_KEY, list(results), STATUS_CODE_VERSION)
+    for partition_key, result in results.items():
+        if not result.errors:
+            context.log_event(
+                dg.AssetMaterialization(
+                    STATUS_KEY, partition=partition_key, metadata=result.metadata, tags=tags[partition_key]
+                )
+            )
+    failed = [partition_key for partition_key, result in results.items() if result.errors]
+    errors = [error for result in results.values() for error in result.errors]
     raise dg.Failure(
-        f"{len(failed)} of {len(outcome)} days failed ({', '.join(failed)}): {len(shown)} objects could not be taken;"
-        " the other objects and days are loaded. See etl_s3_ingest_log.error_text",
-        metadata={FAILED_OBJECTS_KEY: dg.MetadataValue.md("\n".join(f"- `{error}`" for error in shown[:100]))},
+        f"{len(errors)} objects failed in {len(failed)} of {len(results)} partitions ({', '.join(failed)});"
+        " all other objects are loaded. See etl_s3_ingest_log.error_text",
+        metadata={
+            FAILED_OBJECTS_KEY: dg.MetadataValue.md("\n".join(f"- `{error}`" for error in errors[:_MAX_FAILED_OBJECTS]))
+        },
         allow_retries=False,
     )
 
 
-def table_schema(table: "Table", meanings: Mapping[str, str]) -> dg.TableSchema:
-    """Return a table's columns with their types and meaning, for the UI."""
-    columns = {column.name: column for column in table.columns}
+def table_schema(table: "Table", descriptions: Mapping[str, str]) -> dg.TableSchema:
+    """Return the described columns of a table as a Dagster table schema."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
                 name,
-                type=str(columns[name].type).lower().replace("datetime", "timestamptz"),
-                description=meaning,
-                constraints=dg.TableColumnConstraints(nullable=bool(columns[name].nullable)),
+                type=str(table.columns[name].type).lower().replace("datetime", "timestamptz"),
+                description=description,
+                constraints=dg.TableColumnConstraints(nullable=bool(table.columns[name].nullable)),
             )
-            for name, meaning in meanings.items()
+            for name, description in descriptions.items()
         ]
     )

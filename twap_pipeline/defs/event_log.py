@@ -1,7 +1,23 @@
-"""Events that we write to Dagster's log ourselves, where the framework has no word for what happened.
+"""Access to Dagster's event log, and the only module that imports Dagster's private API.
 
-Two cases: a source's day changed (an observation, which makes what hangs on it stale, then a materialization, which
-makes the partition green), and a run of many days in which only some succeeded.
+Two functions cover what Dagster does not write by itself:
+
+* `record_source_partitions`: a source partition changed. Observing a source asset records observations only, and
+  downstream provenance ignores them (https://github.com/dagster-io/dagster/issues/33988). The materialization that
+  this function adds provides the provenance and shows the partition as present in the UI.
+* `provenance_tags`: a run over several partitions of which some failed. Dagster records all partitions of a step or
+  none (https://github.com/dagster-io/dagster/issues/17836 and 21072), so the asset logs its successful partitions
+  itself and needs the tags of data versioning.
+
+Import names that the package ``dagster`` does not export from here, not from ``dagster._core``. They are:
+
+* tags of partitions, backfills and data versions: part of the stored data, but without public constants;
+* functions that build the names of the data-version tags, for the same reason;
+* `UnresolvedAssetJobDefinition`: the return type of the public `define_asset_job`;
+* `SerializableErrorInfo`: the type of the error in a step failure event;
+* `observe`: runs observable source assets in process; tests use it.
+
+dagster is pinned below its next minor version for this reason (see pyproject.toml).
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,32 +31,58 @@ from dagster._core.definitions.data_version import (
     get_input_data_version_tag,
     get_input_event_pointer_tag,
 )
+from dagster._core.definitions.observe import observe
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    BACKFILL_ID_TAG,
+    PARTITION_NAME_TAG,
+)
+from dagster_shared.error import SerializableErrorInfo
 
 from twap_pipeline.domain.object_ref import ObjectRef, fingerprint
 
+__all__ = [
+    "ASSET_PARTITION_RANGE_END_TAG",
+    "ASSET_PARTITION_RANGE_START_TAG",
+    "BACKFILL_ID_TAG",
+    "PARTITION_NAME_TAG",
+    "SerializableErrorInfo",
+    "UnresolvedAssetJobDefinition",
+    "observe",
+    "provenance_tags",
+    "record_source_partitions",
+]
 
-def record_source_days(
+
+def record_source_partitions(
     instance: dg.DagsterInstance,
     key: dg.AssetKey,
     url: str,
-    days: Mapping[date, Sequence[ObjectRef]],
+    refs_by_date: Mapping[date, Sequence[ObjectRef]],
     *,
     limit: int = 10_000,
 ) -> list[str]:
-    """Record each day of the source whose set of (key, ETag) is not the one recorded last; return those days.
+    """Record an observation and a materialization for each partition whose set of (key, ETag) changed.
+
+    The observation makes downstream partitions stale; the materialization shows the partition as present.
 
     Args:
-        instance: Where to record.
+        instance: The instance to write to.
         key: The source asset.
-        url: The source, for people.
-        days: UTC day → its objects.
-        limit: Record no more days than this; the others are found changed again next time.
+        url: The source URL, shown as metadata.
+        refs_by_date: All objects of each UTC day.
+        limit: Maximum number of partitions to record; the next call records further ones.
+
+    Returns:
+        The keys of the recorded partitions.
     """
-    versions = {day.isoformat(): fingerprint(refs) for day, refs in days.items()}
-    known = _latest_tags(instance, key, list(versions))
-    changed = [day for day, version in versions.items() if known.get(day, {}).get(DATA_VERSION_TAG) != version]
+    versions = {day.isoformat(): fingerprint(refs) for day, refs in refs_by_date.items()}
+    latest = _latest_tags(instance, key, list(versions))
+    changed = [day for day, version in versions.items() if latest.get(day, {}).get(DATA_VERSION_TAG) != version]
     for day in changed[:limit]:
-        refs = days[date.fromisoformat(day)]
+        refs = refs_by_date[date.fromisoformat(day)]
         metadata: dict[str, dg.MetadataValue[Any]] = {
             "objects": dg.MetadataValue.int(len(refs)),
             "bytes": dg.MetadataValue.int(sum(ref.size_bytes for ref in refs)),
@@ -54,31 +96,31 @@ def record_source_days(
 
 
 def provenance_tags(
-    instance: dg.DagsterInstance, source: dg.AssetKey, days: Sequence[str], code_version: str
+    instance: dg.DagsterInstance, source: dg.AssetKey, partition_keys: Sequence[str], code_version: str
 ) -> dict[str, dict[str, str]]:
-    """Return the tags that tell Dagster from which state of the source each day was made.
+    """Return, per partition, the data-version tags that Dagster itself adds to a materialization.
 
-    Without them a day that we record ourselves would never be shown as stale.
+    Dagster would never show a partition as stale whose materialization lacks these tags.
     """
-    known = _latest_tags(instance, source, days)
+    latest = _latest_tags(instance, source, partition_keys)
     pointers = instance.event_log_storage.get_latest_storage_id_by_partition(
-        source, dg.DagsterEventType.ASSET_MATERIALIZATION, set(days)
+        source, dg.DagsterEventType.ASSET_MATERIALIZATION, set(partition_keys)
     )
     tags: dict[str, dict[str, str]] = {}
-    for day in days:
-        version = known.get(day, {}).get(DATA_VERSION_TAG, "INITIAL")
-        tags[day] = {
+    for partition_key in partition_keys:
+        version = latest.get(partition_key, {}).get(DATA_VERSION_TAG, "INITIAL")
+        tags[partition_key] = {
             CODE_VERSION_TAG: code_version,
             get_input_data_version_tag(source): version,
-            get_input_event_pointer_tag(source): str(pointers.get(day, "NULL")),
+            get_input_event_pointer_tag(source): str(pointers.get(partition_key, "NULL")),
             DATA_VERSION_TAG: f"{code_version}-{version}",
         }
     return tags
 
 
 def _latest_tags(
-    instance: dg.DagsterInstance, key: dg.AssetKey, days: Sequence[str]
+    instance: dg.DagsterInstance, key: dg.AssetKey, partition_keys: Sequence[str]
 ) -> Mapping[str, Mapping[str, str]]:
     return instance.event_log_storage.get_latest_tags_by_partition(
-        key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG], list(days)
+        key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG], list(partition_keys)
     )

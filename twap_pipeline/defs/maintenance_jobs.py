@@ -1,98 +1,128 @@
-"""Jobs that are no assets: look at the source, audit, and give parked objects another chance."""
+"""Op jobs for maintenance: observe the source, audit the tables, and retry parked objects."""
+
+from collections.abc import Sequence
+from datetime import date
 
 import dagster as dg
 
-from twap_pipeline.defs.assets import SOURCE_KEY, enforce_byte_budget
-from twap_pipeline.defs.event_log import record_source_days
+from twap_pipeline.defs.assets import ByteBudget, observe_source_partitions
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
-from twap_pipeline.domain.object_ref import resolve_key_date_patterns
-from twap_pipeline.settings import load_settings
+from twap_pipeline.errors import BudgetExceededError
+from twap_pipeline.storage.ingest_log import reset_attempts
 
-
-@dg.op(description="Lists the source and records each day whose set of objects changed.")
-def observe_source(context: dg.OpExecutionContext, object_store: ObjectStoreResource) -> None:
-    """Make the days of the source visible, and what hangs on a changed day stale."""
-    from twap_pipeline.ingest.plan import group_by_day
-
-    store = object_store.open()
-    days = group_by_day(store.list_objects(), resolve_key_date_patterns(load_settings().key_date_pattern))
-    changed = record_source_days(context.instance, SOURCE_KEY, store.url, days)
-    context.log.info(f"{len(days)} days have objects, {len(changed)} are new or changed")
+_MAX_LOGGED_EXAMPLES = 20
+_MAX_LOGGED_KEYS = 50
 
 
 class AuditConfig(dg.Config):
-    """How far an audit goes.
+    """Run config of the audit.
 
     Args:
-        deep: Read every loaded object again and compare it row by row.
-        requeue: As deep, and let objects whose rows are wrong be taken again.
+        deep: Also read every loaded object again and compare it with the stored rows.
+        requeue: Like ``deep``; also delete mismatched rows and requeue their objects.
     """
 
     deep: bool = False
     requeue: bool = False
 
 
-@dg.op(description="Holds listing, ledger and rows against each other; fails if they has_errors.")
-def run_audit(
+def build_maintenance_jobs(
+    partitions: dg.DailyPartitionsDefinition,
+    key_date_patterns: Sequence[str],
+    *,
+    start_date: date,
+    budget: ByteBudget,
+) -> list[dg.JobDefinition]:
+    """Return the maintenance jobs.
+
+    Args:
+        partitions: The partitions of the source.
+        key_date_patterns: Regular expressions that find the date in a key, in order of preference.
+        start_date: First partition; an audit ignores earlier objects.
+        budget: Limits of the object bytes that a deep audit reads.
+    """
+    return [
+        _build_observe_job(partitions, key_date_patterns),
+        _build_audit_job(key_date_patterns, start_date, budget),
+        _retry_parked_objects,
+    ]
+
+
+def _build_observe_job(partitions: dg.DailyPartitionsDefinition, key_date_patterns: Sequence[str]) -> dg.JobDefinition:
+    @dg.op(description="Lists the source and records each partition whose set of objects changed.")
+    def observe_source(context: dg.OpExecutionContext, object_store: dg.ResourceParam[ObjectStoreResource]) -> None:
+        observe_source_partitions(context, object_store.open(), partitions, key_date_patterns)
+
+    @dg.job(description="Lists the source and records which partitions have objects and which changed.")
+    def observe_twap_s3_objects() -> None:
+        observe_source()
+
+    return observe_twap_s3_objects
+
+
+def _build_audit_job(key_date_patterns: Sequence[str], start_date: date, budget: ByteBudget) -> dg.JobDefinition:
+    @dg.op(description="Compares source listing, ingest log and stored rows; fails if they differ.")
+    def run_audit(
+        context: dg.OpExecutionContext,
+        config: AuditConfig,
+        database: dg.ResourceParam[DatabaseResource],
+        object_store: dg.ResourceParam[ObjectStoreResource],
+        schema_guard: dg.ResourceParam[SchemaGuard],
+    ) -> None:
+        from twap_pipeline.ingest import audit_runner
+
+        store = object_store.open()
+        with database.engine() as engine:
+            schema_guard.require_head(engine)
+            try:
+                report = audit_runner.run_audit(
+                    store,
+                    engine,
+                    since=start_date,
+                    key_date_patterns=key_date_patterns,
+                    deep=config.deep,
+                    requeue=config.requeue,
+                    max_bytes_per_run=budget.max_bytes_per_run,
+                    max_bytes_per_day=budget.max_bytes_per_day,
+                )
+            except BudgetExceededError as error:
+                raise dg.Failure(str(error), allow_retries=False) from error
+        if report.repair is not None:
+            context.log.info(
+                f"{report.objects_read} objects read; repair: requeued {len(report.repair.requeued)} objects, deleted"
+                f" {report.repair.deleted} rows and {report.repair.deleted_quarantined} quarantined rows"
+            )
+        for finding in report.findings:
+            examples = ", ".join(finding.examples[:_MAX_LOGGED_EXAMPLES])
+            log = context.log.info if finding.is_informational else context.log.error
+            log(f"{finding.code} ({len(finding.examples)}): {finding.description}: {examples}")
+        if errors := [finding for finding in report.findings if not finding.is_informational]:
+            codes = ", ".join(f"{finding.code} ({len(finding.examples)})" for finding in errors)
+            raise dg.Failure(f"source listing, ingest log and rows differ: {codes}", allow_retries=False)
+
+    @dg.job(description="Compares source listing, ingest log and stored rows; fails if they differ.")
+    def audit_twap_status() -> None:
+        run_audit()
+
+    return audit_twap_status
+
+
+@dg.op(
+    name="unpark_objects",
+    description="Resets the failed attempts of every parked object, so that the next run ingests it.",
+)
+def _unpark_objects(
     context: dg.OpExecutionContext,
-    config: AuditConfig,
-    database: DatabaseResource,
-    object_store: ObjectStoreResource,
-    schema_guard: SchemaGuard,
+    database: dg.ResourceParam[DatabaseResource],
+    schema_guard: dg.ResourceParam[SchemaGuard],
 ) -> None:
-    """Fail with every disagreement named; a notice is only logged."""
-    from twap_pipeline.ingest.audit import audit
-    from twap_pipeline.ingest.deep_audit import deep_audit, loaded_objects
-    from twap_pipeline.storage.ingest_log import bytes_read_today
-
-    settings, store = load_settings(), object_store.open()
-    key_date_patterns, listing = resolve_key_date_patterns(settings.key_date_pattern), list(store.list_objects())
-    with database.engine() as engine:
-        schema_guard.require_head(engine)
-        found = audit(engine, listing, settings.start_date, key_date_patterns)
-        if config.deep or config.requeue:
-            refs = loaded_objects(engine, listing, settings.start_date, key_date_patterns)
-            with engine.connect() as connection:
-                enforce_byte_budget(refs, bytes_read_today(connection))
-            read = deep_audit(store, engine, refs, key_date_patterns, requeue=config.requeue)
-            found += read.found
-            context.log.info(f"{len(refs)} objects read; mended: {read.mended}")
-    for one in found:
-        told = f"{one.code} ({len(one.examples)}): {one.description}: {', '.join(one.examples[:20])}"
-        (context.log.info if one.is_informational else context.log.error)(told)
-    if wrong := [one for one in found if not one.is_informational]:
-        kinds = ", ".join(f"{one.code} ({len(one.examples)})" for one in wrong)
-        raise dg.Failure(f"listing, ledger and rows has_errors: {kinds}", allow_retries=False)
-
-
-@dg.op(description="Gives every parked object its attempts back; the sensor or the next run of its day takes it.")
-def unpark_objects(context: dg.OpExecutionContext, database: DatabaseResource, schema_guard: SchemaGuard) -> None:
-    """Log the keys that will be taken again."""
-    from twap_pipeline.storage.ingest_log import reset_attempts
-
     with database.engine() as engine:
         schema_guard.require_head(engine)
         with engine.begin() as connection:
             keys = reset_attempts(connection)
-    context.log.info(f"{len(keys)} parked objects will be taken again: {', '.join(keys[:50])}")
+    context.log.info(f"reset {len(keys)} parked objects: {', '.join(keys[:_MAX_LOGGED_KEYS])}")
 
 
-@dg.job(description="Lists the source and shows which days have objects, and which changed.")
-def observe_twap_s3_objects() -> None:
-    """Observe the source."""
-    observe_source()
-
-
-@dg.job(description="Listing against ledger against rows; fails if they has_errors.")
-def audit_twap_status() -> None:
-    """Audit."""
-    run_audit()
-
-
-@dg.job(description="Lets parked objects be taken again, after a look at why they failed.")
-def retry_parked_objects() -> None:
-    """Unpark."""
-    unpark_objects()
-
-
-OPERATIONS: tuple[dg.JobDefinition, ...] = (observe_twap_s3_objects, audit_twap_status, retry_parked_objects)
+@dg.job(name="retry_parked_objects", description="Makes parked objects pending again.")
+def _retry_parked_objects() -> None:
+    _unpark_objects()

@@ -1,4 +1,4 @@
-"""Numbers that people would rather look at than read, as the Markdown that Dagster's UI shows: bars and tables."""
+"""Markdown for metadata in Dagster's UI: text bar charts and tables."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ _BAR_WIDTH = 40
 
 
 def bars(counts: Mapping[str, int]) -> str:
-    """Return counts as a plot of text bars; empty where all are zero."""
+    """Return a bar chart of the counts as a code block, or an empty string if every count is zero."""
     largest = max(counts.values(), default=0)
     if not largest:
         return ""
@@ -16,6 +16,6 @@ def bars(counts: Mapping[str, int]) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as a table, each cell as the text that it is."""
+    """Return a Markdown table; pipes in cells are escaped."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

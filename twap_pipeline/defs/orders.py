@@ -1,8 +1,8 @@
-"""The assets downstream of ``twap_status``: one row per order, and the daily figures over the orders.
+"""The assets downstream of ``twap_status``: ``twap_orders`` (one row per order) and ``twap_daily_stats`` (a view).
 
-A partition of the orders is a day of objects: materializing it brings every order that those objects have an event of
-up to date, also orders of earlier days. The daily figures are a view, always as true as the orders; materializing a
-day of them shows its figures here.
+A partition of ``twap_orders`` is a UTC day of objects: materializing it refreshes every order that has an event in
+those objects, including orders that started earlier. ``twap_daily_stats`` is a view, so that materializing a
+partition only records the statistics of that day. The SQL belongs to `storage.orders` and `storage.reports`.
 """
 
 import time
@@ -16,7 +16,9 @@ from twap_pipeline.defs.assets import GROUP, OWNERS, STATUS_KEY, table_schema
 from twap_pipeline.defs.markdown import bars, table
 from twap_pipeline.defs.resources import DatabaseResource, SchemaGuard
 from twap_pipeline.domain.orders import DAILY_STATS_COLUMNS, ORDER_COLUMNS
-from twap_pipeline.storage.schema import models as tables
+from twap_pipeline.storage.orders.refresh import refresh_orders
+from twap_pipeline.storage.reports.daily_orders import daily_figures
+from twap_pipeline.storage.schema import models
 
 if TYPE_CHECKING:
     from twap_pipeline.storage.reports.daily_orders import DailyOrderSummary
@@ -24,11 +26,13 @@ if TYPE_CHECKING:
 ORDERS_KEY = dg.AssetKey("twap_orders")
 DAILY_STATS_KEY = dg.AssetKey("twap_daily_stats")
 ORDERS_CODE_VERSION = "1"
-"""Raised when the same events give other orders."""
+"""Increase it when a code change makes the same events result in different orders."""
+
+_MAX_MARKETS = 10
 
 
 def build_orders_asset(partitions: dg.DailyPartitionsDefinition, max_partitions_per_run: int) -> dg.AssetsDefinition:
-    """Return the order-level table, refreshed by UTC day of the objects."""
+    """Return the asset of the table ``twap_orders``, partitioned by UTC day of the objects."""
 
     @dg.asset(
         key=ORDERS_KEY,
@@ -42,32 +46,32 @@ def build_orders_asset(partitions: dg.DailyPartitionsDefinition, max_partitions_
         pool="twap_orders",
         tags={"feed": "hyperliquid"},
         description=(
-            "One row per order: what it asked for, how it ended and what of it was executed, from all of its events in"
-            " twap_status. A day's partition refreshes every order that the day's objects have an event of."
+            "One row per order, computed from all events of the order in twap_status: requested size, final status and"
+            " executed size. A partition refreshes each order that has an event in the objects of that day."
         ),
         metadata={
             "dagster/table_name": "twap_orders",
-            "dagster/column_schema": table_schema(tables.twap_orders, ORDER_COLUMNS),
+            "dagster/column_schema": table_schema(models.twap_orders, ORDER_COLUMNS),
         },
     )
     def twap_orders(
-        context: dg.AssetExecutionContext, database: DatabaseResource, schema_guard: SchemaGuard
+        context: dg.AssetExecutionContext,
+        database: dg.ResourceParam[DatabaseResource],
+        schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> dg.MaterializeResult[None]:
-        from twap_pipeline.storage.orders.refresh import refresh_orders
-
         with database.engine() as engine:
             schema_guard.require_head(engine)
-            for day in context.partition_keys:
+            for partition_key in context.partition_keys:
                 started = time.perf_counter()
                 with engine.begin() as connection:
-                    done = refresh_orders(connection, date.fromisoformat(day))
+                    result = refresh_orders(connection, date.fromisoformat(partition_key))
                 metadata = {
-                    "objects": done.objects,
-                    "orders inserted": done.inserted,
-                    "orders updated": done.updated,
-                    "seconds": round(time.perf_counter() - started, 3),
+                    "objects": result.objects,
+                    "orders_inserted": result.inserted,
+                    "orders_updated": result.updated,
+                    "duration_seconds": round(time.perf_counter() - started, 3),
                 }
-                context.add_asset_metadata(metadata, partition_key=day)
+                context.add_asset_metadata(metadata, partition_key=partition_key)
         return dg.MaterializeResult()
 
     return twap_orders
@@ -76,7 +80,7 @@ def build_orders_asset(partitions: dg.DailyPartitionsDefinition, max_partitions_
 def build_daily_stats_asset(
     partitions: dg.DailyPartitionsDefinition, max_partitions_per_run: int
 ) -> dg.AssetsDefinition:
-    """Return the daily figures, shown by UTC day on which the orders started."""
+    """Return the asset of the view ``twap_daily_stats``, partitioned by UTC day of the orders' start."""
 
     @dg.asset(
         key=DAILY_STATS_KEY,
@@ -89,40 +93,38 @@ def build_daily_stats_asset(
         code_version=ORDERS_CODE_VERSION,
         tags={"feed": "hyperliquid"},
         description=(
-            "Orders, sizes and executed notional by day of their start, asset, side and present status. A view over"
-            " twap_orders, always as true as they are; a materialization shows the day's figures as they were then."
+            "Order counts, sizes and executed notional per start date, asset, side and current status. A view over"
+            " twap_orders; the metadata of a materialization contains the statistics at that time."
         ),
         metadata={
             "dagster/table_name": "twap_daily_stats",
-            "dagster/column_schema": table_schema(tables.twap_daily_stats, DAILY_STATS_COLUMNS),
+            "dagster/column_schema": table_schema(models.twap_daily_stats, DAILY_STATS_COLUMNS),
         },
     )
     def twap_daily_stats(
-        context: dg.AssetExecutionContext, database: DatabaseResource, schema_guard: SchemaGuard
+        context: dg.AssetExecutionContext,
+        database: dg.ResourceParam[DatabaseResource],
+        schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> dg.MaterializeResult[None]:
-        from twap_pipeline.storage.reports.daily_orders import daily_figures
-
+        days = {partition_key: date.fromisoformat(partition_key) for partition_key in context.partition_keys}
         with database.engine() as engine:
             schema_guard.require_head(engine)
             with engine.connect() as connection:
-                figures = daily_figures(connection, [date.fromisoformat(day) for day in context.partition_keys])
-        for day in context.partition_keys:
-            context.add_asset_metadata(_figures_metadata(figures[date.fromisoformat(day)]), partition_key=day)
+                summaries = daily_figures(connection, list(days.values()))
+        for partition_key, day in days.items():
+            context.add_asset_metadata(_summary_metadata(summaries[day]), partition_key=partition_key)
         return dg.MaterializeResult()
 
     return twap_daily_stats
 
 
-_MARKETS = 10
-
-
-def _figures_metadata(figures: "DailyOrderSummary") -> Mapping[str, dg.MetadataValue[Any]]:
-    markets = [(asset, str(orders), f"{executed:,.0f}") for asset, orders, executed in figures.markets[:_MARKETS]]
+def _summary_metadata(summary: "DailyOrderSummary") -> Mapping[str, dg.MetadataValue[Any]]:
+    markets = [(asset, str(orders), f"{executed:,.0f}") for asset, orders, executed in summary.markets[:_MAX_MARKETS]]
     return {
-        "dagster/partition_row_count": dg.MetadataValue.int(figures.rows),
-        "orders": dg.MetadataValue.int(figures.order_count),
-        "under-filled orders": dg.MetadataValue.int(figures.underfilled_order_count),
-        "executed USD": dg.MetadataValue.float(float(round(figures.notional_executed, 2))),
-        "orders by status": dg.MetadataValue.md(bars(figures.by_status)),
-        "largest markets": dg.MetadataValue.md(table(("asset", "orders", "executed USD"), markets)),
+        "dagster/partition_row_count": dg.MetadataValue.int(summary.rows),
+        "order_count": dg.MetadataValue.int(summary.order_count),
+        "underfilled_order_count": dg.MetadataValue.int(summary.underfilled_order_count),
+        "notional_executed_usd": dg.MetadataValue.float(float(round(summary.notional_executed, 2))),
+        "orders_by_status": dg.MetadataValue.md(bars(summary.by_status)),
+        "largest_markets": dg.MetadataValue.md(table(("asset", "orders", "executed USD"), markets)),
     }

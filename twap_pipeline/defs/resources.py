@@ -1,69 +1,87 @@
-"""What assets need from outside: the database, the object store, and the guard before both.
+"""Dagster resources: the database, the object store, the schema guard and the alert webhook.
 
-A resource only builds a plain object; everything else is told plain arguments. Nothing here is settable by run config:
-addresses and secrets come from the environment and stay out of runs and their records.
+This is the only module of `defs` that reads the environment at run time: addresses and secrets are read when a run or
+a tick starts. They are never part of run config, so that Dagster does not store them. A resource builds a plain
+object; code below `defs` receives plain arguments. Settings that shape definitions are arguments of
+`build_definitions`; do not read them here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster_aws.s3 import S3Resource
 
-from twap_pipeline.errors import ConfigurationError, SchemaRevisionError
+from twap_pipeline.defs.alerts import AlertWebhook
+from twap_pipeline.errors import SchemaRevisionError
 from twap_pipeline.settings import Settings, load_settings
+from twap_pipeline.source.base import ObjectStore, open_store, resolve_source_url
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from twap_pipeline.source.base import ObjectStore
 
-S3_MAX_ATTEMPTS = 3
-"""botocore's retries of one request: with these it sends a failing request 4 times."""
+@dataclass(frozen=True)
+class DatabaseResource:
+    """The database of DATABASE_URL, or the embedded PostgreSQL."""
 
-
-class DatabaseResource(dg.ConfigurableResource[None]):
-    """DATABASE_URL, or the embedded PostgreSQL."""
+    settings: Settings
 
     @contextmanager
     def engine(self) -> Iterator["Engine"]:
-        """Yield an engine and close its connections in the end."""
-        from twap_pipeline.storage.engine.engine import (
-            make_engine,
-            resolve_or_start_database,
-            translate_connection_errors,
+        """Yield an engine; close its connections at the end of the block.
+
+        Raises:
+            DatabaseUnavailableError: The server refused the connection or did not respond.
+        """
+        from twap_pipeline.storage.engine.engine import open_database
+
+        with open_database(self.settings.database_url_text, self.settings.home) as (engine, _):
+            yield engine
+
+
+@dataclass(frozen=True)
+class ObjectStoreResource:
+    """The bucket or directory of TWAP_SOURCE_URL, or the sample data."""
+
+    settings: Settings
+
+    def open(self) -> ObjectStore:
+        """Return the store. Open it once per run: creating an S3 client costs about 0.1 s.
+
+        Raises:
+            ConfigurationError: A database is configured without a source, or the S3 endpoint is not allowed.
+        """
+        from dagster_aws.s3 import S3Resource
+
+        from twap_pipeline.source.s3 import REQUEST_RETRIES
+
+        url = resolve_source_url(
+            self.settings.source_url,
+            has_database=self.settings.database_url is not None,
+            sample_directory=self.settings.sample_directory,
+        )
+        return open_store(
+            url,
+            make_s3_client=S3Resource(max_attempts=REQUEST_RETRIES).get_client,
+            allow_insecure_endpoint=self.settings.allow_insecure_endpoint,
         )
 
-        settings = load_settings()
-        url = resolve_or_start_database(settings.database_url_text, settings.home)
-        engine = make_engine(url)
-        try:
-            with translate_connection_errors(url):
-                yield engine
-        finally:
-            engine.dispose()
 
+class SchemaGuard:
+    """Stops a run unless the database is at this code's Alembic head.
 
-class ObjectStoreResource(dg.ConfigurableResource[None]):
-    """The bucket or directory of TWAP_SOURCE_URL, or the sample."""
-
-    s3: S3Resource
-
-    def open(self) -> "ObjectStore":
-        """Return the store; a bucket's client takes a tenth of a second to make, so open once per run."""
-        return open_store(load_settings(), self.s3)
-
-
-class SchemaGuard(dg.ConfigurableResource[None]):
-    """Refuses work unless the database is at this code's Alembic head.
-
-    The check is a method, called first in an asset's body: a Failure raised while a resource is set up would be
-    retried.
+    The check is a method that an asset calls first. Dagster would retry a Failure that is raised during resource
+    initialization.
     """
 
     def require_head(self, engine: "Engine") -> None:
-        """Raise a Failure that names both revisions and the command that mends it, unless they agree."""
+        """Return if the database is at head.
+
+        Raises:
+            dagster.Failure: The revisions differ; the message names both and the command that upgrades the database.
+        """
         from twap_pipeline.storage.schema.revision_gate import require_head
 
         try:
@@ -72,30 +90,21 @@ class SchemaGuard(dg.ConfigurableResource[None]):
             raise dg.Failure(str(error), allow_retries=False) from error
 
 
-def open_store(settings: Settings, s3: S3Resource) -> "ObjectStore":
-    """Return the object store that the settings name; makes the sample if that is meant and missing.
+def build_resources(read_settings: Callable[[], Settings] = load_settings) -> dict[str, dg.ResourceDefinition]:
+    """Return all resources by name. None accepts run config.
 
-    Raises:
-        ConfigurationError: A database is configured and no source: made-up orders never go into a real database.
-            Or the S3 endpoint is not safe to be asked.
+    Args:
+        read_settings: Returns the settings when a run or a tick starts; by default those of the environment.
     """
-    from twap_pipeline.sample import generate_sample
-    from twap_pipeline.source.base import S3Location, parse_source_url
-    from twap_pipeline.source.endpoint_policy import require_safe_endpoint
-    from twap_pipeline.source.local import LocalDirectory
-    from twap_pipeline.source.s3 import S3Bucket
 
-    if settings.source_url is None and settings.database_url is not None:
-        raise ConfigurationError(
-            "DATABASE_URL is set and TWAP_SOURCE_URL is not: the sample's made-up orders never go into a real database;"
-            " set TWAP_SOURCE_URL=s3://bucket/prefix/, or file:///directory/"
-        )
-    if settings.source_url is None:
-        generate_sample(settings.sample_directory)
-    place = parse_source_url(settings.effective_source_url)
-    if isinstance(place, S3Location):
-        client = s3.get_client()
-        if not settings.allow_insecure_endpoint:
-            require_safe_endpoint(client.meta.endpoint_url)
-        return S3Bucket(client, place)
-    return LocalDirectory(place)
+    def build(resource: Callable[[Settings], object], description: str) -> dg.ResourceDefinition:
+        return dg.ResourceDefinition(lambda _: resource(read_settings()), config_schema={}, description=description)
+
+    return {
+        "database": build(DatabaseResource, "PostgreSQL database of DATABASE_URL, or the embedded server."),
+        "object_store": build(ObjectStoreResource, "Bucket or directory of TWAP_SOURCE_URL, or the sample data."),
+        "schema_guard": build(lambda _: SchemaGuard(), "Stops a run unless the database is at the Alembic head."),
+        "alert_webhook": build(
+            lambda settings: AlertWebhook(settings.alert_webhook_url), "Webhook of TWAP_ALERT_WEBHOOK_URL."
+        ),
+    }

@@ -1,23 +1,21 @@
-"""What runs by the clock: every night the day that has just ended (UTC), and then the checks."""
+"""Schedules: the nightly ingest of the previous UTC day, then the asset checks."""
 
 from datetime import UTC, timedelta
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
-if TYPE_CHECKING:
-    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from twap_pipeline.defs.event_log import UnresolvedAssetJobDefinition
 
 
-def build_yesterday_schedule(job: "UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
-    """Return the schedule of 00:30 UTC for yesterday; by then the day's last hourly object is usually there."""
+def build_ingest_schedule(job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
+    """Return the schedule that ingests yesterday at 00:30 UTC, when its last hourly object usually exists."""
 
     @dg.schedule(
         name="daily_ingest",
         job=job,
         cron_schedule="30 0 * * *",
         execution_timezone="UTC",
-        description="Takes yesterday's objects; what comes later the sensor finds.",
+        description="Ingests the objects of the previous UTC day; the sensor new_twap_objects ingests later ones.",
     )
     def daily_ingest(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         yesterday = (context.scheduled_execution_time.astimezone(UTC) - timedelta(days=1)).date().isoformat()
@@ -26,12 +24,12 @@ def build_yesterday_schedule(job: "UnresolvedAssetJobDefinition") -> dg.Schedule
     return daily_ingest
 
 
-def build_check_schedule(job: "UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
-    """Return the schedule of 01:30 UTC for the checks, after the night's ingestion."""
+def build_check_schedule(job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
+    """Return the schedule that runs the asset checks at 01:30 UTC, after the nightly ingest."""
     return dg.ScheduleDefinition(
         name="daily_checks",
         job=job,
         cron_schedule="30 1 * * *",
         execution_timezone="UTC",
-        description="Asks every standing question of the table once a day.",
+        description="Runs every asset check of twap_status and twap_orders.",
     )

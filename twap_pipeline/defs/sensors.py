@@ -1,236 +1,245 @@
-"""What starts runs by itself: new or changed objects; and what tells people of a run that failed.
+"""Sensors that start runs: ``new_twap_objects`` for pending objects, ``stale_twap_orders`` for orders to refresh.
 
-The ledger decides what is new. A sensor's cursor only remembers where a long listing was left off: nothing is
-consumed until a run has loaded it, so a run that fails is simply asked for again, a bounded number of times.
+The ingest log decides what is pending. A cursor only stores where a long listing continues. An object stays pending
+until a run loads it, so that a failed run is requested again, at most `MAX_RUNS_PER_BATCH` times per batch. The
+sensor for failed runs is in `alerts`.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
 
 import dagster as dg
-from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from twap_pipeline.defs.assets import SOURCE_KEY
-from twap_pipeline.defs.event_log import record_source_days
+from twap_pipeline.defs.event_log import PARTITION_NAME_TAG, UnresolvedAssetJobDefinition, record_source_partitions
 from twap_pipeline.defs.jobs import INGEST_JOB
 from twap_pipeline.defs.partitions import group_into_ranges, range_tags
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
 from twap_pipeline.domain.object_ref import ObjectRef, fingerprint
 from twap_pipeline.failpoints import failpoint
-
-if TYPE_CHECKING:
-    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
-
-    from twap_pipeline.storage.ingest_log import IngestLogEntry
+from twap_pipeline.ingest import plan as ingest_plan
+from twap_pipeline.ingest.incremental_listing import list_days, list_slice
+from twap_pipeline.storage.ingest_log import IngestLogEntry, read_ingest_log
+from twap_pipeline.storage.orders.refresh import dates_pending_refresh
 
 KEYS_PER_TICK = 20_000
-"""Keys that one tick lists at limit: 20 LIST requests, and two or so more for recent days."""
+"""Maximum keys that a tick lists: 20 LIST requests, and about two more for recent days."""
 
 SECONDS_PER_TICK = 20.0
-"""A tick is given up by Dagster after 60 seconds, and nothing of it is kept."""
+"""Maximum time that a tick lists. Dagster cancels a tick after 60 seconds and discards its result."""
 
 REQUESTS_PER_TICK = 20
-"""Runs that one tick asks for at limit; further days follow at the next ticks."""
+"""Maximum runs that a tick requests; the next ticks request further ones."""
 
 MAX_RUNS_PER_BATCH = 3
-"""Runs asked for one and the same set of objects of a day within `RETRY_WINDOW`."""
+"""Maximum runs for the same batch of pending objects within `RETRY_WINDOW`."""
 
 RETRY_WINDOW = timedelta(hours=24)
-"""After this a set of objects is tried again by itself: what failed may not have been the objects."""
+"""After this time a batch is retried, because its failures may have had another cause than the objects."""
 
 RECENT_DAYS = 2
-"""Today and yesterday are looked at in every tick."""
+"""Today and yesterday are listed in every tick."""
 
 EVENTS_PER_TICK = 100
-"""Days of the source recorded in one tick at limit; each takes some 20 ms."""
+"""Maximum source partitions that a tick records, at about 20 ms per partition."""
 
 ORDERS_INTERVAL_SECONDS = 60
-"""Between two looks at the ledger for orders that lag behind; one query, no request to the source."""
+"""Interval of ``stale_twap_orders``. A tick runs one query and sends no request to the source."""
 
 BATCH_FINGERPRINT_TAG = "twap/batch_fingerprint"
 ATTEMPT_TAG = "twap/attempt"
 
+_TERMINAL_STATUSES = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+_IN_PROGRESS_STATUSES = [status for status in dg.DagsterRunStatus if status not in _TERMINAL_STATUSES]
+
 
 @dataclass(frozen=True, slots=True)
 class PendingPartition:
-    """A day with objects to take, or days with orders to refresh.
+    """A partition with objects to ingest, or a range of partitions with orders to refresh.
 
     Args:
-        day: The UTC day, or the first of them.
-        content: Fingerprint of what is due; for objects to take, of them and of their failures
-            and requeues so far.
-        last: The last day of a range that one run takes.
+        day: The partition, or the first one of the range.
+        fingerprint: Identifies the batch of pending work. It changes with the pending objects, their failed attempts
+            and their requeues, so that the run limit applies per batch.
+        last: The last partition of the range; None for a single partition.
     """
 
     day: date
-    content: str
+    fingerprint: str
     last: date | None = None
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tags of every run for it, whichever attempt."""
-        days = {PARTITION_NAME_TAG: self.day.isoformat()} if self.last is None else range_tags(self.day, self.last)
-        return {**days, BATCH_FINGERPRINT_TAG: self.content}
+        """Tags that all runs of this batch share."""
+        partition = {PARTITION_NAME_TAG: self.day.isoformat()} if self.last is None else range_tags(self.day, self.last)
+        return {**partition, BATCH_FINGERPRINT_TAG: self.fingerprint}
 
 
 def build_new_objects_sensor(
-    job: "UnresolvedAssetJobDefinition",
+    job: UnresolvedAssetJobDefinition,
     partitions: dg.DailyPartitionsDefinition,
     key_date_patterns: Sequence[str],
     interval_seconds: int,
 ) -> dg.SensorDefinition:
-    """Return the sensor that asks for a run for each day with objects that the ledger does not hold."""
+    """Return the sensor that requests a run for each partition with pending objects.
+
+    Args:
+        job: The ingest job.
+        partitions: The partitions; objects of other days are ignored.
+        key_date_patterns: Regular expressions that find the date in a key, in order of preference.
+        interval_seconds: Minimum seconds between two ticks.
+    """
 
     @dg.sensor(
         name="new_twap_objects",
         job=job,
         minimum_interval_seconds=interval_seconds,
-        description="Lists the bucket, compares with etl_s3_ingest_log on (key, ETag), and asks for a run a day.",
+        description=(
+            "Lists the source, compares (key, ETag) with etl_s3_ingest_log, and requests one run per partition with"
+            " pending objects."
+        ),
     )
     def new_twap_objects(
-        context: dg.SensorEvaluationContext, database: DatabaseResource, object_store: ObjectStoreResource
+        context: dg.SensorEvaluationContext,
+        database: dg.ResourceParam[DatabaseResource],
+        object_store: dg.ResourceParam[ObjectStoreResource],
     ) -> dg.SensorResult:
-        from twap_pipeline.ingest.incremental_listing import list_days, list_slice
-        from twap_pipeline.storage.ingest_log import read_ingest_log
-
         store = object_store.open()
         with database.engine() as engine, engine.connect() as connection:
-            ledger = read_ingest_log(connection)
-        seen = list_slice(
+            entries = read_ingest_log(connection)
+        listing = list_slice(
             store, context.cursor or "", key_date_patterns, keys_max=KEYS_PER_TICK, seconds_max=SECONDS_PER_TICK
         )
-        days = seen.days
-        if not seen.is_complete:
+        refs_by_date = listing.days
+        if not listing.is_complete:
             today = datetime.now(UTC).date()
             recent = [today - timedelta(days=back) for back in range(RECENT_DAYS)]
-            days = {**list_days(store, recent, _examples(seen.days), key_date_patterns), **days}
-        known = {day: refs for day, refs in days.items() if partitions.has_partition_key(day.isoformat())}
-        if seen.is_complete:
-            # every day is complete only when the whole listing was seen
-            record_source_days(context.instance, SOURCE_KEY, store.url, known, limit=EVENTS_PER_TICK)
-        asked = _build_sensor_result(
+            sample_keys = [refs[0].key for refs in listing.days.values()]
+            refs_by_date = {**list_days(store, recent, sample_keys, key_date_patterns), **refs_by_date}
+        refs_by_date = {
+            day: refs for day, refs in refs_by_date.items() if partitions.has_partition_key(day.isoformat())
+        }
+        if listing.is_complete:  # a partition's data version needs all of its objects
+            record_source_partitions(context.instance, SOURCE_KEY, store.url, refs_by_date, limit=EVENTS_PER_TICK)
+        result = _build_sensor_result(
             context.instance,
-            pending_partitions(known, ledger),
-            nothing="every object listed is loaded, or parked",
-            after=seen.next_cursor,
-            left_off=seen.resume_after_by_date,
+            pending_partitions(refs_by_date, entries),
+            skip_message="no pending objects",
+            cursor=listing.next_cursor,
+            resume_cursors=listing.resume_after_by_date,
         )
         failpoint("mid-tick")
-        return asked
+        return result
 
     return new_twap_objects
 
 
 def build_orders_sensor(
-    job: "UnresolvedAssetJobDefinition", partitions: dg.DailyPartitionsDefinition, max_partitions_per_run: int
+    job: UnresolvedAssetJobDefinition, partitions: dg.DailyPartitionsDefinition, max_partitions_per_run: int
 ) -> dg.SensorDefinition:
-    """Return the sensor that asks for a refresh where rows came in and the orders were not brought up to them.
+    """Return the sensor that requests a refresh of orders whose events are newer.
 
-    A run takes both in one go; the orders lag behind only when it failed for some object, or died in between.
+    An ingest run refreshes its orders itself. Orders stay stale only if the run failed because of an object, or died.
     """
 
     @dg.sensor(
         name="stale_twap_orders",
         job=job,
         minimum_interval_seconds=ORDERS_INTERVAL_SECONDS,
-        description="Refreshes twap_orders for days whose objects are loaded but not yet taken in, by the ledger.",
+        description="Refreshes twap_orders for partitions whose objects were loaded after the last refresh.",
     )
-    def stale_twap_orders(context: dg.SensorEvaluationContext, database: DatabaseResource) -> dg.SensorResult:
-        from twap_pipeline.storage.orders.refresh import dates_pending_refresh
-
-        if context.instance.get_runs_count(dg.RunsFilter(job_name=INGEST_JOB, statuses=_UNDER_WAY)):
-            return dg.SensorResult(skip_reason="an ingestion is under way, which refreshes its orders in the end")
+    def stale_twap_orders(
+        context: dg.SensorEvaluationContext, database: dg.ResourceParam[DatabaseResource]
+    ) -> dg.SensorResult:
+        if context.instance.get_runs_count(dg.RunsFilter(job_name=INGEST_JOB, statuses=_IN_PROGRESS_STATUSES)):
+            return dg.SensorResult(skip_reason="an ingest run is in progress; it refreshes its orders at the end")
         with database.engine() as engine, engine.connect() as connection:
-            days = dates_pending_refresh(connection)
-        known = {day: content for day, content in days.items() if partitions.has_partition_key(day.isoformat())}
-        due = [
-            PendingPartition(first, _digest(known, first, last), last)
-            for first, last in group_into_ranges(known, max_partitions_per_run)
+            fingerprints = {
+                day: text
+                for day, text in dates_pending_refresh(connection).items()
+                if partitions.has_partition_key(day.isoformat())
+            }
+        pending = [
+            PendingPartition(first, _range_fingerprint(fingerprints, first, last), last)
+            for first, last in group_into_ranges(fingerprints, max_partitions_per_run)
         ]
-        return _build_sensor_result(context.instance, due, nothing="twap_orders are what twap_status says")
+        return _build_sensor_result(context.instance, pending, skip_message="orders are up to date")
 
     return stale_twap_orders
 
 
-def _digest(contents: Mapping[date, str], first: date, last: date) -> str:
-    joined = " ".join(content for day, content in contents.items() if first <= day <= last)
+def _range_fingerprint(fingerprints: Mapping[date, str], first: date, last: date) -> str:
+    joined = " ".join(text for day, text in fingerprints.items() if first <= day <= last)
     return hashlib.sha256(joined.encode()).hexdigest()[:16]
 
 
 def pending_partitions(
-    days: dict[date, list[ObjectRef]], ledger: "dict[str, IngestLogEntry]"
+    refs_by_date: Mapping[date, Sequence[ObjectRef]], entries: Mapping[str, IngestLogEntry]
 ) -> list[PendingPartition]:
-    """Return the days that have something to take, in the order given."""
-    from twap_pipeline.ingest.plan import plan
-
-    due = []
-    for day, refs in days.items():
-        if pending := plan(refs, ledger).pending:
-            known = [ledger[ref.key] for ref in pending if ref.key in ledger]
-            failures, history = sum(entry.failed_attempts for entry in known), sum(entry.history for entry in known)
-            due.append(PendingPartition(day, f"{fingerprint(pending)}-{failures}-{history}"))
-    return due
+    """Return the partitions with pending objects, in the order of ``refs_by_date``."""
+    pending = []
+    for day, refs in refs_by_date.items():
+        if pending_refs := ingest_plan.plan(refs, entries).pending:
+            known = [entries[ref.key] for ref in pending_refs if ref.key in entries]
+            failed_attempts = sum(entry.failed_attempts for entry in known)
+            history = sum(entry.history for entry in known)
+            pending.append(PendingPartition(day, f"{fingerprint(pending_refs)}-{failed_attempts}-{history}"))
+    return pending
 
 
 def _build_sensor_result(
     instance: dg.DagsterInstance,
-    due: Sequence[PendingPartition],
+    pending: Sequence[PendingPartition],
     *,
-    nothing: str,
-    after: str | None = None,
-    left_off: Mapping[date, str] | None = None,
+    skip_message: str,
+    cursor: str | None = None,
+    resume_cursors: Mapping[date, str] | None = None,
 ) -> dg.SensorResult:
-    """Ask for a run for each due day, unless one is under way or enough have failed."""
+    """Request a run per pending partition unless one is in progress or the run limit is reached.
+
+    Args:
+        instance: The instance with the runs so far.
+        pending: The pending partitions.
+        skip_message: Skip reason if nothing is pending.
+        cursor: Cursor of the next tick.
+        resume_cursors: Cursor of the next tick per partition that exceeds `REQUESTS_PER_TICK`.
+    """
     requests: list[dg.RunRequest] = []
-    under_way = given_up = 0
-    for one in due:
-        earlier = _earlier_runs(instance, one)
-        if earlier.under_way:
-            under_way += 1
-        elif earlier.lately >= MAX_RUNS_PER_BATCH:
-            given_up += 1
+    in_progress = exhausted = 0
+    for partition in pending:
+        runs = partial(_count_runs, instance, partition.tags)
+        if runs(statuses=_IN_PROGRESS_STATUSES):
+            in_progress += 1
+        elif runs(created_after=datetime.now(UTC) - RETRY_WINDOW) >= MAX_RUNS_PER_BATCH:
+            exhausted += 1
         elif len(requests) == REQUESTS_PER_TICK:
-            after = (left_off or {}).get(one.day, after)
+            cursor = (resume_cursors or {}).get(partition.day, cursor)
             break
         else:
-            requests.append(_request(one, earlier.ever + 1))
+            requests.append(_build_run_request(partition, runs() + 1))
     if requests:
-        return dg.SensorResult(run_requests=requests, cursor=after)
-    waiting = f"{len(due)} days are due: {under_way} have a run under way, {given_up} failed too often"
-    return dg.SensorResult(skip_reason=waiting if due else nothing, cursor=after)
+        return dg.SensorResult(run_requests=requests, cursor=cursor)
+    if pending:
+        skip_message = f"{len(pending)} pending partitions: {in_progress} in progress, {exhausted} exhausted retries"
+    return dg.SensorResult(skip_reason=skip_message, cursor=cursor)
 
 
-class _RunHistory(NamedTuple):
-    """Runs for the same content: whether one is queued or running, and how many there were."""
-
-    under_way: bool
-    lately: int
-    ever: int
-
-
-def _earlier_runs(instance: dg.DagsterInstance, due: PendingPartition) -> _RunHistory:
-    tags = due.tags
-    return _RunHistory(
-        under_way=instance.get_runs_count(dg.RunsFilter(tags=tags, statuses=_UNDER_WAY)) > 0,
-        lately=instance.get_runs_count(dg.RunsFilter(tags=tags, created_after=datetime.now(UTC) - RETRY_WINDOW)),
-        ever=instance.get_runs_count(dg.RunsFilter(tags=tags)),
-    )
+def _count_runs(
+    instance: dg.DagsterInstance,
+    tags: Mapping[str, str],
+    *,
+    statuses: Sequence[dg.DagsterRunStatus] | None = None,
+    created_after: datetime | None = None,
+) -> int:
+    return instance.get_runs_count(dg.RunsFilter(tags=tags, statuses=statuses, created_after=created_after))
 
 
-_ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
-_UNDER_WAY = [status for status in dg.DagsterRunStatus if status not in _ENDED]
-
-
-def _request(due: PendingPartition, attempt: int) -> dg.RunRequest:
+def _build_run_request(partition: PendingPartition, attempt: int) -> dg.RunRequest:
     return dg.RunRequest(
-        run_key=f"{due.day}:{due.content}:{attempt}",
-        partition_key=due.day.isoformat() if due.last is None else None,
-        tags={**due.tags, ATTEMPT_TAG: str(attempt)},
+        run_key=f"{partition.day}:{partition.fingerprint}:{attempt}",
+        partition_key=partition.day.isoformat() if partition.last is None else None,
+        tags={**partition.tags, ATTEMPT_TAG: str(attempt)},
     )
-
-
-def _examples(days: dict[date, list[ObjectRef]]) -> list[str]:
-    return [refs[0].key for refs in days.values()]

@@ -1,1 +1,4 @@
-"""What a TWAP status is and when it is valid: pure functions, frame in, frame out; no I/O and no orchestration."""
+"""The TWAP status event: columns, parsing, validation and row counts, as pure functions of frames.
+
+Nothing in this package performs I/O or imports Dagster.
+"""

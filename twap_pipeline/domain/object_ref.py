@@ -1,7 +1,7 @@
-"""One object of the bucket as a listing shows it, and the UTC day that it belongs to.
+"""A listed object, and the UTC day (partition) to which it belongs.
 
-Here belongs what can be told from a key and a listing alone. ObjectReader objects is ``source``'s work; what was already
-ingested is ``storage``'s.
+Put functions here that need only a key or a listing entry. Reading objects belongs in ``source``; the state of
+ingestion belongs in ``storage``.
 """
 
 import hashlib
@@ -17,19 +17,19 @@ KEY_DATE_PATTERNS: tuple[str, ...] = (
     r"(?<!\d)(?P<year>20\d\d)-(?P<month>\d\d)-(?P<day>\d\d)(?!\d)",
     r"(?<!\d)(?P<year>20\d\d)(?P<month>\d\d)(?P<day>\d\d)(?!\d)",
 )
-"""Where a key names its day, in order of trust. No public text shows the bucket's real keys, so a layout is tried,
-never assumed; a key that fits none gets the day of its LastModified."""
+"""Regular expressions for the date in a key, in the order in which they are tried. The layout of the real bucket's keys
+is not published. A key that matches none belongs to the day of its LastModified."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class ObjectRef:
-    """An object as listed. ``key`` is relative to nothing: it is the store's whole key.
+    """One version of an object, as listed.
 
     Args:
-        key: The object's key, to the letter.
-        etag: The store's tag of these very bytes, without quotes.
-        last_modified: When the store took these bytes, aware UTC.
-        size_bytes: Length of the bytes.
+        key: The full key in the store, verbatim.
+        etag: ETag of this version, without quotes.
+        last_modified: LastModified of this version, aware UTC.
+        size_bytes: Size of this version.
     """
 
     key: str
@@ -39,19 +39,19 @@ class ObjectRef:
 
 
 def resolve_key_date_patterns(first: str | None) -> tuple[str, ...]:
-    """Return the key_date_patterns in the order of trial: the configured one, if any, before the usual ones."""
+    """Return the patterns in the order in which they are tried: the configured one, if any, then the built-in ones."""
     return (first, *KEY_DATE_PATTERNS) if first else KEY_DATE_PATTERNS
 
 
 def day_from_key(key: str, key_date_patterns: Sequence[str] = KEY_DATE_PATTERNS) -> date | None:
-    """Return the UTC day that the key names, by the first layout that gives a date of the calendar."""
-    named = _day_named(key, key_date_patterns)
-    return named[0] if named else None
+    """Return the UTC day in the key, by the first pattern that matches a valid date; None if no pattern does."""
+    match = _match_date(key, key_date_patterns)
+    return match[0] if match else None
 
 
-def _day_named(key: str, key_date_patterns: Sequence[str]) -> tuple[date, re.Match[str]] | None:
-    for layout in key_date_patterns:
-        for match in re.finditer(layout, key):
+def _match_date(key: str, key_date_patterns: Sequence[str]) -> tuple[date, re.Match[str]] | None:
+    for pattern in key_date_patterns:
+        for match in re.finditer(pattern, key):
             try:
                 return date(int(match["year"]), int(match["month"]), int(match["day"])), match
             except ValueError:
@@ -62,32 +62,32 @@ def _day_named(key: str, key_date_patterns: Sequence[str]) -> tuple[date, re.Mat
 def day_prefixes(
     known_keys: Iterable[str], day: date, key_date_patterns: Sequence[str] = KEY_DATE_PATTERNS
 ) -> set[str]:
-    """Return the key prefixes under which a day's objects would lie, judging by keys of other days.
+    """Return the key prefixes of a day's objects, derived from keys of other days.
 
-    Each known key that names its day gives one: the key up to its date, with the day put in place of its own.
+    Each known key that contains a date yields one prefix: the key up to its date, with ``day`` as the date.
     """
-    return {prefix for key in known_keys if (prefix := _prefix_like(key, day, key_date_patterns))}
+    return {prefix for key in known_keys if (prefix := _prefix_for_day(key, day, key_date_patterns))}
 
 
-def _prefix_like(key: str, day: date, key_date_patterns: Sequence[str]) -> str | None:
-    named = _day_named(key, key_date_patterns)
-    if named is None:
+def _prefix_for_day(key: str, day: date, key_date_patterns: Sequence[str]) -> str | None:
+    matched = _match_date(key, key_date_patterns)
+    if matched is None:
         return None
-    match = named[1]
+    match = matched[1]
     parts = sorted((match.span(name), getattr(day, name)) for name in ("year", "month", "day"))
-    written = key[: parts[-1][0][1]]
-    for (first, last), value in reversed(parts):
-        written = f"{written[:first]}{value:0{last - first}}{written[last:]}"
-    return written
+    prefix = key[: parts[-1][0][1]]
+    for (start, end), value in reversed(parts):
+        prefix = f"{prefix[:start]}{value:0{end - start}}{prefix[end:]}"
+    return prefix
 
 
 def partition_date(ref: ObjectRef, key_date_patterns: Sequence[str] = KEY_DATE_PATTERNS) -> date:
-    """Return the UTC day of an object: the one its key names, else that of its LastModified."""
+    """Return the UTC day of an object: the date in its key, or else the date of its LastModified."""
     return day_from_key(ref.key, key_date_patterns) or ref.last_modified.astimezone(UTC).date()
 
 
 def fingerprint(refs: Iterable[ObjectRef]) -> str:
-    """Return a digest of the set of (key, etag), the same for any order: a day's data version (16 hex digits)."""
+    """Return a digest of the set of (key, etag), 16 hex digits, independent of the order: a day's data version."""
     digest = hashlib.sha256()
     for ref in sorted(refs):
         digest.update(f"{ref.key}\0{ref.etag}\0".encode("utf-8", "surrogatepass"))

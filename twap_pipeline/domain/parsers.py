@@ -1,7 +1,7 @@
-"""Single values of the feed in any type → exact text, or null where they cannot be had without loss.
+"""Parsers of single feed values of any type: exact text, or null if a value cannot be read without loss.
 
-Numbers travel as text from the exchange to PostgreSQL's NUMERIC; no float stands in between. A double that the feed
-itself holds is taken by its shortest text (0.1, not 0.1000000000000000055).
+Numbers stay text from the exchange to PostgreSQL's NUMERIC, without a float in between. If the feed itself contains a
+double, its shortest text is used (0.1, not 0.1000000000000000055). Timestamps belong in ``timestamps``.
 """
 
 import json
@@ -15,7 +15,7 @@ _ID_DIGITS_MAX = 100
 
 
 def decimal_text(column: str, dtype: pl.DataType) -> pl.Expr:
-    """Return the number's text, digit for digit; null where it is null, NaN, infinite or no decimal number."""
+    """Return the number as text with all its digits; null if it is null, NaN, infinite or not a decimal number."""
     text = pl.col(column).cast(pl.String)
     if dtype == pl.String:
         text = text.str.strip_chars()
@@ -23,7 +23,7 @@ def decimal_text(column: str, dtype: pl.DataType) -> pl.Expr:
 
 
 def integer_text(column: str, dtype: pl.DataType) -> pl.Expr:
-    """Return a whole number's digits without sign or leading zeros; null where it is not one."""
+    """Return the digits of a whole number without leading zeros; null if it is negative or not a whole number."""
     if dtype.is_integer():
         value = pl.col(column)
         return pl.when(value >= 0).then(value).cast(pl.String)
@@ -34,21 +34,21 @@ def integer_text(column: str, dtype: pl.DataType) -> pl.Expr:
     return pl.when(digits.str.len_bytes() <= _ID_DIGITS_MAX).then(digits)
 
 
-def minutes(column: str, dtype: pl.DataType) -> pl.Expr:
-    """Return whole minutes (Int64 within PostgreSQL's INTEGER); null where they are not."""
+def parse_minutes(column: str, dtype: pl.DataType) -> pl.Expr:
+    """Return whole minutes (Int64, within PostgreSQL's INTEGER); null if the value is not."""
     value = pl.col(column) if dtype.is_integer() else integer_text(column, dtype)
     number = value.cast(pl.Int64, strict=False)
     return pl.when(number.is_between(0, _INT32_MAX)).then(number)
 
 
-def wallet(column: str) -> pl.Expr:
-    """Return the address in its canonical form, lower case; null where it is no address."""
+def parse_wallet(column: str) -> pl.Expr:
+    """Return the address in lower case; null if it is not a valid address."""
     lower = pl.col(column).cast(pl.String).str.strip_chars().str.to_lowercase()
     return pl.when(lower.str.contains(_WALLET)).then(lower)
 
 
 def status_text(statuses: pl.Series) -> pl.Series:
-    """Return statuses as text: as they are, or as JSON where the object holds structs."""
+    """Return statuses as text: unchanged, or as JSON if the column is a struct."""
     name = statuses.name
     if not isinstance(statuses.dtype, pl.Struct):
         return statuses.cast(pl.String)
@@ -57,19 +57,19 @@ def status_text(statuses: pl.Series) -> pl.Series:
 
 
 def split_status(text: pl.Series) -> pl.DataFrame:
-    """Return columns ``status`` and ``status_error`` from any of the feed's forms.
+    """Return columns ``status`` and ``status_error`` from any form of the feed.
 
-    ``activated`` stays as it is; ``{"error": "why"}`` and ``error: why`` become status ``error`` and the message.
-    A form that is not known stays verbatim.
+    ``{"error": "message"}`` and ``error: message`` become status ``error`` and the message. Other text is the status,
+    verbatim.
     """
     statuses = text.to_list()
     parts = {value: _split(value) for value in set(statuses)}
     if all(part == (value, None) for value, part in parts.items()):
-        nothing = pl.Series("status_error", [None], pl.String).new_from_index(0, len(text))
-        return pl.DataFrame([text.alias("status"), nothing])
+        no_errors = pl.Series("status_error", [None], pl.String).new_from_index(0, len(text))
+        return pl.DataFrame([text.alias("status"), no_errors])
     columns = {"status": 0, "status_error": 1}
     return pl.DataFrame(
-        {name: [parts[value][place] for value in statuses] for name, place in columns.items()},
+        {name: [parts[value][index] for value in statuses] for name, index in columns.items()},
         schema=dict.fromkeys(columns, pl.String),
     )
 
@@ -86,13 +86,13 @@ def _split(text: str | None) -> tuple[str | None, str | None]:
 def _split_json(text: str) -> tuple[str | None, str | None]:
     try:
         value = json.loads(text)
-        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate is no text that PostgreSQL could hold
+        json.dumps(value, ensure_ascii=False).encode()  # raises for a lone surrogate, which PostgreSQL cannot store
     except (ValueError, RecursionError):
         return text, None
     if isinstance(value, str):
         return value, None
-    said = {name: content for name, content in value.items() if content is not None}
-    if len(said) != 1:
-        return (text if said else None), None
-    name, content = next(iter(said.items()))
+    present = {name: content for name, content in value.items() if content is not None}
+    if len(present) != 1:
+        return (text if present else None), None
+    name, content = next(iter(present.items()))
     return name, content if isinstance(content, str) else json.dumps(content)

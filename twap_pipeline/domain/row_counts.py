@@ -1,6 +1,6 @@
-"""What became of an object's rows: the count that must add up, for every object, in the ledger.
+"""Row counts: the rows of an object by outcome. The counts of an object add up to the rows read, in the ingest log.
 
-Rule: rows read = inserted + updated + unchanged + superseded + quarantined + metadata.
+Rows read = inserted + updated + unchanged + superseded + quarantined + metadata.
 """
 
 from collections.abc import Iterable
@@ -9,15 +9,15 @@ from dataclasses import astuple, dataclass, fields
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """Rows of one object, or of several together, by what became of them.
+    """Rows of one or several objects, by outcome.
 
     Args:
         inserted: New events.
-        updated: Events whose stored row gave way to this object's: other content, or a newer object.
-        unchanged: Events that were stored already, just so; repetitions within the object among them.
-        superseded: Events that gave way to another with the same (twap_id, wallet, ts).
-        quarantined: Rows that could not be read without loss; kept in ``twap_status_quarantine``.
-        metadata: The vendor's own rows, no events.
+        updated: Events that replaced a stored row: with other content, or from a newer object.
+        unchanged: Events that were stored already with the same content, and copies of a stored row within the object.
+        superseded: Events that lost to another event with the same (twap_id, wallet, ts).
+        quarantined: Rows that could not be read without loss; ``twap_status_quarantine`` contains them.
+        metadata: The vendor's ``_metadata`` rows, which are not events.
     """
 
     inserted: int = 0
@@ -34,11 +34,11 @@ class RowCounts:
 
     @property
     def stored(self) -> int:
-        """Rows whose event the table holds, just so, because of this object or already before it."""
+        """Rows whose event and content the table contains: inserted, updated or unchanged."""
         return self.inserted + self.updated + self.unchanged
 
     def __add__(self, other: "RowCounts") -> "RowCounts":
-        return RowCounts(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+        return RowCounts(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
     @classmethod
     def sum_of(cls, parts: Iterable["RowCounts"]) -> "RowCounts":
@@ -46,5 +46,5 @@ class RowCounts:
         return sum(parts, cls())
 
     def as_dict(self) -> dict[str, int]:
-        """Return outcome → rows, in the order of the rule."""
+        """Return outcome → rows, in the order of the fields."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

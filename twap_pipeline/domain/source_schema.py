@@ -1,7 +1,7 @@
-"""Which column of an object feeds which column of ours: found once per object, from its schema alone.
+"""Mapping of the feed's columns to our columns, determined once per object from its schema.
 
-The exchange's words stay here. An object either has every required column under its exact name or is refused: a
-renamed column must never become a silent NULL.
+The names of the feed's columns belong here. An object without a required column is refused, so that a renamed column
+does not become NULL without an error.
 """
 
 from collections import Counter
@@ -24,33 +24,33 @@ REQUIRED_COLUMNS: dict[str, str] = {
     "duration_minutes": "state_minutes",
     "status": "status",
 }
-"""Our column → the feed's, which every object must have."""
+"""Our column → feed column that every object must have."""
 
 OPTIONAL_COLUMNS: dict[str, str] = {
     "started_at": "state_timestamp",
     "reduce_only": "state_reduceOnly",
     "randomize": "state_randomize",
 }
-"""Our column → the feed's, absent in some of its history."""
+"""Our column → feed column that some objects lack."""
 
 EVENT_TIME_COLUMNS: tuple[str, ...] = ("time", "block_time")
-"""Columns that say when the event happened, best first; a row without the first takes the second."""
+"""Feed columns of the event's time, in order of preference: a null in the first is replaced by the second."""
 
 CREATION_TIME = OPTIONAL_COLUMNS["started_at"]
-"""The order's creation: stands in for the event's time only in an object that has no column of `EVENT_TIME_COLUMNS`."""
+"""Feed column of the order's creation. It replaces the event's time in objects without `EVENT_TIME_COLUMNS`."""
 
 METADATA_FLAG_COLUMN = "_metadata"
-"""Rows where this is true are the vendor's metadata_rows, not events."""
+"""Rows in which this feed column is true are metadata rows of the vendor, not events."""
 
 NESTED_STATE_COLUMN = "state"
-"""A struct that holds the ``state_*`` columns without their prefix, in objects that were not flattened."""
+"""Struct of the ``state_*`` columns without their prefix, in objects that are not flattened."""
 
 _KNOWN_UNUSED = frozenset({"block_number", "state_trigger", "state_stopPx"})
 
-_Types = tuple[type[pl.DataType], ...]
-_INTEGERS: _Types = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
-_NUMBERS: _Types = (*_INTEGERS, pl.Float32, pl.Float64, pl.Decimal)
-ACCEPTED_TYPES: dict[str, tuple[type[pl.DataType], ...]] = {
+_PolarsTypes = tuple[type[pl.DataType], ...]
+_INTEGERS: _PolarsTypes = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
+_NUMBERS: _PolarsTypes = (*_INTEGERS, pl.Float32, pl.Float64, pl.Decimal)
+ACCEPTED_TYPES: dict[str, _PolarsTypes] = {
     "twap_id": (pl.String, *_NUMBERS),
     "state_user": (pl.String,),
     "state_coin": (pl.String,),
@@ -67,7 +67,7 @@ ACCEPTED_TYPES: dict[str, tuple[type[pl.DataType], ...]] = {
     "state_randomize": (pl.Boolean,),
     "_metadata": (pl.Boolean,),
 }
-"""Types in which each column can be read without loss; type null (all values absent) always can."""
+"""Feed column → types that can be read without loss. Type null (all values null) is always accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,11 @@ class ColumnMapping:
     """How one object's columns are read.
 
     Args:
-        sources: Our column → the feed's column, those that the object has.
-        event_times: The columns that give ``ts``, best first.
-        uses_creation_time: True where only the order's creation was there to give ``ts``: later events of an order then
-            claim the place of its first.
-        unknown_columns: Columns that this code does not know; kept in ``raw_payload``.
+        sources: Our column → feed column, for the columns that the object has.
+        event_times: Feed columns of ``ts``, in order of preference.
+        uses_creation_time: Whether ``ts`` is the order's creation, because the object has no event time. Later events
+            of an order then have the key of its first event.
+        unknown_columns: Other columns, which only ``raw_payload`` contains.
     """
 
     sources: Mapping[str, str]
@@ -89,15 +89,15 @@ class ColumnMapping:
 
     @property
     def time_columns(self) -> tuple[str, ...]:
-        """Every column of times that is read, each once."""
+        """The feed columns of times that are read."""
         return tuple(dict.fromkeys((*self.event_times, *filter(None, [self.sources.get("started_at")]))))
 
 
 def flat_schema(key: str, schema: Sequence[tuple[str, pl.DataType]]) -> dict[str, pl.DataType]:
-    """Return column → type with the struct ``state`` unfolded.
+    """Return column → type, with the fields of the struct ``state`` as columns.
 
     Raises:
-        ObjectInvalidError: A name appears twice.
+        ObjectInvalidError: A column name appears more than once.
     """
     flat: list[tuple[str, pl.DataType]] = []
     for name, dtype in schema:
@@ -105,17 +105,17 @@ def flat_schema(key: str, schema: Sequence[tuple[str, pl.DataType]]) -> dict[str
             flat.extend((f"{NESTED_STATE_COLUMN}_{field.name}", _instance(field.dtype)) for field in dtype.fields)
         else:
             flat.append((name, dtype))
-    doubled = sorted(name for name, count in Counter(name for name, _ in flat).items() if count > 1)
-    if doubled:
-        raise ObjectInvalidError(key, f"columns {doubled} appear more than once; which one to read cannot be known")
+    repeated = sorted(name for name, count in Counter(name for name, _ in flat).items() if count > 1)
+    if repeated:
+        raise ObjectInvalidError(key, f"columns {repeated} appear more than once, so the column to read is ambiguous")
     return dict(flat)
 
 
 def map_columns(key: str, schema: Mapping[str, pl.DataType]) -> ColumnMapping:
-    """Decide how an object is read, from its flat schema.
+    """Return the mapping of an object's columns.
 
     Args:
-        key: The object, for errors.
+        key: Key of the object, for error messages.
         schema: Column → type, from `flat_schema`.
 
     Raises:
@@ -136,10 +136,8 @@ def map_columns(key: str, schema: Mapping[str, pl.DataType]) -> ColumnMapping:
             expected = ", ".join(kind.__name__ for kind in types)
             raise ObjectInvalidError(key, f"column {name!r} has type {dtype}; expected one of {expected}")
     sources = REQUIRED_COLUMNS | {ours: name for ours, name in OPTIONAL_COLUMNS.items() if name in schema}
-    extra = sorted(set(schema) - set(ACCEPTED_TYPES) - _KNOWN_UNUSED)
-    return ColumnMapping(
-        sources=sources, event_times=event_times, uses_creation_time=uses_creation_time, unknown_columns=tuple(extra)
-    )
+    unknown_columns = tuple(sorted(set(schema) - set(ACCEPTED_TYPES) - _KNOWN_UNUSED))
+    return ColumnMapping(sources, event_times, uses_creation_time, unknown_columns)
 
 
 def _instance(dtype: pl.DataType | DataTypeClass) -> pl.DataType:

@@ -1,7 +1,7 @@
-"""What one TWAP status event is: its columns, their meaning, and which event wins when two claim one place.
+"""Columns of a TWAP status event with their descriptions, and the status ranks of the precedence rule.
 
-Here belongs the vocabulary that the other floors share. How the exchange's words become these columns is
-``normalize``; how they lie in PostgreSQL is ``storage.models``.
+Put names here that several layers share. The conversion from feed columns belongs in ``normalize``; PostgreSQL types
+belong in ``storage.schema.models``.
 """
 
 STATUS_RANK: dict[str, int] = {
@@ -12,37 +12,40 @@ STATUS_RANK: dict[str, int] = {
     "error": 3,
     "stopped": 3,
 }
-"""Place of each status in an order's life. Of two events with one (twap_id, wallet, ts), the higher rank wins."""
+"""Rank of each status in an order's lifecycle. Of several events with equal (twap_id, wallet, ts), the one with the
+highest rank is kept."""
 
 UNKNOWN_STATUS_RANK = 2
-"""A status that this code has not met: after activation, before any terminal event."""
+"""Rank of every status that is not in `STATUS_RANK`: after activation, before terminal statuses."""
 
 TERMINAL_STATUSES: frozenset[str] = frozenset(name for name, rank in STATUS_RANK.items() if rank > UNKNOWN_STATUS_RANK)
-"""After one of these no further event of the order is expected."""
+"""Statuses after which no other event of the order is expected."""
 
 KEY_COLUMNS: tuple[str, ...] = ("twap_id", "wallet", "ts")
 
-CONTENT_COLUMNS: dict[str, str] = {
+CONTENT_COLUMN_DESCRIPTIONS: dict[str, str] = {
     "asset": "Coin or pair as the exchange writes it: BTC, kBONK, xyz:NVDA, @107, PURR/USDC.",
     "side": "B = buy, A = sell (ask).",
-    "size_requested": "Size ordered, coin units, exact.",
-    "size_executed": "Size executed when the event happened, coin units, exact; 0 until the terminal event.",
+    "size_requested": "Requested size, coin units, exact.",
+    "size_executed": "Executed size at the time of the event, coin units, exact; 0 until the terminal event.",
     "notional_executed": "Executed notional, USD, exact; fees are not in this feed.",
-    "status": "activated, finished, terminated, error, waitingForTrigger, stopped, or a newer word, verbatim.",
+    "status": "activated, finished, terminated, error, waitingForTrigger, stopped, or an unknown status, verbatim.",
     "duration_minutes": "Planned duration of the order, minutes.",
-    "started_at": "When the order was created; the same in every event of the order. NULL where the feed holds 0.",
-    "status_error": "The exchange's message where status is error.",
+    "started_at": "Creation time of the order; equal in all its events. NULL if the feed contains 0.",
+    "status_error": "Message of the exchange if status is error.",
     "reduce_only": "The order may only reduce a position.",
     "randomize": "The exchange randomizes the slices.",
     "raw_payload": "The whole source row as JSON.",
 }
-"""What an event says beside its key, with the meaning of each column."""
+"""Column of an event, except its key → description."""
+
+CONTENT_COLUMNS: tuple[str, ...] = tuple(CONTENT_COLUMN_DESCRIPTIONS)
 
 KEY_COLUMN_DESCRIPTIONS: dict[str, str] = {
-    "twap_id": "The order's id, unique on the exchange, as digits.",
-    "wallet": "The order's owner, 0x and 40 hex digits, lower case.",
-    "ts": "When this event happened, UTC, microseconds; never the order's creation.",
+    "twap_id": "Id of the order, unique on the exchange, as digits.",
+    "wallet": "Owner of the order, 0x and 40 hex digits, lower case.",
+    "ts": "Time of this event, UTC, microseconds; never the order's creation.",
 }
 
 ROW_COLUMNS: tuple[str, ...] = (*KEY_COLUMNS, *CONTENT_COLUMNS)
-"""Columns of a canonical frame, in order, after ``row_number`` (0-based place in its object)."""
+"""Columns of a normalized frame, in order, after ``row_number`` (0-based position in the object)."""

@@ -1,8 +1,7 @@
-"""Times of the feed in any encoding → microseconds UTC. The one time parser.
+"""Parser of times of the feed, in any encoding, to UTC with microseconds.
 
-The feed has carried ISO text without a zone, to_epoch in s, ms, µs and ns, as integers, digit text and doubles, proper
-timestamps, and milliseconds stored inside timestamp[ns]. A number's unit is never taken on faith: it is decided per
-column and object, from all of the column's values.
+The feed contains ISO text without a zone, timestamps, milliseconds in timestamp[ns], and epochs in s, ms, µs and ns as
+integers, digit text and doubles. The unit of epochs is inferred per object and column, from all values of the column.
 """
 
 from collections.abc import Mapping
@@ -14,17 +13,17 @@ import polars as pl
 from twap_pipeline.errors import ObjectInvalidError
 
 UNITS: dict[str, int] = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-"""Ticks per second of each unit an epoch may have."""
+"""Epoch unit → ticks per second."""
 
 EARLIEST = datetime(2023, 1, 1, tzinfo=UTC)
-"""No TWAP order of the exchange is older."""
+"""Lower bound of event times; the exchange has no older TWAP order."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UTC_MICROSECONDS = pl.Datetime("us", "UTC")
 _EXACT_IN_DOUBLE = 2**53
 _INT64_MAX = 2**63 - 1
 _NAIVE_ISO = ("%Y-%m-%dT%H:%M:%S.%9f", "%Y-%m-%dT%H:%M:%S%.f")
-"""The feed's own form first, of one length, which is parsed in a quarter of the time of the general one."""
+"""The feed's usual format comes first: its fixed length makes parsing four times as fast as the general format."""
 
 _EPOCH_TEXT = r"^-?[0-9]{1,19}$"
 _ISO_TEXT = (
@@ -35,10 +34,9 @@ _ISO_TEXT = (
 
 @dataclass(frozen=True, slots=True)
 class EventTimeRange:
-    """Times that an event of one object can have: from the exchange's first order to a day after the object.
+    """Valid event times of one object: from `EARLIEST` to one day after the object's LastModified.
 
-    The upper end comes from the store's clock (the object's LastModified), not from this machine's: the same object
-    gives the same rows on any day, whatever the host believes the time to be.
+    The upper bound does not depend on this host's clock, so loading an object again returns the same rows.
     """
 
     start: datetime
@@ -46,21 +44,21 @@ class EventTimeRange:
 
     @classmethod
     def before(cls, last_modified: datetime) -> "EventTimeRange":
-        """Return the window of an object of that LastModified."""
+        """Return the range of an object with this LastModified."""
         return cls(EARLIEST, last_modified + timedelta(days=1))
 
     def contains(self, value: pl.Expr) -> pl.Expr:
-        """Return whether each time (Datetime µs, UTC) lies within the window; false for null."""
+        """Return whether each time (Datetime µs, UTC) is within the range; false for null."""
         start, end = (_microseconds(bound) for bound in (self.start, self.end))
         return value.to_physical().is_between(start, end).fill_null(value=False)
 
 
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+def _microseconds(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(microseconds=1)
 
 
 def to_epoch(values: pl.Series) -> pl.Series:
-    """Return the values as epoch numbers (Int64) of a still unknown unit; null where a value is no whole number."""
+    """Return the values as epochs (Int64) of unknown unit; null if a value is not a whole number."""
     dtype = values.dtype
     if dtype.is_temporal():
         return values.to_physical()
@@ -74,32 +72,32 @@ def to_epoch(values: pl.Series) -> pl.Series:
     return values.cast(pl.Int64, strict=False)
 
 
-def count_matches_by_unit(values: pl.Series, window: EventTimeRange) -> dict[str, int]:
-    """Return how many of the values fall into the window under each unit; only units that fit some value."""
+def count_matches_by_unit(values: pl.Series, time_range: EventTimeRange) -> dict[str, int]:
+    """Return unit → number of values that are within the range in this unit; only units with at least one value."""
     numbers = to_epoch(values)
     if numbers.null_count() == len(numbers):
         return {}
-    low, high = (int(bound.timestamp()) for bound in (window.start, window.end))
-    within = {
+    low, high = (int(bound.timestamp()) for bound in (time_range.start, time_range.end))
+    matches = {
         unit: (numbers >= low * ticks) & (numbers <= min(high * ticks, _INT64_MAX)) for unit, ticks in UNITS.items()
     }
-    return {unit: int(fits.sum()) for unit, fits in within.items() if fits.any()}
+    return {unit: int(match.sum()) for unit, match in matches.items() if match.any()}
 
 
 def infer_unit(counts: Mapping[str, int], *, values_present: int, key: str, column: str) -> str | None:
-    """Return the one unit of a column of to_epoch, or None where it holds no number at all.
+    """Return the unit of a column of epochs; None if the column contains no number.
 
-    Values that fit no unit are left to be quarantined one by one; but a column in which none fits, or in which two
-    units appear, cannot be read.
+    Single values that match no unit are quarantined later. A column in which no value matches, or in which values match
+    different units, cannot be read.
 
     Args:
-        counts: Values within the window by unit, over the whole column.
-        values_present: Numbers in the column, zeros (the feed's "unknown") left out.
-        key: The object, for the error.
-        column: The column, for the error.
+        counts: Result of `count_matches_by_unit` over the whole column.
+        values_present: Number of non-null values in the column, without zeros (the feed's "unknown").
+        key: Key of the object, for error messages.
+        column: Name of the column, for error messages.
 
     Raises:
-        ObjectInvalidError: No unit fits, or more than one does.
+        ObjectInvalidError: No unit matches, or more than one unit matches.
     """
     if not values_present:
         return None
@@ -108,21 +106,21 @@ def infer_unit(counts: Mapping[str, int], *, values_present: int, key: str, colu
     if not counts:
         reason = (
             f"in none of s, ms, µs, ns is any of its {values_present} values a time"
-            f" between {EARLIEST:%Y-%m-%d} and the object's own"
+            f" between {EARLIEST:%Y-%m-%d} and the object's LastModified"
         )
     else:
         reason = "it mixes units: " + ", ".join(f"{count} values in {unit}" for unit, count in counts.items())
-    raise ObjectInvalidError(key, f"column {column!r}: the unit of its times cannot be decided: {reason}")
+    raise ObjectInvalidError(key, f"column {column!r}: the unit of its times cannot be inferred: {reason}")
 
 
 def to_utc(values: pl.Series, unit: str | None) -> pl.Series:
-    """Return times in any encoding as Datetime µs UTC, null where unreadable.
+    """Return times in any encoding as Datetime µs UTC; null if a value cannot be parsed.
 
-    Nanoseconds are floored to microseconds, PostgreSQL's precision. A naive time is UTC.
+    Nanoseconds are rounded down to microseconds, PostgreSQL's precision. A time without a zone is UTC.
 
     Args:
-        values: A column of times as the object holds it.
-        unit: Its unit where the values are numbers (`infer_unit`).
+        values: A column of times, as in the object.
+        unit: Unit of the column's epochs (`infer_unit`).
     """
     if values.dtype == pl.String:
         times = _from_naive_iso(values)
@@ -147,8 +145,8 @@ def _from_epochs(numbers: pl.Series, unit: str | None) -> pl.Series:
 
 def _from_naive_iso(text: pl.Series) -> pl.Series:
     times = text
-    for form in _NAIVE_ISO:
-        naive = pl.col(text.name).str.to_datetime(form, time_unit="us", strict=False)
+    for time_format in _NAIVE_ISO:
+        naive = pl.col(text.name).str.to_datetime(time_format, time_unit="us", strict=False)
         times = text.to_frame().select(naive.dt.replace_time_zone("UTC")).to_series()
         if times.null_count() == text.null_count():
             break

@@ -1,6 +1,7 @@
-"""A real PostgreSQL of our own, from a wheel, for whoever has configured no database.
+"""Local PostgreSQL server from a wheel, for runs without a configured database.
 
-One server per directory, shared by all processes that use it and stopped when none does: see `uses`.
+There is one server per directory. All processes share it, and it stops after its last client: see ``instance``.
+This package imports nothing of the other packages except ``errors``.
 """
 
 from twap_pipeline.embedded.instance import EmbeddedPostgres, ensure_running

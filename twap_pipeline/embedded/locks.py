@@ -1,6 +1,6 @@
-"""Locks between processes, on files, that the kernel releases however a process ends.
+"""File locks between processes (``flock``). The kernel releases them when a process ends, for any reason.
 
-Here belongs the one lock type of the embedded server; which lock means what is in ``embedded``.
+The meaning of each lock is described in ``instance``.
 """
 
 import contextlib
@@ -13,65 +13,61 @@ from pathlib import Path
 from twap_pipeline.embedded.watchdog import try_lock
 from twap_pipeline.errors import EmbeddedDatabaseError
 
-with contextlib.suppress(ModuleNotFoundError):  # Windows, where nothing of this is called
+with contextlib.suppress(ModuleNotFoundError):  # Windows: importable, but not callable
     import fcntl
 
 _POLL_SECONDS = 0.02
 
 
 class FileLock:
-    """An ``flock`` through one open file description of its own.
+    """An ``flock`` on an open file description of its own.
 
-    Programs started from here do not inherit it, and a forked child closes its copy at once: only we hold it.
+    Child programs do not inherit the descriptor, and a forked child closes it: only this process holds the lock.
 
     Args:
-        path: The lock's file; created, readable by its owner only, when it is first needed.
+        path: The lock file, created with mode 0600 on first use.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor: int | None = None
-        self._held = False
+        self._is_locked = False
 
     @property
-    def held(self) -> bool:
+    def is_locked(self) -> bool:
         """Whether this process holds the lock through this object."""
-        return self._held
+        return self._is_locked
 
     def open(self) -> int:
-        """Open the file unless it is open.
-
-        Returns:
-            Its descriptor, which a program may be handed to share the lock.
-        """
+        """Return the descriptor of the open file; a program that inherits it shares the lock."""
         if self._descriptor is None:
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             _open_locks.add(self)
         return self._descriptor
 
     def try_acquire(self, *, shared: bool = False) -> bool:
-        """Take the lock, or convert it, if nobody is in the way; a lock already held is lost when somebody is."""
-        self._held = try_lock(self.open(), shared=shared)
-        return self._held
+        """Lock, or convert the lock, without waiting; see `watchdog.try_lock`."""
+        self._is_locked = try_lock(self.open(), shared=shared)
+        return self._is_locked
 
     def acquire(self, *, timeout_seconds: float, shared: bool = False) -> None:
-        """Take the lock, waiting for others.
+        """Lock, and wait while other processes hold the lock.
 
         Raises:
-            EmbeddedDatabaseError: Others held it for the whole time.
+            EmbeddedDatabaseError: Other processes held the lock until the timeout.
         """
         deadline = time.monotonic() + timeout_seconds
         while not self.try_acquire(shared=shared):
             if time.monotonic() > deadline:
                 raise EmbeddedDatabaseError(
-                    f"another process has held {self.path} for {timeout_seconds:.0f} s, to start or stop the local "
-                    "PostgreSQL: end that process (`fuser` or `lsof` on the file names it) and try again"
+                    f"another process has locked {self.path} for {timeout_seconds:.0f} s, to start or stop the local "
+                    "PostgreSQL: end that process (`lsof` on the file lists it) and try again"
                 )
             time.sleep(_POLL_SECONDS)
 
     @contextlib.contextmanager
-    def hold(self, *, timeout_seconds: float) -> Iterator[None]:
-        """Hold the lock exclusively for a block."""
+    def locked(self, *, timeout_seconds: float) -> Iterator[None]:
+        """Hold the exclusive lock for the duration of the context."""
         self.acquire(timeout_seconds=timeout_seconds)
         try:
             yield
@@ -79,17 +75,17 @@ class FileLock:
             self.release()
 
     def release(self) -> None:
-        """Give the lock back and keep the file open, so that it can be taken again even if its name is deleted."""
+        """Unlock, but keep the file open, so that it can be locked again even if the path is deleted."""
         if self._descriptor is not None:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-        self._held = False
+        self._is_locked = False
 
     def close(self) -> None:
-        """Close the file without unlocking: a program that was handed the descriptor goes on holding the lock."""
+        """Close the file without unlocking: a program that inherited the descriptor keeps the lock."""
         if self._descriptor is not None:
             os.close(self._descriptor)
         self._descriptor = None
-        self._held = False
+        self._is_locked = False
 
 
 _open_locks: "weakref.WeakSet[FileLock]" = weakref.WeakSet()

@@ -1,8 +1,8 @@
-"""Where the embedded server's data and programs lie, so that the account that runs it can reach them.
+"""Paths of the embedded server's data and programs, to which the user that runs the server has access.
 
-Everything is under the given directory, with one exception: a root process whose other account cannot reach that
-directory (below /root, say) keeps data and programs in a fresh directory under ``/var/lib/twap-pipeline/``, linked from
-``DIR/data``. No permission of anything that exists is ever changed for it.
+All files are below the given directory, with one exception: if this process is root and the other user has no access
+to that directory (such as one below /root), data and programs are in a new directory below ``/var/lib/twap-pipeline/``
+and ``DIR/data`` is a link to it. Permissions of existing files are not changed.
 """
 
 import importlib.metadata
@@ -10,11 +10,15 @@ import os
 import shutil
 import stat
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from twap_pipeline.embedded.binaries import DISTRIBUTION, PROGRAM_NAMES, OsUser, run_program
 from twap_pipeline.errors import EmbeddedDatabaseError
+
+with suppress(ModuleNotFoundError):  # Windows: importable, but not callable
+    import pwd
 
 EXTERNAL_ROOT = Path("/var/lib/twap-pipeline")
 UNFINISHED_PREFIX = "unfinished-"
@@ -28,55 +32,54 @@ _CAN_RUN = (
 
 @dataclass(frozen=True)
 class ServerPaths:
-    """What a server needs to know of the file system.
+    """Paths of one server, and the user that runs it.
 
     Args:
-        directory: Locks, password and log; this process reaches it.
-        data: The data directory, without symbolic links; the account reaches it.
-        programs: ``bin``, ``lib`` and ``share`` that the account can use.
-        account: As whom the server runs; none for the present user.
+        directory: Directory of locks, password and log, for this process.
+        data: The data directory, without symbolic links, accessible to ``os_user``.
+        programs: Directory of ``bin``, ``lib`` and ``share``, accessible to ``os_user``.
+        os_user: User that runs the server; None for the current user.
     """
 
     directory: Path
     data: Path
     programs: Path
-    account: OsUser | None
+    os_user: OsUser | None
 
 
 def resolve_server_paths(directory: Path, installation: Path) -> ServerPaths:
-    """Decide where data and programs lie, and make what is missing except the data.
+    """Return the paths of a server; create all of them except the data directory.
 
-    The caller holds the lock of the start.
+    The caller has locked ``start.lock``.
 
     Args:
-        directory: The server's directory; made if absent.
-        installation: The wheel's own.
+        directory: The server's directory.
+        installation: The installation in the wheel.
 
     Raises:
-        EmbeddedDatabaseError: No account to run as, or one that cannot reach the data that is there.
+        EmbeddedDatabaseError: There is no user to run the server, or that user has no access to the existing data.
     """
-    account = _choose_account(directory / "data")
-    store = _choose_store(directory, account)
+    os_user = _choose_os_user(directory / "data")
+    parent = _choose_data_parent(directory, os_user)
     programs = installation
-    if account and not _allows(account, _CAN_RUN, installation):
-        programs = _copy_programs(installation, store)
-    return ServerPaths(directory, (store / "data").resolve(), programs, account)
+    if os_user and not _test_as(os_user, _CAN_RUN, installation):
+        programs = _copy_programs(installation, parent)
+    return ServerPaths(directory, (parent / "data").resolve(), programs, os_user)
 
 
 def make_directory(directory: Path) -> None:
-    """Make the server's directory; one that exists stays as it is."""
+    """Create the server's directory; an existing one is not changed."""
     if not directory.is_dir():
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(_TRAVERSABLE if os.geteuid() == 0 else stat.S_IRWXU)
 
 
-def _choose_account(data: Path) -> OsUser | None:
+def _choose_os_user(data: Path) -> OsUser | None:
+    """Return the owner of the data, ``postgres`` or ``nobody``; None if this process is not root."""
     if os.geteuid() != 0:
         return None
     if data.exists() and data.stat().st_uid != 0:
         return OsUser(data.stat().st_uid, data.stat().st_gid)
-    import pwd  # not on Windows
-
     for name in ("postgres", "nobody"):
         try:
             entry = pwd.getpwnam(name)
@@ -84,39 +87,41 @@ def _choose_account(data: Path) -> OsUser | None:
             continue
         return OsUser(entry.pw_uid, entry.pw_gid)
     raise EmbeddedDatabaseError(
-        "PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody`: "
+        "PostgreSQL does not run as root, and neither user `postgres` nor user `nobody` exists: "
         "run as another user, or set DATABASE_URL"
     )
 
 
-def _choose_store(directory: Path, account: OsUser | None) -> Path:
+def _choose_data_parent(directory: Path, os_user: OsUser | None) -> Path:
+    """Return the parent of the data directory: the server's directory, or a directory below `EXTERNAL_ROOT`."""
     data = directory / "data"
     if data.is_symlink():
         target = data.resolve()
-        ours = EXTERNAL_ROOT in target.parents
-        if ours and target.parent.is_dir():
+        is_external = EXTERNAL_ROOT in target.parents
+        if is_external and target.parent.is_dir():
             return target.parent
-        if ours:
+        if is_external:
             data.unlink()
-        elif not target.is_dir():  # somebody's own link, to a larger disk perhaps
+        elif not target.is_dir():  # a link that the operator created, for example to a larger disk
             raise EmbeddedDatabaseError(
                 f"{data} is a link to {target}, which is missing: restore it or remove the link"
             )
-    if account is None or _allows(account, 'test -x "$1"', directory):
+    if os_user is None or _test_as(os_user, 'test -x "$1"', directory):
         return directory
     if os.path.lexists(data):
         raise EmbeddedDatabaseError(
-            f"PostgreSQL would run as user {account.uid}, since root may not, but that user cannot reach {data}: "
+            f"PostgreSQL does not run as root and would run as user {os_user.uid}, which cannot access {data}: "
             "run as the owner of the directories above it, or set DATABASE_URL"
         )
-    return _make_external_store(directory)
+    return _make_external_parent(directory)
 
 
-def _allows(account: OsUser, test: str, path: Path) -> bool:
-    return run_program(["/bin/sh", "-c", test, "sh", os.fspath(path)], account).returncode == 0
+def _test_as(os_user: OsUser, test: str, path: Path) -> bool:
+    """Return whether a shell command succeeds as that user, with the path as ``$1``."""
+    return run_program(["/bin/sh", "-c", test, "sh", os.fspath(path)], os_user).returncode == 0
 
 
-def _make_external_store(directory: Path) -> Path:
+def _make_external_parent(directory: Path) -> Path:
     try:
         EXTERNAL_ROOT.mkdir(parents=True)
     except FileExistsError:
@@ -125,21 +130,21 @@ def _make_external_store(directory: Path) -> Path:
             raise EmbeddedDatabaseError(f"{EXTERNAL_ROOT} must be a directory that only root can write") from None
     else:
         EXTERNAL_ROOT.chmod(_TRAVERSABLE)
-    store = Path(tempfile.mkdtemp(prefix="postgres-", dir=EXTERNAL_ROOT))
-    store.chmod(_TRAVERSABLE)
-    (store / "belongs-to.txt").write_text(f"{directory}\n", encoding="utf-8")
-    (directory / "data").symlink_to(store / "data")
-    return store
+    parent = Path(tempfile.mkdtemp(prefix="postgres-", dir=EXTERNAL_ROOT))
+    parent.chmod(_TRAVERSABLE)
+    (parent / "belongs-to.txt").write_text(f"{directory}\n", encoding="utf-8")
+    (directory / "data").symlink_to(parent / "data")
+    return parent
 
 
-def _copy_programs(installation: Path, store: Path) -> Path:
-    """Copy what the server needs; once per release of the wheel."""
-    copy = store / f"{DISTRIBUTION}-{importlib.metadata.version(DISTRIBUTION)}"
-    # The programs find their libraries by a path relative to themselves, so the distances stay as in the wheel.
+def _copy_programs(installation: Path, parent: Path) -> Path:
+    """Copy the programs and their files, once per version of the wheel; return the copied installation."""
+    copy = parent / f"{DISTRIBUTION}-{importlib.metadata.version(DISTRIBUTION)}"
+    # The programs load libraries by relative paths, so the copy has the directory structure of the wheel.
     site = installation.parent.parent
     if not copy.is_dir():
-        unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED_PREFIX, dir=store))
-        for source in _list_needed(installation):
+        unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED_PREFIX, dir=parent))
+        for source in _list_program_files(installation):
             target = unfinished / source.relative_to(site)
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
@@ -152,7 +157,7 @@ def _copy_programs(installation: Path, store: Path) -> Path:
     return copy / installation.relative_to(site)
 
 
-def _list_needed(installation: Path) -> list[Path]:
+def _list_program_files(installation: Path) -> list[Path]:
     package = installation.parent
     bundled = (package.with_name(f"{package.name}.libs"), package / ".dylibs")  # Linux, macOS
     programs = (installation / "bin" / name for name in PROGRAM_NAMES)

@@ -1,7 +1,6 @@
-"""Bringing the embedded server up: adopt the one that runs, else start it.
+"""Start of the embedded server: attach to the running server, or start one.
 
-Here belongs what happens under the lock of the start. Who uses the server is counted in ``embedded``; stopping is in
-``watcher``.
+The caller has locked ``start.lock``. Counting clients belongs in ``instance``; stopping a server in ``watchdog``.
 """
 
 import os
@@ -12,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from twap_pipeline.embedded.binaries import run_program
@@ -24,12 +24,12 @@ from twap_pipeline.errors import EmbeddedDatabaseError
 
 HOST = "127.0.0.1"
 
-_ADOPT_TIMEOUT_SECONDS = 30.0
-_START_TIMEOUT_SECONDS = 300  # recovery after a crash can take long; a server that dies is noticed at once
+_ATTACH_TIMEOUT_SECONDS = 30.0
+_START_TIMEOUT_SECONDS = 300  # crash recovery can be slow; a server that ends is detected without waiting
 _PORT_ATTEMPTS = 5
 _POLL_SECONDS = 0.05
 _PORT_LINE = 3  # of postmaster.pid, counted from 0
-# Whatever libpq would otherwise take from PG* variables. SCRAM only: no impostor is ever shown the password.
+# All parameters that libpq would otherwise read from PG* variables. SCRAM only: the password is not sent to the server.
 _CONNECTION = {
     "host": HOST,
     "hostaddr": HOST,
@@ -47,46 +47,46 @@ _CONNECTION = {
 }
 
 
-def ensure_started(place: ServerPaths) -> str:
-    """Make sure that the cluster's server answers and has our database.
+def ensure_started(paths: ServerPaths) -> str:
+    """Start the server if it does not run, create the database if it does not exist, and return the database's URL.
 
     Returns:
-        The URL of the database: no driver is named.
+        ``postgresql://…``, without a driver name.
 
     Raises:
-        EmbeddedDatabaseError: With the end of the server's log.
+        EmbeddedDatabaseError: The server could not be started or reached; contains the last lines of its log.
     """
-    password = load_password(place)
-    server_lock = FileLock(place.directory / "server.lock")
+    password = load_password(paths)
+    server_lock = FileLock(paths.directory / "server.lock")
     try:
-        port = _attach(place, password, server_lock)
+        port = _attach(paths, password, server_lock)
         if port is None:
-            # Stale for certain, and PostgreSQL would refuse to start if any process of its user has the number in it.
-            (place.data / "postmaster.pid").unlink(missing_ok=True)
-            ensure_cluster(place, password, server_lock.open())
-            port = _start(place, server_lock.open())
-            _check(place, password, port)
+            # The file is stale. PostgreSQL would refuse to start if another process of its user had the process id.
+            (paths.data / "postmaster.pid").unlink(missing_ok=True)
+            ensure_cluster(paths, password, server_lock.open())
+            port = _start(paths, server_lock.open())
+            _prepare_database(paths, password, port)
     finally:
-        server_lock.close()  # the server, if there is one, holds it from here on
+        server_lock.close()  # the server has inherited the lock
     return f"postgresql://{ROLE}:{quote(password, safe='')}@{HOST}:{port}/{DATABASE}"
 
 
-def _attach(place: ServerPaths, password: str, server_lock: FileLock) -> int | None:
-    """Connect to the server that runs; if none does, hold its lock.
+def _attach(paths: ServerPaths, password: str, server_lock: FileLock) -> int | None:
+    """Connect to the running server and return its port; if no server runs, lock ``server.lock`` and return None.
 
-    If the lock is free, no process of a server started here lives, whatever ``postmaster.pid`` says; a postmaster found
-    nevertheless was started by hand.
+    If the lock is free, no server that this package started is running. A postmaster that runs nevertheless was
+    started manually.
 
-    Returns:
-        The port; none if no server runs.
+    Raises:
+        EmbeddedDatabaseError: A server runs, but does not accept connections.
     """
-    deadline = time.monotonic() + _ADOPT_TIMEOUT_SECONDS
+    deadline = time.monotonic() + _ATTACH_TIMEOUT_SECONDS
     failure: psycopg.OperationalError | None = None
-    while not server_lock.try_acquire() or find_postmaster(place.data) is not None:
-        port = _read_port(place.data)
+    while not server_lock.try_acquire() or find_postmaster(paths.data) is not None:
+        port = _read_port(paths.data)
         try:
             if port is not None:
-                _check(place, password, port)
+                _prepare_database(paths, password, port)
                 return port
         except psycopg.OperationalError as error:
             failure = error
@@ -95,26 +95,26 @@ def _attach(place: ServerPaths, password: str, server_lock: FileLock) -> int | N
         time.sleep(_POLL_SECONDS)
     else:
         return None
-    raise ServerLog(place.directory).error(
-        f"PostgreSQL's processes hold {place.data}, but no connection is possible: "
+    raise ServerLog(paths.directory).error(
+        f"PostgreSQL processes use {paths.data}, but no connection is possible: "
         f"{str(failure).strip() if failure else 'there is no postmaster.pid'}",
-        f"End those processes (`lsof` on {server_lock.path} names them) and try again, or set DATABASE_URL",
+        f"End those processes (`lsof` on {server_lock.path} lists them) and try again, or set DATABASE_URL",
     ) from failure
 
 
 def _read_port(data: Path) -> int | None:
     try:
         return int((data / "postmaster.pid").read_text(encoding="utf-8").splitlines()[_PORT_LINE])
-    except (FileNotFoundError, IndexError, ValueError):  # still starting, or ending
+    except (FileNotFoundError, IndexError, ValueError):  # the server is starting or stopping
         return None
 
 
-def _check(place: ServerPaths, password: str, port: int) -> None:
-    """See that the server on a port is ours, and make our database if it is not there.
+def _prepare_database(paths: ServerPaths, password: str, port: int) -> None:
+    """Verify that the server on a port serves this data directory, and create the database if it does not exist.
 
     Raises:
-        psycopg.OperationalError: It does not answer, or not to us.
-        EmbeddedDatabaseError: It has another password, or serves another directory.
+        psycopg.OperationalError: The server does not accept connections.
+        EmbeddedDatabaseError: The server has another password or another data directory.
     """
     try:
         connection = psycopg.connect(make_conninfo(port=port, password=password, **_CONNECTION), autocommit=True)
@@ -122,50 +122,50 @@ def _check(place: ServerPaths, password: str, port: int) -> None:
         if "password authentication failed" not in str(error):
             raise
         raise EmbeddedDatabaseError(
-            f"the password in {place.directory / 'password'} does not open the cluster in {place.data}: "
-            "put the right one back, or move that directory away to begin with an empty database"
+            f"the cluster in {paths.data} rejects the password in {paths.directory / 'password'}: "
+            "restore the file, or move that directory away to start with an empty database"
         ) from error
     with connection:
-        served = connection.execute("SHOW data_directory").fetchone()
-        if served is None or not Path(served[0]).samefile(place.data):
-            raise EmbeddedDatabaseError(f"the PostgreSQL server on port {port} does not serve {place.data}: stop it")
+        row = connection.execute("SHOW data_directory").fetchone()
+        if row is None or not Path(row[0]).samefile(paths.data):
+            raise EmbeddedDatabaseError(f"the PostgreSQL server on port {port} does not serve {paths.data}: stop it")
         if connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).fetchone() is None:
-            connection.execute(f"CREATE DATABASE {DATABASE}")
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
 
 
-def _start(place: ServerPaths, server_lock: int) -> int:
-    """Start the server.
+def _start(paths: ServerPaths, server_lock: int) -> int:
+    """Start the server and return its port.
 
-    Returns:
-        Its port.
+    Raises:
+        EmbeddedDatabaseError: The server did not start.
     """
-    log = ServerLog(place.directory)
+    log = ServerLog(paths.directory)
     log.rotate()
     for _ in range(_PORT_ATTEMPTS):
-        port = _choose_port(place.directory / "port")
-        options = ["-D", os.fspath(place.data), "-p", str(port)]
+        port = _choose_port(paths.directory / "port")
+        options = ["-D", os.fspath(paths.data), "-p", str(port)]
         for setting in (f"listen_addresses={HOST}", "unix_socket_directories=", "cluster_name=twap"):
             options += ["-c", setting]
-        command = [os.fspath(place.programs / "bin" / "pg_ctl"), "start", "-s", "-w", "-t", str(_START_TIMEOUT_SECONDS)]
+        command = [os.fspath(paths.programs / "bin" / "pg_ctl"), "start", "-s", "-w", "-t", str(_START_TIMEOUT_SECONDS)]
         command += ["-o", shlex.join(options)]
         output = log.open()
         try:
-            done = run_program(command, place.account, data=place.data, output=output, keep_open=(server_lock,))
+            done = run_program(command, paths.os_user, data=paths.data, output=output, keep_open=(server_lock,))
         finally:
             os.close(output)
         if done.returncode == 0:
-            write_atomically(place.directory / "port", str(port))
+            write_atomically(paths.directory / "port", str(port))
             return port
-        if _is_free(port):  # so that was not the reason
+        if _is_free(port):  # the port was not the reason
             break
     raise log.error(
-        f"PostgreSQL did not start on {place.data}",
-        "Remedy what the log names and try again, or set DATABASE_URL",
+        f"PostgreSQL did not start on {paths.data}",
+        "Correct the problem in the log and try again, or set DATABASE_URL",
     )
 
 
 def _choose_port(saved: Path) -> int:
-    """Take the last port if nobody has it, so that URLs stay valid over restarts, else any free one."""
+    """Return the previous port if it is free, so that URLs stay valid after a restart, or else any free port."""
     try:
         port = int(saved.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -179,7 +179,7 @@ def _choose_port(saved: Path) -> int:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as PostgreSQL does, for TIME_WAIT's sake
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as PostgreSQL does: ignore TIME_WAIT
         try:
             probe.bind((HOST, port))
         except OSError:

@@ -1,11 +1,11 @@
-"""Stops a PostgreSQL server that nobody uses: ``python -m twap_pipeline.embedded.watchdog DIR``.
+"""Watchdog process that stops a server without clients: ``python -m twap_pipeline.embedded.watchdog DIR``.
 
-One such process stands beside every embedded server. It waits for the exclusive lock on ``DIR/users.lock``, which the
-kernel grants once the last user has ended, however it ended, and then stops the server. A user that leaves last in good
-order stops it through the same code.
+There is one watchdog per embedded server. It waits for the exclusive lock on ``DIR/clients.lock``. The kernel grants
+the lock when the last client has ended, even if that client was killed. Then the watchdog stops the server. The last
+client that closes normally stops the server with the same function.
 
-Here belongs what must work without the rest of the package: only the standard library, so that the process starts in
-milliseconds from its bare path. How a server is started is in ``server``.
+This module imports only the standard library, so that the process starts within milliseconds. Starting a server
+belongs in ``server``.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-with contextlib.suppress(ModuleNotFoundError):  # Windows, where nothing of this is called
+with contextlib.suppress(ModuleNotFoundError):  # Windows: importable, but not callable
     import fcntl
 
 STOP_TIMEOUT_SECONDS = 120.0
@@ -23,7 +23,10 @@ _POLL_SECONDS = 0.01
 
 
 def try_lock(descriptor: int, *, shared: bool = False) -> bool:
-    """Take the lock of an open file if nobody is in the way; a lock already held is lost when somebody is."""
+    """Lock an open file, or convert its lock, without waiting; return whether it is locked.
+
+    If a conversion fails, the existing lock is lost.
+    """
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -32,11 +35,11 @@ def try_lock(descriptor: int, *, shared: bool = False) -> bool:
 
 
 def find_postmaster(data: Path) -> int | None:
-    """Find the live postmaster of a data directory.
+    """Return the process id of the running postmaster of a data directory.
 
     Returns:
-        Its process id; none if ``postmaster.pid`` is absent, incomplete or stale. The number in it proves nothing, for
-        after a crash it may be anybody's: the process must be a ``postgres`` at work in this very directory.
+        None if ``postmaster.pid`` is missing, incomplete or stale. After a crash, another process may have the id in
+        that file. Therefore the process must be a ``postgres`` whose working directory is ``data``.
     """
     try:
         pid = int((data / "postmaster.pid").read_text(encoding="utf-8").partition("\n")[0])
@@ -53,37 +56,37 @@ def _is_postmaster(pid: int, data: Path) -> bool:
             return program.rpartition(b"/")[2] == b"postgres" and process.joinpath("cwd").samefile(data)
         except OSError:
             return False
-    import subprocess  # for macOS only, not worth the watcher's time elsewhere
+    import subprocess  # macOS only; the import would slow down the start on Linux
 
-    # The command line carries `-D data`, in UTF-8 only if the locale says so.
+    # The command line contains `-D data`; ps prints it as UTF-8 only in a UTF-8 locale.
     command = ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)]
     line = subprocess.run(command, capture_output=True, check=False, env={"LC_CTYPE": "UTF-8"}).stdout  # noqa: S603
     return b"postgres" in line and os.fsencode(data) in line
 
 
 def stop_server(server_lock: int, data: Path, timeout_seconds: float = STOP_TIMEOUT_SECONDS) -> bool:
-    """Stop the server of a data directory and wait until its last process is gone.
+    """Stop the server of a data directory, and wait until its last process has ended.
 
-    The caller holds the exclusive lock of the users. Every process of the server, from ``pg_ctl`` on, has inherited a
-    lock on ``server.lock``: while it is held something runs, and once it is free nothing does.
+    The caller holds the exclusive lock on ``clients.lock``. Every process of the server, including ``pg_ctl``, has
+    inherited the lock on ``server.lock``: the lock is free if and only if no such process runs.
 
     Args:
         server_lock: Descriptor of ``DIR/server.lock``, opened by this process.
         data: The data directory, without symbolic links.
-        timeout_seconds: How long a fast shutdown, which ends with a checkpoint, may take.
+        timeout_seconds: Time limit of the fast shutdown, which includes a checkpoint.
 
     Returns:
-        Whether the server is gone.
+        Whether the server has ended.
     """
     deadline = time.monotonic() + timeout_seconds
-    asked = None
+    signalled = None
     while not try_lock(server_lock):
         pid = find_postmaster(data)
-        if pid is not None and pid != asked:
+        if pid is not None and pid != signalled:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGINT)  # what `pg_ctl stop -m fast` sends
-            asked = pid
-        if not data.is_dir():  # deleted below a running server, which then ends by itself
+            signalled = pid
+        if not data.is_dir():  # a server whose data directory is deleted ends by itself
             return True
         if time.monotonic() > deadline:
             return False
@@ -97,30 +100,30 @@ def _open(path: Path, flags: int = 0) -> int:
 
 
 def main(directory: Path) -> int:
-    """Leave a detached watcher behind and return; one that already stands is enough.
+    """Fork a watchdog process, unless one exists, and return the exit status.
 
-    When this returns, a watcher holds ``watcher.lock``: a server started afterwards cannot be orphaned.
+    When this function returns, a watchdog holds ``watchdog.lock``, so a server that starts later has a watchdog.
     """
-    # All paths are looked up now: the directory may be deleted before the last user ends.
+    # All files are opened here, because the directory may be deleted before the last client ends.
     data = (directory / "data").resolve()
-    watcher, users, server = (_open(directory / f"{name}.lock") for name in ("watcher", "users", "server"))
-    if not try_lock(watcher):
+    watchdog, clients, server = (_open(directory / f"{name}.lock") for name in ("watchdog", "clients", "server"))
+    if not try_lock(watchdog):
         return 0
-    log = directory / "watcher.log"
+    log = directory / "watchdog.log"
     log.unlink(missing_ok=True)  # it may belong to another user
     output = _open(log, os.O_EXCL)
     if os.fork():
         return 0
-    for standard in (1, 2):
-        os.dup2(output, standard)
+    for stream in (1, 2):
+        os.dup2(output, stream)
     os.chdir("/")
-    fcntl.flock(users, fcntl.LOCK_EX)
+    fcntl.flock(clients, fcntl.LOCK_EX)
     stopped = stop_server(server, data)
     if not stopped:
         print(f"the server of {data} did not stop within {STOP_TIMEOUT_SECONDS:.0f} s", flush=True)
-    # This lock first: whoever waits for the users' lock must be able to put up the next watcher.
-    os.close(watcher)
-    os.close(users)
+    # Release watchdog.lock first: a process that waits for clients.lock must be able to start the next watchdog.
+    os.close(watchdog)
+    os.close(clients)
     return 0 if stopped else 1
 
 

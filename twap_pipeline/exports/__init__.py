@@ -1,1 +1,4 @@
-"""Files of a wallet's orders: the formats, the rows they are made of, and their writers."""
+"""Export files of a wallet's orders, for the API and the command line.
+
+`formats` lists the formats, `rows` selects the rows, and one module per format writes them. Delivery is the caller's.
+"""

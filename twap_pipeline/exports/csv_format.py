@@ -1,26 +1,55 @@
-"""CSV that a spreadsheet cannot mistake for formulas: RFC 4180, with text made harmless and numbers left alone."""
+"""CSV (RFC 4180): the writer, and the protection of spreadsheets from formulas."""
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+
+from twap_pipeline.exports.rows import COLUMNS
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""A cell that begins so is run by spreadsheets as a formula. Source: OWASP, CSV Injection."""
+"""Spreadsheets execute a cell that begins with one of these as a formula (OWASP, CSV Injection)."""
 
 
 def escape_formula(text: str | None) -> str | None:
-    """Return text that no spreadsheet runs: an apostrophe before what could begin a formula."""
+    """Return text with an apostrophe before it if a spreadsheet would execute it as a formula."""
     return f"'{text}" if text and text.startswith(_FORMULA_STARTS) else text
 
 
-def format_timestamp(at: datetime | None) -> str | None:
-    """Return a time, UTC, as the API tells it."""
-    return None if at is None else f"{at:%Y-%m-%dT%H:%M:%S.%f}Z"
+def format_timestamp(timestamp: datetime | None) -> str | None:
+    """Return a UTC timestamp as RFC 3339 with microseconds."""
+    return None if timestamp is None else f"{timestamp:%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
 def to_csv_bytes(rows: Iterable[Sequence[object]]) -> bytes:
-    """Return rows as CSV to_csv_bytes; None is an empty cell."""
+    """Return rows as CSV in UTF-8; None is an empty cell."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
     return text.getvalue().encode()
+
+
+@dataclass(frozen=True, slots=True)
+class CsvWriter:
+    """Writes a CSV file with one line per order; implements `formats.Writer`.
+
+    Args:
+        header: The first line.
+        to_cells: Returns the cells of an order, a mapping from `rows.COLUMNS` to values.
+    """
+
+    header: Sequence[str]
+    to_cells: Callable[[Mapping[str, Any]], Sequence[object]]
+
+    def begin(self) -> bytes:
+        """Return the header."""
+        return to_csv_bytes([self.header])
+
+    def rows(self, batch: Sequence[Sequence[Any]]) -> bytes:
+        """Return one line per order."""
+        return to_csv_bytes(self.to_cells(dict(zip(COLUMNS, row, strict=True))) for row in batch)
+
+    def end(self) -> bytes:
+        """Return no bytes: a CSV file has no footer."""
+        return b""

@@ -1,69 +1,73 @@
-"""Files of a wallet's orders: rows in, bytes out, a batch at a time, whoever reads the rows.
+"""The export formats of a wallet's orders.
 
-Each format is a `Writer`; one aggregate row or trade per order, since the feed has no slices. Where the rows come from
-is `storage.queries.export`; how they reach a caller is the route's or the command's.
+Each format has a `Writer`, which turns batches of rows into bytes. A file has one row per order, because the feed
+contains no slices. To add a format, write its module and add it to `FORMATS`.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
-from twap_pipeline.exports.orders_csv import OrdersCsvWriter
+from twap_pipeline.exports import orders_csv, tax_csv
+from twap_pipeline.exports.csv_format import CsvWriter
 from twap_pipeline.exports.orders_parquet import OrdersParquetWriter
-from twap_pipeline.exports.tax_csv import CoinTrackerWriter, KoinlyWriter
 
 DISCLAIMER = (
-    "Fees, closed profit and slices are not in this feed: each row is a whole order with its executed totals, and no"
-    " gain or loss follows from it."
+    "The feed contains no fees, no closed profit and no slices: each row is a whole order with its executed totals,"
+    " and does not state a gain or a loss."
 )
-"""What every receiver of an export must know."""
+"""Accompanies every export."""
 
 BATCH_ROWS = 2_000
 
 
 class Writer(Protocol):
-    """One file on its way; the bytes of its three parts together are the file."""
+    """Writes one file. The bytes that its methods return, concatenated, are the file."""
 
     def begin(self) -> bytes:
-        """Return what stands before the first row."""
+        """Return the bytes before the first row."""
 
     def rows(self, batch: Sequence[Sequence[Any]]) -> bytes:
-        """Return some rows, of `storage.queries.export.COLUMNS`; perhaps nothing yet."""
+        """Return the bytes of a batch of `rows.wallet_orders`. They can be empty, if the writer buffers rows."""
 
     def end(self) -> bytes:
-        """Return what is left, and what stands after the last row."""
+        """Return the buffered rows and the bytes after the last row."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportFormat:
-    """A kind of file.
+    """An export format.
 
     Args:
-        writer: Makes a writer for one file.
-        extension: Of the file's name.
-        media_type: Of the file.
-        executed_only: Whether orders that executed nothing have no place in it.
-        warning: What its receiver must know beside `DISCLAIMER`.
+        make_writer: Returns a new writer.
+        extension: File name extension.
+        media_type: Media type of the file.
+        executed_only: Whether the file excludes orders that executed nothing.
+        warning: A limitation of this format, in addition to `DISCLAIMER`.
     """
 
-    writer: Callable[[], Writer]
+    make_writer: Callable[[], Writer]
     extension: str
     media_type: str
     executed_only: bool = False
     warning: str = ""
 
 
+_CSV = "text/csv; charset=utf-8"
 _PERPETUALS = (
-    "A row is a trade of the coin against USD. That is right for spot orders; for perpetuals tax tools want realized"
-    " profit and loss instead, which this feed does not have: leave those rows out."
+    "Each row is a trade of the coin against USD, which is correct for spot orders. Remove the rows of perpetuals: tax"
+    " tools need their realized profit and loss, which the feed does not contain."
 )
 
 FORMATS: dict[str, ExportFormat] = {
-    "csv": ExportFormat(OrdersCsvWriter, "csv", "text/csv; charset=utf-8"),
+    "csv": ExportFormat(partial(CsvWriter, orders_csv.HEADER, orders_csv.to_cells), "csv", _CSV),
     "parquet": ExportFormat(OrdersParquetWriter, "parquet", "application/vnd.apache.parquet"),
-    "koinly": ExportFormat(KoinlyWriter, "csv", "text/csv; charset=utf-8", executed_only=True, warning=_PERPETUALS),
+    "koinly": ExportFormat(
+        partial(CsvWriter, tax_csv.KOINLY_HEADER, tax_csv.to_koinly_cells), "csv", _CSV, True, _PERPETUALS
+    ),
     "cointracker": ExportFormat(
-        CoinTrackerWriter, "csv", "text/csv; charset=utf-8", executed_only=True, warning=_PERPETUALS
+        partial(CsvWriter, tax_csv.COINTRACKER_HEADER, tax_csv.to_cointracker_cells), "csv", _CSV, True, _PERPETUALS
     ),
 }
-"""Every format by its name."""
+"""The formats by name."""

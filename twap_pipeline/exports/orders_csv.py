@@ -1,39 +1,26 @@
-"""A wallet's orders as CSV, a row an order, columns as in the table."""
+"""The format ``csv``: the columns of `rows.COLUMNS`, decimals as exact text, times as RFC 3339."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from twap_pipeline.exports.csv_format import escape_formula, format_timestamp, to_csv_bytes
-from twap_pipeline.exports.rows import COLUMNS
+from twap_pipeline.exports.csv_format import escape_formula, format_timestamp
+from twap_pipeline.exports.rows import COLUMNS, DECIMAL_COLUMNS
 
-_TEXT = frozenset({"twap_id", "asset", "side", "status", "status_error", "first_object_key", "last_object_key"})
-_MOMENTS = frozenset({"started_at", "ended_at", "last_status_at"})
-_FLAGS = frozenset({"is_underfilled", "reduce_only", "randomize"})
+HEADER = COLUMNS
 
 
-def _flag(value: bool | None) -> str | None:
-    return None if value is None else str(value).lower()
+def to_cells(order: Mapping[str, Any]) -> list[object]:
+    """Return the cells of an order."""
+    return [value if name in DECIMAL_COLUMNS else _to_cell(value) for name, value in order.items()]
 
 
-_TELL = [
-    escape_formula if name in _TEXT else format_timestamp if name in _MOMENTS else _flag if name in _FLAGS else None
-    for name in COLUMNS
-]
-
-
-class OrdersCsvWriter:
-    """The file."""
-
-    def begin(self) -> bytes:
-        """Return the header."""
-        return to_csv_bytes([COLUMNS])
-
-    def rows(self, batch: Sequence[Sequence[Any]]) -> bytes:
-        """Return some orders."""
-        return to_csv_bytes(
-            [tell(value) if tell else value for tell, value in zip(_TELL, row, strict=True)] for row in batch
-        )
-
-    def end(self) -> bytes:
-        """Return nothing: CSV has no end of its own."""
-        return b""
+def _to_cell(value: object) -> object:
+    match value:
+        case str():
+            return escape_formula(value)
+        case datetime():
+            return format_timestamp(value)
+        case bool():
+            return str(value).lower()
+    return value

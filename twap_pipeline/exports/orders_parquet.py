@@ -1,4 +1,4 @@
-"""A wallet's orders as parquet: times typed, decimals as text, since no decimal type of parquet holds every one."""
+"""The format ``parquet``: times as timestamps, decimals as text, because no parquet type holds every decimal."""
 
 import io
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from twap_pipeline.exports.rows import COLUMNS
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-_GROUP_ROWS = 20_000
-_MOMENT = pa.timestamp("us", "UTC")
+_ROW_GROUP_ROWS = 20_000
+_TIMESTAMP = pa.timestamp("us", "UTC")
 _TYPES = {
-    **dict.fromkeys(("started_at", "ended_at", "last_status_at"), _MOMENT),
+    **dict.fromkeys(("started_at", "ended_at", "last_status_at"), _TIMESTAMP),
     **dict.fromkeys(("is_underfilled", "reduce_only", "randomize"), pa.bool_()),
     **dict.fromkeys(("duration_minutes", "event_count"), pa.int32()),
 }
@@ -26,61 +26,59 @@ _SCHEMA = pa.schema(
 
 
 class _ChunkBuffer(io.RawIOBase):
-    """A file that is only ever written ahead, and gives away what it has."""
+    """A write-only file whose content is removed when it is read."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._parts: list[bytes] = []
-        self._written = 0
+        self._chunks: list[bytes] = []
+        self._position = 0
 
     def writable(self) -> bool:
         return True
 
     def tell(self) -> int:
-        return self._written
+        return self._position
 
     def write(self, data: "ReadableBuffer") -> int:
-        part = bytes(data)
-        self._parts.append(part)
-        self._written += len(part)
-        return len(part)
+        chunk = bytes(data)
+        self._chunks.append(chunk)
+        self._position += len(chunk)
+        return len(chunk)
 
-    def take(self) -> bytes:
-        taken, self._parts = b"".join(self._parts), []
-        return taken
+    def drain(self) -> bytes:
+        """Return the bytes written since the last call."""
+        content, self._chunks = b"".join(self._chunks), []
+        return content
 
 
 class OrdersParquetWriter:
-    """The file; a row group is written as soon as it is full."""
+    """Writes a parquet file, one row group as soon as it is full; implements `formats.Writer`."""
 
     def __init__(self) -> None:
-        self._sink = _ChunkBuffer()
-        self._writer = pq.ParquetWriter(self._sink, _SCHEMA, compression="zstd")
-        self._waiting: list[Sequence[Any]] = []
+        self._buffer = _ChunkBuffer()
+        self._writer = pq.ParquetWriter(self._buffer, _SCHEMA, compression="zstd")
+        self._pending_rows: list[Sequence[Any]] = []
 
     def begin(self) -> bytes:
-        """Return parquet's first bytes."""
-        return self._drained()
+        """Return the file's magic bytes."""
+        return self._buffer.drain()
 
     def rows(self, batch: Sequence[Sequence[Any]]) -> bytes:
-        """Take some orders; return a row group when there are enough."""
-        self._waiting.extend(batch)
-        return self._flushed() if len(self._waiting) >= _GROUP_ROWS else b""
+        """Buffer a batch; return a row group if enough rows are buffered."""
+        self._pending_rows.extend(batch)
+        if len(self._pending_rows) >= _ROW_GROUP_ROWS:
+            self._write_row_group()
+        return self._buffer.drain()
 
     def end(self) -> bytes:
-        """Return the last row group, and the footer without which no reader accepts the file."""
-        last = self._flushed()
+        """Return the last row group and the footer; a file without the footer is not readable."""
+        if self._pending_rows:
+            self._write_row_group()
         self._writer.close()
-        return last + self._drained()
+        return self._buffer.drain()
 
-    def _flushed(self) -> bytes:
-        if self._waiting:
-            columns = zip(*self._waiting, strict=True)
-            arrays = [pa.array(values, field.type) for values, field in zip(columns, _SCHEMA, strict=True)]
-            self._writer.write_table(pa.Table.from_arrays(arrays, schema=_SCHEMA))
-            self._waiting = []
-        return self._drained()
-
-    def _drained(self) -> bytes:
-        """Return what was written since the last time, and forget it."""
-        return self._sink.take()
+    def _write_row_group(self) -> None:
+        columns = zip(*self._pending_rows, strict=True)
+        arrays = [pa.array(values, field.type) for values, field in zip(columns, _SCHEMA, strict=True)]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=_SCHEMA))
+        self._pending_rows = []

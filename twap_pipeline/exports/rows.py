@@ -1,11 +1,11 @@
-"""A wallet's orders as rows to write into a file, oldest first; read through a cursor, so that any number streams."""
+"""The rows of an export: a wallet's orders, oldest first."""
 
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import DateTime, Numeric, Select, Text, cast, literal, select
 
-from twap_pipeline.storage.schema.models import twap_orders as orders
+from twap_pipeline.storage.schema.models import twap_orders
 
 COLUMNS = (
     "twap_id",
@@ -29,28 +29,30 @@ COLUMNS = (
     "first_object_key",
     "last_object_key",
 )
-"""Columns of a row, in order. Decimals are exact text, times are aware, all else as stored."""
+"""Columns of a row, in order. Decimals are exact text, timestamps have a time zone, other values are as stored."""
+
+DECIMAL_COLUMNS = frozenset(name for name in COLUMNS if isinstance(twap_orders.c[name].type, Numeric))
 
 
 def wallet_orders(
     wallet: str, start: datetime | None, end: datetime | None, *, executed_only: bool = False
 ) -> Select[Any]:
-    """Return a statement for a wallet's orders whose last event, for an ended one its end, is in the range.
+    """Return a statement for a wallet's orders. The range applies to ``last_status_at``.
 
     Args:
         wallet: Lower case.
-        start: Beginning of the range, inside it; None when open.
-        end: End of the range, outside it; None when open.
-        executed_only: Only orders that executed something.
+        start: Beginning of the range, inclusive; None is unbounded.
+        end: End of the range, exclusive; None is unbounded.
+        executed_only: Exclude orders that executed nothing.
     """
-    format_timestamp = DateTime(timezone=True)
-    chosen = (orders.c[name] for name in COLUMNS)
-    told = (cast(one, Text).label(one.name) if isinstance(one.type, Numeric) else one for one in chosen)
-    statement = select(*told).where(orders.c.wallet == wallet)
+    columns = twap_orders.c
+    timestamp = DateTime(timezone=True)
+    selected = [cast(columns[name], Text).label(name) if name in DECIMAL_COLUMNS else columns[name] for name in COLUMNS]
+    statement = select(*selected).where(columns.wallet == wallet)
     if start is not None:
-        statement = statement.where(orders.c.last_status_at >= literal(start, format_timestamp))
+        statement = statement.where(columns.last_status_at >= literal(start, timestamp))
     if end is not None:
-        statement = statement.where(orders.c.last_status_at < literal(end, format_timestamp))
+        statement = statement.where(columns.last_status_at < literal(end, timestamp))
     if executed_only:
-        statement = statement.where(orders.c.size_executed > 0)
-    return statement.order_by(orders.c.last_status_at, orders.c.twap_id)
+        statement = statement.where(columns.size_executed > 0)
+    return statement.order_by(columns.last_status_at, columns.twap_id)

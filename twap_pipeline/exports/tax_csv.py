@@ -1,99 +1,17 @@
-"""Executed orders as trades, in the forms that KoinlyWriter and CoinTrackerWriter document for files made by hand.
+"""The formats ``koinly`` and ``cointracker``: executed orders as trades, for the tax tools of these names.
 
-A buy receives the coin and sends its notional, a sell the other way round, at the time of the order's last event. Fee
-columns stay empty: fees are not in this feed. The forms, and where they are documented, are told in docs/api.md.
+A buy sends the notional and receives the coin; a sell sends the coin and receives the notional. The time is that of the
+order's last event. Fee columns are empty, because the feed contains no fees. The documentation of the
+export formats links to both specifications.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from twap_pipeline.errors import ExportError
-from twap_pipeline.exports.csv_format import escape_formula, to_csv_bytes
-from twap_pipeline.exports.rows import COLUMNS
+from twap_pipeline.exports.csv_format import escape_formula
 
-
-@dataclass(frozen=True, slots=True)
-class Trade:
-    """What an executed order did, in total."""
-
-    twap_id: str
-    at: datetime
-    sent: tuple[str, str]
-    received: tuple[str, str]
-    description: str
-
-
-def to_trade(row: Sequence[Any]) -> Trade:
-    """Return an executed order as a trade.
-
-    Args:
-        row: Of `storage.queries.export.COLUMNS`.
-
-    Raises:
-        ExportError: It has no notional, or is neither a buy nor a sell: no trade can be told of it.
-    """
-    order = dict(zip(COLUMNS, row, strict=True))
-    base, _, quote = (order["asset"] or "").partition("/")
-    coin = (order["size_executed"], base)
-    money = (order["notional_executed"], quote or "USD")
-    if order["side"] not in {"A", "B"} or not base or money[0] is None:
-        raise ExportError(
-            f"order {order['twap_id']} executed {coin[0]} {base or '?'}, but has side {order['side']!r} and notional"
-            f" {money[0]}: it is no trade; export it as csv or parquet, or narrow the range"
-        )
-    buys = order["side"] == "B"
-    words = f"Hyperliquid TWAP {order['twap_id']}, {order['status']}, whole order, fees not included"
-    return Trade(order["twap_id"], order["last_status_at"], *((money, coin) if buys else (coin, money)), words)
-
-
-class KoinlyWriter:
-    """KoinlyWriter's universal form."""
-
-    def begin(self) -> bytes:
-        """Return the header."""
-        return to_csv_bytes([_KOINLY])
-
-    def rows(self, batch: Sequence[Sequence[Any]]) -> bytes:
-        """Return some trades."""
-        return to_csv_bytes(
-            [
-                f"{trade.at:%Y-%m-%d %H:%M:%S} UTC",
-                *_amounts(trade.sent),
-                *_amounts(trade.received),
-                *([None] * 5),
-                escape_formula(trade.description),
-                None,
-            ]
-            for trade in map(to_trade, batch)
-        )
-
-    def end(self) -> bytes:
-        """Return nothing."""
-        return b""
-
-
-class CoinTrackerWriter:
-    """CoinTrackerWriter's form."""
-
-    def begin(self) -> bytes:
-        """Return the header."""
-        return to_csv_bytes([_COINTRACKER])
-
-    def rows(self, batch: Sequence[Sequence[Any]]) -> bytes:
-        """Return some trades."""
-        return to_csv_bytes(
-            [f"{trade.at:%m/%d/%Y %H:%M:%S}", *_amounts(trade.received), *_amounts(trade.sent), None, None, None]
-            for trade in map(to_trade, batch)
-        )
-
-    def end(self) -> bytes:
-        """Return nothing."""
-        return b""
-
-
-_KOINLY = (
+KOINLY_HEADER = (
     "Date",
     "Sent Amount",
     "Sent Currency",
@@ -107,7 +25,7 @@ _KOINLY = (
     "Description",
     "TxHash",
 )
-_COINTRACKER = (
+COINTRACKER_HEADER = (
     "Date",
     "Received Quantity",
     "Received Currency",
@@ -119,5 +37,43 @@ _COINTRACKER = (
 )
 
 
-def _amounts(side: tuple[str, str]) -> tuple[str, str | None]:
-    return side[0], escape_formula(side[1])
+class Amount(NamedTuple):
+    """An exact decimal and its currency."""
+
+    quantity: str
+    currency: str | None
+
+
+def to_koinly_cells(order: Mapping[str, Any]) -> list[object]:
+    """Return the cells of an order in Koinly's universal format."""
+    sent, received = to_trade(order)
+    description = f"Hyperliquid TWAP {order['twap_id']}, {order['status']}, whole order, fees not included"
+    time = f"{order['last_status_at']:%Y-%m-%d %H:%M:%S} UTC"
+    return [time, *sent, *received, *[None] * 5, escape_formula(description), None]
+
+
+def to_cointracker_cells(order: Mapping[str, Any]) -> list[object]:
+    """Return the cells of an order in CoinTracker's format."""
+    sent, received = to_trade(order)
+    return [f"{order['last_status_at']:%m/%d/%Y %H:%M:%S}", *received, *sent, None, None, None]
+
+
+def to_trade(order: Mapping[str, Any]) -> tuple[Amount, Amount]:
+    """Return the amounts that an executed order sent and received.
+
+    Args:
+        order: The columns of `rows.COLUMNS`.
+
+    Raises:
+        ExportError: The order has no notional or no asset, or its side is not A or B.
+    """
+    base, _, quote = (order["asset"] or "").partition("/")
+    size, notional = order["size_executed"], order["notional_executed"]
+    if order["side"] not in {"A", "B"} or not base or notional is None:
+        raise ExportError(
+            f"order {order['twap_id']} is not a trade: it executed {size} {base or '?'}, but has side"
+            f" {order['side']!r} and notional {notional}; export as csv or parquet, or narrow the range"
+        )
+    coin = Amount(size, escape_formula(base))
+    money = Amount(notional, escape_formula(quote or "USD"))
+    return (money, coin) if order["side"] == "B" else (coin, money)

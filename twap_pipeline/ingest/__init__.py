@@ -1,19 +1,20 @@
-"""The one use case: which objects are still to be taken, and taking them, rows and ledger entry together.
+"""Loads objects of a source into the database: plan, fetch, decode, write.
 
-Here the two adapters meet: ``source`` gives bytes and raw frames, ``domain`` makes them ours, ``storage`` keeps them.
-When, and for which day, is decided above.
+``source`` returns bytes and raw frames, ``domain`` normalizes them, ``storage`` writes them. When and for which day
+objects are loaded is decided in ``defs`` and ``cli``.
 
-* `planning`: the listing against the ledger, on (key, etag).
-* `fetching`: an object's bytes, of the version that is there now.
-* `reading`: an object's bytes into normalized batches.
-* `bounded_map`: several objects at once, in bounds.
-* `loading`: one object, or a day of them, into the database.
-* `retrying`: a transaction again, after a failure that passes.
-* `audit`: whether listing, ledger and rows agree; `deep_audit`: whether the rows are what the objects say.
+* `plan`: compares a listing with the ingest log, on (key, ETag).
+* `incremental_listing`: lists a store in slices.
+* `fetch`: fetches the latest version of an object.
+* `object_reader`: reads an object's bytes as normalized batches.
+* `concurrency`: runs several loads at once, within limits.
+* `load`: loads one object, or the objects of a day.
+* `retry`: repeats a transaction after a transient failure.
+* `audit`: compares listing, ingest log and row counts; `deep_audit`: compares the rows with the objects.
 """
 
 import os
 
-# Objects are made ready side by side, each by one thread; polars' own threads would only take turns with them and with
-# PostgreSQL. It reads this when it is imported, which is not before this package is; whoever sets it has the say.
+# Each object is decoded in its own thread; more threads of polars would compete with these and with PostgreSQL.
+# polars reads the variable when it is imported, which is after this package. A value that the user sets is kept.
 os.environ.setdefault("POLARS_MAX_THREADS", "1")

@@ -1,177 +1,226 @@
-"""Whether listing, ledger and rows agree: every way in which they can differ, each with what it touches.
+"""Compares the source's listing, the ingest log and the row counts of the tables; reads no object.
 
-This audit lists the source and counts rows; it reads no object. So it sees what was added, deleted or moved between
-objects, and entries that contradict themselves. Values that were edited only the objects can betray: `deep_audit`.
+An audit detects rows that were added, deleted or moved between objects, and inconsistent ingest log entries. Edited
+values are detected by `deep_audit`, which reads the objects. Add a kind of finding to `AuditCode` and `_DESCRIPTIONS`.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from enum import StrEnum
 
 from sqlalchemy import Engine
 
 from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef, partition_date
 from twap_pipeline.storage.audit.counts import (
     IngestLogRecord,
+    quarantined_rows_by_object,
     read_ingest_log_records,
-    rejected_by_object,
     rows_by_version,
 )
 from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX, IngestLogEntry, read_ingest_log
 
 
+class AuditCode(StrEnum):
+    """Kinds of findings. The values are stable: operators and scripts rely on them."""
+
+    NOT_INGESTED = "not_ingested"
+    ETAG_CHANGED = "etag_changed"
+    DELETED_FROM_SOURCE = "deleted_from_source"
+    FAILED = "failed"
+    PARKED = "parked"
+    INCONSISTENT_LOG_ENTRY = "inconsistent_log_entry"
+    REUPLOADED_UNCHANGED = "reuploaded_unchanged"
+    ORPHAN_ROWS = "orphan_rows"
+    UNKNOWN_OBJECT_VERSION = "unknown_object_version"
+    ROW_COUNT_MISMATCH = "row_count_mismatch"
+    OBJECT_ROW_COUNT_EXCEEDED = "object_row_count_exceeded"
+    QUARANTINE_COUNT_MISMATCH = "quarantine_count_mismatch"
+    ROWS_MISSING = "rows_missing"
+    ROWS_CHANGED = "rows_changed"
+    ROWS_ADDED = "rows_added"
+    LOG_COUNTS_MISMATCH = "log_counts_mismatch"
+    QUARANTINED_ROWS_MISMATCH = "quarantined_rows_mismatch"
+    OBJECT_UNREADABLE = "object_unreadable"
+    UNVERIFIABLE_ROWS = "unverifiable_rows"
+
+
+_DESCRIPTIONS = {
+    AuditCode.NOT_INGESTED: "objects are listed but not in the ingest log: run `twap-pipeline ingest`",
+    AuditCode.ETAG_CHANGED: "objects are listed with another ETag than the loaded one: run `twap-pipeline ingest`",
+    AuditCode.DELETED_FROM_SOURCE: "loaded objects are no longer listed; their rows stay",
+    AuditCode.FAILED: "objects failed to load; `twap-pipeline ingest` tries them again",
+    AuditCode.PARKED: "objects failed too often: fix the cause, then run `twap-pipeline ingest --object-key KEY`",
+    AuditCode.INCONSISTENT_LOG_ENTRY: "ingest log entries contradict themselves or the listing: they were edited",
+    AuditCode.REUPLOADED_UNCHANGED: "loaded objects are listed with the same ETag and a later LastModified",
+    AuditCode.ORPHAN_ROWS: "rows name an object that is not in the ingest log",
+    AuditCode.UNKNOWN_OBJECT_VERSION: "rows name a version that their object never had",
+    AuditCode.ROW_COUNT_MISMATCH: "the number of stored rows differs from the ingest log: rows were added or deleted",
+    AuditCode.OBJECT_ROW_COUNT_EXCEEDED: "more rows name an object than it stored",
+    AuditCode.QUARANTINE_COUNT_MISMATCH: "quarantined rows were added or deleted",
+    AuditCode.ROWS_MISSING: "objects contain events that are not stored: rows were deleted",
+    AuditCode.ROWS_CHANGED: "rows differ from their objects: values were edited, or rows moved to another object",
+    AuditCode.ROWS_ADDED: "rows were added that no object contains",
+    AuditCode.LOG_COUNTS_MISMATCH: "row counts or data warnings in the ingest log differ from the object's content",
+    AuditCode.QUARANTINED_ROWS_MISMATCH: "quarantined rows differ from their objects",
+    AuditCode.OBJECT_UNREADABLE: "loaded objects can no longer be read: their rows are not verified",
+    AuditCode.UNVERIFIABLE_ROWS: "rows of deleted objects and replaced versions: no object is left to verify them",
+}
+_INFORMATIONAL = {AuditCode.DELETED_FROM_SOURCE, AuditCode.REUPLOADED_UNCHANGED, AuditCode.UNVERIFIABLE_ROWS}
+
+
 @dataclass(frozen=True, slots=True)
 class AuditFinding:
-    """One way in which they differ.
+    """One kind of difference.
 
     Args:
-        code: Short name of the way.
-        description: What it means and what to do.
-        examples: Keys, or counts, that show it.
-        is_informational: It is told, but nothing is wrong: the tables are what they should be.
+        code: Its kind.
+        examples: Every occurrence: a key, or a key with details.
     """
 
-    code: str
-    description: str
+    code: AuditCode
     examples: tuple[str, ...]
-    is_informational: bool = False
+
+    @property
+    def description(self) -> str:
+        """What the finding means, and what to do."""
+        return _DESCRIPTIONS[self.code]
+
+    @property
+    def is_informational(self) -> bool:
+        """Whether the tables are correct in spite of the finding."""
+        return self.code in _INFORMATIONAL
 
 
-def has_errors(found: Iterable[AuditFinding]) -> bool:
-    """Return whether any of it is more than a notice."""
-    return any(not one.is_informational for one in found)
+def has_errors(findings: Iterable[AuditFinding]) -> bool:
+    """Return whether any finding is not informational."""
+    return any(not finding.is_informational for finding in findings)
+
+
+def to_findings(examples_by_code: Mapping[AuditCode, Iterable[str]]) -> list[AuditFinding]:
+    """Return a finding per code that has examples; the examples are sorted."""
+    findings = (AuditFinding(code, tuple(sorted(examples))) for code, examples in examples_by_code.items())
+    return [finding for finding in findings if finding.examples]
 
 
 def audit(
     engine: Engine, listing: Iterable[ObjectRef], since: date, key_date_patterns: Sequence[str] = KEY_DATE_PATTERNS
 ) -> list[AuditFinding]:
-    """Compare listing, ledger and rows, the tables as of one moment; nothing is returned when they agree.
+    """Return the differences between listing, ingest log and tables; empty if there are none.
 
     Args:
-        engine: A database at head.
+        engine: A database at head. The tables are read in one snapshot.
         listing: All objects of the source.
-        since: The first UTC day that is to be ingested; older objects are not missed.
-        key_date_patterns: How keys name their day.
+        since: First UTC date of the partitions; older objects need not be ingested.
+        key_date_patterns: Regular expressions of dates in keys.
     """
     listed = {ref.key: ref for ref in listing}
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        ledger, claimed = read_ingest_log(connection), read_ingest_log_records(connection)
-        found = [
-            *_listing_and_ledger(listed, in_range(listed.values(), since, key_date_patterns), ledger),
-            _entries(contradicting_entries(claimed, listed, key_date_patterns)),
-            _sent_again(claimed, listed),
-            *_ledger_and_rows(ledger, claimed, rows_by_version(connection)),
-            _quarantine(ledger, rejected_by_object(connection)),
-        ]
-    return [one for one in found if one.examples]
-
-
-def in_range(listing: Iterable[ObjectRef], since: date, key_date_patterns: Sequence[str]) -> dict[str, ObjectRef]:
-    """Return the objects that are to be ingested, by key."""
-    return {ref.key: ref for ref in listing if partition_date(ref, key_date_patterns) >= since}
-
-
-def _listing_and_ledger(
-    listed: Mapping[str, ObjectRef], expected: Mapping[str, ObjectRef], ledger: Mapping[str, IngestLogEntry]
-) -> list[AuditFinding]:
-    missing = [key for key in expected if key not in ledger]
-    changed = [key for key, ref in expected.items() if key in ledger and ledger[key].etag != ref.etag]
-    gone = [key for key, entry in ledger.items() if key not in listed and entry.error_text is None]
-    unread = {key: entry for key, entry in ledger.items() if entry.error_text and key not in changed}
-    failed = [key for key, entry in unread.items() if entry.failed_attempts < ATTEMPTS_MAX]
-    parked = [key for key, entry in unread.items() if entry.failed_attempts >= ATTEMPTS_MAX]
-    return [
-        AuditFinding("not ingested", "listed, not in the ledger: run `twap-pipeline ingest`", _sorted(missing)),
-        AuditFinding("changed", "listed with another ETag than was read: run `twap-pipeline ingest`", _sorted(changed)),
-        AuditFinding("gone", "loaded once, listed no more: its rows stay", _sorted(gone), is_informational=True),
-        AuditFinding("failed", "will be tried again by `twap-pipeline ingest`", _sorted(failed)),
-        AuditFinding(
-            "parked", "failed too often; after a look, `twap-pipeline ingest --object-key KEY`", _sorted(parked)
-        ),
-    ]
-
-
-def contradicting_entries(
-    claimed: Mapping[str, IngestLogRecord], listed: Mapping[str, ObjectRef], key_date_patterns: Sequence[str]
-) -> dict[str, str]:
-    """Return key → what is wrong, for entries that contradict themselves or the listing of the very same version."""
-    wrong = {key: "its counts do not fit each other" for key, claim in claimed.items() if not claim.consistent}
-    for key, ref in listed.items():
-        claim = claimed.get(key)
-        if claim is None or claim.etag != ref.etag:
-            continue
-        if claim.size_bytes != ref.size_bytes:
-            wrong[key] = f"{claim.size_bytes} bytes, listed with {ref.size_bytes}"
-        elif claim.last_modified > ref.last_modified:
-            wrong[key] = f"last modified {claim.last_modified}, listed with {ref.last_modified}"
-        elif claim.object_date != (
-            day := partition_date(replace(ref, last_modified=claim.last_modified), key_date_patterns)
-        ):
-            wrong[key] = f"filed under {claim.object_date}, its day is {day}"
-    return wrong
-
-
-def _entries(wrong: Mapping[str, str]) -> AuditFinding:
-    told = [f"{key}: {fault}" for key, fault in wrong.items()]
-    return AuditFinding(
-        "ledger entries", "entries contradict themselves or the listing: they were edited", _sorted(told)
+        entries, records = read_ingest_log(connection), read_ingest_log_records(connection)
+        stored, quarantined = rows_by_version(connection), quarantined_rows_by_object(connection)
+    inconsistent = inconsistent_entries(records, listed, key_date_patterns)
+    return to_findings(
+        {
+            **_compare_listing(listed, select_in_range(listed.values(), since, key_date_patterns), entries),
+            AuditCode.INCONSISTENT_LOG_ENTRY: [f"{key}: {reason}" for key, reason in inconsistent.items()],
+            AuditCode.REUPLOADED_UNCHANGED: _reuploaded(records, listed),
+            **_compare_rows(entries, records, stored),
+            AuditCode.QUARANTINE_COUNT_MISMATCH: _compare_quarantine(entries, quarantined),
+        }
     )
 
 
-def _sent_again(claimed: Mapping[str, IngestLogRecord], listed: Mapping[str, ObjectRef]) -> AuditFinding:
-    told = [
-        f"{key}: loaded as of {claim.last_modified}, listed with {listed[key].last_modified}"
-        for key, claim in claimed.items()
-        if key in listed and claim.etag == listed[key].etag and claim.last_modified < listed[key].last_modified
-    ]
-    meaning = "the very bytes that were loaded now bear a later time: they were sent again, or the entry was edited"
-    return AuditFinding("sent again", meaning, _sorted(told), is_informational=True)
+def select_in_range(
+    listing: Iterable[ObjectRef], since: date, key_date_patterns: Sequence[str]
+) -> dict[str, ObjectRef]:
+    """Return key → object of the objects whose partition is not before ``since``."""
+    return {ref.key: ref for ref in listing if partition_date(ref, key_date_patterns) >= since}
 
 
-def _ledger_and_rows(
-    ledger: Mapping[str, IngestLogEntry],
-    claimed: Mapping[str, IngestLogRecord],
-    held: Mapping[tuple[str, datetime | None], int],
-) -> list[AuditFinding]:
-    stray, no_version = Counter[str](), Counter[str]()
-    too_many = []
-    for (key, version), count in held.items():
-        if key not in ledger:
-            stray[key] += count
-        elif not claimed[key].has_version(version):
-            no_version[key] += count
-        elif _holds_more(ledger[key], claimed[key], version, count):
-            too_many.append(f"{key}: {count} rows, of {ledger[key].row_counts.stored} at most")
-    brought, rows = sum(entry.inserted_by_all_versions for entry in ledger.values()), sum(held.values())
-    totals = [] if brought == rows else [f"the ledger brought in {brought} rows, the table holds {rows}"]
+def _compare_listing(
+    listed: Mapping[str, ObjectRef], in_range: Mapping[str, ObjectRef], entries: Mapping[str, IngestLogEntry]
+) -> dict[AuditCode, list[str]]:
+    changed = {key for key, ref in in_range.items() if key in entries and entries[key].etag != ref.etag}
+    failures = {key: entry for key, entry in entries.items() if entry.error_text is not None and key not in changed}
+    return {
+        AuditCode.NOT_INGESTED: [key for key in in_range if key not in entries],
+        AuditCode.ETAG_CHANGED: list(changed),
+        AuditCode.DELETED_FROM_SOURCE: [
+            key for key, entry in entries.items() if key not in listed and entry.error_text is None
+        ],
+        AuditCode.FAILED: [key for key, entry in failures.items() if entry.failed_attempts < ATTEMPTS_MAX],
+        AuditCode.PARKED: [key for key, entry in failures.items() if entry.failed_attempts >= ATTEMPTS_MAX],
+    }
+
+
+def inconsistent_entries(
+    records: Mapping[str, IngestLogRecord], listed: Mapping[str, ObjectRef], key_date_patterns: Sequence[str]
+) -> dict[str, str]:
+    """Return key → reason, for entries that contradict themselves or the listing of the same ETag."""
+    reasons = {key: "its row counts do not match" for key, record in records.items() if not record.is_consistent}
+    for key, ref in listed.items():
+        record = records.get(key)
+        if record is None or record.etag != ref.etag:
+            continue
+        day = partition_date(replace(ref, last_modified=record.last_modified), key_date_patterns)
+        if record.size_bytes != ref.size_bytes:
+            reasons[key] = f"size_bytes is {record.size_bytes}, listed {ref.size_bytes}"
+        elif record.last_modified > ref.last_modified:
+            reasons[key] = f"last_modified is {record.last_modified}, listed {ref.last_modified}"
+        elif record.object_date != day:
+            reasons[key] = f"object_date is {record.object_date}, its partition is {day}"
+    return reasons
+
+
+def _reuploaded(records: Mapping[str, IngestLogRecord], listed: Mapping[str, ObjectRef]) -> list[str]:
     return [
-        AuditFinding("rows without ledger", "rows of objects that the ledger does not know", _counted(stray)),
-        AuditFinding("rows of no version", "rows name a version that their object never had", _counted(no_version)),
-        AuditFinding("row count", "rows were added or deleted behind the ledger's back", _sorted(totals)),
-        AuditFinding("rows of an object", "an object has more rows than it brought in", _sorted(too_many)),
+        f"{key}: loaded with {record.last_modified}, listed with {listed[key].last_modified}"
+        for key, record in records.items()
+        if key in listed and record.etag == listed[key].etag and record.last_modified < listed[key].last_modified
     ]
 
 
-def _holds_more(entry: IngestLogEntry, claim: IngestLogRecord, version: datetime | None, count: int) -> bool:
-    """Return whether a version has more rows than it can; unknown where an earlier one bears the same time."""
-    present = version == claim.last_modified and version not in claim.earlier and entry.error_text is None
-    return present and claim.etag is not None and count > entry.row_counts.stored
+def _compare_rows(
+    entries: Mapping[str, IngestLogEntry],
+    records: Mapping[str, IngestLogRecord],
+    stored: Mapping[tuple[str, datetime | None], int],
+) -> dict[AuditCode, list[str]]:
+    orphans, unknown_versions, exceeded = Counter[str](), Counter[str](), list[str]()
+    for (key, version), count in stored.items():
+        if key not in entries:
+            orphans[key] += count
+        elif not records[key].has_version(version):
+            unknown_versions[key] += count
+        elif _exceeds_row_counts(entries[key], records[key], version, count):
+            exceeded.append(f"{key}: {count} rows, {entries[key].row_counts.stored} in the ingest log")
+    inserted, total = sum(entry.inserted_by_all_versions for entry in entries.values()), sum(stored.values())
+    mismatch = [f"{inserted} rows inserted according to the ingest log, {total} stored"]
+    return {
+        AuditCode.ORPHAN_ROWS: [f"{key}: {count} rows" for key, count in orphans.items()],
+        AuditCode.UNKNOWN_OBJECT_VERSION: [f"{key}: {count} rows" for key, count in unknown_versions.items()],
+        AuditCode.ROW_COUNT_MISMATCH: mismatch if inserted != total else [],
+        AuditCode.OBJECT_ROW_COUNT_EXCEEDED: exceeded,
+    }
 
 
-def _quarantine(ledger: Mapping[str, IngestLogEntry], rejected: Mapping[str, int]) -> AuditFinding:
-    wrong = [
-        f"{key}: {rejected.get(key, 0)} rows kept, {entry.row_counts.quarantined} counted"
-        for key, entry in ledger.items()
-        if entry.error_text is None and rejected.get(key, 0) != entry.row_counts.quarantined
+def _exceeds_row_counts(entry: IngestLogEntry, record: IngestLogRecord, version: datetime | None, count: int) -> bool:
+    """Return whether more rows name the loaded version than it stored.
+
+    False if an earlier version has the same LastModified: their rows cannot be distinguished.
+    """
+    is_current = version == record.last_modified and version not in record.earlier_versions
+    return is_current and record.is_loaded and record.etag is not None and count > entry.row_counts.stored
+
+
+def _compare_quarantine(entries: Mapping[str, IngestLogEntry], quarantined: Mapping[str, int]) -> list[str]:
+    mismatches = [
+        f"{key}: {quarantined.get(key, 0)} quarantined rows, {entry.row_counts.quarantined} in the ingest log"
+        for key, entry in entries.items()
+        if entry.error_text is None and quarantined.get(key, 0) != entry.row_counts.quarantined
     ]
-    wrong += [f"{key}: {count} rows kept, not in the ledger" for key, count in rejected.items() if key not in ledger]
-    return AuditFinding("quarantine", "quarantined rows were added or deleted", _sorted(wrong))
-
-
-def _counted(rows: Counter[str]) -> tuple[str, ...]:
-    return _sorted(f"{key}: {count} rows" for key, count in rows.items())
-
-
-def _sorted(touched: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(touched))
+    return mismatches + [
+        f"{key}: {count} quarantined rows, no ingest log entry"
+        for key, count in quarantined.items()
+        if key not in entries
+    ]

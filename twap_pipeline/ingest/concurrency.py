@@ -1,7 +1,6 @@
-"""Several objects at once: read ahead and made ready by threads, written by so many connections, results in order.
+"""Concurrent work on several objects: bounded by count and bytes, with results in the objects' order.
 
-What is held at once is bounded by a number of objects and of their bytes. Here belongs how work is spread over threads
-and ended; what is done with an object is ``loading``'s.
+Put here how work is distributed over threads and cancelled. What is done with an object belongs in `load`.
 """
 
 import os
@@ -13,88 +12,92 @@ from threading import Event, Semaphore
 from typing import TypeVar
 
 from twap_pipeline.domain.object_ref import ObjectRef
-from twap_pipeline.errors import SourceError
+from twap_pipeline.errors import LoadCancelledError, SourceError
 
 MAX_IN_FLIGHT_OBJECTS = 8
-"""Objects under way at once: those that are written, and those that are read or wait to be written."""
+"""Maximum number of objects in flight: being fetched, decoded or written, or waiting for one of these."""
 
 MAX_IN_FLIGHT_BYTES = 64 * 1024 * 1024
-"""Bytes of the objects under way; a larger one goes alone."""
+"""Maximum bytes of the objects in flight. A larger object is in flight alone."""
 
 _R = TypeVar("_R")
 
 
-class LoadCancelledError(Exception):
-    """The other objects' work ended, by an error or an interrupt; this one's is given up."""
-
-
 class LoadLimits:
-    """What the objects under way share: so many connections to write by, and the processors.
+    """Limits that concurrent loads share: write slots, CPU slots, and a flag that cancels all loads.
 
     Args:
-        count: Objects that may be written at once.
+        write_slots: Maximum number of objects that are written at once, each by its own connection.
     """
 
-    def __init__(self, count: int) -> None:
-        self._free = Semaphore(count)
-        self._processors = Semaphore(max(1, (os.cpu_count() or 1) - 1))
-        self._ended = Event()
+    def __init__(self, write_slots: int) -> None:
+        self._write_slots = Semaphore(write_slots)
+        self._cpu_slots = Semaphore(max(1, (os.cpu_count() or 1) - 1))  # PostgreSQL needs the other processor
+        self._cancelled = Event()
 
     @contextmanager
     def write_slot(self) -> Iterator[None]:
-        """Wait for a free lane and keep it for the length of the block."""
-        with self._free:
+        """Wait for a write slot and occupy it for the length of the block.
+
+        Raises:
+            LoadCancelledError: The loads were cancelled.
+        """
+        with self._write_slots:
             self.raise_if_cancelled()
             yield
 
     @contextmanager
     def cpu_slot(self) -> Iterator[None]:
-        """Wait for a processor to compute on; one is left to PostgreSQL, whose work is the longer part."""
-        with self._processors:
+        """Wait for a processor to compute on and occupy it for the length of the block.
+
+        Raises:
+            LoadCancelledError: The loads were cancelled.
+        """
+        with self._cpu_slots:
             self.raise_if_cancelled()
             yield
 
     def cancel(self) -> None:
-        """Make whoever asks next whether to go on give up."""
-        self._ended.set()
+        """Cancel the loads: each raises `LoadCancelledError` at its next checkpoint."""
+        self._cancelled.set()
 
     def raise_if_cancelled(self) -> None:
-        """Raise `LoadCancelledError` if the work was ended."""
-        if self._ended.is_set():
-            raise LoadCancelledError
+        """Raise `LoadCancelledError` if the loads were cancelled: a checkpoint."""
+        if self._cancelled.is_set():
+            raise LoadCancelledError("the load was cancelled: the load of another object failed or was interrupted")
 
 
 def bounded_map(work: Callable[[ObjectRef], _R], refs: Iterable[ObjectRef], limits: LoadLimits) -> Iterator[_R]:
-    """Yield what the work makes of each object, in their order; others are worked on meanwhile.
+    """Yield the result of the work per object, in the objects' order, while threads work on the next objects.
 
-    When it raises, or the caller stops, nothing new is begun, and all threads have ended. What is under way is given
-    up as soon as it asks its limits; but where only the store failed it goes on to its end, since what was paid for
-    can still be written.
+    If the work raises an error, or the caller stops, no further object is started and all threads end. In-flight work
+    is cancelled at its next checkpoint. After a `SourceError` in-flight work is finished instead: its objects are
+    already paid for and can still be written.
 
     Args:
-        work: Called in a thread; asks `limits` for a connection and, in anything long, whether to go on.
+        work: Called in a thread. Long work contains checkpoints of ``limits``.
         refs: The objects.
-        limits: What the work waits for.
+        limits: The limits to cancel.
     """
-    under_way: deque[tuple[int, Future[_R]]] = deque()
+    in_flight: deque[tuple[int, Future[_R]]] = deque()
     with ThreadPoolExecutor(MAX_IN_FLIGHT_OBJECTS, thread_name_prefix="objects") as threads:
         try:
             for ref in refs:
-                while under_way and _is_full(under_way, ref.size_bytes):
-                    yield under_way.popleft()[1].result()
-                under_way.append((ref.size_bytes, threads.submit(work, ref)))
-            while under_way:
-                yield under_way.popleft()[1].result()
+                while in_flight and _is_full(in_flight, ref.size_bytes):
+                    yield in_flight.popleft()[1].result()
+                in_flight.append((ref.size_bytes, threads.submit(work, ref)))
+            while in_flight:
+                yield in_flight.popleft()[1].result()
         except SourceError:
             threads.shutdown(wait=True, cancel_futures=True)
             raise
-        except BaseException:  # an interrupt too, and a caller that stops: no thread may outlive this
+        except BaseException:  # also an interrupt, and a caller that closes the generator: all threads must end
             limits.cancel()
             threads.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _is_full(under_way: "deque[tuple[int, Future[_R]]]", size_bytes: int) -> bool:
+def _is_full(in_flight: "deque[tuple[int, Future[_R]]]", size_bytes: int) -> bool:
     return (
-        len(under_way) >= MAX_IN_FLIGHT_OBJECTS or sum(size for size, _ in under_way) + size_bytes > MAX_IN_FLIGHT_BYTES
+        len(in_flight) >= MAX_IN_FLIGHT_OBJECTS or sum(size for size, _ in in_flight) + size_bytes > MAX_IN_FLIGHT_BYTES
     )

@@ -1,18 +1,15 @@
-"""The tables against the objects themselves: every loaded object is read again and compared row by row.
+"""Compares the tables with the objects: reads every loaded object again and compares row by row.
 
-Why by reading: a value that was changed in a row can be told only from the object. The row's own ``raw_payload`` may
-have been changed with it, and JSON no longer knows in which types the object held its times; a digest per object in
-the ledger would have to follow every row that a newer object takes over. ObjectReader is exact, and it is cheap: a year of
-the feed is under 400 MB, some $0.04 from outside the region. Memory is that of loading one object; the database holds
-a second, temporary copy of the rows while it lasts.
+Only the object reveals an edited value: ``raw_payload`` can be edited together with the columns. Reading is exact and
+cheap: a year of the feed is less than 400 MB, about $0.04 from outside the bucket's region. Memory is that of loading
+one object. The database contains a second, temporary copy of the rows until the end.
 
-What it cannot prove, it counts: rows of objects that are gone and of earlier versions of overwritten ones. Such a
-row's content, and a row that was added in such an object's name, only the sums of `audit` can betray. Nothing at all
-can tell of the times of writing and of the run ids.
+Rows of deleted objects and of replaced versions are counted, but cannot be verified. Only the sums of `audit` detect
+that such rows were added or deleted. Neither audit detects edited write times and run ids.
 """
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 
@@ -20,55 +17,57 @@ from sqlalchemy import Connection, Engine
 
 from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef
 from twap_pipeline.errors import ObjectError
-from twap_pipeline.ingest.audit import AuditFinding, contradicting_entries, in_range
+from twap_pipeline.ingest.audit import AuditCode, AuditFinding, inconsistent_entries, select_in_range, to_findings
 from twap_pipeline.ingest.object_reader import ObjectReader
 from twap_pipeline.ingest.plan import plan
 from twap_pipeline.source.base import ObjectStore
 from twap_pipeline.storage.audit.counts import read_ingest_log_records
 from twap_pipeline.storage.audit.repair import RepairResult, repair
 from twap_pipeline.storage.audit.verification import (
+    EXPECTED_TABLES,
     ExpectedCounts,
-    RowMismatch,
     compare,
     compare_quarantine,
     count_unverifiable,
-    record_versions,
+    record_failed_version,
     seed_unverifiable_rows,
     verification_session,
     verified_counts,
 )
 from twap_pipeline.storage.ingest_log import read_ingest_log
-from twap_pipeline.storage.loading.status_writer import encode_batch, load_rows
+from twap_pipeline.storage.loading.status_writer import LoadMode, encode_batch, load_rows
 
 _IN_MEMORY_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class DeepAuditResult:
-    """What the reading showed.
+    """Result of a deep audit.
 
     Args:
-        found: Disagreements; none where every row is what the objects say.
-        mended: What was done about them, where that was asked for.
+        findings: The differences; empty if every row was verified.
+        repair: What was repaired; None if no repair was requested.
     """
 
-    found: list[AuditFinding]
-    mended: RepairResult | None = None
+    findings: list[AuditFinding]
+    repair: RepairResult | None = None
 
 
 @dataclass(slots=True)
 class _ReloadResult:
-    accounts: dict[str, ExpectedCounts] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
+    """Counts of the objects that were read, and errors of the others, by key."""
+
+    counts: dict[str, ExpectedCounts] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
 
 
 def loaded_objects(
     engine: Engine, listing: Iterable[ObjectRef], since: date, key_date_patterns: Sequence[str] = KEY_DATE_PATTERNS
 ) -> list[ObjectRef]:
-    """Return what a deep audit reads: every listed object that the ledger says is loaded."""
+    """Return the objects that a deep audit reads: every listed object whose ETag is loaded."""
     with engine.connect() as connection:
-        ledger = read_ingest_log(connection)
-    return list(plan(in_range(listing, since, key_date_patterns).values(), ledger).loaded)
+        entries = read_ingest_log(connection)
+    return list(plan(select_in_range(listing, since, key_date_patterns).values(), entries).loaded)
 
 
 def deep_audit(
@@ -79,95 +78,71 @@ def deep_audit(
     *,
     requeue: bool = False,
 ) -> DeepAuditResult:
-    """Read objects again and compare rows, quarantine and accounts with them.
+    """Read objects again and compare rows, quarantined rows and row counts with them.
 
     Args:
-        store: Where the objects lie.
-        engine: The database, at head.
-        refs: What to read, from `loaded_objects`.
-        key_date_patterns: How keys name their day.
-        requeue: Delete wrong rows and let the objects that hold them be taken again by the next ingestion.
+        store: The object store.
+        engine: A database at head.
+        refs: The objects to read, from `loaded_objects`.
+        key_date_patterns: Regular expressions of dates in keys.
+        requeue: Delete wrong rows, and requeue the objects that contain the right ones.
 
     Raises:
-        SourceError: The store as a whole refused or failed.
+        SourceError: The store failed or refused access as a whole.
     """
     with verification_session(engine) as connection:
-        loaded = _as_loaded(connection, refs)
+        loaded = _with_loaded_timestamps(connection, refs)
         seed_unverifiable_rows(connection, [(ref.key, ref.last_modified) for ref in loaded])
-        read = _load_into_verification_tables(store, connection, loaded)
+        reloaded = _load_expected_rows(store, connection, loaded)
         with connection.begin():
-            wrong, quarantine = compare(connection), compare_quarantine(connection)
-            accounts = [key for key, account in verified_counts(connection).items() if account != read.accounts[key]]
-            claimed = read_ingest_log_records(connection)
-            entries = contradicting_entries(claimed, {ref.key: ref for ref in refs}, key_date_patterns)
-            found = [
-                *_row_mismatches(wrong),
-                *_ingest_log_findings(accounts, quarantine, read.failed),
-                _unproved(count_unverifiable(connection)),
+            mismatches, quarantine = compare(connection), compare_quarantine(connection)
+            records = read_ingest_log_records(connection)
+            wrong_counts = [
+                key for key, counts in verified_counts(connection).items() if counts != reloaded.counts[key]
             ]
-            mendable = {key for key, claim in claimed.items() if key in read.accounts or not claim.loaded}
-            mended = repair(connection, mendable & {*accounts, *quarantine, *entries}) if requeue else None
-    return DeepAuditResult([one for one in found if one.examples], mended)
+            unverifiable = count_unverifiable(connection)
+            examples: dict[AuditCode, list[str]] = {
+                AuditCode.ROWS_MISSING: [],
+                AuditCode.ROWS_CHANGED: [],
+                AuditCode.ROWS_ADDED: [],
+                AuditCode.LOG_COUNTS_MISMATCH: wrong_counts,
+                AuditCode.QUARANTINED_ROWS_MISMATCH: [f"{key}: {count} rows" for key, count in quarantine.items()],
+                AuditCode.OBJECT_UNREADABLE: [f"{key}: {reason}" for key, reason in reloaded.errors.items()],
+                AuditCode.UNVERIFIABLE_ROWS: [f"{unverifiable} rows"] if unverifiable else [],
+            }
+            for mismatch in mismatches:
+                code = AuditCode(f"rows_{mismatch.kind}")
+                examples[code].append(f"{mismatch.key}: {mismatch.count} rows, for example {mismatch.example}")
+            repaired = None
+            if requeue:
+                inconsistent = inconsistent_entries(records, {ref.key: ref for ref in refs}, key_date_patterns)
+                repairable = {key for key, record in records.items() if key in reloaded.counts or not record.is_loaded}
+                repaired = repair(connection, repairable & {*wrong_counts, *quarantine, *inconsistent})
+    return DeepAuditResult(to_findings(examples), repaired)
 
 
-def _as_loaded(connection: Connection, refs: Iterable[ObjectRef]) -> list[ObjectRef]:
-    """Return the objects with the LastModified under which they were loaded: same bytes may have been sent again."""
+def _with_loaded_timestamps(connection: Connection, refs: Iterable[ObjectRef]) -> list[ObjectRef]:
+    """Return the objects with the LastModified of the loaded version, which differs after an unchanged re-upload."""
     with connection.begin():
-        ledger = read_ingest_log(connection)
-    return [replace(ref, last_modified=ledger[ref.key].last_modified) for ref in refs if ref.key in ledger]
+        entries = read_ingest_log(connection)
+    return [replace(ref, last_modified=entries[ref.key].last_modified) for ref in refs if ref.key in entries]
 
 
-def _load_into_verification_tables(
-    store: ObjectStore, connection: Connection, refs: Sequence[ObjectRef]
-) -> _ReloadResult:
-    """Load every object into the session's own tables, each in a transaction; one that fails is noted."""
-    read = _ReloadResult()
+def _load_expected_rows(store: ObjectStore, connection: Connection, refs: Sequence[ObjectRef]) -> _ReloadResult:
+    """Load every object into `EXPECTED_TABLES`, one transaction each; record the objects that fail."""
+    result = _ReloadResult()
     for ref in refs:
         try:
             with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as file:
                 store.fetch(ref, file)
-                reading = ObjectReader(ref, file)
-                blocks = (encode_batch(ref, batch) for batch in reading.batches())
+                reader = ObjectReader(ref, file)
+                batches = (encode_batch(ref, batch) for batch in reader.batches())
                 with connection.begin():
-                    row_counts = load_rows(connection, ref, blocks, is_reload=False)
-            read.accounts[ref.key] = ExpectedCounts(
-                row_counts.total, row_counts.quarantined, row_counts.metadata, dict(reading.data_warnings)
+                    row_counts = load_rows(connection, ref, batches, mode=LoadMode.NEW, target=EXPECTED_TABLES)
+            result.counts[ref.key] = ExpectedCounts(
+                row_counts.total, row_counts.quarantined, row_counts.metadata, dict(reader.data_warnings)
             )
         except ObjectError as error:
-            read.failed[ref.key] = error.reason
-            with connection.begin():
-                record_versions(connection, "failed_versions", [(ref.key, ref.last_modified)])
-    return read
-
-
-_MEANINGS = {
-    "missing": "objects hold events that the table lacks: rows were deleted",
-    "changed": "rows are not what their objects say: values were edited, or rows moved to another object",
-    "added": "rows that no object holds were added",
-}
-
-
-def _row_mismatches(wrong: Iterable[RowMismatch]) -> list[AuditFinding]:
-    told: dict[str, list[str]] = {kind: [] for kind in _MEANINGS}
-    for one in wrong:
-        told[one.kind].append(f"{one.key}: {one.count} rows, such as {one.example}")
-    return [AuditFinding(f"rows {kind}", meaning, tuple(told[kind])) for kind, meaning in _MEANINGS.items()]
-
-
-def _ingest_log_findings(
-    accounts: Iterable[str], quarantine: Mapping[str, int], failed: Mapping[str, str]
-) -> list[AuditFinding]:
-    rejected = tuple(f"{key}: {count} rows" for key, count in quarantine.items())
-    unread = tuple(f"{key}: {reason}" for key, reason in sorted(failed.items()))
-    return [
-        AuditFinding(
-            "account", "the ledger counts other rows or data_warnings than the object holds", tuple(sorted(accounts))
-        ),
-        AuditFinding("quarantined rows", "quarantined rows are not what their objects say", rejected),
-        AuditFinding("unread", "loaded once, but could not be read again: nothing is proved of its rows", unread),
-    ]
-
-
-def _unproved(count: int) -> AuditFinding:
-    meaning = "rows of gone objects and of earlier versions: no object is left to compare them with"
-    return AuditFinding("unproved", meaning, (f"{count} rows",) if count else (), is_informational=True)
+            result.errors[ref.key] = error.reason
+            record_failed_version(connection, ref.key, ref.last_modified)
+    return result

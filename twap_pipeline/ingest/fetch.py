@@ -1,6 +1,6 @@
-"""An object's bytes as the store has them now: one that was overwritten since it was listed is listed again.
+"""Fetches the latest version of an object; an object that was overwritten since its listing is listed again.
 
-A fetch is bound to the listed version, so what comes back is always the bytes of the version that is returned with it.
+A fetch is bound to the listed version (If-Match), so the bytes always belong to the version that is returned with them.
 """
 
 import hashlib
@@ -12,16 +12,16 @@ from twap_pipeline.errors import ObjectChangedError, ObjectGoneError
 from twap_pipeline.source.base import ObjectStore
 
 MAX_RELISTS = 3
-"""An object that is overwritten more often than this while it is being read is left to a later run."""
+"""How often one fetch lists an overwritten object again, before it fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """An object's bytes, described.
+    """What was fetched.
 
     Args:
-        ref: The version that was read.
-        checksum_verified: Whether a digest of the store's proved the bytes.
+        ref: The version of the object.
+        checksum_verified: Whether the bytes match a checksum of the store.
         sha256: Of the bytes, in hex.
     """
 
@@ -31,35 +31,35 @@ class FetchResult:
 
 
 def fetch_latest(store: ObjectStore, ref: ObjectRef, into: IO[bytes]) -> FetchResult:
-    """Write the bytes of the object's present version and rewind.
+    """Write the bytes of the object's latest version to a file and rewind the file.
 
     Args:
-        store: Where it lies.
+        store: The object's store.
         ref: The version that was listed.
-        into: Where to write.
+        into: The file.
 
     Raises:
-        ObjectChangedError: It was overwritten again and again.
-        ObjectError: It is gone, or did not arrive whole.
-        SourceError: The store refused or failed.
+        ObjectChangedError: The object was overwritten more than `MAX_RELISTS` times during the fetch.
+        ObjectError: The object was deleted, or its bytes are not intact.
+        SourceError: The store as a whole refused or failed.
     """
     for _ in range(MAX_RELISTS):
         try:
-            return _described(ref, store.fetch(ref, into), into)
+            return _fetch(store, ref, into)
         except ObjectChangedError:
-            ref = _listed_now(store, ref.key)
-    return _described(ref, store.fetch(ref, into), into)
+            ref = _list_again(store, ref.key)
+    return _fetch(store, ref, into)
 
 
-def _described(ref: ObjectRef, checksum_verified: bool, file: IO[bytes]) -> FetchResult:
+def _fetch(store: ObjectStore, ref: ObjectRef, file: IO[bytes]) -> FetchResult:
+    checksum_verified = store.fetch(ref, file)
     sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # IO[bytes] has readinto
     file.seek(0)
     return FetchResult(ref, checksum_verified, sha256)
 
 
-def _listed_now(store: ObjectStore, key: str) -> ObjectRef:
-    for ref in store.list_objects(below=key):
-        if ref.key == key:
-            return ref
-        break  # keys come in order, and the key itself is the first of those that begin so
-    raise ObjectGoneError(key, "it was overwritten after it was listed, and then deleted")
+def _list_again(store: ObjectStore, key: str) -> ObjectRef:
+    ref = next(iter(store.list_objects(below=key)), None)  # in key order: the key itself precedes all longer keys
+    if ref is None or ref.key != key:
+        raise ObjectGoneError(key, "it was overwritten after it was listed, and then deleted")
+    return ref

@@ -1,7 +1,8 @@
-"""A listing spread over several looks: so many keys at a time from where the last look ended, and recent days always.
+"""Lists a store in slices: a limited number of keys per call, from where the previous slice ended.
 
-When the last key has been seen the next look begins anew: that is how an object that appears late, under an old day,
-is found. Where the last look ended is all that is remembered; what is loaded, only the ledger knows.
+After the last key the next slice starts from the beginning, so an object that appears late under an old day is found.
+The cursor is the only state; which objects are loaded is known from the ingest log alone. Recent days can be listed
+separately, with `list_days`.
 """
 
 import time
@@ -16,13 +17,13 @@ from twap_pipeline.source.base import ObjectStore
 
 @dataclass(frozen=True, slots=True)
 class ListingSlice:
-    """What one look saw.
+    """The result of one slice.
 
     Args:
-        days: UTC day → its objects, days in the order in which the listing reached them.
-        is_complete: Whether these are all objects of the place.
-        resume_after_by_date: Day → the key after which to look again in order to see that day first.
-        next_cursor: Where the next look begins; empty for the beginning.
+        days: UTC day → its objects, in the order of the listing.
+        is_complete: Whether these are all objects of the store.
+        resume_after_by_date: UTC day → the key after which a slice must start to list that day first.
+        next_cursor: The key after which the next slice starts; empty for the beginning.
     """
 
     days: dict[date, list[ObjectRef]]
@@ -34,45 +35,40 @@ class ListingSlice:
 def list_slice(
     store: ObjectStore, after: str, key_date_patterns: Sequence[str], *, keys_max: int, seconds_max: float
 ) -> ListingSlice:
-    """List on from a key until the end, or until enough keys or seconds.
+    """List the objects after a key, until the end or a limit is reached.
 
-    A look that is cut short leaves out the day it was cut in, unless that day is all it saw.
+    A limit that is reached within a day leaves that day to the next slice, unless it is the only day of this slice.
 
     Args:
-        store: The place.
-        after: The key to begin behind; empty for the beginning.
-        key_date_patterns: How keys name their day.
-        keys_max: Keys to see at most.
-        seconds_max: Seconds to take at most.
+        store: The store.
+        after: The key after which to start; empty for the beginning.
+        key_date_patterns: Patterns of the date in a key.
+        keys_max: Maximum number of keys.
+        seconds_max: Maximum duration in seconds.
     """
     deadline = time.monotonic() + seconds_max
     days: dict[date, list[ObjectRef]] = {}
     resume_after_by_date: dict[date, str] = {}
-    last, count = after, 0
+    last_key, count = after, 0
     for ref in store.list_objects(after=after):
         day = partition_date(ref, key_date_patterns)
         if count >= keys_max or time.monotonic() >= deadline:
-            return _cut(days, resume_after_by_date, day, last)
-        if day not in days:
-            resume_after_by_date[day] = last
+            if day in days and len(days) > 1:
+                del days[day]
+                last_key = resume_after_by_date[day]
+            return ListingSlice(
+                days, is_complete=False, resume_after_by_date=resume_after_by_date, next_cursor=last_key
+            )
+        resume_after_by_date.setdefault(day, last_key)
         days.setdefault(day, []).append(ref)
-        last, count = ref.key, count + 1
+        last_key, count = ref.key, count + 1
     return ListingSlice(days, is_complete=after == "", resume_after_by_date=resume_after_by_date, next_cursor="")
-
-
-def _cut(
-    days: dict[date, list[ObjectRef]], resume_after_by_date: dict[date, str], day: date, last: str
-) -> ListingSlice:
-    if day in days and len(days) > 1:
-        del days[day]
-        last = resume_after_by_date[day]
-    return ListingSlice(days, is_complete=False, resume_after_by_date=resume_after_by_date, next_cursor=last)
 
 
 def list_days(
     store: ObjectStore, days: Iterable[date], known_keys: Sequence[str], key_date_patterns: Sequence[str]
 ) -> dict[date, list[ObjectRef]]:
-    """Return the objects of some days alone, by the prefixes that known keys of other days suggest."""
+    """Return UTC day → objects, for these days alone; their prefixes are derived from known keys of other days."""
     prefixes = {prefix for day in days for prefix in day_prefixes(known_keys, day, key_date_patterns)}
     return group_by_day(
         (ref for prefix in sorted(prefixes) for ref in store.list_objects(below=prefix)), key_date_patterns

@@ -1,15 +1,18 @@
-"""One object, or a day of them, into the database: rows and ledger entry in one transaction, exactly once."""
+"""Loads objects into the database exactly once: an object's rows and its log entry commit in one transaction.
+
+Put here the load of one object and of the objects of a day. Retries belong in `retry`, threads in `concurrency`, SQL in
+`storage`.
+"""
 
 import logging
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 
-import psycopg
 from sqlalchemy import Engine
 
 from twap_pipeline.domain.object_ref import ObjectRef
@@ -21,34 +24,35 @@ from twap_pipeline.ingest.fetch import FetchResult, fetch_latest
 from twap_pipeline.ingest.object_reader import ObjectPreview, ObjectReader, read_ahead
 from twap_pipeline.ingest.retry import explain_lock_timeout, transaction, with_retries
 from twap_pipeline.source.base import ObjectStore
+from twap_pipeline.source.parquet import BATCH_ROWS
 from twap_pipeline.storage import ingest_log
 from twap_pipeline.storage.ingest_log import IngestLogEntry
-from twap_pipeline.storage.loading.status_writer import CopyBatch, encode_batch, load_rows
+from twap_pipeline.storage.loading.status_writer import CopyBatch, LoadMode, encode_batch, load_rows
 
 log = logging.getLogger(__name__)
-"""Says one line, at level INFO, for each object that is done with."""
+"""Logs one line per object, at level INFO."""
 
 _BatchFactory = Callable[[], Generator[CopyBatch, None, None]]
-"""Gives an object's rows from the start, each time it is called: a transaction may have to be repeated."""
+"""Returns an object's rows from the start, at each call: a transaction may have to be repeated."""
 
 _IN_MEMORY_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """What came of one object.
+    """The result of one object.
 
     Args:
-        ref: The object.
-        day: Its UTC day.
-        row_counts: Its rows; all zero if it failed, or was there already.
-        data_warnings: What a person should hear of, with rows.
-        error: Why it failed; None when it is loaded.
-        failed_attempts: Failed attempts at this version, with this one.
-        skipped: Another run had loaded this version, or the one that replaced it, first.
-        preview: What a person sees of its rows.
-        seconds: Where its time went: ``reading`` from the store, ``decoding`` (a large object's overlaps with its
-            writing and is counted there), ``writing``; waiting for a connection is in none.
+        ref: The object, in the version that was read.
+        day: The UTC day that the log entry names.
+        row_counts: Its rows by outcome; all zero if the load failed or was skipped.
+        data_warnings: Warning → rows.
+        error: Why the load failed; None if the object is loaded.
+        failed_attempts: Failed attempts at this version, including this one.
+        skipped: Whether another run loaded this version, or a newer one, first.
+        preview: A sample of the rows.
+        seconds: Phase → duration: ``reading`` from the store, ``decoding``, ``writing``. For a large object ``writing``
+            includes decoding, which is concurrent. No phase includes the time spent waiting for a slot.
     """
 
     ref: ObjectRef
@@ -71,44 +75,26 @@ def ingest_objects(
     run_id: str | None = None,
     connections: int = 1,
 ) -> list[IngestResult]:
-    """Take a day's objects; one that fails does not keep the others.
+    """Load the objects of a day and return their results in the same order.
 
-    While some are written, the next ones are read and made ready.
+    The next objects are fetched and decoded while others are written. An object that cannot be read is recorded as
+    failed, and the load of the others continues.
 
     Args:
-        store: Where the objects lie.
+        store: The objects' store.
         engine: The database.
-        refs: The versions to take.
-        day: The UTC day they are filed under.
-        run_id: The Dagster run, for the ledger.
-        connections: Objects that are written at once, each in a transaction of its own.
-
-    Returns:
-        What came of each, in their order; all of it is on disk then.
+        refs: The versions to load.
+        day: The UTC day of the objects.
+        run_id: The Dagster run, for the ingest log.
+        connections: Number of objects that are written at once, each in its own transaction.
 
     Raises:
         SourceError: The store as a whole refused or failed.
-        OperationalError: The database kept failing.
+        OperationalError: The database failed, also after retries.
     """
     limits = LoadLimits(connections)
-
-    def take(ref: ObjectRef) -> IngestResult:
-        return ingest_object(store, engine, ref, day, run_id=run_id, limits=limits)
-
-    done = list(bounded_map(take, refs, limits))
-    while lost := with_retries(partial(_keys_lost_in_crash, engine, done)):
-        done = [take(one.ref) if one.ref.key in lost else one for one in done]
-    return done
-
-
-def _keys_lost_in_crash(engine: Engine, done: Iterable[IngestResult]) -> set[str]:
-    """Wait for the disk; return the objects that PostgreSQL lost before, by a crash."""
-    written = {one.ref.key: one.ref.etag for one in done if not (one.error or one.skipped)}
-    if not written:
-        return set()
-    with engine.connect() as connection:
-        ingest_log.flush_wal(connection)
-        return written.keys() - ingest_log.loaded_keys(connection, written)
+    load = partial(ingest_object, store, engine, day=day, run_id=run_id, limits=limits)
+    return list(bounded_map(load, refs, limits))
 
 
 def ingest_object(
@@ -119,23 +105,25 @@ def ingest_object(
     *,
     run_id: str | None = None,
     limits: LoadLimits | None = None,
+    batch_rows: int = BATCH_ROWS,
 ) -> IngestResult:
-    """Take one object: read it, then write its rows and its ledger entry in one transaction.
+    """Load one object: fetch and decode it, then write its rows and its log entry in one transaction.
 
-    Where PostgreSQL crashes less than a second later that transaction may be lost, whole: `ingest_objects` looks.
-    An object that cannot be read is recorded with its error and returned, not raised: the others go on.
+    An object that cannot be read is recorded as failed, and no error is raised.
 
     Args:
-        store: Where the object lies.
+        store: The object's store.
         engine: The database.
-        ref: The version to take; one that was overwritten meanwhile gives way to the present one.
-        day: The UTC day it is filed under.
-        run_id: The Dagster run, for the ledger.
-        limits: What to wait for before writing, where other objects are written too.
+        ref: The version to load; if it was overwritten, the latest version is loaded instead.
+        day: The UTC day of the object.
+        run_id: The Dagster run, for the ingest log.
+        limits: The limits that concurrent loads share; None if there are no others.
+        batch_rows: Maximum number of rows that are decoded and written at once.
 
     Raises:
         SourceError: The store as a whole refused or failed.
-        OperationalError: The database kept failing.
+        OperationalError: The database failed, also after retries.
+        LoadCancelledError: The load was cancelled through ``limits``.
     """
     limits = limits or LoadLimits(1)
     seconds: dict[str, float] = {}
@@ -146,23 +134,20 @@ def ingest_object(
                 ref = fetched.ref
             failpoint("downloaded")
             with limits.cpu_slot(), _timed(seconds, "decoding"):
-                reading = ObjectReader(ref, file)
-                blocks = _blocks(reading, limits)
+                reader = ObjectReader(ref, file, batch_rows)
+                batches = _batch_factory(reader, limits)
 
-            def write() -> IngestResult:
+            def write_in_slot() -> IngestResult:
                 with limits.write_slot(), _timed(seconds, "writing"):
-                    take = partial(_write, engine, fetched, reading, blocks, day=day, run_id=run_id)
-                    with suppress(psycopg.errors.UniqueViolation):  # another object has said one of its events
-                        return take(bare=reading.is_small)
-                    return take(bare=False)
+                    return _write(engine, fetched, reader, batches, day=day, run_id=run_id)
 
             with explain_lock_timeout(ref.key):
-                done = with_retries(write)
+                result = with_retries(write_in_slot)
     except ObjectError as error:
         with limits.write_slot():
-            done = _record_failure(engine, ref, day, error, run_id)
-    log.info("%s: %s", ref.key, done.error or f"{done.row_counts.total} rows")
-    return replace(done, seconds=seconds)
+            result = _record_failure(engine, ref, day, error, run_id)
+    log.info("%s: %s", ref.key, result.error or f"{result.row_counts.total} rows")
+    return replace(result, seconds=seconds)
 
 
 @contextmanager
@@ -177,69 +162,62 @@ def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
 def _record_failure(engine: Engine, ref: ObjectRef, day: date, error: ObjectError, run_id: str | None) -> IngestResult:
     with transaction(engine) as connection:
         entry = ingest_log.lock_object(connection, ref.key)
-        if entry is not None and _already_loaded_elsewhere(entry, ref, error):
+        if entry is not None and _is_loaded_elsewhere(entry, ref, error):
             return IngestResult(ref, day, skipped=True)
         failed_attempts = ingest_log.record_failed(connection, ref, day, error.reason, run_id)
     return IngestResult(ref, day, error=error.reason, failed_attempts=failed_attempts)
 
 
-def _already_loaded_elsewhere(entry: IngestLogEntry, ref: ObjectRef, error: ObjectError) -> bool:
-    """Whether another loader was quicker: it took this version, or the one that replaced it since our listing."""
+def _is_loaded_elsewhere(entry: IngestLogEntry, ref: ObjectRef, error: ObjectError) -> bool:
+    """Return whether another run loaded this version, or the version that replaced it since our listing."""
     replaced = isinstance(error, ObjectChangedError | ObjectGoneError) and entry.error_text is None
     return entry.is_loaded(ref) or (replaced and entry.last_modified >= ref.last_modified)
 
 
-def _blocks(reading: ObjectReader, limits: LoadLimits) -> _BatchFactory:
-    """Return the object's rows, ready to be written: a small object's at once, a large one's block by block.
+def _batch_factory(reader: ObjectReader, limits: LoadLimits) -> _BatchFactory:
+    """Return a factory of the object's encoded rows.
 
-    A large object's next block is made while the one before is written.
+    A small object is encoded here, once. A large object is encoded at each call, one batch ahead of its consumer.
     """
 
-    def made() -> Iterator[CopyBatch]:
-        for batch in reading.batches():
+    def encoded() -> Iterator[CopyBatch]:
+        for batch in reader.batches():
             limits.raise_if_cancelled()
-            yield encode_batch(reading.ref, batch)
+            yield encode_batch(reader.ref, batch)
 
-    if reading.is_small:
-        whole = list(made())
-        return lambda: (block for block in whole)
-    return lambda: read_ahead(made())
+    if reader.is_small:
+        batches = list(encoded())
+        return lambda: (batch for batch in batches)
+    return lambda: read_ahead(encoded())
 
 
 def _write(
-    engine: Engine,
-    fetched: FetchResult,
-    reading: ObjectReader,
-    blocks: _BatchFactory,
-    *,
-    day: date,
-    run_id: str | None,
-    bare: bool,
+    engine: Engine, fetched: FetchResult, reader: ObjectReader, batches: _BatchFactory, *, day: date, run_id: str | None
 ) -> IngestResult:
+    """Write the object's rows and its log entry, unless the log records this version as loaded."""
     ref = fetched.ref
     with transaction(engine) as connection:
         entry = ingest_log.lock_object(connection, ref.key)
         if entry is not None and entry.is_loaded(ref):
             return IngestResult(ref, day, skipped=True)
-        is_reload = entry is not None and entry.error_text is None
-        if entry is not None and is_reload and ingest_log.record_same_content(connection, ref, fetched.sha256):
-            return IngestResult(ref, day, _all_unchanged(entry.row_counts))
-        with closing(blocks()) as made:
-            row_counts = load_rows(connection, ref, made, is_reload=is_reload, bare=bare and entry is None)
+        mode = LoadMode.NEW
+        if entry is not None and entry.error_text is None:
+            mode = LoadMode.RELOAD
+            if ingest_log.record_same_content(connection, ref, fetched.sha256):
+                unchanged = replace(entry.row_counts, inserted=0, updated=0, unchanged=entry.row_counts.stored)
+                return IngestResult(ref, day, unchanged)
+        with closing(batches()) as encoded:
+            row_counts = load_rows(connection, ref, encoded, mode=mode)
         ingest_log.record_loaded(
             connection,
             ref,
             day,
             row_counts,
-            data_warnings=reading.data_warnings,
+            data_warnings=reader.data_warnings,
             checksum_verified=fetched.checksum_verified,
             sha256=fetched.sha256,
             run_id=run_id,
         )
         failpoint("before-commit")
     failpoint("after-commit")
-    return IngestResult(ref, day, row_counts, dict(reading.data_warnings), preview=reading.preview)
-
-
-def _all_unchanged(row_counts: RowCounts) -> RowCounts:
-    return replace(row_counts, inserted=0, updated=0, unchanged=row_counts.stored)
+    return IngestResult(ref, day, row_counts, dict(reader.data_warnings), preview=reader.preview)

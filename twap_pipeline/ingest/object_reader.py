@@ -1,7 +1,10 @@
-"""One object's bytes → normalized batches, each made while the one before it is written."""
+"""Reads the bytes of one object as normalized batches.
+
+Put here what is decided per object: column mapping, time units, preview. Rules per row belong in `domain.normalize`.
+"""
 
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -17,103 +20,112 @@ from twap_pipeline.errors import ObjectInvalidError
 from twap_pipeline.source.parquet import BATCH_ROWS, ParquetObject
 
 PREVIEW_ROWS = 5
-"""Rows of an object kept for people to look at."""
+"""Rows of an object in its preview."""
 
-_HOUR = 3_600_000_000  # microseconds
+_MICROSECONDS_PER_HOUR = 3_600_000_000
 _T = TypeVar("_T")
 
 
 @dataclass(slots=True)
 class ObjectPreview:
-    """What a person sees of an object's rows.
+    """A sample of an object's rows, for display.
 
     Args:
-        rows: Some canonical rows.
-        by_hour: Events by hour of the day (UTC).
-        by_status: Events by status.
+        rows: The first canonical rows, at most `PREVIEW_ROWS`; None if nothing was read.
+        by_hour: UTC hour of the day → events.
+        by_status: Status → events; ``NULL`` for a missing status.
     """
 
     rows: pl.DataFrame | None = None
     by_hour: Counter[int] = field(default_factory=Counter)
     by_status: Counter[str] = field(default_factory=Counter)
 
-    def take(self, rows: pl.DataFrame) -> None:
-        """Take note of a batch's canonical rows."""
+    def add(self, rows: pl.DataFrame) -> None:
+        """Add the canonical rows of a batch."""
         if self.rows is None:
-            # Built anew: a slice would keep the whole batch in memory for as long as the preview is kept.
+            # A copy: a slice would keep the whole batch in memory as long as the preview exists.
             self.rows = pl.DataFrame(rows.head(PREVIEW_ROWS).rows(), rows.schema, orient="row")
-        self.by_hour.update(dict((rows["ts"].to_physical() // _HOUR % 24).value_counts().iter_rows()))
+        self.by_hour.update(dict((rows["ts"].to_physical() // _MICROSECONDS_PER_HOUR % 24).value_counts().iter_rows()))
         for status, count in rows["status"].value_counts().iter_rows():
             self.by_status["NULL" if status is None else status] += count
 
 
 class ObjectReader:
-    """One object, opened: its columns mapped and its times' units decided; its rows can be read more than once.
+    """An opened object, with its columns mapped and its time units inferred. Its rows can be read more than once.
 
     Args:
         ref: The object.
         file: Its bytes, seekable.
+        batch_rows: Maximum number of rows per batch.
 
     Raises:
-        ObjectInvalidError: It cannot be read without loss.
+        ObjectInvalidError: The object cannot be read without loss.
     """
 
-    def __init__(self, ref: ObjectRef, file: IO[bytes]) -> None:
+    def __init__(self, ref: ObjectRef, file: IO[bytes], batch_rows: int = BATCH_ROWS) -> None:
         self.ref = ref
+        self._batch_rows = batch_rows
         self.data_warnings: Counter[str] = Counter()
         self.preview = ObjectPreview()
         self._object = ParquetObject(ref.key, file, ref.size_bytes)
         self._schema = flat_schema(ref.key, self._object.schema)
         self._mapping = map_columns(ref.key, self._schema)
-        self._window = EventTimeRange.before(ref.last_modified)
-        self._whole = self._whole_if_small()
-        self._units = self._decide_units()
+        self._time_range = EventTimeRange.before(ref.last_modified)
+        self._only_batch = self._read_if_small()
+        self._units = self._infer_units()
 
     @property
     def is_small(self) -> bool:
-        """Whether all rows fit into one batch; it is kept, so that they are decoded once."""
-        return self._whole is not None
+        """Whether all rows fit into one batch. The reader keeps that batch, so it is decoded once."""
+        return self._only_batch is not None
 
     def batches(self) -> Iterator[NormalizedBatch]:
-        """Yield normalized batches."""
+        """Yield normalized batches from the start; ``data_warnings`` and ``preview`` are reset and filled again.
+
+        Raises:
+            ObjectInvalidError: polars cannot compute a batch.
+        """
         self.data_warnings.clear()
         self.preview = ObjectPreview()
         first_row = 0
-        for raw in self._object.batches() if self._whole is None else [self._whole]:
-            batch = self._normalized(raw, first_row)
+        for raw in self._raw_batches():
+            batch = self._normalize(raw, first_row)
             self.data_warnings.update(batch.data_warnings)
-            self.preview.take(batch.rows)
+            self.preview.add(batch.rows)
             first_row += raw.height
             yield batch
 
-    def _normalized(self, raw: pl.DataFrame, first_row: int) -> NormalizedBatch:
-        """Normalize; what polars cannot compute is this object's failure, and a panic of its must not end the run."""
+    def _normalize(self, raw: pl.DataFrame, first_row: int) -> NormalizedBatch:
         try:
-            return normalize(raw, self._mapping, self._units, self._window, first_row)
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            return normalize(raw, self._mapping, self._units, self._time_range, first_row)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:  # a panic must not end the run
             reason = f"rows {first_row} to {first_row + raw.height - 1} cannot be computed: {error}"
             raise ObjectInvalidError(self.ref.key, reason) from error
 
-    def _whole_if_small(self) -> pl.DataFrame | None:
-        if self._object.num_rows > BATCH_ROWS:
+    def _raw_batches(self, columns: Sequence[str] | None = None) -> Iterable[pl.DataFrame]:
+        if self._only_batch is not None:
+            return [self._only_batch]
+        return self._object.batches(columns, self._batch_rows)
+
+    def _read_if_small(self) -> pl.DataFrame | None:
+        if self._object.num_rows > self._batch_rows:
             return None
-        first = next(self._object.batches(), None)
+        first = next(self._object.batches(rows=self._batch_rows), None)
         return first if first is not None and first.height == self._object.num_rows else None
 
-    def _decide_units(self) -> dict[str, str | None]:
-        """Read the columns of times alone, to know their units before the first row is written."""
+    def _infer_units(self) -> dict[str, str | None]:
+        """Return time column → unit, inferred from these columns of all rows, before any row is written."""
         columns = self._mapping.time_columns
         physical = [name for name, _ in self._object.schema if name in columns or name == NESTED_STATE_COLUMN]
-        batches = self._object.batches(physical) if self._whole is None else [self._whole]
         counts: dict[str, Counter[str]] = {name: Counter() for name in columns}
         present: Counter[str] = Counter()
-        for raw in batches:
+        for raw in self._raw_batches(physical):
             frame = flatten(raw)
             for name in columns:
                 numbers = to_epoch(frame[name])
-                counts[name].update(count_matches_by_unit(numbers, self._window))
+                counts[name].update(count_matches_by_unit(numbers, self._time_range))
                 present[name] += numbers.len() - numbers.null_count()
-                if name == CREATION_TIME:
+                if name == CREATION_TIME:  # the feed writes 0 for an unknown creation time
                     present[name] -= int((numbers == 0).sum())
         return {
             name: infer_unit(counts[name], values_present=present[name], key=self.ref.key, column=name)
@@ -122,10 +134,14 @@ class ObjectReader:
 
 
 def read_ahead(items: Iterable[_T]) -> Generator[_T, None, None]:
-    """Yield the items while a thread makes the next one."""
-    source = iter(items)
+    """Yield the items; a thread computes the next item while the caller processes the current one."""
+    iterator = iter(items)
+
+    def next_item() -> list[_T]:
+        return list(islice(iterator, 1))
+
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as thread:
-        coming = thread.submit(lambda: list(islice(source, 1)))
-        while item := coming.result():
-            coming = thread.submit(lambda: list(islice(source, 1)))
+        future = thread.submit(next_item)
+        while item := future.result():
+            future = thread.submit(next_item)
             yield item[0]

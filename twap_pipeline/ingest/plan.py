@@ -1,4 +1,7 @@
-"""The listing against the ledger: what is still to be taken, by UTC day. Never by time or name, always (key, etag)."""
+"""Compares a listing with the ingest log: which objects are pending, and what reading them costs.
+
+An object is identified by its key and ETag, never by its time or name alone.
+"""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +16,7 @@ from twap_pipeline.storage.ingest_log import IngestLogEntry
 def group_by_day(
     listing: Iterable[ObjectRef], key_date_patterns: Sequence[str] = KEY_DATE_PATTERNS
 ) -> dict[date, list[ObjectRef]]:
-    """Return the objects of each UTC day, days and keys in order."""
+    """Return UTC day → objects; days and keys are sorted."""
     days: dict[date, list[ObjectRef]] = {}
     for ref in sorted(listing):
         days.setdefault(partition_date(ref, key_date_patterns), []).append(ref)
@@ -22,12 +25,12 @@ def group_by_day(
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a listing holds that the ledger does not.
+    """The objects of a listing by their state in the ingest log.
 
     Args:
-        pending: Objects to take, by day and key.
-        loaded: Objects that are in the table already.
-        parked: Objects that failed as often as they may.
+        pending: Objects to load.
+        loaded: Objects whose listed version is loaded.
+        parked: Objects whose listed version failed the maximum number of times.
     """
 
     pending: tuple[ObjectRef, ...]
@@ -36,21 +39,21 @@ class Plan:
 
     @property
     def pending_bytes(self) -> int:
-        """Bytes that taking the pending objects reads."""
+        """Total size of the pending objects."""
         return sum(ref.size_bytes for ref in self.pending)
 
 
-def plan(listing: Iterable[ObjectRef], ledger: Mapping[str, IngestLogEntry], *, only: Collection[str] = ()) -> Plan:
-    """Compare a listing with the ledger.
+def plan(listing: Iterable[ObjectRef], entries: Mapping[str, IngestLogEntry], *, only: Collection[str] = ()) -> Plan:
+    """Compare a listing with the ingest log.
 
     Args:
         listing: Objects, in any order.
-        ledger: Entries by key.
-        only: Take none but these keys, and take them even if they are parked.
+        entries: Key → log entry.
+        only: If not empty, only these keys become pending, also if they are parked.
     """
     pending, loaded, parked = [], [], []
     for ref in listing:
-        entry = ledger.get(ref.key)
+        entry = entries.get(ref.key)
         if entry is not None and entry.is_loaded(ref):
             loaded.append(ref)
         elif only:
@@ -65,26 +68,27 @@ def plan(listing: Iterable[ObjectRef], ledger: Mapping[str, IngestLogEntry], *, 
 def check_budget(
     pending: Iterable[ObjectRef], *, max_bytes: int | None, max_bytes_today: int | None, read_today_bytes: int
 ) -> None:
-    """Refuse work that would read more than it may, before anything is read.
+    """Check that reading the pending objects stays within the byte budgets.
 
     Args:
-        pending: What the run would take.
-        max_bytes: Budget of one run; None for no bound.
-        max_bytes_today: Budget of the UTC day; None for no bound.
-        read_today_bytes: What other runs of the day have read.
+        pending: The objects that the run would read.
+        max_bytes: Budget of one run; None for unlimited.
+        max_bytes_today: Budget of the UTC day; None for unlimited.
+        read_today_bytes: Bytes that other runs have read on this day.
 
     Raises:
-        BudgetExceededError: Names the budget, the work and the ways out.
+        BudgetExceededError: Names the budget, the work and the remedies.
     """
     refs = list(pending)
-    wanted = sum(ref.size_bytes for ref in refs)
-    work = f"{len(refs)} objects of {wanted:,} bytes (${get_cost_usd(len(refs), wanted):.2f} from outside the region)"
-    if max_bytes is not None and wanted > max_bytes:
+    pending_bytes = sum(ref.size_bytes for ref in refs)
+    cost_usd = get_cost_usd(len(refs), pending_bytes)
+    work = f"{len(refs)} objects of {pending_bytes:,} bytes (${cost_usd:.2f} from outside the region)"
+    if max_bytes is not None and pending_bytes > max_bytes:
         raise BudgetExceededError(
             f"this run would read {work}, TWAP_MAX_BYTES_PER_RUN allows {max_bytes:,}: nothing was read;"
-            " take fewer days at a time, or raise the budget"
+            " ingest fewer days per run, or raise the budget"
         )
-    if max_bytes_today is not None and wanted and wanted + read_today_bytes > max_bytes_today:
+    if max_bytes_today is not None and pending_bytes and pending_bytes + read_today_bytes > max_bytes_today:
         raise BudgetExceededError(
             f"this run would read {work} and {read_today_bytes:,} bytes were read today, TWAP_MAX_BYTES_PER_DAY allows"
             f" {max_bytes_today:,}: nothing was read; wait for the next UTC day, or raise the budget"

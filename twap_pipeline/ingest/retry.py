@@ -1,94 +1,85 @@
-"""A transaction again, after a failure of PostgreSQL's that passes: on a new connection, a bounded number of times.
+"""Retries of a transaction that PostgreSQL ended for a transient reason, on a new connection.
 
-Whether the transaction that failed had committed nobody here knows: it asks the ledger when it runs again.
+A failed COMMIT may have succeeded on the server. Callers must be idempotent: they check the ingest log before writing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from time import sleep
-from typing import TypeVar
 
 import psycopg
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from twap_pipeline.errors import DatabaseUnavailableError
 from twap_pipeline.storage import ingest_log
 
 TRANSACTION_ATTEMPTS = 8
-"""Tries of one object's transaction; the pauses between them, each twice the last, make some 25 seconds."""
+"""Attempts per transaction. The pauses between them double from 0.2 seconds and add up to some 25 seconds."""
 
-_FIRST_PAUSE_SECONDS = 0.2
 _TRANSIENT_CLASSES = ("08", "40")  # connection exceptions; deadlocks and serialization failures
 _TRANSIENT_SQLSTATES = (
     *("57P01", "57P02", "57P03"),  # shut down, crashed, starting up
     "53300",  # too many connections
-    "25006",  # read-only: a failover is under way
+    "25006",  # read-only: a failover is in progress
 )
-
-_T = TypeVar("_T")
 
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """Yield a connection in a transaction; it is closed for good when PostgreSQL fails, so that the next is a new one.
+    """Yield a connection in a transaction, and invalidate the connection if PostgreSQL raises an error.
 
-    A server that has become a replica, say, keeps its old connections open and refuses to write on them.
+    A retry thus uses a new connection. A server that became a replica keeps its old connections, but rejects writes.
     """
     with engine.connect() as connection:
         try:
             with connection.begin():
                 yield connection
-        except psycopg.errors.UniqueViolation:  # says something of the rows and nothing of the server
-            raise
         except (psycopg.Error, DBAPIError):
             connection.invalidate()
             raise
 
 
-def with_retries(work: Callable[[], _T]) -> _T:
-    """Run a transaction until it succeeds, or fails for what does not pass, or too often.
+def _is_transient(error: BaseException) -> bool:
+    """Return whether PostgreSQL ended the transaction for a reason that passes; a full disk, for example, does not."""
+    cause = _driver_error(error)
+    if not isinstance(cause, psycopg.Error):
+        return False
+    if cause.sqlstate is None:  # not from the server: the connection failed
+        return isinstance(cause, psycopg.OperationalError)
+    return cause.sqlstate[:2] in _TRANSIENT_CLASSES or cause.sqlstate in _TRANSIENT_SQLSTATES
 
-    Args:
-        work: Begins and commits by itself, on a `transaction`.
 
-    Raises:
-        psycopg.Error: What PostgreSQL said the last time; or SQLAlchemy's DBAPIError around it.
-    """
-    for earlier in range(TRANSACTION_ATTEMPTS - 1):
-        try:
-            return work()
-        except (psycopg.Error, DBAPIError) as error:
-            if not _is_transient(error):
-                raise
-        sleep(_FIRST_PAUSE_SECONDS * 2**earlier)
-    return work()
+def _driver_error(error: BaseException) -> BaseException | None:
+    return error.orig if isinstance(error, DBAPIError) else error
+
+
+with_retries = Retrying(
+    retry=retry_if_exception(_is_transient),
+    stop=stop_after_attempt(TRANSACTION_ATTEMPTS),
+    wait=wait_exponential(multiplier=0.2),
+    reraise=True,
+)
+"""Calls a function until it succeeds, raises a permanent error, or has failed `TRANSACTION_ATTEMPTS` times.
+
+The function begins and commits its own `transaction`. The last error is raised unchanged: psycopg's, or SQLAlchemy's
+DBAPIError that wraps it.
+"""
 
 
 @contextmanager
 def explain_lock_timeout(key: str) -> Iterator[None]:
-    """Say what to do when a block waited in vain for another session.
+    """Translate a ``lock_timeout`` within the block into an error that names the object and the remedy.
 
     Raises:
-        DatabaseUnavailableError: Another loader has held the key, or one of its events, all the time; it may be frozen.
+        DatabaseUnavailableError: Another session locked the object, or one of its rows, for the whole time.
     """
     try:
         yield
     except (psycopg.Error, DBAPIError) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        if not isinstance(cause, psycopg.errors.LockNotAvailable):
+        if not isinstance(_driver_error(error), psycopg.errors.LockNotAvailable):
             raise
         raise DatabaseUnavailableError(
-            f"{key}: another session has held it for more than {ingest_log.LOCK_WAIT_SECONDS:g} seconds; if its"
-            ' process is frozen, end that session: see "A frozen run" in docs/operations.md'
+            f"{key}: another session has locked it for more than {ingest_log.LOCK_WAIT_SECONDS:g} seconds; if its"
+            ' process hangs, end that session: see "Hung runs" in docs/how-to/operate.md'
         ) from error
-
-
-def _is_transient(error: psycopg.Error | DBAPIError) -> bool:
-    """Return whether PostgreSQL ended the transaction for a reason that passes, and not, say, for a full disk."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    if not isinstance(cause, psycopg.Error):
-        return False
-    if cause.sqlstate is None:  # no word from the server: the connection failed
-        return isinstance(cause, psycopg.OperationalError)
-    return cause.sqlstate[:2] in _TRANSIENT_CLASSES or cause.sqlstate in _TRANSIENT_SQLSTATES

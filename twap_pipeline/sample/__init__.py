@@ -1,82 +1,80 @@
-"""A sample of the feed in the bucket's own layout, so that the pipeline runs where nothing is configured.
+"""Generates the sample: demo data in the layout of the bucket, for runs without a configured source.
 
-The directory stands for the bucket's prefix: random orders with plausible lives, sixteen real ones, and every known
-edge_case of the feed (table in ``edge_cases``). The same parameters and library versions give the same bytes and file times.
-Here belongs the public function alone: ``contents`` decides what the sample holds, ``files`` how it is written.
+The sample directory stands for the bucket's prefix. It contains random orders with plausible histories, sixteen real
+orders, and every known edge case of the feed (listed in ``edge_cases``). Equal parameters and library versions give
+equal bytes and file times.
+
+`generate_sample` is defined here: it reuses, replaces or refuses the directory. The content is defined in ``dataset``.
+This module imports neither polars nor pyarrow, so that a start with an existing sample is fast.
 """
-
-from __future__ import annotations
 
 import tempfile
 from pathlib import Path
 
 from twap_pipeline.errors import ConfigurationError
-from twap_pipeline.sample.large_object import write_object
-from twap_pipeline.sample.manifest import SampleRequest, SampleSummary, count_files, read_marker, write_marker
+from twap_pipeline.sample.manifest import SampleRequest, SampleSummary, count_files, read_manifest, write_manifest
 
-__all__ = ["SampleSummary", "generate_sample", "write_object"]
+__all__ = ["SampleSummary", "generate_sample"]
 
-LEAST_DAYS = 2
-LEAST_ORDERS_PER_DAY = 200
+MIN_DAYS = 2
+MIN_ORDERS_PER_DAY = 200
 
 
 def generate_sample(directory: Path, *, days: int = 14, orders_per_day: int = 2_800, seed: int = 1) -> SampleSummary:
-    """Write the sample, unless the directory already holds this very sample; return what it holds.
+    """Write the sample, unless the directory already contains the sample of these parameters.
 
-    The directory appears complete or not at all, whatever interrupts; of several processes at once the first wins.
-    A sample of other parameters is replaced.
+    The directory appears complete or not at all. If several processes generate it concurrently, the first one to
+    finish wins. A sample of other parameters is replaced.
 
     Args:
-        directory: Stands for the bucket's prefix; its parents are made.
-        days: UTC days from the dataset's first (2025-08-17); the real orders' days come on top.
-        orders_per_day: Orders created on each day; an order gives about two rows.
-        seed: Of all chance.
+        directory: Stands for the bucket's prefix. Its parents are created.
+        days: UTC days from 2025-08-17. The days of the real orders are added.
+        orders_per_day: Orders created per day. An order has about two rows.
+        seed: Seed of the random generator.
+
+    Returns:
+        The row counts of the sample.
 
     Raises:
-        ConfigurationError: The directory holds something that is no sample.
-        ValueError: Too few days or orders to show every edge_case.
+        ConfigurationError: The directory contains files that are not part of a generated sample.
+        ValueError: Too few days or orders to contain every edge case.
     """
-    if days < LEAST_DAYS or orders_per_day < LEAST_ORDERS_PER_DAY:
-        raise ValueError(f"a sample needs at least {LEAST_DAYS} days of {LEAST_ORDERS_PER_DAY} orders")
+    if days < MIN_DAYS or orders_per_day < MIN_ORDERS_PER_DAY:
+        raise ValueError(f"a sample needs at least {MIN_DAYS} days of {MIN_ORDERS_PER_DAY} orders")
     request = SampleRequest(days, orders_per_day, seed)
-    if summary := read_marker(directory, request):
+    if summary := read_manifest(directory, request):
         return summary
     _refuse_unmanaged_files(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as workspace:
-        fresh = Path(workspace) / "fresh"
-        summary = _write(fresh, request)
-        return _publish(fresh, directory, request, replaced=Path(workspace) / "replaced") or summary
+        new = Path(workspace) / "new"
+        summary = _write(new, request)
+        return _publish(new, directory, request, replaced=Path(workspace) / "replaced") or summary
 
 
-def _write(fresh: Path, request: SampleRequest) -> SampleSummary:
-    import numpy as np
+def _write(new: Path, request: SampleRequest) -> SampleSummary:
+    from twap_pipeline.sample.dataset import write_dataset  # the one lazy import: polars, pyarrow and numpy
 
-    from twap_pipeline.sample.dataset import draw_dataset
-    from twap_pipeline.sample.files import write_parquet
-
-    contents = draw_dataset(np.random.default_rng(request.seed), request)
-    size_bytes = sum(write_parquet(fresh / each.key, each.rows, each.written_at) for each in contents.objects)
-    summary = contents.summarize(request.days, size_bytes)
-    write_marker(fresh, request, summary)
+    summary = write_dataset(new, request)
+    write_manifest(new, request, summary)
     return summary
 
 
-def _publish(fresh: Path, directory: Path, request: SampleRequest, replaced: Path) -> SampleSummary | None:
-    """Put the fresh sample in its place; return another process's summary where that was quicker."""
+def _publish(new: Path, directory: Path, request: SampleRequest, replaced: Path) -> SampleSummary | None:
+    """Rename the new sample to its directory; return the summary of another process's sample if that was first."""
     try:
-        fresh.rename(directory)
+        new.rename(directory)
     except OSError:
-        if summary := read_marker(directory, request):
+        if summary := read_manifest(directory, request):
             return summary
         _refuse_unmanaged_files(directory)
         directory.rename(replaced)
-        fresh.rename(directory)
+        new.rename(directory)
     return None
 
 
 def _refuse_unmanaged_files(directory: Path) -> None:
-    """Refuse to replace anything but a sample to which nothing was added."""
+    """Raise unless the directory is missing, empty, or a generated sample without additional files."""
     if not directory.exists():
         return
     if directory.is_dir():
@@ -84,5 +82,5 @@ def _refuse_unmanaged_files(directory: Path) -> None:
         if files == count_files(directory):
             return
     raise ConfigurationError(
-        f"{directory} holds files that are not the generated sample's; name another directory, or remove it"
+        f"{directory} contains files that are not part of the generated sample; use another directory, or remove it"
     )

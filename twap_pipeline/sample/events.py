@@ -1,17 +1,12 @@
-"""Orders → the rows that the feed holds of them: one per event, columns and encodings as the feed mostly has them.
+"""Rows of the feed from orders: one row per event, with the columns and encodings of the feed's usual objects.
 
-Here belongs the usual form of a row. Its unusual forms are ``edge_cases``; which object holds it is ``layout``.
+Unusual formats belong in ``edge_cases``; the assignment of rows to objects belongs in ``layout``.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+import polars as pl
 
 from twap_pipeline.sample.orders import BLOCK_NS, MILLISECOND_NS
 from twap_pipeline.sample.prices import MICROS
-
-if TYPE_CHECKING:
-    import polars as pl
 
 FEED_COLUMNS: tuple[str, ...] = (
     "twap_id",
@@ -30,85 +25,43 @@ FEED_COLUMNS: tuple[str, ...] = (
     "state_timestamp",
     "status",
 )
-"""Columns of an ordinary file, in order: `twap_id`, `block_number`, `state_minutes` and `state_timestamp` (epoch ms)
-int64, the two flags bool, all others text; times ISO without a zone, nine fractional digits."""
+"""Columns of a usual object, in order. `twap_id`, `block_number`, `state_minutes` and `state_timestamp` (epoch ms) are
+int64. The two flags are bool. All others are text; times are ISO without a zone, with nine fractional digits."""
 
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%.9f"
 UNKNOWN_STATUS = "paused"
-"""A status that the exchange has never used, to stand for the next one that it invents."""
+"""A status that the exchange does not use; it stands for a future status."""
 
 _BLOCKS_BEFORE_EPOCH = 24_377_000_000
 
 
 def order_events(orders: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows of the orders of ``orders.draw_orders``, by time.
+    """Return the rows of the orders of ``orders.draw_orders``, sorted by time, with `FEED_COLUMNS`.
 
-    An order gives `activated` and its ending; some give `waitingForTrigger` before, or a status unknown to the
-    pipeline between. Executed figures stay 0 until the ending. Columns `FEED_COLUMNS`.
+    An order has an `activated` event and a terminal event. Some orders have `waitingForTrigger` first, or
+    `UNKNOWN_STATUS` in between. Executed figures are 0 until the terminal event.
     """
-    import polars as pl
-
-    priced = orders.with_columns(decimal_text(pl.col("size_micros")).alias("state_sz"))
-    waited, paused = pl.col("activated_ns") != pl.col("created_ns"), pl.col("paused_ns").is_not_null()
+    sized = orders.with_columns(decimal_text(pl.col("size_micros")).alias("state_sz"))
+    has_waited, has_paused = pl.col("activated_ns") != pl.col("created_ns"), pl.col("paused_ns").is_not_null()
+    terminal = sized.with_columns(
+        pl.col("ended_ns").alias("time_ns"),
+        decimal_text(pl.col("executed_micros")).alias("state_executedSz"),
+        decimal_text(pl.col("notional_micros")).alias("state_executedNtl"),
+    )
     return feed_rows(
         pl.concat(
             [
-                _open(priced.filter(waited), "created_ns", "waitingForTrigger"),
-                _open(priced, "activated_ns", "activated"),
-                _open(priced.filter(paused), "paused_ns", UNKNOWN_STATUS),
-                priced.with_columns(
-                    pl.col("ended_ns").alias("time_ns"),
-                    decimal_text(pl.col("executed_micros")).alias("state_executedSz"),
-                    decimal_text(pl.col("notional_micros")).alias("state_executedNtl"),
-                ),
+                open_events(sized.filter(has_waited), "created_ns", "waitingForTrigger"),
+                open_events(sized, "activated_ns", "activated"),
+                open_events(sized.filter(has_paused), "paused_ns", UNKNOWN_STATUS),
+                terminal,
             ]
         )
     )
 
 
-def feed_rows(events: pl.DataFrame) -> pl.DataFrame:
-    """Return events as rows of the feed, by time.
-
-    Args:
-        events: `twap_id`, the `state_*` columns but `state_timestamp`, `created_ns`, `time_ns`, `status`,
-            `status_error`; events of one order and one time in the order of its life.
-    """
-    import polars as pl
-
-    time_text = pl.from_epoch("time_ns", time_unit="ns").dt.strftime(TIME_FORMAT)
-    return (
-        events.sort("time_ns", "twap_id", maintain_order=True)
-        .with_columns(
-            time_text.alias("time"),
-            time_text.alias("block_time"),
-            (pl.col("time_ns") // BLOCK_NS - _BLOCKS_BEFORE_EPOCH).alias("block_number"),
-            (pl.col("created_ns") // MILLISECOND_NS).alias("state_timestamp"),
-            error_text(pl.col("status"), pl.col("status_error")).alias("status"),
-        )
-        .select(FEED_COLUMNS)
-    )
-
-
-def decimal_text(micros: pl.Expr) -> pl.Expr:
-    """Return millionths as the exchange writes decimals: no trailing zero but one after the point (``13.0``)."""
-    import polars as pl
-
-    whole, rest = (micros // MICROS).cast(pl.String), (micros % MICROS).cast(pl.String)
-    fraction = rest.str.zfill(6).str.strip_chars_end("0")
-    return pl.concat_str(whole, pl.lit("."), pl.when(fraction == "").then(pl.lit("0")).otherwise(fraction))
-
-
-def error_text(status: pl.Expr, message: pl.Expr) -> pl.Expr:
-    """Return the status as the feed mostly writes it: JSON text of ``{"error": message}`` for an error."""
-    import polars as pl
-
-    as_json = pl.struct(message.alias("error")).struct.json_encode()
-    return pl.when(status == "error").then(as_json).otherwise(status)
-
-
-def _open(orders: pl.DataFrame, time_column: str, status: str) -> pl.DataFrame:
-    import polars as pl
-
+def open_events(orders: pl.DataFrame, time_column: str, status: str) -> pl.DataFrame:
+    """Return one event per order, before its end: of that status, at the time of that column, nothing executed."""
     return orders.with_columns(
         pl.col(time_column).alias("time_ns"),
         pl.lit("0.0").alias("state_executedSz"),
@@ -116,3 +69,32 @@ def _open(orders: pl.DataFrame, time_column: str, status: str) -> pl.DataFrame:
         pl.lit(status).alias("status"),
         pl.lit(None, pl.String).alias("status_error"),
     )
+
+
+def feed_rows(events: pl.DataFrame) -> pl.DataFrame:
+    """Return events as rows of the feed, sorted by time.
+
+    Args:
+        events: `twap_id`, the `state_*` columns except `state_timestamp`, `created_ns`, `time_ns`, `status`,
+            `status_error`. Events of one order and one time are in the order of the order's lifecycle.
+    """
+    time_text = pl.from_epoch("time_ns", time_unit="ns").dt.strftime(TIME_FORMAT)
+    error_json = pl.struct(pl.col("status_error").alias("error")).struct.json_encode()
+    return (
+        events.sort("time_ns", "twap_id", maintain_order=True)
+        .with_columns(
+            time_text.alias("time"),
+            time_text.alias("block_time"),
+            (pl.col("time_ns") // BLOCK_NS - _BLOCKS_BEFORE_EPOCH).alias("block_number"),
+            (pl.col("created_ns") // MILLISECOND_NS).alias("state_timestamp"),
+            pl.when(pl.col("status") == "error").then(error_json).otherwise("status").alias("status"),
+        )
+        .select(FEED_COLUMNS)
+    )
+
+
+def decimal_text(micros: pl.Expr) -> pl.Expr:
+    """Return millionths as the exchange writes decimals: no trailing zeros, at least one decimal (``13.0``)."""
+    whole, remainder = (micros // MICROS).cast(pl.String), (micros % MICROS).cast(pl.String)
+    fraction = remainder.str.zfill(6).str.strip_chars_end("0")
+    return pl.concat_str(whole, pl.lit("."), pl.when(fraction == "").then(pl.lit("0")).otherwise(fraction))

@@ -1,7 +1,6 @@
-"""What the sample holds, as counts that a reader's own counts can be held against, and the marker that keeps them.
+"""The manifest of a sample: its parameters and its row counts, as a JSON file that marks the sample as complete.
 
-Here belongs the marker file. What the counts come from is ``contents``' knowledge. Imports nothing heavy: a start
-that finds the sample complete reads only this.
+Imports nothing heavy: a start that finds a complete sample reads only this file.
 """
 
 import json
@@ -9,21 +8,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-MARKER = ".sample.json"
-"""Name of the marker, below the sample's directory: written last; a dot file is no object."""
+MANIFEST = ".sample.json"
+"""File name, below the sample's directory. Written last. Listings omit it, because the name starts with a dot."""
 
-FORMAT = 1
-"""Raised whenever other code gives other files: an older sample is then replaced."""
+FORMAT = 2
+"""Increase it when changed code generates other files, so that older samples are replaced."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampleRequest:
-    """What was asked for: two samples of one request are the same.
+    """Parameters of a sample; equal parameters give equal files.
 
     Args:
-        days: UTC days from the dataset's first.
-        orders_per_day: Orders created on each.
-        seed: Of all chance.
+        days: UTC days from 2025-08-17.
+        orders_per_day: Orders created per day.
+        seed: Seed of the random generator.
     """
 
     days: int
@@ -33,31 +32,27 @@ class SampleRequest:
 
 @dataclass(frozen=True, slots=True)
 class SampleSummary:
-    """What the sample holds.
+    """Row counts of a sample, to compare with what a loader counts.
 
-    Every row of every object is one of: an event, a repetition of one, quarantined, or metadata_rows. Of the events,
-    those superseded share (twap_id, wallet, microsecond) with the ending that wins.
+    ``rows`` is the sum of ``events``, ``rows_republished``, ``rows_quarantined`` and ``rows_metadata``.
 
     Args:
-        days: UTC days from the dataset's first; the real orders' days come on top.
         objects: Parquet files.
         rows: Rows of all objects.
         orders: Orders with at least one event.
-        bytes: Size of all objects.
         orders_ended: Orders with an event of a terminal status.
-        events: Rows that are events, each counted once.
-        rows_superseded: Events that lose their place to another; the table has ``events - rows_superseded`` rows.
-        rows_republished: Rows that repeat an event of another object, to the letter.
-        rows_quarantined: Rows that a reader must refuse.
-        rows_metadata: Rows of the vendor's own.
-        edge_cases: Key of one object that shows each edge_case, by the edge_case's name.
+        events: Rows that are events; repetitions are not counted.
+        rows_superseded: Events replaced by another event of the same (twap_id, wallet, microsecond). The loaded table
+            has ``events - rows_superseded`` rows.
+        rows_republished: Rows that are equal to a row of another object.
+        rows_quarantined: Rows that a loader must reject.
+        rows_metadata: Metadata rows of the vendor.
+        edge_cases: Name of each edge case → key of one object that contains it.
     """
 
-    days: int
     objects: int
     rows: int
     orders: int
-    bytes: int
     orders_ended: int
     events: int
     rows_superseded: int
@@ -67,31 +62,29 @@ class SampleSummary:
     edge_cases: dict[str, str]
 
 
-def read_marker(directory: Path, request: SampleRequest) -> SampleSummary | None:
-    """Return the summary of the complete sample of that request in the directory; None where there is none."""
-    marker = _load(directory)
-    if {"format": FORMAT, "request": asdict(request)}.items() <= marker.items():
-        return SampleSummary(**marker["summary"])
+def read_manifest(directory: Path, request: SampleRequest) -> SampleSummary | None:
+    """Return the summary of the complete sample of these parameters; None if the directory has no such sample."""
+    manifest = _load(directory)
+    if {"format": FORMAT, "request": asdict(request)}.items() <= manifest.items():
+        return SampleSummary(**manifest["summary"])
     return None
 
 
 def count_files(directory: Path) -> int:
-    """Return how many files the complete sample in the directory has, of any request; 0 where there is none."""
-    marker = _load(directory)
-    return int(marker["summary"]["objects"]) + 1 if marker else 0
+    """Return the number of files of the complete sample, of any parameters; 0 if the directory has no sample."""
+    manifest = _load(directory)
+    return int(manifest["summary"]["objects"]) + 1 if manifest else 0
 
 
-def write_marker(directory: Path, request: SampleRequest, summary: SampleSummary) -> None:
-    """Declare the sample in the directory complete."""
-    marker = {"format": FORMAT, "request": asdict(request), "summary": asdict(summary)}
-    partial = directory / f"{MARKER}.partial"
-    partial.write_text(json.dumps(marker, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    partial.replace(directory / MARKER)
+def write_manifest(directory: Path, request: SampleRequest, summary: SampleSummary) -> None:
+    """Mark the sample in the directory as complete."""
+    manifest = {"format": FORMAT, "request": asdict(request), "summary": asdict(summary)}
+    (directory / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _load(directory: Path) -> dict[str, Any]:
     try:
-        marker = json.loads((directory / MARKER).read_text(encoding="utf-8"))
+        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
-    return marker if isinstance(marker, dict) else {}
+    return manifest if isinstance(manifest, dict) else {}

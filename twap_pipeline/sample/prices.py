@@ -1,18 +1,15 @@
-"""What the sample's orders trade: coins with plausible prices of August 2025, and sizes in each coin's decimals.
+"""Coins, prices, sizes and notionals of the random orders, with plausible prices of August 2025.
 
-Here belongs what the market gives: coin, size, notional. Who orders, for how long and how it ends is ``orders``.
+An order's owner, duration and end belong in ``orders``.
 """
 
-from __future__ import annotations
+from typing import NamedTuple
 
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
 MICROS = 1_000_000
-"""Sizes and notionals are whole millionths until they become text, so that no float decides a digit."""
+"""Sizes and notionals are integers in millionths until they become text, so that floats do not change digits."""
 
 MEDIAN_NOTIONAL_USD = 24_000.0
 
@@ -24,7 +21,7 @@ class Coin(NamedTuple):
         name: Perpetual (``BTC``), builder-deployed perpetual (``xyz:NVDA``) or spot (``@107``, ``PURR/USDC``).
         price_usd: Price at the start of the sample.
         size_decimals: Decimals that the exchange allows in a size; at most 6.
-        weight: Share of the orders, relative to the others.
+        weight: Share of the orders, relative to the other coins.
     """
 
     name: str
@@ -61,19 +58,17 @@ _NOTIONAL_BOUNDS_USD = (100.0, 20_000_000.0)
 def draw_trades(
     rng: np.random.Generator, hours: NDArray[np.int64], executed_share: NDArray[np.float64]
 ) -> dict[str, NDArray[np.generic]]:
-    """Return what each order trades and how much of it was executed.
+    """Return the coin, size and executed figures of each order.
 
     Args:
-        rng: The only source of chance.
-        hours: Hour of each order, from 0; decides its price.
-        executed_share: Executed part of each size, 0 to 1.
+        rng: The random generator.
+        hours: Hour of each order, from 0; determines its price.
+        executed_share: Executed share of each size, 0 to 1.
 
     Returns:
-        ``state_coin``; ``size_micros``, ``executed_micros`` (millionths of a coin) and ``notional_micros`` (executed,
-        millionths of a dollar), each of the orders' number.
+        One value per order: ``state_coin``; ``size_micros`` and ``executed_micros`` (millionths of a coin);
+        ``notional_micros`` (executed, millionths of a dollar).
     """
-    import numpy as np
-
     weights = np.array([coin.weight for coin in COINS])
     coin = rng.choice(len(COINS), hours.size, p=weights / weights.sum())
     price_usd = _draw_prices(rng, int(hours.max(initial=0)) + 1)[hours, coin]
@@ -82,19 +77,17 @@ def draw_trades(
         rng.lognormal(np.log(MEDIAN_NOTIONAL_USD), _NOTIONAL_SIGMA, hours.size), *_NOTIONAL_BOUNDS_USD
     )
     lots = np.maximum(1, np.rint(notional_usd / price_usd * MICROS / lot_micros)).astype(np.int64)
-    lots_executed = np.floor(lots * executed_share).astype(np.int64)
-    executed_micros = lots_executed * lot_micros
-    paid_usd = price_usd * (1 + rng.normal(0.0, _SLIPPAGE, hours.size))
+    executed_micros = np.floor(lots * executed_share).astype(np.int64) * lot_micros
+    executed_price_usd = price_usd * (1 + rng.normal(0.0, _SLIPPAGE, hours.size))
     return {
         "state_coin": np.array([coin.name for coin in COINS])[coin],
         "size_micros": lots * lot_micros,
         "executed_micros": executed_micros,
-        "notional_micros": np.rint(executed_micros * paid_usd).astype(np.int64),
+        "notional_micros": np.rint(executed_micros * executed_price_usd).astype(np.int64),
     }
 
 
 def _draw_prices(rng: np.random.Generator, hours: int) -> NDArray[np.float64]:
-    import numpy as np
-
+    """Return prices in USD, shape (hours, coins): a random walk per coin."""
     steps = rng.normal(0.0, _HOURLY_VOLATILITY, (hours, len(COINS)))
     return np.array([coin.price_usd for coin in COINS]) * np.exp(np.cumsum(steps, axis=0))

@@ -1,21 +1,16 @@
-"""Sixteen real orders of the exchange (public data), so that the sample holds figures that anybody can check.
+"""Sixteen real orders of the exchange (public data), so that the sample contains figures that can be verified.
 
-Here belongs the reading of ``real_orders.csv``. Sizes come through to the letter. Each order gives an `activated`
-event at its creation, and its ending where that is known.
+An order has an `activated` event at its creation and, where the file names it, a terminal event. Sizes stay verbatim.
 """
 
-from __future__ import annotations
-
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
-from twap_pipeline.sample.events import feed_rows
+import polars as pl
+
+from twap_pipeline.sample.events import feed_rows, open_events
 from twap_pipeline.sample.orders import MILLISECOND_NS, SECOND_NS
 
-if TYPE_CHECKING:
-    import polars as pl
-
-_NAMES = {
+_FEED_NAMES = {
     "user": "state_user",
     "coin": "state_coin",
     "side": "state_side",
@@ -28,34 +23,26 @@ _DIGITS_OF_SECONDS = 10
 
 
 def read_real_orders() -> pl.DataFrame:
-    """Return the orders, one row each, all columns text, as the file names them; null where a field is empty."""
-    import polars as pl
-
+    """Return ``real_orders.csv``: one row per order, all columns text, null where a field is empty."""
     return pl.read_csv(files(__package__).joinpath("real_orders.csv").read_bytes(), infer_schema=False)
 
 
 def real_events() -> pl.DataFrame:
-    """Return the events of the real orders as rows of the feed, by time."""
-    import polars as pl
-
-    orders = read_real_orders().rename(_NAMES)
+    """Return the events of the real orders as rows of the feed, sorted by time."""
     flags, numbers = pl.col("state_reduceOnly", "state_randomize"), pl.col("twap_id", "state_minutes")
     created_ns = pl.col("created_ms").cast(pl.Int64) * MILLISECOND_NS
     final_time = pl.col("final_time").cast(pl.Int64)
-    in_seconds = pl.col("final_time").str.len_bytes() == _DIGITS_OF_SECONDS
-    orders = orders.with_columns(numbers.cast(pl.Int64), flags == "true", created_ns.alias("created_ns"))
-    activated = orders.with_columns(
-        pl.col("created_ns").alias("time_ns"),
-        pl.lit("0.0").alias("state_executedSz"),
-        pl.lit("0.0").alias("state_executedNtl"),
-        pl.lit("activated").alias("status"),
-        pl.lit(None, pl.String).alias("status_error"),
+    is_in_seconds = pl.col("final_time").str.len_bytes() == _DIGITS_OF_SECONDS
+    orders = (
+        read_real_orders()
+        .rename(_FEED_NAMES)
+        .with_columns(numbers.cast(pl.Int64), flags == "true", created_ns.alias("created_ns"))
     )
-    ended = orders.filter(pl.col("final_time").is_not_null()).with_columns(
-        pl.when(in_seconds).then(final_time * SECOND_NS).otherwise(final_time).alias("time_ns"),
+    terminal = orders.filter(pl.col("final_time").is_not_null()).with_columns(
+        pl.when(is_in_seconds).then(final_time * SECOND_NS).otherwise(final_time).alias("time_ns"),
         pl.col("executed_sz").alias("state_executedSz"),
         pl.col("executed_ntl").alias("state_executedNtl"),
         pl.col("final_status").alias("status"),
         pl.col("final_error").alias("status_error"),
     )
-    return feed_rows(pl.concat([activated, ended]))
+    return feed_rows(pl.concat([open_events(orders, "created_ns", "activated"), terminal]))

@@ -1,1 +1,4 @@
-"""Where objects come from: list and read them, and turn their bytes into raw frames. Knows nothing of PostgreSQL."""
+"""Object stores and the parquet reader: list objects, fetch their bytes, decode them to raw frames.
+
+Nothing in this package imports ``storage``. The meaning of columns and values belongs in ``domain``.
+"""

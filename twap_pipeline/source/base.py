@@ -1,93 +1,143 @@
-"""What the pipeline asks of a place that holds objects, and how a source URL names one.
+"""The `ObjectStore` protocol, and the registry that maps the scheme of a source URL to a store.
 
-Two places answer: an S3 bucket (`source.s3`) and a local directory (`source.local`). Code above this floor sees only
-the protocol.
+To add a store, write a class that implements `ObjectStore` and a factory function, then add one row to `STORES`.
+Code that is specific to one store belongs in that store's module.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
-from urllib.parse import unquote, urlsplit
+from pkgutil import resolve_name
+from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ConfigurationError
+from twap_pipeline.sample import generate_sample
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 
 class ObjectStore(Protocol):
-    """A place that lists objects and gives their bytes."""
+    """Lists objects and reads their bytes."""
 
     @property
     def url(self) -> str:
-        """The place as a source URL, without credentials."""
+        """The source URL, without credentials."""
 
     def list_objects(self, *, below: str = "", after: str = "") -> Iterator[ObjectRef]:
-        """Yield the objects in the order of their keys; directory markers and hidden files (``.x``, ``_x``) left out.
+        """Yield the objects in key order, without directory markers and hidden files (see `is_hidden`).
 
         Args:
-            below: Only keys that begin so; all of the place's by default.
-            after: Only keys behind this one.
+            below: Only keys with this prefix; all keys of the source by default.
+            after: Only keys greater than this key.
 
         Raises:
-            SourceError: The listing could not be completed; what was yielded is then not the whole.
+            SourceError: The listing failed. The objects yielded so far are not all of them.
         """
 
     def fetch(self, ref: ObjectRef, into: IO[bytes]) -> bool:
-        """Write the object's bytes, exactly those that ``ref`` names, and rewind.
+        """Write the bytes of the version that ``ref`` names, then rewind ``into``.
 
         Returns:
-            Whether a digest of the store's proved the bytes.
+            Whether a checksum of the store verified the bytes.
 
         Raises:
-            ObjectError: The object is gone, changed, or did not arrive whole.
-            SourceError: The store refused or failed.
+            ObjectError: The object is deleted, overwritten, or was not received completely.
+            SourceError: The store refused the request or failed.
         """
 
     def uri(self, key: str) -> str:
-        """Return a URI that names one object."""
-
-
-_FORMS = "s3://bucket/prefix/ or file:///absolute/directory/"
+        """Return a URI of one object."""
 
 
 @dataclass(frozen=True, slots=True)
-class S3Location:
-    """A bucket and the prefix below which the objects lie."""
-
-    bucket: str
-    prefix: str
-
-    @property
-    def url(self) -> str:
-        """The location as ``s3://bucket/prefix``."""
-        return f"s3://{self.bucket}/{self.prefix}"
-
-
-def parse_source_url(url: str) -> S3Location | Path:
-    """Return where a source URL points.
+class StoreOptions:
+    """Arguments of `open_store` that a store's factory may use.
 
     Args:
-        url: ``s3://bucket/prefix/`` or ``file:///absolute/directory/``.
+        make_s3_client: Returns a configured boto3 S3 client; None for the default client.
+        allow_insecure_endpoint: Whether an endpoint without TLS is accepted.
+    """
+
+    make_s3_client: "Callable[[], S3Client] | None" = None
+    allow_insecure_endpoint: bool = False
+
+
+class StoreScheme(NamedTuple):
+    """One row of the registry.
+
+    Args:
+        example: Form of the URLs, for error messages.
+        factory: ``module:function``. The function has the signature ``(url: str, options: StoreOptions) ->
+            ObjectStore``. The module is imported on first use, so one store's dependencies do not slow down another.
+    """
+
+    example: str
+    factory: str
+
+
+STORES: dict[str, StoreScheme] = {
+    "s3": StoreScheme("s3://bucket/prefix/", "twap_pipeline.source.s3:open_bucket"),
+    "file": StoreScheme("file:///absolute/directory/", "twap_pipeline.source.local:open_directory"),
+}
+"""Registry of the stores, by URL scheme."""
+
+
+def open_store(
+    url: str, *, make_s3_client: "Callable[[], S3Client] | None" = None, allow_insecure_endpoint: bool = False
+) -> ObjectStore:
+    """Return the object store of a source URL.
+
+    Args:
+        url: A URL in one of the forms listed in `STORES`.
+        make_s3_client: Called only for ``s3`` URLs; `source.s3.make_s3_client` by default.
+        allow_insecure_endpoint: Accept S3 endpoints without TLS, for development.
 
     Raises:
-        ConfigurationError: It is neither.
+        ConfigurationError: The scheme is unknown, the URL is malformed, or the S3 endpoint is refused.
     """
     try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise ConfigurationError(f"TWAP_SOURCE_URL cannot be read ({error}); expected {_FORMS}") from error
-    if parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc:
-        bucket, _, prefix = url.partition("://")[2].partition("/")  # a key may hold ? and #
-        return S3Location(bucket, prefix)
-    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.startswith("/"):
-        return Path(unquote(parts.path))
-    shown = url if "@" not in url else f"{parts.scheme}://…"
-    raise ConfigurationError(
-        f"TWAP_SOURCE_URL is {shown!r}; expected s3://bucket/prefix/ or file:///absolute/directory/"
-    )
+        scheme = urlsplit(url).scheme
+    except ValueError:
+        scheme = ""
+    if scheme not in STORES:
+        raise invalid_source_url(url)
+    factory: Callable[[str, StoreOptions], ObjectStore] = resolve_name(STORES[scheme].factory)
+    return factory(url, StoreOptions(make_s3_client, allow_insecure_endpoint))
+
+
+def invalid_source_url(url: str) -> ConfigurationError:
+    """Return the error for a URL that no store accepts; a URL that may contain credentials is not quoted."""
+    value = repr(url) if "@" not in url else "a URL that contains '@' (not shown)"
+    expected = " or ".join(scheme.example for scheme in STORES.values())
+    return ConfigurationError(f"TWAP_SOURCE_URL is {value}; expected {expected}")
+
+
+def resolve_source_url(source_url: str | None, *, has_database: bool, sample_directory: Path) -> str:
+    """Return the configured source URL, or the URL of the sample, which is generated if it does not exist.
+
+    Args:
+        source_url: The configured URL; None when unset.
+        has_database: Whether a database is configured. The sample is refused for a configured database.
+        sample_directory: Directory of the sample.
+
+    Raises:
+        ConfigurationError: A database is configured without a source URL.
+    """
+    if source_url is not None:
+        return source_url
+    if has_database:
+        raise ConfigurationError(
+            "DATABASE_URL is set and TWAP_SOURCE_URL is not. The sample contains generated orders, which are only "
+            "loaded into the embedded database. Set TWAP_SOURCE_URL=s3://bucket/prefix/ or file:///directory/"
+        )
+    generate_sample(sample_directory)
+    return sample_directory.absolute().as_uri() + "/"
 
 
 def is_hidden(key: str) -> bool:
-    """Return whether a listing leaves the key out: a directory marker, or a name that starts with ``.`` or ``_``."""
+    """Return whether listings omit the key: a directory marker, or a name that starts with ``.`` or ``_``."""
     name = key.rsplit("/", 1)[-1]
     return name == "" or name.startswith((".", "_"))

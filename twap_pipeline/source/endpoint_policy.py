@@ -1,7 +1,7 @@
-"""Which S3 endpoints may be asked: over TLS, and never a cloud's metadata service.
+"""Which S3 endpoints requests may be sent to: endpoints with TLS, but not a cloud's metadata service.
 
-A request carries the signature of somebody's AWS identity, and answers of a metadata service carry credentials. The
-endpoint is judged as boto3 has resolved it, from whichever variable or file it came.
+A request is signed with AWS credentials, and a metadata service returns credentials. The check receives the endpoint
+that boto3 resolved, from any variable or configuration file.
 """
 
 import ipaddress
@@ -15,25 +15,25 @@ _METADATA_NETWORKS = tuple(map(ipaddress.ip_network, ("169.254.0.0/16", "fe80::/
 
 
 def require_safe_endpoint(url: str) -> None:
-    """Refuse an endpoint without TLS, or on an address of a metadata service.
+    """Raise if an endpoint has no TLS, or is an address of a metadata service.
 
     Args:
-        url: As boto3 has it: ``https://s3.us-east-1.amazonaws.com``.
+        url: The client's endpoint URL: ``https://s3.us-east-1.amazonaws.com``.
 
     Raises:
-        ConfigurationError: Names the endpoint and the way out.
+        ConfigurationError: Contains the scheme and host of the endpoint, and the setting that permits it.
     """
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
     if _is_metadata_service(host):
-        reason = "is an address of a metadata service, whose answers are credentials"
+        reason = "is an address of a metadata service, which returns credentials"
     elif parts.scheme != "https":
-        reason = "is not https: whoever is on the way could read and change what is ingested"
+        reason = "is not https, so the ingested data could be read and changed in transit"
     else:
         return
     raise ConfigurationError(
-        f"the S3 endpoint {parts.scheme}://{host} {reason}; mend AWS_ENDPOINT_URL, or, to develop against an S3 server"
-        " of your own, set TWAP_ALLOW_INSECURE_ENDPOINT=true"
+        f"the S3 endpoint {parts.scheme}://{host} {reason}; correct AWS_ENDPOINT_URL, or set "
+        "TWAP_ALLOW_INSECURE_ENDPOINT=true to develop against a local S3 server"
     )
 
 
@@ -43,7 +43,7 @@ def _is_metadata_service(host: str) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        try:  # 2852039166 and 0xA9FEA9FE are 169.254.169.254 too
+        try:  # 2852039166 and 0xA9FEA9FE are other spellings of 169.254.169.254
             address = ipaddress.ip_address(socket.inet_aton(host))
         except OSError:
             return False

@@ -1,7 +1,7 @@
-"""A local directory in the bucket's own layout, as an object store: the sample, tests, and offline copies.
+"""Object store of a local directory in the layout of the bucket: for the sample, tests and offline copies.
 
-A file's path below the directory is its key, its modification time the LastModified; modification time and size
-together are its ETag, so that an overwritten file counts as a new version.
+A file's path below the directory is its key. Its modification time is the LastModified. Modification time and size
+form the ETag, so an overwritten file is a new version.
 """
 
 import os
@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
+from urllib.parse import unquote, urlsplit
 
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ObjectChangedError, ObjectGoneError, SourceAccessError, SourceNotFoundError
-from twap_pipeline.source.base import is_hidden
+from twap_pipeline.source.base import StoreOptions, invalid_source_url, is_hidden
 
 
 class LocalDirectory:
-    """Objects that are files below a directory."""
+    """Object store whose objects are the files below a directory."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -32,23 +33,24 @@ class LocalDirectory:
         return (self._directory.absolute() / key).as_uri()
 
     def list_objects(self, *, below: str = "", after: str = "") -> Iterator[ObjectRef]:
-        """Yield the files in the order of their keys."""
+        """Yield the files in key order; see `ObjectStore.list_objects`."""
         if not self._directory.is_dir():
-            raise SourceNotFoundError(f"directory {self._directory} does not exist; check TWAP_SOURCE_URL")
+            raise SourceNotFoundError(f"directory {self._directory} does not exist; correct TWAP_SOURCE_URL")
         yield from sorted(
             ref for ref in self._walk(str(self._directory)) if ref.key.startswith(below) and ref.key > after
         )
 
-    def _walk(self, folder: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[ObjectRef]:
-        """Yield what lies below a folder; a link that leads back up is passed over."""
+    def _walk(self, folder: str, parents: frozenset[tuple[int, int]] = frozenset()) -> Iterator[ObjectRef]:
+        """Yield the files below a folder; a symbolic link to a parent folder is skipped."""
         try:
             here = Path(folder).stat()
-            if (here.st_dev, here.st_ino) in above:
+            inode = (here.st_dev, here.st_ino)
+            if inode in parents:
                 return
             with os.scandir(folder) as entries:
                 for entry in entries:
                     if entry.is_dir():
-                        yield from self._walk(entry.path, above | {(here.st_dev, here.st_ino)})
+                        yield from self._walk(entry.path, parents | {inode})
                     elif entry.is_file() and not is_hidden(entry.name):
                         key = os.path.relpath(entry.path, self._directory).replace(os.sep, "/")
                         yield _ref(key, entry.stat())
@@ -56,21 +58,45 @@ class LocalDirectory:
             raise SourceAccessError(f"cannot list {folder}: {error.strerror}: {error.filename}") from error
 
     def fetch(self, ref: ObjectRef, into: IO[bytes]) -> bool:
-        """Copy the file; refuse if it is not, or no longer, the listed version."""
+        """Copy the file; raise if it is not the listed version. Returns False: a file has no checksum."""
         try:
             with (self._directory / ref.key).open("rb") as file:
                 into.seek(0)
                 into.truncate()
                 shutil.copyfileobj(file, into, 1 << 20)
-                now = _ref(ref.key, os.fstat(file.fileno()))
+                current = _ref(ref.key, os.fstat(file.fileno()))
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise ObjectGoneError(ref.key, "the file was deleted after it was listed") from error
         except PermissionError as error:
             raise SourceAccessError(f"{ref.key}: cannot read {self._directory / ref.key}: {error.strerror}") from error
-        if now.etag != ref.etag:
+        if current.etag != ref.etag:
             raise ObjectChangedError(ref.key, "the file was overwritten after it was listed; list again")
         into.seek(0)
         return False
+
+
+def parse_file_url(url: str) -> Path:
+    """Return the directory of ``file:///absolute/directory/``.
+
+    Raises:
+        ConfigurationError: The URL has another form.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise invalid_source_url(url) from error
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+        raise invalid_source_url(url)
+    return Path(unquote(parts.path))
+
+
+def open_directory(url: str, _options: StoreOptions) -> LocalDirectory:
+    """Return the store of a ``file://`` URL.
+
+    Raises:
+        ConfigurationError: The URL is malformed.
+    """
+    return LocalDirectory(parse_file_url(url))
 
 
 def _ref(key: str, stat: os.stat_result) -> ObjectRef:

@@ -1,1 +1,5 @@
-"""Where rows and the ledger live: PostgreSQL through SQLAlchemy and psycopg. Knows nothing of object stores."""
+"""PostgreSQL: engines, schema, ingest log, loading, orders, audit and reports; through SQLAlchemy and psycopg.
+
+A folder is one subject. Statements of more than a few lines are named queries in ``.sql`` files next to their module.
+Object stores, Dagster and HTTP do not belong here.
+"""

@@ -1,44 +1,47 @@
-"""The ledger, ``etl_s3_ingest_log``: which version of which object is in the table. The single memory of ingestion.
+"""The ingest log ``etl_s3_ingest_log``: which version of which object is loaded, and its history.
 
-An entry's ``error_text`` is NULL exactly when the version it names is loaded. A failed version counts its failed_attempts;
-after `ATTEMPTS_MAX` it is parked until its bytes change or somebody asks for it by key. When a new version replaces
-a loaded one, the old one's account moves to ``previous_versions``. A version is its bytes: where the very bytes are
-sent again under another ETag, only that ETag is written.
+``error_text`` of an entry is NULL if and only if the version that the entry names is loaded. Failures increment
+``failed_attempts``; after `ATTEMPTS_MAX` the object is parked until its ETag changes or a person requests its key.
+Replaced row counts go to ``etl_s3_ingest_history``. Statements about the rows themselves do not belong here.
 """
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Function, bindparam, case, func, select, text, type_coerce, update
-from sqlalchemy.dialects.postgresql import JSONB, insert
-from sqlalchemy.sql.dml import ReturningInsert
+from sqlalchemy import ARRAY, Connection, Select, Text, any_, bindparam, func, select, text
 
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.row_counts import RowCounts
+from twap_pipeline.storage.schema.models import etl_s3_ingest_history as history
 from twap_pipeline.storage.schema.models import etl_s3_ingest_log as log
+from twap_pipeline.storage.sql_files import load_queries
 
 ATTEMPTS_MAX = 3
-"""Failed attempts at one version before it is parked."""
+"""Failed attempts to load one version before it is parked."""
 
 LOCK_WAIT_SECONDS = 900.0
-"""How long a loader's transaction waits for another's of the same object or events."""
+"""``lock_timeout`` of a loader's transaction."""
+
+_QUERIES = load_queries("twap_pipeline.storage", "ingest_log.sql")
+_ROW_COUNT_COLUMNS = tuple(f"rows_{outcome}" for outcome in RowCounts().as_dict())
 
 
 @dataclass(frozen=True, slots=True)
 class IngestLogEntry:
-    """What the ledger says of one key.
+    """The entry of one object key.
 
     Args:
-        etag: The version it speaks of; None in entries older than revision 002.
-        last_modified: That version's LastModified.
-        object_date: The UTC day it was filed under.
-        error_text: Why it is not loaded; None when it is.
-        failed_attempts: Failed attempts at this version.
-        row_counts: What became of its rows, once loaded.
-        inserted_by_all_versions: Rows that this version and earlier ones of the key brought in.
-        history: Entries of its history: versions before this one, and accounts set aside by a requeue.
+        etag: ETag of the version; None in entries older than revision 002.
+        last_modified: LastModified of the version.
+        object_date: UTC date of the object's partition; None in entries older than revision 002.
+        error_text: Reason of the last failure; None if the version is loaded.
+        failed_attempts: Failed attempts to load this version.
+        row_counts: Row counts of this version; all 0 unless it is loaded.
+        inserted_by_all_versions: Rows that this and all earlier versions of the object inserted.
+        history: Number of history rows of the object.
     """
 
     etag: str | None
@@ -51,68 +54,63 @@ class IngestLogEntry:
     history: int = 0
 
     def is_loaded(self, ref: ObjectRef) -> bool:
-        """Return whether this very version is loaded."""
+        """Return whether this version of the object is loaded."""
         return self.error_text is None and self.etag == ref.etag
 
     def is_parked(self, ref: ObjectRef) -> bool:
-        """Return whether this very version failed as often as it may."""
+        """Return whether this version of the object failed `ATTEMPTS_MAX` times."""
         return self.error_text is not None and self.etag == ref.etag and self.failed_attempts >= ATTEMPTS_MAX
 
 
-_ROW_OUTCOMES = tuple(RowCounts().as_dict())
-_EARLIER_INSERTS = text(
-    "(SELECT coalesce(sum((version ->> 'rows_inserted')::bigint), 0)"
-    " FROM jsonb_array_elements(etl_s3_ingest_log.previous_versions) AS version) AS earlier_inserts"
-)
-_SELECT = select(
-    *(
-        log.c[name]
-        for name in ("s3_object_key", "etag", "last_modified", "object_date", "error_text", "failed_attempts")
-    ),
-    _EARLIER_INSERTS,
-    func.jsonb_array_length(log.c.previous_versions),
-    *(log.c[f"rows_{outcome}"] for outcome in _ROW_OUTCOMES),
-)
+def _select_entries(*, of_keys: bool) -> Select[Any]:
+    """Return the SELECT of entries with their history totals: of the keys in the parameter ``keys``, or of all."""
+    keys = bindparam("keys", type_=ARRAY(Text))
+    past_rows = select(
+        history.c.s3_object_key,
+        func.count().label("events"),
+        func.sum(history.c.rows_inserted).label("rows_inserted"),
+    ).group_by(history.c.s3_object_key)
+    # The filter is applied twice: PostgreSQL does not push it into a grouped subquery.
+    past = (past_rows.where(history.c.s3_object_key == any_(keys)) if of_keys else past_rows).subquery()
+    entries = select(
+        log.c.s3_object_key,
+        log.c.etag,
+        log.c.last_modified,
+        log.c.object_date,
+        log.c.error_text,
+        log.c.failed_attempts,
+        func.coalesce(past.c.rows_inserted, 0),
+        func.coalesce(past.c.events, 0),
+        *(log.c[name] for name in _ROW_COUNT_COLUMNS),
+    ).select_from(log.outerjoin(past, log.c.s3_object_key == past.c.s3_object_key))
+    return entries.where(log.c.s3_object_key == any_(keys)) if of_keys else entries
 
 
-_SELECT_ONE = _SELECT.where(log.c.s3_object_key == bindparam("key"))
-_LOCK = text(
-    "SELECT set_config('lock_timeout', :wait, true), set_config('synchronous_commit', 'off', true),"
-    " pg_advisory_xact_lock(hashtextextended(:key, 7))"
-)
+_SELECT_ALL = _select_entries(of_keys=False)
+_SELECT_BY_KEY = _select_entries(of_keys=True)
 
 
-def read_ingest_log(connection: Connection) -> dict[str, IngestLogEntry]:
-    """Return every entry by key."""
-    return {row.s3_object_key: _entry(row) for row in connection.execute(_SELECT)}
+def read_ingest_log(connection: Connection, keys: Collection[str] | None = None) -> dict[str, IngestLogEntry]:
+    """Return key → entry: of these keys, or of all if ``keys`` is None. Keys without an entry are left out."""
+    rows = connection.execute(_SELECT_ALL) if keys is None else connection.execute(_SELECT_BY_KEY, {"keys": list(keys)})
+    return {row.s3_object_key: _to_entry(row) for row in rows}
+
+
+def _to_entry(row: Sequence[Any]) -> IngestLogEntry:
+    _, etag, last_modified, object_date, error_text, failed_attempts, earlier_inserts, events, *counts = row
+    row_counts = RowCounts(*(count or 0 for count in counts))
+    inserted = row_counts.inserted + earlier_inserts
+    return IngestLogEntry(etag, last_modified, object_date, error_text, failed_attempts, row_counts, inserted, events)
 
 
 def lock_object(connection: Connection, key: str) -> IngestLogEntry | None:
-    """Lock a key until the transaction ends and return its entry: of two loaders at once, one waits for the other.
+    """Lock a key until the transaction ends; return its entry, or None if there is none.
 
-    No statement of the transaction waits longer than `LOCK_WAIT_SECONDS` for another session; what is said then is
-    `ingest.retrying.explain_lock_timeout`'s. Its COMMIT does not wait for the disk: `flush_wal` does, once for many objects.
+    Sets ``lock_timeout`` to `LOCK_WAIT_SECONDS` for the transaction. A second loader of the same key waits here.
     """
-    connection.execute(_LOCK, {"wait": f"{LOCK_WAIT_SECONDS:g}s", "key": key})
-    row = connection.execute(_SELECT_ONE, {"key": key}).one_or_none()
-    return None if row is None else _entry(row)
-
-
-def flush_wal(connection: Connection) -> None:
-    """Return when all that was committed before is on disk, and wherever else the server's COMMIT waits for.
-
-    Rows and entry of an object are lost or kept together also without this, since they are one transaction.
-    """
-    connection.execute(text("SELECT pg_logical_emit_message(true, 'twap_pipeline', 'flush')"))
-    connection.commit()
-
-
-def loaded_keys(connection: Connection, versions: Mapping[str, str]) -> set[str]:
-    """Return the keys whose version, given by its ETag, is loaded."""
-    statement = select(log.c.s3_object_key, log.c.etag).where(
-        log.c.s3_object_key.in_(list(versions)), log.c.error_text.is_(None)
-    )
-    return {key for key, etag in connection.execute(statement) if versions[key] == etag}
+    parameters = {"lock_timeout": f"{LOCK_WAIT_SECONDS:g}s", "key": key}
+    connection.execute(text(_QUERIES["lock_object"]), parameters)
+    return read_ingest_log(connection, [key]).get(key)
 
 
 def record_loaded(
@@ -126,132 +124,84 @@ def record_loaded(
     sha256: str,
     run_id: str | None,
 ) -> None:
-    """Write that this version is loaded, in the same transaction as its rows."""
-    values = {
+    """Record that this version is loaded. Call it in the transaction that writes its rows."""
+    _record_version(
+        connection,
+        ref,
+        day,
         **{f"rows_{outcome}": count for outcome, count in row_counts.as_dict().items()},
-        "rows_ingested": row_counts.stored,
-        "rows_read": row_counts.total,
-        "data_warnings": dict(data_warnings),
-        "checksum_verified": checksum_verified,
-        "sha256": sha256,
-        "dagster_run_id": run_id,
-    }
-    connection.execute(_RECORD_LOADED, _key_params(ref, day) | values)
-
-
-def record_same_content(connection: Connection, ref: ObjectRef, sha256: str) -> bool:
-    """Write a loaded object's new ETag where its bytes are the loaded ones; return whether they are.
-
-    The version is the one that was loaded, and its LastModified too; the ETag it had then moves to the history.
-    """
-    known = (log.c.s3_object_key == ref.key) & log.c.error_text.is_(None) & (log.c.sha256 == sha256)
-    known &= log.c.last_modified <= ref.last_modified
-    entry = func.jsonb_build_object("sent_again_at", ref.last_modified, "etag", log.c.etag)
-    history = log.c.previous_versions.op("||")(type_coerce(entry, JSONB))
-    return connection.execute(update(log).where(known).values(etag=ref.etag, previous_versions=history)).rowcount == 1
+        rows_ingested=row_counts.stored,
+        rows_read=row_counts.total,
+        data_warnings=json.dumps(data_warnings),
+        checksum_verified=checksum_verified,
+        sha256=sha256,
+        dagster_run_id=run_id,
+    )
 
 
 def record_failed(connection: Connection, ref: ObjectRef, day: date, error_text: str, run_id: str | None) -> int:
-    """Write that this version could not be loaded and return its failed attempts so far."""
-    values = {"error_text": error_text.replace("\0", "\\0"), "dagster_run_id": run_id}
-    return int(connection.execute(_RECORD_FAILED, _key_params(ref, day) | values).scalar_one())
+    """Record that this version failed to load; return its failed attempts, this one included."""
+    return _record_version(connection, ref, day, error_text=error_text.replace("\0", "\\0"), dagster_run_id=run_id)
 
 
-def _key_params(ref: ObjectRef, day: date) -> dict[str, object]:
-    return {
+_VERSION_COLUMNS = (
+    "rows_ingested",
+    "rows_read",
+    *_ROW_COUNT_COLUMNS,
+    "data_warnings",
+    "checksum_verified",
+    "sha256",
+    "error_text",
+)
+
+
+def _record_version(connection: Connection, ref: ObjectRef, day: date, **values: object) -> int:
+    """Insert or replace the entry; columns without a value become NULL. Return the failed attempts."""
+    parameters = {
+        **dict.fromkeys(_VERSION_COLUMNS),
         "s3_object_key": ref.key,
         "last_modified": ref.last_modified,
         "etag": ref.etag,
         "size_bytes": ref.size_bytes,
         "object_date": day,
+        **values,
     }
+    return int(connection.execute(text(_QUERIES["record_version"]), parameters).scalar_one())
+
+
+def record_same_content(connection: Connection, ref: ObjectRef, sha256: str) -> bool:
+    """Record the new ETag of a loaded object if its SHA-256 is unchanged; return whether it is.
+
+    The entry keeps the LastModified of the loaded version, which its rows name. The former ETag goes to the history.
+    """
+    parameters = {"key": ref.key, "etag": ref.etag, "last_modified": ref.last_modified, "sha256": sha256}
+    return connection.execute(text(_QUERIES["record_same_content"]), parameters).first() is not None
 
 
 def reset_attempts(connection: Connection) -> list[str]:
-    """Give every parked object its attempts back and return their keys: they are taken again like new ones."""
-    parked = log.c.error_text.is_not(None) & (log.c.failed_attempts >= ATTEMPTS_MAX)
-    statement = update(log).where(parked).values(failed_attempts=0).returning(log.c.s3_object_key)
-    return sorted(connection.execute(statement).scalars())
+    """Set the failed attempts of every parked object to 0; return the keys, sorted. The next ingestion loads them."""
+    keys = connection.execute(text(_QUERIES["reset_attempts"]), {"attempts_max": ATTEMPTS_MAX}).scalars()
+    return sorted(keys)
 
 
-def requeue(connection: Connection, keys: Collection[str], why: str) -> None:
-    """Let objects be taken again like new ones; an account that is there stays, as that of an earlier version."""
-    nothing = dict.fromkeys(_VERSION_COLUMNS)
-    loaded = log.c.s3_object_key.in_(keys) & (log.c.error_text.is_(None) | log.c.rows_read.is_not(None))
-    history = log.c.previous_versions.op("||")(type_coerce(_version_snapshot(), JSONB))
-    connection.execute(
-        update(log).where(loaded).values(error_text=why, failed_attempts=0, previous_versions=history, **nothing)
-    )
+def requeue(connection: Connection, keys: Collection[str], reason: str) -> None:
+    """Mark loaded objects as failed: the next ingestion loads them again. Their row counts go to the history."""
+    connection.execute(text(_QUERIES["requeue"]), {"keys": list(keys), "reason": reason})
 
 
 def add_adjustment(connection: Connection, rows: int) -> str | None:
-    """Add so many rows to what the ledger brought in, as an entry of its own in some object's history.
+    """Correct the sum of inserted rows after rows were deleted or row counts were edited.
 
-    Needed where rows were deleted or accounts edited: the sum must be the table's, and nothing is erased.
+    Args:
+        connection: In a transaction.
+        rows: Rows to add to the sum; negative if rows were deleted.
 
     Returns:
-        The object that bears it; None where the ledger is empty.
+        The key whose history contains the adjustment; None if the ingest log is empty.
     """
-    bearer = select(log.c.s3_object_key).order_by(log.c.error_text.is_(None), log.c.s3_object_key).limit(1)
-    entry = func.jsonb_build_object("corrected_at", func.now(), "rows_inserted", rows)
-    history = log.c.previous_versions.op("||")(type_coerce(entry, JSONB))
-    statement = update(log).where(log.c.s3_object_key == bearer.scalar_subquery()).values(previous_versions=history)
-    return connection.execute(statement.returning(log.c.s3_object_key)).scalar_one_or_none()
+    return connection.execute(text(_QUERIES["add_adjustment"]), {"rows": rows}).scalar_one_or_none()
 
 
 def bytes_read_today(connection: Connection) -> int:
-    """Return the bytes of the objects that were read, or tried, since midnight UTC by the database's clock."""
-    midnight = func.date_trunc("day", func.now(), "UTC")
-    statement = select(func.coalesce(func.sum(log.c.size_bytes), 0)).where(log.c.ingested_at >= midnight)
-    return int(connection.execute(statement).scalar_one())
-
-
-_COUNTS = tuple(f"rows_{outcome}" for outcome in _ROW_OUTCOMES)
-_VERSION = ("etag", "sha256", "last_modified", "size_bytes", "ingested_at", "dagster_run_id", "rows_read", *_COUNTS)
-
-
-def _version_snapshot() -> Function[object]:
-    """Return what an entry says of its version, to be kept when another takes its place."""
-    return func.jsonb_build_object(*(part for name in _VERSION for part in (text(f"'{name}'"), log.c[name])))
-
-
-_VERSION_COLUMNS = ("rows_ingested", "rows_read", "data_warnings", "checksum_verified", "sha256", *_COUNTS)
-
-
-def _record(given: Collection[str], fixed: Mapping[str, object], again: Mapping[str, object]) -> "ReturningInsert[Any]":
-    """Return the statement that writes an entry; an account that another takes the place of moves to the history.
-
-    Args:
-        given: Columns that each execution gives, beside the version's.
-        fixed: Columns that are always the same.
-        again: Where the key has an entry, columns that are something else.
-    """
-    of_version = ("s3_object_key", "last_modified", "etag", "size_bytes", "object_date")
-    statement = insert(log).values(
-        {**{name: bindparam(name) for name in (*of_version, *given)}, "ingested_at": func.now(), **fixed}
-    )
-    new = statement.excluded
-    was_loaded = log.c.error_text.is_(None) & log.c.etag.is_distinct_from(new.etag)
-    history = log.c.previous_versions.op("||")(type_coerce(_version_snapshot(), JSONB))
-    written = {name: new[name] for name in (*of_version[1:], *given, "ingested_at", *fixed)}
-    kept = {"previous_versions": case((was_loaded, history), else_=log.c.previous_versions)}
-    return statement.on_conflict_do_update(
-        index_elements=[log.c.s3_object_key], set_={**written, **again, **kept}
-    ).returning(log.c.failed_attempts)
-
-
-_RECORD_LOADED = _record(
-    (*_VERSION_COLUMNS, "dagster_run_id"), {"error_text": None, "failed_attempts": 0, "orders_refreshed_at": None}, {}
-)
-_RECORD_FAILED = _record(
-    ("error_text", "dagster_run_id"),
-    {"failed_attempts": 1, **dict.fromkeys(_VERSION_COLUMNS)},
-    {"failed_attempts": case((log.c.etag == bindparam("etag"), log.c.failed_attempts + 1), else_=1)},
-)
-
-
-def _entry(row: Sequence[Any]) -> IngestLogEntry:
-    _, etag, last_modified, object_date, error_text, failed_attempts, earlier_inserts, history, *counts = row
-    row_counts = RowCounts(*(count or 0 for count in counts))
-    inserted = row_counts.inserted + int(earlier_inserts)
-    return IngestLogEntry(etag, last_modified, object_date, error_text, failed_attempts, row_counts, inserted, history)
+    """Return the bytes of the objects whose last attempt, loaded or failed, was since midnight UTC (server clock)."""
+    return int(connection.execute(text(_QUERIES["bytes_read_today"])).scalar_one())

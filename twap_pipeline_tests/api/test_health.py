@@ -1,30 +1,29 @@
-"""Alive, ready, in figures; request ids, headers and logs around every json_response."""
+"""Liveness, readiness, metrics, request IDs, security headers and log lines."""
 
 import json
 import logging
+import sys
 
 import httpx2
 import pytest
 from sqlalchemy import URL
 
 from twap_pipeline.api import create_app
-from twap_pipeline.api.logs import JsonFormatter
-from twap_pipeline.settings import Settings
-from twap_pipeline_tests.api.conftest import eventually, serving
+from twap_pipeline.api.logs import make_formatter
+from twap_pipeline.storage.engine.url import parse_database_url
+from twap_pipeline.storage.schema.revision_gate import code_head
+from twap_pipeline_tests.api.serving import eventually, make_settings, serving
+
+UNREACHABLE = parse_database_url("postgresql://nobody:s3cret-pass@127.0.0.1:1/nowhere")
 
 
-def unreachable() -> Settings:
-    return Settings.model_validate({"DATABASE_URL": "postgresql://nobody:s3cret-pass@127.0.0.1:1/nowhere"})
-
-
-def test_alive_and_ready_at_head(client: httpx2.Client) -> None:
+def test_health_and_readiness_at_head(client: httpx2.Client) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
-    assert client.get("/readyz").json() == {"status": "ready", "revision": "005"}
+    assert client.get("/readyz").json() == {"status": "ready", "revision": code_head()}
 
 
-def test_not_ready_on_an_empty_database_and_the_way_out_is_told(empty_database: URL) -> None:
-    settings = Settings.model_validate({"DATABASE_URL": empty_database.render_as_string(hide_password=False)})
-    with serving(create_app(settings)) as client:
+def test_readiness_of_an_empty_database_names_migrate(empty_database: URL) -> None:
+    with serving(create_app(make_settings(empty_database))) as client:
         ready, data = client.get("/readyz"), client.get("/api/v1/twaps/1")
 
     assert (ready.status_code, ready.json()["title"]) == (503, "Schema not ready")
@@ -33,8 +32,8 @@ def test_not_ready_on_an_empty_database_and_the_way_out_is_told(empty_database: 
 
 
 @pytest.mark.fault("X2")
-def test_without_a_database_it_lives_and_says_nothing_of_where_it_was(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.DEBUG), serving(create_app(unreachable())) as client:
+def test_unreachable_database_is_503_and_leaks_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG), serving(create_app(make_settings(UNREACHABLE))) as client:
         alive, ready, data = client.get("/healthz"), client.get("/readyz"), client.get("/api/v1/twaps/1")
 
     assert alive.status_code == 200
@@ -48,32 +47,31 @@ def test_without_a_database_it_lives_and_says_nothing_of_where_it_was(caplog: py
 
 @pytest.mark.fault("X2")
 @pytest.mark.parametrize("fault", ["password", "database", "user"])
-def test_a_database_that_refuses_is_not_there_for_callers(database: URL, fault: str) -> None:
+def test_refused_login_is_database_unavailable(database: URL, fault: str) -> None:
     wrong = {
         "password": database.set(password="wrong-secret"),
         "database": database.set(database="wrong-place"),
         "user": database.set(username="wrong-name"),
     }
-    url = wrong[fault].render_as_string(hide_password=False)
-    with serving(create_app(Settings.model_validate({"DATABASE_URL": url}))) as client:
+    with serving(create_app(make_settings(wrong[fault]))) as client:
         refused = client.get("/api/v1/twaps/1")
 
     assert (refused.status_code, refused.json()["title"]) == (503, "Database unavailable")
     assert "wrong" not in refused.text
 
 
-def test_a_request_id_is_taken_over_where_usable_and_made_otherwise(client: httpx2.Client) -> None:
-    given = client.get("/healthz", headers={"X-Request-ID": "trace-1.2_3"})
-    spoiled = client.get("/healthz", headers={"X-Request-ID": 'x" {"level":"forged"}'})
+def test_request_id_is_kept_if_valid_and_else_generated(client: httpx2.Client) -> None:
+    valid = client.get("/healthz", headers={"X-Request-ID": "trace-1.2_3"})
+    invalid = client.get("/healthz", headers={"X-Request-ID": 'x" {"level":"forged"}'})
     refused = client.get("/api/v1/twaps/x", headers={"X-Request-ID": "abc"})
 
-    assert given.headers["x-request-id"] == "trace-1.2_3"
-    assert len(spoiled.headers["x-request-id"]) == 32
+    assert valid.headers["x-request-id"] == "trace-1.2_3"
+    assert len(invalid.headers["x-request-id"]) == 32
     assert refused.json()["request_id"] == refused.headers["x-request-id"] == "abc"
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/nothing-here", "/api/v1/twaps/x", "/api/v1/twaps/1"])
-def test_every_answer_has_the_protecting_headers(idle_client: httpx2.Client, path: str) -> None:
+def test_every_response_has_security_headers(idle_client: httpx2.Client, path: str) -> None:
     headers = idle_client.get(path).headers
 
     assert headers["x-content-type-options"] == "nosniff"
@@ -82,17 +80,19 @@ def test_every_answer_has_the_protecting_headers(idle_client: httpx2.Client, pat
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_only_get_is_answered(idle_client: httpx2.Client, method: str) -> None:
+def test_other_methods_than_get_are_405(idle_client: httpx2.Client, method: str) -> None:
     refused = idle_client.request(method, "/api/v1/twaps/1")
 
     assert (refused.status_code, refused.json()["title"]) == (405, "Method Not Allowed")
 
 
-def test_a_defect_is_an_answer_like_every_other(client: httpx2.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(twap_id: str) -> None:
+def test_unhandled_exception_is_a_problem_without_details(
+    client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raise_error(twap_id: str) -> None:
         raise RuntimeError("secret inner workings at /srv/app.py")
 
-    monkeypatch.setattr("twap_pipeline.api.routes.twaps.order_events", broken)
+    monkeypatch.setattr("twap_pipeline.api.routes.twaps.order_events", raise_error)
     failed = client.get("/api/v1/twaps/1", headers={"X-Request-ID": "mine"})
 
     assert (failed.status_code, failed.json()["request_id"]) == (500, "mine")
@@ -100,32 +100,52 @@ def test_a_defect_is_an_answer_like_every_other(client: httpx2.Client, monkeypat
     assert "secret" not in failed.text
 
 
-def test_metrics_count_by_route_and_name_no_wallet_or_order(client: httpx2.Client) -> None:
+def test_metrics_label_routes_by_template(client: httpx2.Client) -> None:
     client.get("/api/v1/twaps/123456789")
     client.get("/no/such/path")
 
     eventually(lambda: 'requests_total{route="other",status="404"} 1.0' in client.get("/metrics").text)
-    to_json_value = client.get("/metrics").text
+    metrics = client.get("/metrics").text
 
-    assert 'twap_api_requests_total{route="/api/v1/twaps/{twap_id}",status="404"} 1.0' in to_json_value
-    assert 'twap_api_pool_connections{pool="queries",state="limit"} 8.0' in to_json_value
-    assert "123456789" not in to_json_value
+    assert 'twap_api_requests_total{route="/api/v1/twaps/{twap_id}",status="404"} 1.0' in metrics
+    assert 'twap_api_pool_connections{pool="queries",state="limit"} 8.0' in metrics
+    assert "123456789" not in metrics
 
 
-def test_each_app_has_figures_of_its_own(client: httpx2.Client, database: URL) -> None:
+def test_metrics_of_two_apps_are_separate(client: httpx2.Client, database: URL) -> None:
     client.get("/api/v1/twaps/1")
-    with serving(create_app()) as other:
+    with serving(create_app(make_settings(database))) as other:
         assert 'route="/api/v1/twaps/{twap_id}"' not in other.get("/metrics").text
 
 
-def test_a_request_is_one_line_of_json(client: httpx2.Client, caplog: pytest.LogCaptureFixture) -> None:
+def test_request_is_logged_as_one_json_line(client: httpx2.Client, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "twap_pipeline.api"):
         client.get("/api/v1/twaps/1?x=1", headers={"X-Request-ID": "abc"})
         eventually(lambda: "request" in caplog.messages)
 
     (record,) = [record for record in caplog.records if record.getMessage() == "request"]
-    said = json.loads(JsonFormatter().format(record))
-    assert said["request_id"] == "abc"
-    assert (said["method"], said["path"], said["status"]) == ("GET", "/api/v1/twaps/1", 404)
-    assert said["seconds"] >= 0
-    assert said["time"].endswith("+00:00")
+    line = make_formatter().format(record)
+    fields = json.loads(line)
+    assert "\n" not in line
+    assert (fields["level"], fields["logger"], fields["message"]) == ("INFO", "twap_pipeline.api", "request")
+    assert fields["request_id"] == "abc"
+    assert (fields["method"], fields["path"], fields["status"]) == ("GET", "/api/v1/twaps/1", 404)
+    assert fields["seconds"] >= 0
+    assert fields["time"].endswith("+00:00")
+
+
+def test_log_line_has_traceback_and_no_color_message() -> None:
+    try:
+        int("é")
+    except ValueError:
+        record = logging.getLogger("uvicorn.error").makeRecord(
+            "uvicorn.error", logging.ERROR, "f", 1, "failed %d", (1,), sys.exc_info(), extra={"color_message": "x"}
+        )
+
+    line = make_formatter().format(record)
+
+    fields = json.loads(line)
+    assert set(fields) == {"time", "level", "logger", "message", "traceback"}
+    assert fields["message"] == "failed 1"
+    assert "ValueError: invalid literal" in fields["traceback"]
+    assert ("é" in line, "\n" in line) == (True, False)

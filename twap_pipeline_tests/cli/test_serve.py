@@ -1,4 +1,4 @@
-"""The server as people start it: with nothing configured, on the loopback, until it is told to end."""
+"""The command ``serve`` in its own process, with the embedded database."""
 
 import json
 import os
@@ -15,13 +15,13 @@ from sqlalchemy import URL
 
 from twap_pipeline.cli import cli
 from twap_pipeline.errors import SchemaRevisionError
-from twap_pipeline_tests.api.conftest import eventually
-from twap_pipeline_tests.conftest import reachable_directory
+from twap_pipeline_tests.api.serving import eventually
+from twap_pipeline_tests.databases import reachable_directory
 
 COMMAND = [sys.executable, "-c", "from twap_pipeline.cli import main; main()", "serve", "--port"]
 
 
-def test_with_nothing_configured_it_serves_the_embedded_database_and_ends_when_told() -> None:
+def test_serve_without_settings_uses_the_embedded_database() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -32,13 +32,13 @@ def test_with_nothing_configured_it_serves_the_embedded_database_and_ends_when_t
         )
         try:
 
-            def ready() -> bool:
+            def is_ready() -> bool:
                 with suppress(httpx2.TransportError):
                     return client.get("/readyz").status_code == 200
                 assert process.poll() is None, process.communicate()
                 return False
 
-            eventually(ready, 60)
+            eventually(is_ready, 60)
             assert "<title>TWAP history</title>" in client.get("/").text
             assert client.get("/api/v1/coverage", headers={"X-Request-ID": "mine"}).json()["days"] == []
             assert "server" not in client.get("/").headers
@@ -53,12 +53,10 @@ def test_with_nothing_configured_it_serves_the_embedded_database_and_ends_when_t
 
 
 @pytest.mark.fault("R6")
-def test_another_revision_is_refused_before_anything_is_served(
-    empty_database: URL, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_serve_refuses_another_schema_revision(empty_database: URL, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", empty_database.render_as_string(hide_password=False))
 
-    done = CliRunner().invoke(cli, ["serve", "--port", "0"])
+    result = CliRunner().invoke(cli, ["serve", "--port", "0"])
 
-    assert isinstance(done.exception, SchemaRevisionError)
-    assert "run `twap-pipeline migrate`" in str(done.exception)
+    assert isinstance(result.exception, SchemaRevisionError)
+    assert "run `twap-pipeline migrate`" in str(result.exception)

@@ -1,4 +1,4 @@
-"""What the tests of Dagster's side share: an instance whose runs write to the test's database and read its bucket."""
+"""Fixture of the Dagster tests: an instance whose runs use the test's database and bucket."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from twap_pipeline_tests.factories import Bucket
 
 @pytest.fixture
 def instance(database: URL, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    """An instance that keeps nothing."""
+    """An in-memory instance."""
     monkeypatch.setenv("TWAP_SOURCE_URL", bucket.directory.as_uri() + "/")
     with dg.DagsterInstance.ephemeral() as instance:
         yield instance

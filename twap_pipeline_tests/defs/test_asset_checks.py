@@ -1,11 +1,11 @@
-"""Each check passes on a sound table and fails on a table that is broken in just its way."""
+"""Each asset check passes on valid tables and fails on tables that violate it."""
 
 import dagster as dg
 import pytest
-from dagster._core.storage.tags import BACKFILL_ID_TAG
 from sqlalchemy import Engine, text
 
 from twap_pipeline.definitions import build_definitions
+from twap_pipeline.defs.event_log import BACKFILL_ID_TAG
 from twap_pipeline.ingest.load import ingest_objects
 from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
@@ -13,10 +13,10 @@ from twap_pipeline.storage.audit.data_checks import CHECKS
 from twap_pipeline.storage.orders.refresh import refresh_orders
 from twap_pipeline_tests.factories import DAY, Bucket, event
 
-NAMES = [*(check.name for check in CHECKS), "ingest_log_matches_source", "schema_at_head"]
+CHECK_NAMES = [*(check.name for check in CHECKS), "ingest_log_matches_source", "schema_at_head"]
 
-BREAKAGES: dict[str, str] = {
-    "no_parked_objects": "UPDATE etl_s3_ingest_log SET error_text = 'poison', failed_attempts = 3",
+VIOLATIONS: dict[str, str] = {
+    "no_parked_objects": "UPDATE etl_s3_ingest_log SET error_text = 'bad', failed_attempts = 3",
     "row_count_matches_ingest_log": "DELETE FROM twap_status WHERE twap_id = '1' AND status = 'activated'",
     "event_times_in_range": "UPDATE twap_status SET ts = '1970-01-21' WHERE twap_id = '1' AND status = 'activated'",
     "terminal_event_rate": "INSERT INTO twap_status (twap_id, wallet, ts, status, s3_object_key)"
@@ -24,7 +24,8 @@ BREAKAGES: dict[str, str] = {
     "daily_row_count_anomaly": "INSERT INTO etl_s3_ingest_log"
     " (s3_object_key, last_modified, ingested_at, object_date, rows_read) SELECT d, now(), now(),"
     " '2025-08-01'::date + d, CASE WHEN d = 3 THEN 900 ELSE 5000 END FROM generate_series(1, 9) AS d",
-    "executed_size_lte_requested": "UPDATE twap_status SET size_executed = size_requested + 1 WHERE status = 'finished'",
+    "executed_size_lte_requested": "UPDATE twap_status SET size_executed = size_requested + 1"
+    " WHERE status = 'finished'",
     "no_execution_before_terminal_event": "UPDATE twap_status SET size_executed = 1 WHERE status = 'activated'",
     "no_unknown_statuses": "UPDATE twap_status SET status = 'paused' WHERE status = 'finished'",
     "no_quarantined_rows": "INSERT INTO twap_status_quarantine (s3_object_key, row_number, raw_row, reason)"
@@ -36,10 +37,10 @@ BREAKAGES: dict[str, str] = {
 
 
 @pytest.fixture
-def sound(engine: Engine, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    """A table with two ended orders, loaded from the bucket."""
+def valid_tables(engine: Engine, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """Tables with two finished orders, loaded from the bucket."""
     monkeypatch.setenv("TWAP_SOURCE_URL", bucket.directory.as_uri() + "/")
-    rows = [event(twap_id, status=status, minute=minute) for twap_id in (1, 2) for status, minute in _LIFE]
+    rows = [event(twap_id, status=status, minute=minute) for twap_id in (1, 2) for status, minute in _LIFECYCLE]
     bucket.put(f"{DAY:%Y/%m/%d}/a.parquet", rows)
     store = LocalDirectory(bucket.directory)
     ingest_objects(store, engine, store.list_objects(), bucket.day)
@@ -48,11 +49,11 @@ def sound(engine: Engine, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> En
     return engine
 
 
-_LIFE = (("activated", 0), ("finished", 30))
+_LIFECYCLE = (("activated", 0), ("finished", 30))
 
 
 def evaluate(**tags: str) -> dict[str, dg.AssetCheckEvaluation]:
-    """Run every check, as the UI's button does."""
+    """Run every check in one run with these tags and return the evaluation per check name."""
     definitions = build_definitions(load_settings())
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize(
@@ -62,26 +63,26 @@ def evaluate(**tags: str) -> dict[str, dg.AssetCheckEvaluation]:
             resources=dict(definitions.resources or {}),
             tags=tags,
         )
-        return {found.check_name: found for found in result.get_asset_check_evaluations()}
+        return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
 
 
-def test_every_check_passes_on_a_sound_table(sound: Engine) -> None:
-    assert {name: found.passed for name, found in evaluate().items()} == dict.fromkeys(NAMES, True)
+def test_checks_on_valid_tables_pass(valid_tables: Engine) -> None:
+    assert {name: evaluation.passed for name, evaluation in evaluate().items()} == dict.fromkeys(CHECK_NAMES, True)
 
 
-def test_a_run_of_a_backfill_does_not_read_the_whole_tables_once_more(sound: Engine) -> None:
+def test_backfill_run_skips_checks_that_read_whole_tables(valid_tables: Engine) -> None:
     assert list(evaluate(**{BACKFILL_ID_TAG: "abcdefgh"})) == ["schema_at_head"]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_check_fails_on_a_table_broken_in_its_way(sound: Engine, name: str) -> None:
-    with sound.begin() as connection:
-        connection.execute(text(BREAKAGES[name]))
+@pytest.mark.parametrize("name", CHECK_NAMES)
+def test_check_on_violating_tables_fails(valid_tables: Engine, name: str) -> None:
+    with valid_tables.begin() as connection:
+        connection.execute(text(VIOLATIONS[name]))
 
     assert not evaluate()[name].passed
 
 
-def test_wrong_figures_are_errors_and_curiosities_are_warnings() -> None:
+def test_checks_with_error_severity() -> None:
     assert {check.name for check in CHECKS if check.is_error} == {
         "no_parked_objects",
         "row_count_matches_ingest_log",
@@ -90,12 +91,12 @@ def test_wrong_figures_are_errors_and_curiosities_are_warnings() -> None:
     }
 
 
-def test_a_failing_check_shows_what_it_found(sound: Engine) -> None:
-    with sound.begin() as connection:
-        connection.execute(text(BREAKAGES["executed_size_lte_requested"]))
+def test_failed_check_reports_violations_as_metadata(valid_tables: Engine) -> None:
+    with valid_tables.begin() as connection:
+        connection.execute(text(VIOLATIONS["executed_size_lte_requested"]))
 
-    found = evaluate()["executed_size_lte_requested"]
+    evaluation = evaluate()["executed_size_lte_requested"]
 
-    assert found.severity == dg.AssetCheckSeverity.WARN
-    assert found.metadata["found"].value == 2
-    assert "| twap_id | wallet |" in str(found.metadata["examples"].value)
+    assert evaluation.severity == dg.AssetCheckSeverity.WARN
+    assert evaluation.metadata["violations"].value == 2
+    assert "| twap_id | wallet |" in str(evaluation.metadata["examples"].value)

@@ -1,22 +1,24 @@
-"""The assets against a real Dagster instance, a real PostgreSQL and a directory of objects."""
+"""The assets with an in-memory Dagster instance, PostgreSQL and a local directory as the source."""
 
 from datetime import date, timedelta
+from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.observe import observe as observe_assets
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from sqlalchemy import Engine, text
 
 from twap_pipeline.definitions import build_definitions
-from twap_pipeline.defs.assets import SOURCE_KEY, STATUS_KEY
+from twap_pipeline.defs.assets import FAILED_OBJECTS_KEY, SOURCE_KEY, STATUS_KEY
+from twap_pipeline.defs.event_log import observe as observe_assets
 from twap_pipeline.defs.orders import DAILY_STATS_KEY, ORDERS_KEY
+from twap_pipeline.defs.partitions import range_tags
 from twap_pipeline.settings import load_settings
+from twap_pipeline.storage.schema.revision_gate import code_head
 from twap_pipeline_tests.factories import DAY, Bucket, event
 from twap_pipeline_tests.mutants import expect_failure, first_failure_ends_all
 
 
-def day_key(day: date, name: str) -> str:
+def object_key(day: date, name: str) -> str:
     return f"hourly/{day:%Y/%m/%d}/12/{name}.parquet"
 
 
@@ -25,161 +27,174 @@ def run(instance: dg.DagsterInstance, first: date, last: date, **config: object)
     return job.execute_in_process(
         instance=instance,
         raise_on_error=False,
-        tags={ASSET_PARTITION_RANGE_START_TAG: str(first), ASSET_PARTITION_RANGE_END_TAG: str(last)},
+        tags=range_tags(first, last),
         run_config={"ops": {"twap_status": {"config": config}}},
     )
 
 
-def materialized(instance: dg.DagsterInstance) -> dict[str, dg.AssetMaterialization]:
+def materializations_by_partition(instance: dg.DagsterInstance) -> dict[str, dg.AssetMaterialization]:
     records = instance.fetch_materializations(STATUS_KEY, limit=100, ascending=True).records
     return {
         record.partition_key or "": record.asset_materialization for record in records if record.asset_materialization
     }
 
 
-def failure(result: dg.ExecuteInProcessResult) -> str:
+def step_failure(result: dg.ExecuteInProcessResult) -> Any:
     (event,) = result.filter_events(lambda event: event.is_step_failure)
-    data = event.step_failure_data
-    return f"{data.user_failure_data.description if data.user_failure_data else ''} {data.error}"
+    return event.step_failure_data
 
 
-def rows(engine: Engine) -> int:
+def failure_text(result: dg.ExecuteInProcessResult) -> str:
+    failure = step_failure(result)
+    return f"{failure.user_failure_data.description if failure.user_failure_data else ''} {failure.error}"
+
+
+def count_rows(engine: Engine) -> int:
     with engine.connect() as connection:
         return int(connection.execute(text("SELECT count(*) FROM twap_status")).scalar_one())
 
 
-def test_a_day_is_materialized_with_what_a_person_wants_to_see(
+def test_materialization_has_row_counts_durations_and_preview(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
 ) -> None:
     bucket.put(
-        day_key(DAY, "a"), [event(1), event(1, status="finished", minute=30, executed="108.36"), event(2, wallet="?")]
+        object_key(DAY, "a"),
+        [event(1), event(1, status="finished", minute=30, executed="108.36"), event(2, wallet="?")],
     )
 
     result = run(instance, DAY, DAY)
 
     assert result.success
-    metadata = materialized(instance)[str(DAY)].metadata
-    shown = {
+    metadata = materializations_by_partition(instance)[str(DAY)].metadata
+    counts = {
         name: metadata[name].value
-        for name in ("dagster/partition_row_count", "objects", "rows read", "rows quarantined")
+        for name in ("dagster/partition_row_count", "objects", "rows_read", "rows_quarantined")
     }
-    assert shown == {"dagster/partition_row_count": 2, "objects": 1, "rows read": 3, "rows quarantined": 1}
+    assert counts == {"dagster/partition_row_count": 2, "objects": 1, "rows_read": 3, "rows_quarantined": 1}
     assert "108.36" in str(metadata["preview"].value)
-    spent = [metadata[f"seconds {phase}"].value for phase in ("reading", "decoding", "writing")]
-    assert all(isinstance(seconds, float) for seconds in spent)
-    assert metadata["seconds writing"].value
-    assert rows(engine) == 2
+    durations = [
+        metadata[name].value for name in ("duration_seconds", "read_seconds", "decode_seconds", "write_seconds")
+    ]
+    assert all(isinstance(seconds, float) and seconds > 0 for seconds in durations)
+    assert count_rows(engine) == 2
 
 
-def test_the_ledger_names_the_run(instance: dg.DagsterInstance, bucket: Bucket, engine: Engine) -> None:
-    bucket.put(day_key(DAY, "a"), [event(1)])
+def test_ingest_log_entry_has_run_id_and_object_date(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
+) -> None:
+    bucket.put(object_key(DAY, "a"), [event(1)])
 
     result = run(instance, DAY, DAY)
 
     with engine.connect() as connection:
-        found = connection.execute(text("SELECT dagster_run_id, object_date FROM etl_s3_ingest_log")).one()
-    assert tuple(found) == (result.run_id, DAY)
+        entry = connection.execute(text("SELECT dagster_run_id, object_date FROM etl_s3_ingest_log")).one()
+    assert tuple(entry) == (result.run_id, DAY)
 
 
-def test_a_run_again_reads_nothing_and_still_knows_the_day_rows(instance: dg.DagsterInstance, bucket: Bucket) -> None:
-    bucket.put(day_key(DAY, "a"), [event(1), event(2)])
+def test_second_run_reads_nothing_and_keeps_row_count(instance: dg.DagsterInstance, bucket: Bucket) -> None:
+    bucket.put(object_key(DAY, "a"), [event(1), event(2)])
     run(instance, DAY, DAY)
 
     assert run(instance, DAY, DAY).success
 
-    metadata = materialized(instance)[str(DAY)].metadata
-    assert metadata["objects taken now"].value == 0
+    metadata = materializations_by_partition(instance)[str(DAY)].metadata
+    assert metadata["objects_ingested"].value == 0
     assert metadata["dagster/partition_row_count"].value == 2
 
 
-def test_days_without_objects_are_materialized_with_no_rows(instance: dg.DagsterInstance, bucket: Bucket) -> None:
-    bucket.put(day_key(DAY, "a"), [event(1)])
+def test_partition_without_objects_has_row_count_zero(instance: dg.DagsterInstance, bucket: Bucket) -> None:
+    bucket.put(object_key(DAY, "a"), [event(1)])
 
     run(instance, DAY - timedelta(days=1), DAY + timedelta(days=1))
 
-    counts = {day: found.metadata["dagster/partition_row_count"].value for day, found in materialized(instance).items()}
+    counts = {
+        day: event.metadata["dagster/partition_row_count"].value
+        for day, event in materializations_by_partition(instance).items()
+    }
     assert counts == {"2025-08-19": 0, "2025-08-20": 1, "2025-08-21": 0}
 
 
 @pytest.mark.fault("R1")
-def test_one_poisoned_object_keeps_neither_its_neighbours_nor_the_other_days(
+def test_bad_object_does_not_stop_other_objects_and_partitions(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
 ) -> None:
     for number in range(4):
-        bucket.put(day_key(DAY, str(number)), [event(number)])
-    bucket.put(day_key(DAY + timedelta(days=1), "good"), [event(9)])
-    (bucket.directory / day_key(DAY, "bad")).write_bytes(b"poison")
+        bucket.put(object_key(DAY, str(number)), [event(number)])
+    bucket.put(object_key(DAY + timedelta(days=1), "good"), [event(9)])
+    (bucket.directory / object_key(DAY, "bad")).write_bytes(b"not parquet")
 
     result = run(instance, DAY, DAY + timedelta(days=1))
 
     assert not result.success
-    assert "1 of 2 days failed (2025-08-20): 1 objects could not be taken" in failure(result)
-    assert list(materialized(instance)) == ["2025-08-21"]
-    assert rows(engine) == 5
+    assert "1 objects failed in 1 of 2 partitions (2025-08-20); all other objects are loaded" in failure_text(result)
+    user_failure = step_failure(result).user_failure_data
+    assert user_failure is not None
+    assert object_key(DAY, "bad") in str(user_failure.metadata[FAILED_OBJECTS_KEY].value)
+    assert list(materializations_by_partition(instance)) == ["2025-08-21"]
+    assert count_rows(engine) == 5
 
 
 @pytest.mark.fault("R1", control=True)
-def test_where_the_first_failure_ends_all_the_others_are_not_loaded_on_broken_build(
+def test_mutant_first_failure_ends_all_is_detected(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
 ) -> None:
     with expect_failure(first_failure_ends_all):
-        test_one_poisoned_object_keeps_neither_its_neighbours_nor_the_other_days(instance, bucket, engine)
+        test_bad_object_does_not_stop_other_objects_and_partitions(instance, bucket, engine)
 
 
 @pytest.mark.fault("R1")
-def test_a_parked_object_stays_visible_and_is_taken_again_once_it_is_mended(
+def test_parked_object_fails_runs_until_it_is_replaced(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
 ) -> None:
-    bad = bucket.directory / day_key(DAY, "bad")
+    bad = bucket.directory / object_key(DAY, "bad")
     bad.parent.mkdir(parents=True)
-    bad.write_bytes(b"poison")
-    failures = [failure(run(instance, DAY, DAY)) for _ in range(4)]
-    bucket.put(day_key(DAY, "bad"), [event(1)], hours=9)
+    bad.write_bytes(b"not parquet")
+    failures = [failure_text(run(instance, DAY, DAY)) for _ in range(4)]
+    bucket.put(object_key(DAY, "bad"), [event(1)], hours=9)
 
-    mended = run(instance, DAY, DAY)
+    replaced = run(instance, DAY, DAY)
 
-    assert "1 of 1 days failed" in failures[3]
+    assert "1 objects failed in 1 of 1 partitions" in failures[3]
     with engine.connect() as connection:
         assert connection.execute(text("SELECT failed_attempts, error_text FROM etl_s3_ingest_log")).one() == (0, None)
-    assert mended.success
-    assert rows(engine) == 1
+    assert replaced.success
+    assert count_rows(engine) == 1
 
 
-def test_a_parked_object_can_be_asked_for_by_its_key(
-    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
-) -> None:
-    bad = bucket.directory / day_key(DAY, "bad")
+def test_parked_object_is_retried_by_its_key(instance: dg.DagsterInstance, bucket: Bucket, engine: Engine) -> None:
+    bad = bucket.directory / object_key(DAY, "bad")
     bad.parent.mkdir(parents=True)
-    bad.write_bytes(b"poison")
+    bad.write_bytes(b"not parquet")
     for _ in range(4):
         run(instance, DAY, DAY)
 
-    run(instance, DAY, DAY, object_keys=[day_key(DAY, "bad")])
+    run(instance, DAY, DAY, object_keys=[object_key(DAY, "bad")])
 
     with engine.connect() as connection:
         assert connection.execute(text("SELECT failed_attempts FROM etl_s3_ingest_log")).scalar_one() == 4
 
 
 @pytest.mark.fault("R6")
-def test_a_database_at_another_revision_is_refused_before_anything_is_read(
+def test_database_at_other_revision_fails_before_listing(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
 ) -> None:
-    bucket.put(day_key(DAY, "a"), [event(1)])
+    bucket.put(object_key(DAY, "a"), [event(1)])
     with engine.begin() as connection:
         connection.execute(text("UPDATE twap_alembic_version SET version_num = '001'"))
     bucket.clear()
-    bucket.directory.rmdir()  # whoever listed now would fail otherwise
+    bucket.directory.rmdir()  # listing the source would fail
 
     result = run(instance, DAY, DAY)
 
-    assert "the database is at 001, this code needs 005: run `twap-pipeline migrate`" in failure(result)
+    message = failure_text(result)
+    assert all(part in message for part in ("001", code_head(), "`twap-pipeline migrate`"))
 
 
-def test_observing_the_source_records_each_changed_day_once(instance: dg.DagsterInstance, bucket: Bucket) -> None:
-    bucket.put(day_key(DAY, "a"), [event(1)])
-    bucket.put(day_key(DAY + timedelta(days=1), "b"), [event(2)])
+def test_observe_records_each_changed_partition_once(instance: dg.DagsterInstance, bucket: Bucket) -> None:
+    bucket.put(object_key(DAY, "a"), [event(1)])
+    bucket.put(object_key(DAY + timedelta(days=1), "b"), [event(2)])
     observe(instance)
-    bucket.put(day_key(DAY, "a"), [event(1), event(3)], hours=3)
+    bucket.put(object_key(DAY, "a"), [event(1), event(3)], hours=3)
 
     observe(instance)
 
@@ -195,47 +210,45 @@ def observe(instance: dg.DagsterInstance) -> None:
 
 @pytest.mark.fault("X1")
 @pytest.mark.parametrize("name", ["TWAP_MAX_BYTES_PER_RUN", "TWAP_MAX_BYTES_PER_DAY"])
-def test_a_run_over_its_budget_reads_nothing_and_says_so(
+def test_run_over_budget_reads_nothing_and_fails(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    bucket.put(day_key(DAY, "a"), [event(1)])
+    bucket.put(object_key(DAY, "a"), [event(1)])
     monkeypatch.setenv(name, "100")
 
     result = run(instance, DAY, DAY)
 
-    assert f"{name} allows 100: nothing was read" in failure(result)
+    assert f"{name} allows 100" in failure_text(result)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM etl_s3_ingest_log")).scalar_one() == 0
 
 
 @pytest.mark.fault("X1")
-def test_the_budget_of_a_day_counts_what_other_runs_have_read(
+def test_daily_budget_counts_bytes_of_earlier_runs(
     instance: dg.DagsterInstance, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bucket.put(day_key(DAY, "a"), [event(1)])
-    size = (bucket.directory / day_key(DAY, "a")).stat().st_size
+    bucket.put(object_key(DAY, "a"), [event(1)])
+    size = (bucket.directory / object_key(DAY, "a")).stat().st_size
     monkeypatch.setenv("TWAP_MAX_BYTES_PER_DAY", str(size + 10))
     assert run(instance, DAY, DAY).success
-    bucket.put(day_key(DAY, "b"), [event(2)])
+    bucket.put(object_key(DAY, "b"), [event(2)])
 
     result = run(instance, DAY, DAY)
 
-    assert f"{size:,} bytes were read today" in failure(result)
+    assert f"{size:,} bytes were read today" in failure_text(result)
 
 
-def test_a_run_brings_the_orders_and_their_daily_figures_up_to_the_rows(
-    instance: dg.DagsterInstance, bucket: Bucket
-) -> None:
-    bucket.put(day_key(DAY, "a"), [event(1), event(1, status="finished", minute=30, executed="4"), event(2)])
+def test_run_refreshes_orders_and_records_daily_stats(instance: dg.DagsterInstance, bucket: Bucket) -> None:
+    bucket.put(object_key(DAY, "a"), [event(1), event(1, status="finished", minute=30, executed="4"), event(2)])
 
     assert run(instance, DAY, DAY).success
 
     (orders,) = instance.fetch_materializations(ORDERS_KEY, limit=9).records
-    (figures,) = instance.fetch_materializations(DAILY_STATS_KEY, limit=9).records
+    (stats,) = instance.fetch_materializations(DAILY_STATS_KEY, limit=9).records
     assert orders.asset_materialization is not None
-    assert figures.asset_materialization is not None
-    assert orders.asset_materialization.metadata["orders inserted"].value == 2
-    shown = figures.asset_materialization.metadata
-    assert (shown["orders"].value, shown["under-filled orders"].value) == (2, 1)
-    assert "finished  ████" in str(shown["orders by status"].value)
-    assert "| HYPE | 2 |" in str(shown["largest markets"].value)
+    assert stats.asset_materialization is not None
+    assert orders.asset_materialization.metadata["orders_inserted"].value == 2
+    metadata = stats.asset_materialization.metadata
+    assert (metadata["order_count"].value, metadata["underfilled_order_count"].value) == (2, 1)
+    assert "finished  ████" in str(metadata["orders_by_status"].value)
+    assert "| HYPE | 2 |" in str(metadata["largest_markets"].value)

@@ -1,4 +1,4 @@
-"""The jobs that are no assets, and the alert, each as the UI runs it."""
+"""The maintenance jobs and the alert for failed runs."""
 
 import json
 import threading
@@ -7,11 +7,13 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import dagster as dg
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from twap_pipeline.definitions import build_definitions
-from twap_pipeline.defs.alerts import failed_run_alert, send_alert
+from twap_pipeline.defs.alerts import AlertWebhook, failed_run_alert
 from twap_pipeline.defs.assets import SOURCE_KEY
+from twap_pipeline.defs.resources import build_resources
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.settings import load_settings
 from twap_pipeline_tests.factories import DAY, Bucket, event
@@ -27,7 +29,7 @@ def run(
     return job.execute_in_process(instance=instance, partition_key=partition, run_config=ops, raise_on_error=False)
 
 
-def test_observe_records_the_days_that_have_objects(instance: dg.DagsterInstance, bucket: Bucket) -> None:
+def test_observe_job_records_partitions_with_objects(instance: dg.DagsterInstance, bucket: Bucket) -> None:
     bucket.put(KEY, [event(1)])
 
     assert run(instance, "observe_twap_s3_objects").success
@@ -36,7 +38,7 @@ def test_observe_records_the_days_that_have_objects(instance: dg.DagsterInstance
     assert record.partition_key == str(DAY)
 
 
-def test_audit_succeeds_where_all_agree_and_fails_where_not(
+def test_audit_job_fails_until_objects_are_ingested(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
 ) -> None:
     bucket.put(KEY, [event(1)])
@@ -48,7 +50,7 @@ def test_audit_succeeds_where_all_agree_and_fails_where_not(
     assert (before, after) == (False, True)
 
 
-def test_a_deep_audit_finds_a_changed_value_and_its_requeue_lets_the_next_run_mend_it(
+def test_deep_audit_finds_changed_value_and_requeue_repairs_it(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
 ) -> None:
     bucket.put(KEY, [event(1)])
@@ -58,34 +60,36 @@ def test_a_deep_audit_finds_a_changed_value_and_its_requeue_lets_the_next_run_me
 
     shallow, deep = run(instance, "audit_twap_status"), run(instance, "audit_twap_status", deep=True)
     requeued = run(instance, "audit_twap_status", requeue=True)
-    mended = run(instance, "ingest_twap_status", str(DAY))
+    repaired = run(instance, "ingest_twap_status", str(DAY))
 
-    assert [done.success for done in (shallow, deep, requeued, mended)] == [True, False, False, True]
+    assert [result.success for result in (shallow, deep, requeued, repaired)] == [True, False, False, True]
     assert run(instance, "audit_twap_status", deep=True).success
     with engine.connect() as connection:
         assert connection.execute(text("SELECT size_requested FROM twap_status")).scalar_one() == 10
 
 
 @pytest.mark.fault("X1")
-def test_a_deep_audit_over_the_budget_reads_nothing(
+def test_deep_audit_over_budget_fails(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.put(KEY, [event(1)])
     run(instance, "ingest_twap_status", str(DAY))
     monkeypatch.setenv("TWAP_MAX_BYTES_PER_RUN", "1")
 
-    done = run(instance, "audit_twap_status", deep=True)
+    result = run(instance, "audit_twap_status", deep=True)
 
-    (failure,) = done.filter_events(lambda event: event.is_step_failure)
-    told = failure.step_failure_data.user_failure_data
-    assert told is not None
-    assert "TWAP_MAX_BYTES_PER_RUN allows 1: nothing was read" in str(told.description)
+    (failure,) = result.filter_events(lambda event: event.is_step_failure)
+    user_failure = failure.step_failure_data.user_failure_data
+    assert user_failure is not None
+    assert "TWAP_MAX_BYTES_PER_RUN allows 1" in str(user_failure.description)
 
 
-def test_parked_objects_get_their_attempts_back(instance: dg.DagsterInstance, bucket: Bucket, engine: Engine) -> None:
+def test_retry_job_resets_failed_attempts_of_parked_objects(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
+) -> None:
     path = bucket.directory / KEY
     path.parent.mkdir(parents=True)
-    path.write_bytes(b"poison")
+    path.write_bytes(b"not parquet")
     for _ in range(4):
         run(instance, "ingest_twap_status", str(DAY))
 
@@ -104,12 +108,12 @@ class _Receiver(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Disable the request log."""
 
 
 @pytest.fixture
 def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, str]]]:
-    """What a webhook on loopback received."""
+    """The requests that a local webhook received."""
     _Receiver.received = []
     with HTTPServer(("127.0.0.1", 0), _Receiver) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -123,30 +127,33 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, str]]]:
 def failed_context(instance: dg.DagsterInstance, bucket: Bucket) -> dg.RunFailureSensorContext:
     path = bucket.directory / KEY
     path.parent.mkdir(parents=True)
-    path.write_bytes(b"poison")
+    path.write_bytes(b"not parquet")
     result = run(instance, "ingest_twap_status", str(DAY))
-    (event,) = result.filter_events(lambda found: found.event_type_value == "PIPELINE_FAILURE")
-    return dg.build_run_status_sensor_context("failed_run_alert", event, instance, result.dagster_run).for_run_failure()
+    (event,) = result.filter_events(lambda event: event.event_type_value == "PIPELINE_FAILURE")
+    context = dg.build_run_status_sensor_context(
+        "failed_run_alert", event, instance, result.dagster_run, resources=build_resources()
+    )
+    return context.for_run_failure()
 
 
-def test_a_failed_run_is_told_with_its_day(
+def test_alert_for_failed_run_names_its_partition(
     instance: dg.DagsterInstance, bucket: Bucket, webhook: list[dict[str, str]]
 ) -> None:
     failed_run_alert(failed_context(instance, bucket))
 
-    (told,) = webhook
-    assert f"(ingest_twap_status of {DAY}) failed: " in told["text"]
+    (request,) = webhook
+    assert f"(ingest_twap_status, partition {DAY}) failed: " in request["text"]
 
 
-def test_nobody_is_told_while_no_webhook_is_set(instance: dg.DagsterInstance, bucket: Bucket) -> None:
+def test_alert_without_webhook_is_skipped(instance: dg.DagsterInstance, bucket: Bucket) -> None:
     skipped = failed_run_alert(failed_context(instance, bucket))
 
     assert isinstance(skipped, dg.SkipReason)
 
 
 @pytest.mark.fault("X2")
-def test_a_webhook_that_fails_is_told_without_its_address() -> None:
+def test_alert_with_failing_webhook_error_omits_url() -> None:
     with pytest.raises(ConfigurationError, match="TWAP_ALERT_WEBHOOK_URL") as caught:
-        send_alert("http://127.0.0.1:9/canary-token", "text")
+        AlertWebhook(SecretStr("http://127.0.0.1:9/canary-token")).send("text")
 
     assert "canary" not in str(caught.value)

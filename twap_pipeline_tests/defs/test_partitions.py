@@ -1,15 +1,12 @@
-"""Which days go into which run: the fewest ranges that cover the days asked for."""
+"""Grouping of partitions into runs: the smallest number of ranges that cover the days."""
 
 from datetime import date, timedelta
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from twap_pipeline.defs.partitions import group_into_ranges
 from twap_pipeline_tests.hypothesis_profiles import examples
-
-pytestmark = pytest.mark.unit
 
 FIRST = date(2025, 8, 17)
 
@@ -18,15 +15,15 @@ def day(number: int) -> date:
     return FIRST + timedelta(days=number)
 
 
-def test_no_days_need_no_run() -> None:
+def test_ranges_of_no_days_are_empty() -> None:
     assert group_into_ranges([], 30) == []
 
 
-def test_one_day_is_a_range_of_itself() -> None:
+def test_ranges_of_one_day() -> None:
     assert group_into_ranges([FIRST], 30) == [(FIRST, FIRST)]
 
 
-def test_days_in_a_row_are_cut_at_the_length() -> None:
+def test_ranges_of_consecutive_days_have_maximum_length() -> None:
     assert group_into_ranges([day(number) for number in range(7)], 3) == [
         (day(0), day(2)),
         (day(3), day(5)),
@@ -34,7 +31,7 @@ def test_days_in_a_row_are_cut_at_the_length() -> None:
     ]
 
 
-def test_a_range_starts_and_ends_at_days_asked_for_whatever_lies_between() -> None:
+def test_ranges_start_and_end_with_given_days() -> None:
     assert group_into_ranges([day(0), day(2), day(9), day(40)], 5) == [
         (day(0), day(2)),
         (day(9), day(9)),
@@ -42,17 +39,17 @@ def test_a_range_starts_and_ends_at_days_asked_for_whatever_lies_between() -> No
     ]
 
 
-def test_order_and_repetition_of_the_days_do_not_matter() -> None:
+def test_ranges_ignore_order_and_duplicates() -> None:
     assert group_into_ranges([day(4), day(0), day(4), day(1)], 2) == [(day(0), day(1)), (day(4), day(4))]
 
 
-def test_a_length_of_one_is_a_run_for_each_day() -> None:
+def test_ranges_of_length_one_contain_one_day() -> None:
     assert group_into_ranges([day(0), day(1)], 1) == [(day(0), day(0)), (day(1), day(1))]
 
 
 @given(st.lists(st.dates(date(2025, 1, 1), date(2026, 12, 31)), max_size=40), st.integers(1, 60))
 @examples(100)
-def test_ranges_cover_every_day_once_in_order_and_are_short_enough(days: list[date], length: int) -> None:
+def test_ranges_cover_each_day_once_within_length(days: list[date], length: int) -> None:
     ranges = group_into_ranges(days, length)
 
     assert all(sum(first <= day <= last for first, last in ranges) == 1 for day in days)
@@ -63,10 +60,10 @@ def test_ranges_cover_every_day_once_in_order_and_are_short_enough(days: list[da
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=7), st.integers(1, 5))
 @examples(75)
-def test_no_cover_has_fewer_ranges(numbers: list[int], length: int) -> None:
+def test_ranges_are_as_few_as_possible(numbers: list[int], length: int) -> None:
     fewest = 0
     open_numbers = set(numbers)
-    while open_numbers:  # the first day left must start a range, and none can reach further than this one
+    while open_numbers:  # the first open day starts a range, which reaches as far as possible
         start = min(open_numbers)
         open_numbers -= set(range(start, start + length))
         fewest += 1

@@ -1,4 +1,4 @@
-"""Passwords and keys through failures of every kind: in no output, no record of Dagster's, no table."""
+"""Secrets after failures: in no output, no Dagster record and no table."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -16,15 +16,16 @@ from twap_pipeline.definitions import build_definitions
 from twap_pipeline.settings import load_settings
 from twap_pipeline_tests.factories import DAY, event
 from twap_pipeline_tests.invariants import leaked_secrets
-from twap_pipeline_tests.s3_server import AWS_SECRET, S3Server
+from twap_pipeline_tests.s3_server import S3Server
+from twap_pipeline_tests.secret_scan import AWS_SECRET
 
-PASSWORD = "canary/p@s:s%word#that?nothing+may tell"
+PASSWORD = "canary/p@s:s%word#that?nothing+may expose"
 KEY = f"raw/{DAY:%Y/%m/%d}/a.parquet"
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a failure is done to."""
+    """The database and the bucket of a test."""
 
     engine: Engine
     s3: S3Server
@@ -37,7 +38,7 @@ class Target:
 
 @pytest.fixture
 def target(engine: Engine, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Target:
-    """A database whose role has the canary for a password, and a bucket with one object."""
+    """A database role whose password is the canary, and a bucket with one object."""
     role = f"canary_{engine.url.database}"
     s3.client().create_bucket(Bucket="twap")
     body = io.BytesIO()
@@ -54,78 +55,78 @@ def target(engine: Engine, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Tar
 
 
 @pytest.fixture
-def kept_instance(tmp_path: Path) -> Iterator[tuple[dg.DagsterInstance, Path]]:
-    """An instance that keeps everything in files."""
+def stored_instance(tmp_path: Path) -> Iterator[tuple[dg.DagsterInstance, Path]]:
+    """An instance with file storage, and its folder."""
     folder = tmp_path / "dagster"
     folder.mkdir()
     with dg.DagsterInstance.local_temp(str(folder)) as instance:
         yield instance, folder
 
 
-def _answer(status: int, code: str) -> Callable[[Request, Response], Response]:
+def _error_response(status: int, code: str) -> Callable[[Request, Response], Response]:
     return lambda _request, _response: Response(f"<Error><Code>{code}</Code></Error>", status)
 
 
-def refused_by_the_store(target: Target) -> None:
-    target.s3.faults.append(_answer(403, "AccessDenied"))
+def store_refuses_access(target: Target) -> None:
+    target.s3.faults.append(_error_response(403, "AccessDenied"))
 
 
-def expired_credentials(target: Target) -> None:
-    target.s3.faults.append(_answer(400, "ExpiredToken"))
+def credentials_expired(target: Target) -> None:
+    target.s3.faults.append(_error_response(400, "ExpiredToken"))
 
 
-def store_out_of_order(target: Target) -> None:
-    target.s3.faults.append(_answer(404, "NoSuchBucket"))
+def bucket_is_missing(target: Target) -> None:
+    target.s3.faults.append(_error_response(404, "NoSuchBucket"))
 
 
-def poisoned_object(target: Target) -> None:
-    target.s3.client().put_object(Bucket="twap", Key=KEY, Body=b"poison")
+def object_is_not_parquet(target: Target) -> None:
+    target.s3.client().put_object(Bucket="twap", Key=KEY, Body=b"not parquet")
 
 
-def wrong_password(target: Target) -> None:
+def password_is_wrong(target: Target) -> None:
     target.run(f"ALTER ROLE canary_{target.engine.url.database} PASSWORD 'another'")
 
 
-def no_permission(target: Target) -> None:
+def permission_is_missing(target: Target) -> None:
     target.run(f"REVOKE ALL ON twap_status FROM canary_{target.engine.url.database}")
 
 
-def other_revision(target: Target) -> None:
+def revision_differs(target: Target) -> None:
     target.run("UPDATE twap_alembic_version SET version_num = '001'")
 
 
-def no_such_option(target: Target) -> None:
+def url_option_is_unknown(target: Target) -> None:
     url = target.engine.url.set(drivername="postgresql", password=PASSWORD, query={"nonsense": "1"})
     target.monkeypatch.setenv("DATABASE_URL", url.render_as_string(hide_password=False))
 
 
-def no_url_at_all(target: Target) -> None:
+def url_scheme_is_unknown(target: Target) -> None:
     target.monkeypatch.setenv("DATABASE_URL", f"mysql://twap:{PASSWORD}@localhost/twap")
 
 
 FAILURES = [
-    refused_by_the_store,
-    expired_credentials,
-    store_out_of_order,
-    poisoned_object,
-    wrong_password,
-    no_permission,
-    other_revision,
-    no_such_option,
-    no_url_at_all,
+    store_refuses_access,
+    credentials_expired,
+    bucket_is_missing,
+    object_is_not_parquet,
+    password_is_wrong,
+    permission_is_missing,
+    revision_differs,
+    url_option_is_unknown,
+    url_scheme_is_unknown,
 ]
 
 
 @pytest.mark.fault("X2")
 @pytest.mark.parametrize("fail", FAILURES)
-def test_no_failure_tells_the_password_or_the_key(
+def test_failed_run_exposes_no_secret(
     target: Target,
-    kept_instance: tuple[dg.DagsterInstance, Path],
+    stored_instance: tuple[dg.DagsterInstance, Path],
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
     fail: Callable[[Target], None],
 ) -> None:
-    instance, folder = kept_instance
+    instance, folder = stored_instance
     fail(target)
     job = build_definitions(load_settings()).resolve_job_def("ingest_twap_status")
 
@@ -133,11 +134,11 @@ def test_no_failure_tells_the_password_or_the_key(
 
     assert not result.success
     output = capfd.readouterr()
-    told = "".join((output.out, output.err, caplog.text)).encode()
-    kept = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
-    assert b"ingest_twap_status" in kept
+    printed = "".join((output.out, output.err, caplog.text)).encode()
+    stored = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    assert b"ingest_twap_status" in stored
     for secret in (PASSWORD, quote(PASSWORD, safe=""), AWS_SECRET):
-        assert secret.encode() not in told
-        assert secret.encode() not in kept
+        assert secret.encode() not in printed
+        assert secret.encode() not in stored
     with target.engine.connect() as connection:
         assert leaked_secrets(connection, (PASSWORD, AWS_SECRET)) == []

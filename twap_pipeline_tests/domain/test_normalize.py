@@ -1,4 +1,4 @@
-"""Every row of a raw frame ends in exactly one of three, exact and whole; nothing is mended and nothing disappears."""
+"""Unit tests of `normalize`: every raw row is normalized exactly, rejected with a reason, or counted as metadata."""
 
 import json
 import math
@@ -22,8 +22,8 @@ from twap_pipeline_tests.feed_factories import (
     EVENT_TEXT,
     KEY,
     LAST_MODIFIED,
+    TIME_RANGE,
     WALLET,
-    WINDOW,
     nested,
     raw_rows,
 )
@@ -38,7 +38,7 @@ FINISHED_TEXT = "2026-09-24T12:42:34.010015484"
 
 def read(raw: pl.DataFrame, first_row: int = 0) -> NormalizedBatch:
     mapping = map_columns(KEY, flat_schema(KEY, list(raw.schema.items())))
-    return normalize(raw, mapping, UNITS, WINDOW, first_row)
+    return normalize(raw, mapping, UNITS, TIME_RANGE, first_row)
 
 
 def only_row(raw: pl.DataFrame) -> dict[str, Any]:
@@ -55,10 +55,10 @@ def label(value: object) -> str:
     return str(value.dtype) if isinstance(value, pl.Series) else str(value)
 
 
-# Sound rows
+# Valid rows
 
 
-def test_a_well_formed_row_becomes_exactly_this() -> None:
+def test_valid_row_is_normalized() -> None:
     raw = raw_rows()
 
     row = only_row(raw)
@@ -84,7 +84,7 @@ def test_a_well_formed_row_becomes_exactly_this() -> None:
 
 
 @pytest.mark.parametrize("n", [0, 3])
-def test_the_canonical_frame_has_the_same_columns_and_types_whatever_it_holds(n: int) -> None:
+def test_frames_have_fixed_columns_and_types(n: int) -> None:
     normalized = read(raw_rows(n, state_sz="x" if n else "1"))
     times = dict.fromkeys(("ts", "started_at"), pl.Datetime("us", "UTC"))
     flags = dict.fromkeys(("reduce_only", "randomize"), pl.Boolean())
@@ -95,7 +95,7 @@ def test_the_canonical_frame_has_the_same_columns_and_types_whatever_it_holds(n:
     assert dict(normalized.rejected.schema) == {"row_number": pl.Int64(), "reason": pl.String(), "raw_row": pl.String()}
 
 
-def test_ts_is_the_events_time_and_never_the_orders_creation() -> None:
+def test_ts_is_event_time_not_order_creation() -> None:
     raw = raw_rows(
         2,
         twap_id=2_250_263,
@@ -112,7 +112,7 @@ def test_ts_is_the_events_time_and_never_the_orders_creation() -> None:
     assert rows["started_at"].to_list() == [STARTED, STARTED]
 
 
-def test_the_rows_numbers_are_their_places_in_the_object() -> None:
+def test_row_numbers_are_positions_in_the_object() -> None:
     normalized = read(raw_rows(4, twap_id=[1, None, 3, 4], _metadata=[False, False, True, None]), first_row=1_000)
 
     assert normalized.rows["row_number"].to_list() == [1_000, 1_003]
@@ -121,16 +121,16 @@ def test_the_rows_numbers_are_their_places_in_the_object() -> None:
 
 
 @pytest.mark.parametrize("name", ["state_timestamp", "state_reduceOnly", "state_randomize"])
-def test_a_column_that_an_object_lacks_is_null_and_no_fault(name: str) -> None:
-    ours = {"state_timestamp": "started_at", "state_reduceOnly": "reduce_only", "state_randomize": "randomize"}[name]
+def test_missing_optional_column_is_null(name: str) -> None:
+    column = {"state_timestamp": "started_at", "state_reduceOnly": "reduce_only", "state_randomize": "randomize"}[name]
 
-    assert only_row(raw_rows().drop(name))[ours] is None
-    assert only_row(raw_rows(**{name: None}))[ours] is None
+    assert only_row(raw_rows().drop(name))[column] is None
+    assert only_row(raw_rows(**{name: None}))[column] is None
 
 
 @pytest.mark.parametrize("column", ["state_sz", "state_executedSz", "state_executedNtl", "state_minutes"])
 @pytest.mark.parametrize("dtype", [pl.Null(), pl.String(), pl.Float64()])
-def test_the_feeds_own_null_is_taken_where_it_may_stand(column: str, dtype: pl.DataType) -> None:
+def test_null_in_nullable_column_is_accepted(column: str, dtype: pl.DataType) -> None:
     normalized = read(raw_rows(2, **{column: pl.Series([None, None], dtype=dtype)}))
 
     assert (normalized.rows.height, normalized.rejected.height) == (2, 0)
@@ -149,26 +149,26 @@ def test_the_feeds_own_null_is_taken_where_it_may_stand(column: str, dtype: pl.D
     ],
     ids=label,
 )
-def test_a_creation_time_of_zero_is_unknown_and_no_fault(unknown: pl.Series) -> None:
+def test_creation_time_zero_or_null_is_unknown(unknown: pl.Series) -> None:
     assert only_row(raw_rows(state_timestamp=unknown))["started_at"] is None
 
 
-# F4, F5: shapes and types
+# F4, F5: structure and types
 
 
 @pytest.mark.fault("F4")
-def test_a_nested_state_gives_the_same_rows() -> None:
+def test_nested_state_equals_flat_columns() -> None:
     raw = raw_rows(3, state_sz=["1", "x", "3"])
 
-    flat, folded = read(raw), read(nested(raw))
+    flat, from_struct = read(raw), read(nested(raw))
 
-    assert folded.rows.drop("raw_payload").equals(flat.rows.drop("raw_payload"))
-    assert folded.rejected.drop("raw_row").equals(flat.rejected.drop("raw_row"))
-    assert json.loads(folded.rows["raw_payload"][0])["state"]["sz"] == "1"
+    assert from_struct.rows.drop("raw_payload").equals(flat.rows.drop("raw_payload"))
+    assert from_struct.rejected.drop("raw_row").equals(flat.rejected.drop("raw_row"))
+    assert json.loads(from_struct.rows["raw_payload"][0])["state"]["sz"] == "1"
 
 
 @pytest.mark.fault("F4")
-def test_a_row_whose_state_is_null_is_quarantined() -> None:
+def test_null_state_is_rejected() -> None:
     raw = nested(raw_rows(2))
     raw = raw.with_columns(state=pl.when(pl.int_range(pl.len()) > 0).then("state"))
 
@@ -178,7 +178,7 @@ def test_a_row_whose_state_is_null_is_quarantined() -> None:
     assert normalized.rejected["reason"].to_list() == ["state_user is not 0x and 40 hex digits: NULL"]
 
 
-OWN_NAMES = [
+INTERNAL_NAMES = [
     "row_number",
     "raw_payload",
     "raw_row",
@@ -192,9 +192,9 @@ OWN_NAMES = [
 
 
 @pytest.mark.fault("F4")
-@pytest.mark.parametrize("name", [*OWN_NAMES, "status_error", "", "*", "^.*$", "^twap.*$", 'a"b\\\n', "a.b", "😀"])
-@pytest.mark.parametrize(("value", "kept"), [("theirs", "theirs"), (1.5, 1.5), (math.nan, "NaN")], ids=str)
-def test_a_column_of_any_name_is_kept_and_disturbs_nothing(name: str, value: object, kept: object) -> None:
+@pytest.mark.parametrize("name", [*INTERNAL_NAMES, "status_error", "", "*", "^.*$", "^twap.*$", 'a"b\\\n', "a.b", "😀"])
+@pytest.mark.parametrize(("value", "in_payload"), [("text", "text"), (1.5, 1.5), (math.nan, "NaN")], ids=str)
+def test_unknown_column_of_any_name_is_only_in_payload(name: str, value: object, in_payload: object) -> None:
     raw = raw_rows(2, twap_id=[1, None], **{name: value})
     usual = read(raw_rows(2, twap_id=[1, None]))
 
@@ -202,9 +202,9 @@ def test_a_column_of_any_name_is_kept_and_disturbs_nothing(name: str, value: obj
 
     assert normalized.rows.drop("raw_payload").equals(usual.rows.drop("raw_payload"))
     assert normalized.rejected.drop("raw_row").equals(usual.rejected.drop("raw_row"))
-    expected = {**raw_rows(2, twap_id=[1, None]).row(0, named=True), name: kept}
+    expected = {**raw_rows(2, twap_id=[1, None]).row(0, named=True), name: in_payload}
     assert json.loads(normalized.rows["raw_payload"][0]) == expected
-    assert normalized.data_warnings == {f"unknown column {name!r}, kept in raw_payload": 1}
+    assert normalized.data_warnings == {f"unknown column {name!r}, only in raw_payload": 1}
 
 
 @pytest.mark.fault("F5")
@@ -220,12 +220,12 @@ def test_a_column_of_any_name_is_kept_and_disturbs_nothing(name: str, value: obj
     ],
     ids=label,
 )
-def test_a_size_of_any_type_is_exact_text(sizes: pl.Series, expected: str) -> None:
+def test_size_of_any_type_is_exact_text(sizes: pl.Series, expected: str) -> None:
     assert only_row(raw_rows(state_sz=sizes))["size_requested"] == expected
 
 
 @pytest.mark.fault("F5")
-def test_a_column_of_categories_is_read_as_its_text() -> None:
+def test_payload_of_categorical_column_is_text() -> None:
     coins = pl.Series(["HYPE", "@107"], dtype=pl.Categorical)
 
     assert to_json_rows(raw_rows(2, state_coin=coins)).str.json_path_match("$.state_coin").to_list() == ["HYPE", "@107"]
@@ -242,9 +242,9 @@ def test_a_column_of_categories_is_read_as_its_text() -> None:
         ("state_user", "state_user is not 0x and 40 hex digits: NULL"),
     ],
 )
-def test_a_null_in_the_key_is_quarantined_with_its_place_and_reason(column: str, reason: str) -> None:
-    good = raw_rows(2)[column]
-    raw = raw_rows(3, **{column: pl.Series([good[0], None, good[1]])})
+def test_null_key_is_rejected_with_row_number_and_reason(column: str, reason: str) -> None:
+    values = raw_rows(2)[column]
+    raw = raw_rows(3, **{column: pl.Series([values[0], None, values[1]])})
 
     normalized = read(raw)
 
@@ -254,32 +254,32 @@ def test_a_null_in_the_key_is_quarantined_with_its_place_and_reason(column: str,
 
 
 @pytest.mark.fault("V1")
-def test_a_null_time_takes_the_blocks_and_two_nulls_are_quarantined() -> None:
+def test_null_time_uses_block_time_and_two_nulls_are_rejected() -> None:
     raw = raw_rows(2, time=pl.Series([None, None], dtype=pl.String), block_time=[EVENT_TEXT, None])
 
     normalized = read(raw)
 
     assert normalized.rows.select("row_number", "ts").rows() == [(0, EVENT)]
     assert normalized.rejected.select("row_number", "reason").rows() == [
-        (1, "time is no time of this object's window: NULL")
+        (1, "time is not a time within the valid range of this object: NULL")
     ]
 
 
 @pytest.mark.fault("V1")
-def test_all_faults_of_a_row_are_named_at_once() -> None:
+def test_reason_contains_every_invalid_column() -> None:
     (reason,) = reasons(
         raw_rows(twap_id="x", state_user="y", time="z", block_time=None, state_sz="NaN", state_minutes=0.5)
     )
 
     assert reason == (
         "twap_id is not a whole number: x; state_user is not 0x and 40 hex digits: y;"
-        " time is no time of this object's window: z; state_sz is not a finite decimal number: NaN;"
+        " time is not a time within the valid range of this object: z; state_sz is not a finite decimal number: NaN;"
         " state_minutes is not a whole number of minutes: 0.5"
     )
 
 
 @pytest.mark.fault("V1")
-def test_a_frame_of_nulls_is_quarantined_whole() -> None:
+def test_rows_of_nulls_are_rejected() -> None:
     raw = pl.DataFrame({name: pl.Series([None, None], dtype=pl.Null) for name in raw_rows().columns})
 
     normalized = read(raw)
@@ -289,36 +289,36 @@ def test_a_frame_of_nulls_is_quarantined_whole() -> None:
 
 @pytest.mark.fault("V2")
 @pytest.mark.parametrize("column", ["state_sz", "state_executedSz", "state_executedNtl"])
-@pytest.mark.parametrize(("value", "shown"), [(math.nan, "NaN"), (math.inf, "inf"), (-math.inf, "-inf")])
-def test_a_size_that_is_not_finite_is_quarantined_and_shown(column: str, value: float, shown: str) -> None:
+@pytest.mark.parametrize(("value", "text"), [(math.nan, "NaN"), (math.inf, "inf"), (-math.inf, "-inf")])
+def test_size_not_finite_is_rejected_with_its_value(column: str, value: float, text: str) -> None:
     normalized = read(raw_rows(2, **{column: [1.5, value]}))
 
     assert normalized.rows["row_number"].to_list() == [0]
-    assert normalized.rejected["reason"].to_list() == [f"{column} is not a finite decimal number: {shown}"]
-    assert json.loads(normalized.rejected["raw_row"][0])[column] == shown
+    assert normalized.rejected["reason"].to_list() == [f"{column} is not a finite decimal number: {text}"]
+    assert json.loads(normalized.rejected["raw_row"][0])[column] == text
 
 
 @pytest.mark.fault("V2")
-def test_a_size_that_is_not_finite_is_shown_from_a_nested_state_too() -> None:
+def test_nested_size_not_finite_is_in_raw_row() -> None:
     normalized = read(nested(raw_rows(2, state_sz=[1.5, math.nan])))
 
     assert json.loads(normalized.rejected["raw_row"][0])["state"]["sz"] == "NaN"
 
 
 @pytest.mark.fault("V2")
-@pytest.mark.parametrize("said", ["NaN", "Infinity", "-inf", "", "1_000", "0x10", "1,5", "\u0663"])
-def test_a_size_in_text_that_is_no_decimal_is_quarantined(said: str) -> None:
-    assert reasons(raw_rows(state_executedSz=said)) == [f"state_executedSz is not a finite decimal number: {said}"]
+@pytest.mark.parametrize("size", ["NaN", "Infinity", "-inf", "", "1_000", "0x10", "1,5", "\u0663"])
+def test_size_text_not_decimal_is_rejected(size: str) -> None:
+    assert reasons(raw_rows(state_executedSz=size)) == [f"state_executedSz is not a finite decimal number: {size}"]
 
 
 @pytest.mark.fault("V3")
-@pytest.mark.parametrize("said", ["-5", "1E-30", "9" * 60, "0." + "3" * 60, "1e999"])
-def test_a_strange_but_exact_size_is_stored_to_the_digit(said: str) -> None:
-    assert only_row(raw_rows(state_executedSz=said))["size_executed"] == said
+@pytest.mark.parametrize("size", ["-5", "1E-30", "9" * 60, "0." + "3" * 60, "1e999"])
+def test_unusual_decimal_size_is_verbatim(size: str) -> None:
+    assert only_row(raw_rows(state_executedSz=size))["size_executed"] == size
 
 
 @pytest.mark.fault("V3")
-def test_more_executed_than_requested_is_stored_as_it_is() -> None:
+def test_executed_above_requested_is_verbatim() -> None:
     row = only_row(raw_rows(state_sz="1", state_executedSz="2"))
 
     assert (row["size_requested"], row["size_executed"]) == ("1", "2")
@@ -329,12 +329,12 @@ def test_more_executed_than_requested_is_stored_as_it_is() -> None:
     ("minutes", "reason"),
     [(-1, "-1"), (2**31, "2147483648"), (30.5, "30.5"), ("ninety", "ninety"), ("\u0663", "\u0663"), (math.nan, "NaN")],
 )
-def test_minutes_that_are_not_whole_are_quarantined(minutes: object, reason: str) -> None:
+def test_minutes_not_whole_are_rejected(minutes: object, reason: str) -> None:
     assert reasons(raw_rows(state_minutes=minutes)) == [f"state_minutes is not a whole number of minutes: {reason}"]
 
 
 @pytest.mark.fault("V5")
-def test_two_events_of_one_microsecond_both_come_through() -> None:
+def test_two_events_of_one_microsecond_are_both_rows() -> None:
     raw = raw_rows(2, twap_id=1, time=["2026-09-24T11:12:32.992506001", "2026-09-24T11:12:32.992506999"])
 
     rows = read(raw).rows
@@ -347,7 +347,7 @@ def test_two_events_of_one_microsecond_both_come_through() -> None:
 @pytest.mark.parametrize(
     "time", [pl.Series([EVENT_TEXT]), pl.Series([EVENT_NS]), pl.Series([EVENT_NS]).cast(pl.Datetime("ns"))], ids=label
 )
-def test_the_nanoseconds_that_ts_cannot_hold_stay_in_the_payload(time: pl.Series) -> None:
+def test_nanoseconds_are_in_the_payload(time: pl.Series) -> None:
     row = only_row(raw_rows(time=time))
 
     assert row["ts"] == EVENT
@@ -366,40 +366,40 @@ def test_the_nanoseconds_that_ts_cannot_hold_stay_in_the_payload(time: pl.Series
         f"{LAST_MODIFIED + timedelta(days=1, microseconds=1):%Y-%m-%dT%H:%M:%S.%f}",
     ],
 )
-def test_a_time_out_of_the_window_is_quarantined_though_the_blocks_is_sound(time: str) -> None:
-    assert reasons(raw_rows(time=time)) == [f"time is no time of this object's window: {time}"]
+def test_time_out_of_range_is_rejected_despite_block_time(time: str) -> None:
+    assert reasons(raw_rows(time=time)) == [f"time is not a time within the valid range of this object: {time}"]
 
 
 @pytest.mark.fault("V6")
 @pytest.mark.parametrize("time", ["infinity", "-infinity", "yesterday", ""])
-def test_a_time_that_cannot_be_read_is_quarantined_and_not_replaced_by_the_blocks(time: str) -> None:
-    assert reasons(raw_rows(time=time)) == [f"time is no time of this object's window: {time}"]
+def test_unreadable_time_is_not_replaced_by_block_time(time: str) -> None:
+    assert reasons(raw_rows(time=time)) == [f"time is not a time within the valid range of this object: {time}"]
 
 
 @pytest.mark.fault("V6")
 @pytest.mark.parametrize("started", [5, -1, CREATED_MS * 1_000, 2**62])
-def test_a_creation_time_out_of_the_window_is_quarantined(started: int) -> None:
+def test_creation_time_out_of_range_is_rejected(started: int) -> None:
     assert reasons(raw_rows(state_timestamp=started)) == [
-        f"state_timestamp is no time of this object's window: {started}"
+        f"state_timestamp is not a time within the valid range of this object: {started}"
     ]
 
 
 @pytest.mark.fault("V7")
 @pytest.mark.parametrize("column", ["state_coin", "state_side", "status"])
-def test_a_nul_character_is_quarantined_and_in_no_text_of_the_rejection(column: str) -> None:
-    raw = raw_rows(2, **{column: ["a\0b", "fine"]})
+def test_nul_character_is_rejected_and_not_in_the_reason(column: str) -> None:
+    raw = raw_rows(2, **{column: ["a\0b", "valid"]})
 
     normalized = read(raw)
 
     assert normalized.rows["row_number"].to_list() == [1]
-    assert f"{column} holds a NUL character" in normalized.rejected["reason"][0]
+    assert f"{column} contains a NUL character" in normalized.rejected["reason"][0]
     assert "\0" not in normalized.rejected["reason"][0] + normalized.rejected["raw_row"][0]
     assert json.loads(normalized.rejected["raw_row"][0])[column] == "a\0b"
 
 
 @pytest.mark.fault("V7")
 @pytest.mark.parametrize("column", ["twap_id", "state_user", "time", "state_sz", "state_minutes", "state_timestamp"])
-def test_a_nul_character_where_a_number_belongs_is_quarantined_in_clean_text(column: str) -> None:
+def test_nul_character_in_number_is_escaped_in_the_reason(column: str) -> None:
     (reason,) = reasons(raw_rows(**{column: "1\x002"}, **({} if column != "time" else {"block_time": None})))
 
     assert reason.endswith("1\\02")
@@ -407,16 +407,16 @@ def test_a_nul_character_where_a_number_belongs_is_quarantined_in_clean_text(col
 
 @pytest.mark.fault("V7")
 @pytest.mark.parametrize("status", ['{"error": "a\\u0000b"}', "error: a\0b", '"a\\u0000b"'])
-def test_a_nul_character_within_an_errors_message_is_quarantined(status: str) -> None:
+def test_nul_character_in_error_message_is_rejected(status: str) -> None:
     (reason,) = reasons(raw_rows(status=status))
 
-    assert reason.startswith("status holds a NUL character")
+    assert reason.startswith("status contains a NUL character")
     assert "\0" not in reason
 
 
 @pytest.mark.fault("V7")
 @pytest.mark.parametrize(("column", "limit"), [("state_coin", 256), ("state_side", 256), ("status", 65_536)])
-def test_a_text_is_stored_whole_or_quarantined_with_a_short_reason(column: str, limit: int) -> None:
+def test_text_above_maximum_is_rejected_with_short_reason(column: str, limit: int) -> None:
     raw = raw_rows(3, **{column: ["a" * limit, "a" * (limit + 1), "ü" * (limit // 2 + 1)]})
 
     normalized = read(raw)
@@ -428,7 +428,7 @@ def test_a_text_is_stored_whole_or_quarantined_with_a_short_reason(column: str, 
 
 
 @pytest.mark.fault("V7")
-def test_an_id_beyond_64_bits_and_a_wallet_of_mixed_case_are_canonical() -> None:
+def test_large_id_and_mixed_case_wallet_are_canonical() -> None:
     row = only_row(raw_rows(twap_id=str(2**64 + 1), state_user=WALLET.upper()))
 
     assert (row["twap_id"], row["wallet"]) == (str(2**64 + 1), WALLET)
@@ -437,12 +437,12 @@ def test_an_id_beyond_64_bits_and_a_wallet_of_mixed_case_are_canonical() -> None
 
 @pytest.mark.fault("V7")
 @pytest.mark.parametrize("coin", ["BTC", "kBONK", "xyz:NVDA", "@107", "PURR/USDC", " a\tb\\", "😀", ""])
-def test_a_coin_is_verbatim(coin: str) -> None:
+def test_coin_is_verbatim(coin: str) -> None:
     assert only_row(raw_rows(state_coin=coin))["asset"] == coin
 
 
 @pytest.mark.fault("V8")
-def test_identical_rows_have_identical_content_down_to_the_payload() -> None:
+def test_equal_raw_rows_are_equal_normalized_rows() -> None:
     first, second = read(raw_rows(2, twap_id=1, time=EVENT_TEXT, block_time=EVENT_TEXT)).rows.iter_rows()
 
     assert first[1:] == second[1:]
@@ -464,7 +464,7 @@ def test_identical_rows_have_identical_content_down_to_the_payload() -> None:
     )
 )
 @examples(75)
-def test_the_payload_is_the_whole_row_to_the_letter(rows: list[tuple[object, ...]]) -> None:
+def test_payload_round_trips(rows: list[tuple[object, ...]]) -> None:
     schema = {"text": pl.String(), "number": pl.Int64(), "double": pl.Float64(), "flag": pl.Boolean()}
     raw = pl.DataFrame(rows, schema=schema, orient="row")
 
@@ -474,7 +474,7 @@ def test_the_payload_is_the_whole_row_to_the_letter(rows: list[tuple[object, ...
     assert all(character >= " " for text in texts for character in text)
 
 
-def test_the_payload_shows_numbers_that_json_has_no_word_for_as_text() -> None:
+def test_payload_nan_and_infinity_are_text() -> None:
     texts = to_json_rows(pl.DataFrame({"x": [math.nan, math.inf, -math.inf, 1.5, None]}))
 
     assert [json.loads(text)["x"] for text in texts] == ["NaN", "inf", "-inf", "1.5", None]
@@ -498,24 +498,24 @@ def test_the_payload_shows_numbers_that_json_has_no_word_for_as_text() -> None:
     ],
     ids=label,
 )
-def test_an_unknown_column_of_any_type_is_whole_in_the_payload(column: pl.Series, expected: object) -> None:
+def test_payload_contains_unknown_column_of_any_type(column: pl.Series, expected: object) -> None:
     assert json.loads(to_json_rows(raw_rows(x=column))[0])["x"] == expected
 
 
-def test_the_payload_of_no_rows_is_empty() -> None:
+def test_payload_of_no_rows_is_empty() -> None:
     assert to_json_rows(raw_rows(0)).to_list() == []
 
 
-def test_flatten_leaves_a_flat_frame_alone() -> None:
+def test_flatten_flat_frame_is_unchanged() -> None:
     raw = raw_rows(2)
 
     assert flatten(raw) is raw
     assert flatten(nested(raw)).select(raw.columns).equals(raw)
 
 
-# Accounting and data_warnings
+# Row counts and data warnings
 
-_FIELDS: Mapping[str, list[object]] = {
+_VALUES: Mapping[str, list[object]] = {
     "twap_id": ["1", "007", None, "x", "-1", "\u0663"],
     "state_user": [WALLET, WALLET.upper(), None, "0x", "\0"],
     "time": [EVENT_TEXT, None, "infinity", "1970-01-01T00:00:00", str(EVENT_NS), "5"],
@@ -530,19 +530,19 @@ _FIELDS: Mapping[str, list[object]] = {
 }
 
 
-@given(st.lists(st.fixed_dictionaries({name: st.sampled_from(values) for name, values in _FIELDS.items()}), max_size=6))
+@given(st.lists(st.fixed_dictionaries({name: st.sampled_from(values) for name, values in _VALUES.items()}), max_size=6))
 @examples(75)
-def test_every_row_ends_in_exactly_one_of_three(rows: list[dict[str, object]]) -> None:
-    spoiled = {name: pl.Series([row[name] for row in rows], dtype=_dtype(name)) for name in _FIELDS}
-    raw = raw_rows(len(rows), **spoiled)
+def test_every_row_has_exactly_one_outcome(rows: list[dict[str, object]]) -> None:
+    columns = {name: pl.Series([row[name] for row in rows], dtype=_dtype(name)) for name in _VALUES}
+    raw = raw_rows(len(rows), **columns)
 
     normalized = read(raw, first_row=10)
 
-    kept = [*normalized.rows["row_number"], *normalized.rejected["row_number"]]
-    assert len(set(kept)) == len(kept)
-    assert len(kept) + normalized.metadata_rows == len(rows)
+    row_numbers = [*normalized.rows["row_number"], *normalized.rejected["row_number"]]
+    assert len(set(row_numbers)) == len(row_numbers)
+    assert len(row_numbers) + normalized.metadata_rows == len(rows)
     assert normalized.metadata_rows == sum(row["_metadata"] is True for row in rows)
-    assert set(kept) == {10 + place for place, row in enumerate(rows) if row["_metadata"] is not True}
+    assert set(row_numbers) == {10 + index for index, row in enumerate(rows) if row["_metadata"] is not True}
     assert normalized.rejected["reason"].null_count() == 0
     assert normalized.rows.select("twap_id", "wallet", "ts", "raw_payload").null_count().sum_horizontal().item() == 0
 
@@ -555,49 +555,49 @@ def _dtype(name: str) -> pl.DataType:
     }.get(name, pl.String())
 
 
-def test_bookkeeping_is_no_event_and_no_fault_even_if_it_is_garbage() -> None:
+def test_metadata_row_is_counted_and_not_validated() -> None:
     normalized = read(raw_rows(2, twap_id=[None, 1], _metadata=[True, None]))
 
     assert (normalized.rows.height, normalized.rejected.height, normalized.metadata_rows) == (1, 0, 1)
 
 
-def test_an_empty_frame_gives_nothing_of_everything() -> None:
+def test_empty_frame_has_no_rows_and_no_warnings() -> None:
     normalized = read(raw_rows(0))
 
     assert (normalized.rows.height, normalized.rejected.height, normalized.metadata_rows) == (0, 0, 0)
     assert sum(normalized.data_warnings.values()) == 0
 
 
-def test_an_unknown_status_is_stored_verbatim_and_counted() -> None:
+def test_unknown_status_is_verbatim_with_a_warning() -> None:
     normalized = read(raw_rows(4, status=["paused", "paused", None, "finished"]))
 
     assert normalized.rows["status"].to_list() == ["paused", "paused", None, "finished"]
     assert normalized.data_warnings == {
-        "unknown status 'paused', stored as it is": 2,
-        "unknown status None, stored as it is": 1,
+        "unknown status 'paused', stored verbatim": 2,
+        "unknown status None, stored verbatim": 1,
     }
 
 
 @pytest.mark.parametrize("status", ["waitingForTrigger", "activated", "finished", "terminated", "error: x", "stopped"])
-def test_a_known_status_is_no_finding(status: str) -> None:
+def test_known_status_has_no_warning(status: str) -> None:
     assert not read(raw_rows(status=status)).data_warnings
 
 
-def test_an_error_is_split_into_status_and_message() -> None:
+def test_error_is_split_into_status_and_message() -> None:
     row = only_row(raw_rows(status='{"error": "Insufficient margin to place order."}', state_executedSz="3"))
 
     assert (row["status"], row["status_error"]) == ("error", "Insufficient margin to place order.")
     assert row["size_executed"] == "3"
 
 
-def test_an_object_without_event_times_takes_the_orders_creation_and_says_so() -> None:
+def test_no_event_time_uses_creation_with_a_warning() -> None:
     normalized = read(raw_rows(2).drop("time", "block_time"))
 
     assert normalized.rows["ts"].to_list() == [STARTED, STARTED]
     assert [count for text, count in normalized.data_warnings.items() if "creation" in text] == [2]
 
 
-def test_in_a_degraded_object_a_creation_time_of_zero_is_quarantined() -> None:
+def test_no_event_time_and_creation_zero_is_rejected() -> None:
     assert reasons(raw_rows(state_timestamp=0).drop("time", "block_time")) == [
-        "state_timestamp is no time of this object's window: 0"
+        "state_timestamp is not a time within the valid range of this object: 0"
     ]

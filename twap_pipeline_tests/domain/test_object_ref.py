@@ -1,4 +1,4 @@
-"""The day that a key names, under any layout and any alphabet, and the fingerprint of a set of objects."""
+"""Unit tests of key dates, day prefixes, partition dates and fingerprints."""
 
 from datetime import UTC, date, datetime, timedelta, timezone
 from random import Random
@@ -22,7 +22,7 @@ from twap_pipeline_tests.hypothesis_profiles import examples
 pytestmark = pytest.mark.unit
 
 DAY = date(2026, 9, 24)
-ODD_NAMES = ["a b", "a+b", "%25", "%2F", "é", "e\u0301", "😀", "ключ", "a\\b", "a\tb", "a\nb", "..", "x" * 900]
+UNUSUAL_NAMES = ["a b", "a+b", "%25", "%2F", "é", "e\u0301", "😀", "ключ", "a\\b", "a\tb", "a\nb", "..", "x" * 900]
 
 s3_keys = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=60)
 no_digits = st.text(st.characters(exclude_categories=["Cs", "N"]), max_size=20)
@@ -51,7 +51,7 @@ refs = st.builds(
         "raw/2026-09-24-11.parquet",
     ],
 )
-def test_every_known_layout_names_the_day(key: str) -> None:
+def test_day_from_key_every_built_in_pattern(key: str) -> None:
     assert day_from_key(key) == DAY
 
 
@@ -69,11 +69,11 @@ def test_every_known_layout_names_the_day(key: str) -> None:
         "raw/0000/00/00/x.parquet",
     ],
 )
-def test_a_key_without_a_day_of_the_calendar_names_none(key: str) -> None:
+def test_day_from_key_without_valid_date_is_none(key: str) -> None:
     assert day_from_key(key) is None
 
 
-def test_layouts_are_tried_in_order_of_trust() -> None:
+def test_day_from_key_tries_patterns_in_order() -> None:
     key = "export-20250101/date=2026-09-24/2025/02/02/x.parquet"
 
     assert day_from_key(key) == DAY
@@ -90,20 +90,20 @@ def test_layouts_are_tried_in_order_of_trust() -> None:
         "20269999_20260924",
     ],
 )
-def test_a_first_match_that_is_no_date_does_not_hide_the_second(key: str) -> None:
+def test_day_from_key_skips_matches_that_are_not_dates(key: str) -> None:
     assert day_from_key(key) == DAY
 
 
-def test_a_layout_of_the_users_own_is_enough() -> None:
+def test_day_from_key_configured_pattern() -> None:
     assert day_from_key("d24m09y2026", [r"d(?P<day>\d\d)m(?P<month>\d\d)y(?P<year>\d{4})"]) == DAY
 
 
-def test_the_configured_layout_is_tried_before_the_usual_ones() -> None:
+def test_configured_pattern_is_tried_first() -> None:
     assert resolve_key_date_patterns("x") == ("x", *KEY_DATE_PATTERNS)
     assert resolve_key_date_patterns(None) == resolve_key_date_patterns("") == KEY_DATE_PATTERNS
 
 
-WRITTEN = [
+KEY_FORMATS = [
     "raw/hourly/{0:%Y/%m/%d}/11/part-0000.parquet",
     "{0:%Y/%m/%d}/x.parquet",
     "raw/date={0:%Y-%m-%d}/hour=11/x.parquet",
@@ -117,34 +117,34 @@ WRITTEN = [
 
 @pytest.mark.fault("D1")
 @given(
-    written=st.sampled_from(WRITTEN),
+    key_format=st.sampled_from(KEY_FORMATS),
     known=st.dates(date(2023, 1, 1), date(2029, 9, 9)),
     day=st.dates(date(2023, 10, 10), date(2029, 12, 31)).filter(lambda day: day.month > 9 and day.day > 9),
 )
 @examples(100)
-def test_the_prefix_of_a_day_is_where_its_objects_lie(written: str, known: date, day: date) -> None:
-    (prefix,) = day_prefixes([written.format(known)], day)
+def test_day_prefix_starts_the_keys_of_the_day(key_format: str, known: date, day: date) -> None:
+    (prefix,) = day_prefixes([key_format.format(known)], day)
 
-    assert written.format(day).startswith(prefix)
+    assert key_format.format(day).startswith(prefix)
     assert day_from_key(f"{prefix}/x") == day
 
 
 @pytest.mark.fault("D1")
-def test_a_prefix_is_found_too_where_the_day_stands_before_the_year() -> None:
-    layout = r"(?P<day>\d\d)\.(?P<month>\d\d)\.(?P<year>\d{4})/"
+def test_day_prefix_pattern_with_day_before_year() -> None:
+    pattern = r"(?P<day>\d\d)\.(?P<month>\d\d)\.(?P<year>\d{4})/"
 
-    (prefix,) = day_prefixes(["raw/17.08.2025/x.parquet"], DAY, [layout])
+    (prefix,) = day_prefixes(["raw/17.08.2025/x.parquet"], DAY, [pattern])
 
     assert "raw/24.09.2026/y.parquet".startswith(prefix)
     assert prefix.startswith("raw/24")
 
 
 @pytest.mark.fault("D1")
-def test_a_match_that_is_no_date_does_not_hide_the_day_of_a_prefix() -> None:
+def test_day_prefix_skips_matches_that_are_not_dates() -> None:
     assert day_prefixes(["raw/2026/99/99/x/2026/09/23/x.parquet"], DAY) == {"raw/2026/99/99/x/2026/09/24"}
 
 
-def test_prefixes_are_those_of_all_layouts_in_use_and_none_for_keys_without_a_day() -> None:
+def test_day_prefixes_of_several_layouts() -> None:
     known = ["a/2025/08/17/x", "a/2025/08/18/y", "b/20250817.parquet", "c/x.parquet"]
 
     assert day_prefixes(known, DAY) == {"a/2026/09/24", "b/20260924"}
@@ -152,8 +152,8 @@ def test_prefixes_are_those_of_all_layouts_in_use_and_none_for_keys_without_a_da
 
 
 @pytest.mark.fault("D7")
-@pytest.mark.parametrize("name", ODD_NAMES)
-def test_an_odd_name_does_not_hide_the_day(name: str) -> None:
+@pytest.mark.parametrize("name", UNUSUAL_NAMES)
+def test_day_from_key_with_unusual_names(name: str) -> None:
     assert day_from_key(f"raw/{name}/2026/09/24/{name}.parquet") == DAY
     assert day_from_key(f"raw/{name}/date=2026-09-24/{name}.parquet") == DAY
 
@@ -161,7 +161,7 @@ def test_an_odd_name_does_not_hide_the_day(name: str) -> None:
 @pytest.mark.fault("D7")
 @given(day=st.dates(date(2000, 1, 1), date(2099, 12, 31)), before=no_digits, after=no_digits)
 @examples(50)
-def test_any_day_is_found_among_any_alphabet(day: date, before: str, after: str) -> None:
+def test_day_from_key_any_day_and_alphabet(day: date, before: str, after: str) -> None:
     expected = {day}
 
     assert {
@@ -177,23 +177,23 @@ def test_any_day_is_found_among_any_alphabet(day: date, before: str, after: str)
 @given(refs)
 @examples(50)
 @example(ObjectRef("9999/99/99/\U0001f600", "e", LAST_MODIFIED, 0))
-def test_any_key_at_all_has_a_day(ref: ObjectRef) -> None:
+def test_partition_date_exists_for_any_key(ref: ObjectRef) -> None:
     assert partition_date(ref) == (day_from_key(ref.key) or ref.last_modified.date())
 
 
-def test_a_key_without_a_day_gets_that_of_its_last_modified_in_utc() -> None:
-    late_in_tokyo = datetime(2026, 9, 25, 8, tzinfo=timezone(timedelta(hours=9)))
+def test_partition_date_without_key_date_is_utc_last_modified() -> None:
+    tokyo_time = datetime(2026, 9, 25, 8, tzinfo=timezone(timedelta(hours=9)))
 
-    assert partition_date(ObjectRef("x.parquet", "e", late_in_tokyo, 1)) == DAY
+    assert partition_date(ObjectRef("x.parquet", "e", tokyo_time, 1)) == DAY
 
 
-def test_the_keys_day_comes_before_last_modified() -> None:
+def test_partition_date_prefers_the_key_date() -> None:
     assert partition_date(listed(key="2025/08/17/x.parquet")) == date(2025, 8, 17)
 
 
 @given(st.lists(refs, max_size=6, unique_by=lambda ref: ref.key), st.randoms(use_true_random=False))
 @examples(50)
-def test_a_fingerprint_does_not_depend_on_the_order_of_the_listing(listing: list[ObjectRef], random: Random) -> None:
+def test_fingerprint_is_independent_of_order(listing: list[ObjectRef], random: Random) -> None:
     shuffled = random.sample(listing, len(listing))
 
     assert fingerprint(shuffled) == fingerprint(listing)
@@ -202,12 +202,12 @@ def test_a_fingerprint_does_not_depend_on_the_order_of_the_listing(listing: list
 
 @given(st.lists(refs, min_size=2, max_size=6, unique_by=lambda ref: ref.key))
 @examples(50)
-def test_a_fingerprint_changes_with_every_object_more_or_less(listing: list[ObjectRef]) -> None:
+def test_fingerprint_changes_with_every_added_object(listing: list[ObjectRef]) -> None:
     assert len({fingerprint(listing[:count]) for count in range(len(listing) + 1)}) == len(listing) + 1
 
 
 @pytest.mark.fault("D2")
-def test_a_fingerprint_changes_with_an_etag_and_not_with_last_modified_or_size() -> None:
+def test_fingerprint_changes_with_the_etag_only() -> None:
     before = fingerprint([listed(etag="a")])
 
     assert fingerprint([listed(etag="b")]) != before
@@ -215,17 +215,17 @@ def test_a_fingerprint_changes_with_an_etag_and_not_with_last_modified_or_size()
 
 
 @pytest.mark.fault("D7")
-@pytest.mark.parametrize(("one", "other"), [("é", "e\u0301"), ("%25", "%"), ("a b", "a+b"), ("a", "a ")])
-def test_keys_that_look_alike_are_different_objects(one: str, other: str) -> None:
-    assert listed(key=one) != listed(key=other)
-    assert fingerprint([listed(key=one)]) != fingerprint([listed(key=other)])
+@pytest.mark.parametrize(("first", "second"), [("é", "e\u0301"), ("%25", "%"), ("a b", "a+b"), ("a", "a ")])
+def test_fingerprint_of_similar_keys_differs(first: str, second: str) -> None:
+    assert listed(key=first) != listed(key=second)
+    assert fingerprint([listed(key=first)]) != fingerprint([listed(key=second)])
 
 
 @pytest.mark.fault("D7")
-def test_a_key_that_is_no_unicode_has_a_fingerprint_too() -> None:
+def test_fingerprint_of_non_utf8_key() -> None:
     assert fingerprint([listed(key="\udcff.parquet")]) != fingerprint([listed(key="\udcfe.parquet")])
 
 
 @pytest.mark.fault("D7")
-def test_key_and_etag_do_not_run_together() -> None:
+def test_fingerprint_separates_key_and_etag() -> None:
     assert fingerprint([listed(key="ab", etag="c")]) != fingerprint([listed(key="a", etag="bc")])

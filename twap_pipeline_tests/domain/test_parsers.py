@@ -1,4 +1,4 @@
-"""Numbers keep every digit or are null; addresses, ids and statuses have one canonical form."""
+"""Unit tests of the parsers: numbers keep every digit or are null; ids, wallets and statuses are canonical."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from twap_pipeline_tests.hypothesis_profiles import examples
 
 pytestmark = pytest.mark.unit
 
-GARBAGE = [
+INVALID_NUMBERS = [
     "",
     " ",
     "NaN",
@@ -39,8 +39,8 @@ GARBAGE = [
     "None",
     "\ufeff1",
 ]
-FOREIGN_DIGITS = ["\u0663", "\uff11\uff12", "1\u0663.5", "1.\u0663", "1e\u0663", "\u0a69"]
-"""Digits of Unicode that are none of PostgreSQL's NUMERIC."""
+NON_ASCII_DIGITS = ["\u0663", "\uff11\uff12", "1\u0663.5", "1.\u0663", "1e\u0663", "\u0a69"]
+"""Unicode digits that PostgreSQL's NUMERIC does not accept."""
 
 
 def decimal_texts(column: pl.Series) -> list[str | None]:
@@ -52,19 +52,19 @@ def integer_texts(column: pl.Series) -> list[str | None]:
 
 
 def minutes(column: pl.Series) -> list[int | None]:
-    return column.to_frame("x").select(parsers.minutes("x", column.dtype))["x"].to_list()
+    return column.to_frame("x").select(parsers.parse_minutes("x", column.dtype))["x"].to_list()
 
 
 def wallets(*texts: str | None) -> list[str | None]:
-    return pl.DataFrame({"x": pl.Series(texts, dtype=pl.String)}).select(parsers.wallet("x"))["x"].to_list()
+    return pl.DataFrame({"x": pl.Series(texts, dtype=pl.String)}).select(parsers.parse_wallet("x"))["x"].to_list()
 
 
 def split(*texts: str | None) -> list[tuple[str | None, str | None]]:
     return parsers.split_status(pl.Series("status", texts, pl.String)).rows()
 
 
-def text(*values_: str | None) -> pl.Series:
-    return pl.Series(values_, dtype=pl.String)
+def text(*values: str | None) -> pl.Series:
+    return pl.Series(values, dtype=pl.String)
 
 
 # Sizes
@@ -76,7 +76,7 @@ def text(*values_: str | None) -> pl.Series:
 @example(Decimal("1E-30"))
 @example(Decimal("108.360"))
 @example(Decimal("1" * 60 + ".5"))
-def test_text_comes_through_to_the_letter(number: Decimal) -> None:
+def test_decimal_text_any_decimal_round_trips(number: Decimal) -> None:
     (out,) = decimal_texts(text(str(number)))
 
     assert out == str(number)
@@ -84,11 +84,11 @@ def test_text_comes_through_to_the_letter(number: Decimal) -> None:
 
 @pytest.mark.fault("V3")
 @pytest.mark.parametrize(
-    "said", ["108.36", "0.0", "00.10", "-0", "+5", ".5", "5.", "1E-30", "1.0e+5", "1e999", "9" * 60]
+    "value", ["108.36", "0.0", "00.10", "-0", "+5", ".5", "5.", "1E-30", "1.0e+5", "1e999", "9" * 60]
 )
-def test_every_form_of_a_decimal_is_kept_verbatim(said: str) -> None:
-    assert decimal_texts(text(said)) == [said]
-    assert Decimal(said).is_finite()
+def test_decimal_text_every_form_is_verbatim(value: str) -> None:
+    assert decimal_texts(text(value)) == [value]
+    assert Decimal(value).is_finite()
 
 
 @pytest.mark.fault("F5")
@@ -98,16 +98,16 @@ def test_every_form_of_a_decimal_is_kept_verbatim(said: str) -> None:
     )
 )
 @examples(50)
-def test_a_decimal128_keeps_digits_and_scale(numbers: list[Decimal]) -> None:
+def test_decimal_text_decimal128_keeps_digits_and_scale(numbers: list[Decimal]) -> None:
     out = decimal_texts(pl.Series(numbers, dtype=pl.Decimal(38, 8)))
 
-    assert [Decimal(said or "NaN").as_tuple() for said in out] == [number.as_tuple() for number in numbers]
+    assert [Decimal(out_text or "NaN").as_tuple() for out_text in out] == [number.as_tuple() for number in numbers]
 
 
 @pytest.mark.fault("F5")
 @given(st.integers(-(2**63), 2**63 - 1))
 @examples(50)
-def test_an_integer_is_its_digits(number: int) -> None:
+def test_decimal_text_integer_is_its_digits(number: int) -> None:
     assert decimal_texts(pl.Series([number], dtype=pl.Int64)) == [str(number)]
 
 
@@ -121,7 +121,7 @@ def test_an_integer_is_its_digits(number: int) -> None:
 @example(5e-324)
 @example(-0.0)
 @example(1.7976931348623157e308)
-def test_a_double_is_its_shortest_text(number: float) -> None:
+def test_decimal_text_double_is_its_shortest_text(number: float) -> None:
     (out,) = decimal_texts(pl.Series([number]))
 
     assert out is not None
@@ -130,46 +130,46 @@ def test_a_double_is_its_shortest_text(number: float) -> None:
 
 
 @pytest.mark.fault("F5")
-def test_a_tenth_in_single_precision_is_a_tenth() -> None:
+def test_decimal_text_float32_is_its_shortest_text() -> None:
     assert decimal_texts(pl.Series([0.1, 2.5], dtype=pl.Float32)) == ["0.1", "2.5"]
 
 
 @pytest.mark.fault("V2")
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("dtype", [pl.Float32(), pl.Float64()])
-def test_no_finite_number_no_text(number: float, dtype: pl.DataType) -> None:
+def test_decimal_text_not_finite_is_null(number: float, dtype: pl.DataType) -> None:
     assert decimal_texts(pl.Series([number, 1.5], dtype=dtype)) == [None, "1.5"]
 
 
 @pytest.mark.fault("V2")
-@pytest.mark.parametrize("said", GARBAGE)
-def test_garbage_is_null_and_never_a_number(said: str) -> None:
-    assert decimal_texts(text(said, "1")) == [None, "1"]
+@pytest.mark.parametrize("value", INVALID_NUMBERS)
+def test_decimal_text_invalid_text_is_null(value: str) -> None:
+    assert decimal_texts(text(value, "1")) == [None, "1"]
 
 
 @pytest.mark.fault("V2")
-@pytest.mark.parametrize("said", FOREIGN_DIGITS)
-def test_digits_that_postgresql_does_not_know_are_no_number(said: str) -> None:
-    assert decimal_texts(text(said, "1")) == [None, "1"]
+@pytest.mark.parametrize("value", NON_ASCII_DIGITS)
+def test_decimal_text_non_ascii_digits_are_null(value: str) -> None:
+    assert decimal_texts(text(value, "1")) == [None, "1"]
 
 
 @pytest.mark.fault("V3")
 @given(st.text(alphabet="0123456789+-.eE_ \t\u0663", max_size=8))
 @examples(100)
-def test_what_is_let_through_is_plain_ascii_and_a_finite_decimal(said: str) -> None:
-    (out,) = decimal_texts(text(said))
+def test_decimal_text_any_text_is_finite_ascii_or_null(value: str) -> None:
+    (out,) = decimal_texts(text(value))
 
-    assert out is None or (out.isascii() and out == said.strip() and Decimal(out).is_finite())
+    assert out is None or (out.isascii() and out == value.strip() and Decimal(out).is_finite())
 
 
-def test_blanks_around_a_number_are_no_part_of_it() -> None:
+def test_decimal_text_strips_whitespace() -> None:
     assert decimal_texts(text(" 12 ", "1\n", "\u00a07")) == ["12", "1", "7"]
 
 
-def test_a_column_without_values_gives_nulls() -> None:
-    nothing = pl.Series([None, None], dtype=pl.Null)
+def test_parsers_of_null_column_return_nulls() -> None:
+    nulls = pl.Series([None, None], dtype=pl.Null)
 
-    assert (decimal_texts(nothing), integer_texts(nothing), minutes(nothing)) == ([None] * 2, [None] * 2, [None] * 2)
+    assert (decimal_texts(nulls), integer_texts(nulls), minutes(nulls)) == ([None] * 2, [None] * 2, [None] * 2)
 
 
 # Ids and minutes
@@ -180,7 +180,7 @@ def test_a_column_without_values_gives_nulls() -> None:
 @examples(50)
 @example(2**63)
 @example(2**64)
-def test_an_id_of_any_length_is_exact(number: int) -> None:
+def test_integer_text_of_any_length_is_exact(number: int) -> None:
     assert integer_texts(text(str(number), f"00{number}")) == [str(number)] * 2
 
 
@@ -201,7 +201,7 @@ def test_an_id_of_any_length_is_exact(number: int) -> None:
         (pl.Series(["000"]), "0"),
     ],
 )
-def test_one_id_has_one_text_in_every_type(column: pl.Series, digits: str) -> None:
+def test_integer_text_is_equal_for_every_type(column: pl.Series, digits: str) -> None:
     assert integer_texts(column) == [digits]
 
 
@@ -221,17 +221,17 @@ def test_one_id_has_one_text_in_every_type(column: pl.Series, digits: str) -> No
         pl.Series(["1e3"]),
         pl.Series(["1.0"]),
         pl.Series(["1" * 101]),
-        *(pl.Series([said]) for said in GARBAGE),
+        *(pl.Series([value]) for value in INVALID_NUMBERS),
     ],
 )
-def test_what_is_no_whole_number_is_no_id(column: pl.Series) -> None:
+def test_integer_text_not_whole_is_null(column: pl.Series) -> None:
     assert integer_texts(column) == [None]
 
 
 @pytest.mark.fault("V1")
-@pytest.mark.parametrize("said", FOREIGN_DIGITS)
-def test_foreign_digits_are_no_id_that_another_spelling_of_it_would_differ_from(said: str) -> None:
-    assert integer_texts(text(said)) == [None]
+@pytest.mark.parametrize("value", NON_ASCII_DIGITS)
+def test_integer_text_non_ascii_digits_are_null(value: str) -> None:
+    assert integer_texts(text(value)) == [None]
 
 
 @pytest.mark.fault("F5")
@@ -246,7 +246,7 @@ def test_foreign_digits_are_no_id_that_another_spelling_of_it_would_differ_from(
         (pl.Series([Decimal("30.00"), Decimal("30.50")], dtype=pl.Decimal(10, 2)), [30, None]),
     ],
 )
-def test_minutes_are_whole_and_fit_the_column(column: pl.Series, expected: list[int | None]) -> None:
+def test_minutes_are_whole_and_within_integer(column: pl.Series, expected: list[int | None]) -> None:
     assert minutes(column) == expected
 
 
@@ -256,13 +256,13 @@ def test_minutes_are_whole_and_fit_the_column(column: pl.Series, expected: list[
 @pytest.mark.fault("V7")
 @given(st.text("0123456789abcdefABCDEF", min_size=40, max_size=40), st.sampled_from(["0x", "0X", " 0x"]))
 @examples(50)
-def test_a_wallet_in_any_case_is_one_wallet(digits: str, prefix: str) -> None:
+def test_wallet_in_any_case_is_lower_case(digits: str, prefix: str) -> None:
     assert wallets(prefix + digits) == ["0x" + digits.lower()]
 
 
 @pytest.mark.fault("V1")
 @pytest.mark.parametrize(
-    "said",
+    "value",
     [
         None,
         "",
@@ -277,22 +277,22 @@ def test_a_wallet_in_any_case_is_one_wallet(digits: str, prefix: str) -> None:
         f"{WALLET} {WALLET}",
     ],
 )
-def test_what_is_no_address_is_no_wallet(said: str | None) -> None:
-    assert wallets(said, WALLET) == [None, WALLET]
+def test_wallet_invalid_address_is_null(value: str | None) -> None:
+    assert wallets(value, WALLET) == [None, WALLET]
 
 
 # Statuses
 
 
 @pytest.mark.parametrize(
-    "said", ["activated", "finished", "waitingForTrigger", "paused", "", "1", "null", "[1]", "{bad", '"']
+    "value", ["activated", "finished", "waitingForTrigger", "paused", "", "1", "null", "[1]", "{bad", '"']
 )
-def test_a_plain_status_stays_verbatim(said: str) -> None:
-    assert split(said) == [(said, None)]
+def test_split_status_without_message_is_verbatim(value: str) -> None:
+    assert split(value) == [(value, None)]
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("value", "expected"),
     [
         ('{"error": "Insufficient margin to place order."}', ("error", "Insufficient margin to place order.")),
         ("error: Insufficient margin: 5 USD", ("error", "Insufficient margin: 5 USD")),
@@ -313,16 +313,14 @@ def test_a_plain_status_stays_verbatim(said: str) -> None:
         (None, (None, None)),
     ],
 )
-def test_every_form_of_an_error_gives_status_and_message(
-    said: str | None, expected: tuple[str | None, str | None]
-) -> None:
-    assert split(said) == [expected]
+def test_split_status_every_error_form(value: str | None, expected: tuple[str | None, str | None]) -> None:
+    assert split(value) == [expected]
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 @examples(50)
 @example('quote " backslash \\ line\nend 😀')
-def test_an_errors_message_is_exact_in_every_form(message: str) -> None:
+def test_split_status_message_is_exact_in_every_form(message: str) -> None:
     as_struct = parsers.status_text(pl.Series("status", [{"error": message}]))
 
     assert split(json.dumps({"error": message})) == [("error", message)]
@@ -331,7 +329,7 @@ def test_an_errors_message_is_exact_in_every_form(message: str) -> None:
 
 
 @pytest.mark.fault("F5")
-def test_a_struct_of_statuses_is_read_row_by_row() -> None:
+def test_split_status_of_structs() -> None:
     structs = pl.Series(
         "status",
         [{"error": "x", "finished": None}, None, {"error": None, "finished": "y"}, {"error": None, "finished": None}],
@@ -345,27 +343,35 @@ def test_a_struct_of_statuses_is_read_row_by_row() -> None:
     ]
 
 
-def test_statuses_keep_their_order_and_repetitions() -> None:
-    said = ["finished", None, "error: a", "activated", "error: a", None, "finished"]
+def test_split_status_keeps_order_and_repetitions() -> None:
+    value = ["finished", None, "error: a", "activated", "error: a", None, "finished"]
 
-    assert [status for status, _ in split(*said)] == ["finished", None, "error", "activated", "error", None, "finished"]
+    assert [status for status, _ in split(*value)] == [
+        "finished",
+        None,
+        "error",
+        "activated",
+        "error",
+        None,
+        "finished",
+    ]
 
 
-def test_no_statuses_at_all_give_none() -> None:
+def test_split_status_of_no_rows_is_empty() -> None:
     assert split() == []
     assert parsers.status_text(pl.Series("status", [None, None], pl.Null)).to_list() == [None, None]
 
 
 @pytest.mark.fault("V7")
 @pytest.mark.parametrize(
-    "said",
+    "value",
     ['{"error": "\\ud800"}', '"\\udc00"', '{"\\ud800": "x"}', '{"a":' * 20_000, '{"error":' + "[" * 20_000],
     ids=["surrogate in message", "surrogate alone", "surrogate in name", "deep objects", "deep lists"],
 )
-def test_json_that_python_chokes_on_is_kept_and_never_ends_the_run(said: str) -> None:
-    (status, _), other = split(said, "activated")
+def test_split_status_json_that_python_rejects_is_verbatim(value: str) -> None:
+    (status, _), other = split(value, "activated")
 
-    assert status in (said, "error")
+    assert status in (value, "error")
     assert other == ("activated", None)
 
 
@@ -373,5 +379,5 @@ def test_json_that_python_chokes_on_is_kept_and_never_ends_the_run(said: str) ->
     st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.dictionaries(st.text(), inner))
 )
 @examples(50)
-def test_any_json_at_all_gives_some_status(value: object) -> None:
+def test_split_status_any_json_returns_one_row(value: object) -> None:
     assert len(split(json.dumps(value))) == 1

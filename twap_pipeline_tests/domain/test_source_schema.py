@@ -1,4 +1,4 @@
-"""An object's columns are mapped by exact name and readable type, or the object is refused with what was found."""
+"""Unit tests of the column mapping: exact names and accepted types, or the object is refused with its columns."""
 
 from collections.abc import Mapping
 
@@ -36,7 +36,7 @@ def refusal(schema: Schema) -> str:
     return raised.value.reason
 
 
-def test_the_feeds_own_columns_are_all_known() -> None:
+def test_usual_columns_are_all_known() -> None:
     mapping = map_columns(KEY, FEED)
 
     assert mapping.unknown_columns == ()
@@ -48,7 +48,7 @@ def test_the_feeds_own_columns_are_all_known() -> None:
 
 @pytest.mark.fault("F3")
 @pytest.mark.parametrize("name", REQUIRED_COLUMNS.values())
-def test_a_missing_column_is_refused_and_named_with_what_was_found(name: str) -> None:
+def test_missing_required_column_is_refused_with_columns(name: str) -> None:
     reason = refusal(without(name))
 
     assert f"required columns ['{name}'] are missing" in reason
@@ -57,7 +57,7 @@ def test_a_missing_column_is_refused_and_named_with_what_was_found(name: str) ->
 
 @pytest.mark.fault("F3")
 @pytest.mark.parametrize("renamed", ["State_User", "state_USER", "state_user ", "stateUser", "user"])
-def test_a_renamed_column_is_missing_and_never_a_null(renamed: str) -> None:
+def test_renamed_column_is_refused(renamed: str) -> None:
     reason = refusal({**without("state_user"), renamed: pl.String()})
 
     assert "['state_user'] are missing" in reason
@@ -65,7 +65,7 @@ def test_a_renamed_column_is_missing_and_never_a_null(renamed: str) -> None:
 
 
 @pytest.mark.fault("F3")
-def test_every_missing_column_is_named_at_once() -> None:
+def test_refusal_contains_every_missing_column() -> None:
     reason = refusal({"x": pl.String()})
 
     assert all(repr(name) in reason for name in [*REQUIRED_COLUMNS.values(), "time (or block_time)"])
@@ -75,7 +75,7 @@ def test_every_missing_column_is_named_at_once() -> None:
 @pytest.mark.parametrize(
     "name", ["state_timestamp", "state_reduceOnly", "state_randomize", "block_time", "block_number"]
 )
-def test_a_column_absent_from_some_of_the_history_is_not_missed(name: str) -> None:
+def test_missing_optional_column_is_accepted(name: str) -> None:
     mapping = map_columns(KEY, without(name))
 
     assert name not in mapping.sources.values()
@@ -83,13 +83,13 @@ def test_a_column_absent_from_some_of_the_history_is_not_missed(name: str) -> No
 
 
 @pytest.mark.parametrize("absent", [{}, {"time": pl.Null()}])
-def test_without_a_time_the_blocks_time_is_the_events(absent: Schema) -> None:
+def test_without_time_block_time_is_used(absent: Schema) -> None:
     mapping = map_columns(KEY, without("time") | absent)
 
     assert (mapping.event_times, mapping.uses_creation_time) == (("block_time",), False)
 
 
-def test_without_any_event_time_the_orders_creation_stands_in_and_the_object_is_degraded() -> None:
+def test_without_event_times_creation_time_is_used() -> None:
     mapping = map_columns(KEY, without(*EVENT_TIME_COLUMNS))
 
     assert (mapping.event_times, mapping.uses_creation_time) == (("state_timestamp",), True)
@@ -97,12 +97,12 @@ def test_without_any_event_time_the_orders_creation_stands_in_and_the_object_is_
 
 
 @pytest.mark.fault("F3")
-def test_without_any_time_at_all_the_object_is_refused() -> None:
+def test_without_any_time_is_refused() -> None:
     assert "['time (or block_time)'] are missing" in refusal(without(*EVENT_TIME_COLUMNS, "state_timestamp"))
 
 
 @pytest.mark.fault("F4")
-def test_unknown_columns_are_listed_each_once_in_order() -> None:
+def test_unknown_columns_are_sorted() -> None:
     mapping = mapped(zeta=pl.Int64(), alpha=pl.List(pl.String()), state_trigger=pl.Null(), state_stopPx=pl.String())
 
     assert mapping.unknown_columns == ("alpha", "zeta")
@@ -110,12 +110,12 @@ def test_unknown_columns_are_listed_each_once_in_order() -> None:
 
 @pytest.mark.fault("F4")
 @pytest.mark.parametrize("name", ["row_number", "raw_payload", "raw:twap_id", "wallet", "ts", "_metadata2", ""])
-def test_a_name_that_this_code_uses_itself_is_just_an_unknown_column(name: str) -> None:
+def test_internal_names_are_unknown_columns(name: str) -> None:
     assert mapped(**{name: pl.String()}).unknown_columns == (name,)
 
 
 @pytest.mark.fault("F4")
-def test_a_nested_state_is_the_same_columns() -> None:
+def test_nested_state_equals_flat_columns() -> None:
     schema = flat_schema(KEY, list(nested(raw_rows()).schema.items()))
 
     assert schema == FEED
@@ -123,7 +123,7 @@ def test_a_nested_state_is_the_same_columns() -> None:
 
 
 @pytest.mark.fault("F4")
-def test_a_state_that_is_no_struct_is_an_unknown_column() -> None:
+def test_state_that_is_not_a_struct_is_unknown() -> None:
     schema = flat_schema(KEY, [*FEED.items(), ("state", pl.String())])
 
     assert map_columns(KEY, schema).unknown_columns == ("state",)
@@ -131,28 +131,26 @@ def test_a_state_that_is_no_struct_is_an_unknown_column() -> None:
 
 @pytest.mark.fault("F4")
 @pytest.mark.parametrize(
-    ("more", "doubled"),
+    ("more", "repeated"),
     [
         ([("status", pl.String())], ["status"]),
         ([("x", pl.String()), ("x", pl.Int64())], ["x"]),
         ([("state", pl.Struct({"sz": pl.String(), "user": pl.String()}))], ["state_sz", "state_user"]),
     ],
 )
-def test_a_column_that_appears_twice_refuses_the_object(
-    more: list[tuple[str, pl.DataType]], doubled: list[str]
-) -> None:
+def test_repeated_column_is_refused(more: list[tuple[str, pl.DataType]], repeated: list[str]) -> None:
     with pytest.raises(ObjectInvalidError) as raised:
         flat_schema(KEY, [*FEED.items(), *more])
 
     assert raised.value.key == KEY
-    assert f"columns {doubled} appear more than once" in raised.value.reason
+    assert f"columns {repeated} appear more than once" in raised.value.reason
 
 
 @pytest.mark.fault("F5")
 @pytest.mark.parametrize(
     "name", [*REQUIRED_COLUMNS.values(), "time", "state_timestamp", "state_reduceOnly", "_metadata"]
 )
-def test_a_column_of_type_null_is_readable(name: str) -> None:
+def test_type_null_is_accepted(name: str) -> None:
     map_columns(KEY, {**FEED, name: pl.Null()})
 
 
@@ -161,7 +159,7 @@ def test_a_column_of_type_null_is_readable(name: str) -> None:
 @pytest.mark.parametrize(
     "dtype", [pl.String(), pl.Int8(), pl.Int64(), pl.UInt64(), pl.Float32(), pl.Float64(), pl.Decimal(38, 8)], ids=str
 )
-def test_a_number_may_have_any_exact_type(name: str, dtype: pl.DataType) -> None:
+def test_number_of_any_exact_type_is_accepted(name: str, dtype: pl.DataType) -> None:
     map_columns(KEY, {**FEED, name: dtype})
 
 
@@ -190,7 +188,7 @@ def test_a_number_may_have_any_exact_type(name: str, dtype: pl.DataType) -> None
     ],
     ids=str,
 )
-def test_a_type_that_cannot_be_read_without_loss_is_refused(name: str, dtype: pl.DataType) -> None:
+def test_type_with_loss_is_refused(name: str, dtype: pl.DataType) -> None:
     reason = refusal({**FEED, name: dtype})
 
     assert reason.startswith(f"column {name!r} has type {dtype}; expected one of ")

@@ -1,4 +1,4 @@
-"""One time in any of the feed's encodings is the same microsecond, and a unit is decided or the object refused."""
+"""Unit tests of the timestamp parser: equal results for every encoding, and inferred or refused units."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
@@ -18,7 +18,7 @@ from twap_pipeline.domain.timestamps import (
     to_utc,
 )
 from twap_pipeline.errors import ObjectInvalidError
-from twap_pipeline_tests.feed_factories import EVENT, EVENT_NS, EVENT_TEXT, KEY, LAST_MODIFIED, WINDOW
+from twap_pipeline_tests.feed_factories import EVENT, EVENT_NS, EVENT_TEXT, KEY, LAST_MODIFIED, TIME_RANGE
 from twap_pipeline_tests.hypothesis_profiles import examples
 
 pytestmark = pytest.mark.unit
@@ -28,13 +28,14 @@ TICK_NS = {unit: 10**9 // ticks for unit, ticks in UNITS.items()}
 DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
 
 nanoseconds = st.integers(
-    (WINDOW.start - EPOCH) // timedelta(microseconds=1) * 1_000, (LAST_MODIFIED - EPOCH) // timedelta(seconds=1) * 10**9
+    (TIME_RANGE.start - EPOCH) // timedelta(microseconds=1) * 1_000,
+    (LAST_MODIFIED - EPOCH) // timedelta(seconds=1) * 10**9,
 )
 
 
-def read(column: pl.Series, window: EventTimeRange = WINDOW) -> list[datetime | None]:
-    """Decide the column's unit and return its times, as an object of one column would be read."""
-    counts = count_matches_by_unit(column, window)
+def read(column: pl.Series, time_range: EventTimeRange = TIME_RANGE) -> list[datetime | None]:
+    """Infer the unit of the column and return its times."""
+    counts = count_matches_by_unit(column, time_range)
     present = int(to_epoch(column).is_not_null().sum())
     return to_utc(column, infer_unit(counts, values_present=present, key=KEY, column=column.name)).to_list()
 
@@ -59,16 +60,16 @@ def zone(offset_minutes: int, colon: str) -> str:
 @given(ns=nanoseconds, unit=st.sampled_from(list(UNITS)), offset=st.integers(-840, 840))
 @example(ns=EVENT_NS, unit="ns", offset=0)
 @example(ns=EVENT_NS, unit="ms", offset=-330)
-def test_every_encoding_of_one_time_is_the_same_microsecond(ns: int, unit: str, offset: int) -> None:
+def test_every_encoding_of_a_time_is_equal(ns: int, unit: str, offset: int) -> None:
     ticks, digits = ns // TICK_NS[unit], DIGITS[unit]
-    told_ns = ticks * TICK_NS[unit]
-    expected = EPOCH + timedelta(microseconds=told_ns // 1_000)
+    exact_ns = ticks * TICK_NS[unit]
+    expected = EPOCH + timedelta(microseconds=exact_ns // 1_000)
     encodings = {
-        "ISO text": column_of(iso(told_ns, digits)),
-        "ISO text, blank between": column_of(iso(told_ns, digits, separator=" ")),
-        "ISO text, Z": column_of(iso(told_ns, digits) + "Z"),
-        "ISO text, offset": column_of(iso(told_ns, digits, offset) + zone(offset, ":")),
-        "ISO text, offset without colon": column_of(iso(told_ns, digits, offset) + zone(offset, "")),
+        "ISO text": column_of(iso(exact_ns, digits)),
+        "ISO text, space separator": column_of(iso(exact_ns, digits, separator=" ")),
+        "ISO text, Z": column_of(iso(exact_ns, digits) + "Z"),
+        "ISO text, offset": column_of(iso(exact_ns, digits, offset) + zone(offset, ":")),
+        "ISO text, offset without colon": column_of(iso(exact_ns, digits, offset) + zone(offset, "")),
         "integer": column_of(ticks, dtype=pl.Int64()),
         "unsigned integer": column_of(ticks, dtype=pl.UInt64()),
         "digit text": column_of(str(ticks)),
@@ -78,9 +79,9 @@ def test_every_encoding_of_one_time_is_the_same_microsecond(ns: int, unit: str, 
     if unit != "s":
         encodings["timestamp"] = column_of(ticks, dtype=pl.Int64()).cast(pl.Datetime(unit))  # type: ignore[arg-type]
         encodings["aware timestamp"] = encodings["timestamp"].dt.replace_time_zone("UTC")
-    for wrong in {"ms", "us", "ns"} - {unit}:
-        encodings[f"{unit} inside timestamp[{wrong}]"] = column_of(ticks, dtype=pl.Int64()).cast(
-            pl.Datetime(wrong)  # type: ignore[arg-type]
+    for declared in {"ms", "us", "ns"} - {unit}:
+        encodings[f"{unit} inside timestamp[{declared}]"] = column_of(ticks, dtype=pl.Int64()).cast(
+            pl.Datetime(declared)  # type: ignore[arg-type]
         )
 
     assert {name: read(column) for name, column in encodings.items()} == {name: [expected] for name in encodings}
@@ -88,19 +89,19 @@ def test_every_encoding_of_one_time_is_the_same_microsecond(ns: int, unit: str, 
 
 @pytest.mark.fault("V5")
 @pytest.mark.parametrize("text", [EVENT_TEXT, f"  {EVENT_TEXT}Z ", f"{EVENT_TEXT}123", "2026-09-24T13:12:32.992506+02"])
-def test_nanoseconds_are_floored_and_naive_is_utc(text: str) -> None:
+def test_nanoseconds_are_floored_and_naive_time_is_utc(text: str) -> None:
     assert read(column_of(text)) == [EVENT]
 
 
 @pytest.mark.fault("V5")
-def test_the_last_nanosecond_before_the_epoch_is_floored_not_cut() -> None:
+def test_nanosecond_before_epoch_is_floored() -> None:
     before = EPOCH - timedelta(microseconds=1)
 
     assert to_utc(column_of(-1), "ns").to_list() == [before]
     assert to_utc(column_of("1969-12-31T23:59:59.999999999"), None).to_list() == [before]
 
 
-def test_a_timestamp_of_another_zone_is_the_instant_that_it_means() -> None:
+def test_timestamp_of_another_zone_is_its_instant() -> None:
     vienna = pl.Series("time", [datetime(2026, 9, 24, 13, 12, 32, 992_506)]).dt.replace_time_zone(  # noqa: DTZ001
         "Europe/Vienna"
     )
@@ -108,7 +109,7 @@ def test_a_timestamp_of_another_zone_is_the_instant_that_it_means() -> None:
     assert read(vienna) == [EVENT]
 
 
-def test_epochs_and_iso_text_may_share_a_column() -> None:
+def test_epochs_and_iso_text_in_one_column() -> None:
     assert read(column_of(EVENT_TEXT, str(EVENT_NS), None)) == [EVENT, EVENT, None]
 
 
@@ -135,25 +136,25 @@ def test_epochs_and_iso_text_may_share_a_column() -> None:
         "1_790_248_352",
     ],
 )
-def test_text_that_is_no_time_is_null(text: str) -> None:
+def test_text_that_is_not_a_time_is_null(text: str) -> None:
     assert to_utc(column_of(text, EVENT_TEXT), "s").to_list() == [None, EVENT]
 
 
 @pytest.mark.fault("V6")
 @pytest.mark.parametrize("offset", ["+\u0660\u0661", "-\u0660\u0661:\u0663\u0660", "+99:99", "+24:00", "-25"])
-def test_text_with_a_zone_that_does_not_exist_is_null(offset: str) -> None:
+def test_text_with_invalid_offset_is_null(offset: str) -> None:
     assert to_utc(column_of("2026-09-24T11:12:32" + offset, EVENT_TEXT), None).to_list() == [None, EVENT]
 
 
 @pytest.mark.fault("V6")
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e300, 0.5, 2.0**53])
-def test_a_double_that_is_no_exact_whole_number_is_null(value: float) -> None:
+def test_double_that_is_not_whole_is_null(value: float) -> None:
     assert to_utc(column_of(value, 1_790_248_352.0), "s").to_list() == [None, EVENT.replace(microsecond=0)]
 
 
 @pytest.mark.fault("V6")
 @pytest.mark.parametrize(("unit", "value"), [("s", 2**63 - 1), ("s", -(2**63)), ("ms", 2**62)])
-def test_an_epoch_too_large_for_microseconds_is_null_not_another_time(unit: str, value: int) -> None:
+def test_epoch_overflow_is_null(unit: str, value: int) -> None:
     assert to_utc(column_of(value), unit).to_list() == [None]
 
 
@@ -161,8 +162,8 @@ def test_an_epoch_too_large_for_microseconds_is_null_not_another_time(unit: str,
 @pytest.mark.parametrize(
     "text", ["1970-01-01T00:00:00", "0000-01-01T00:00:00", "2262-04-12T00:00:00", "9999-12-31T23:59:59.999999999Z"]
 )
-def test_a_year_out_of_reach_is_out_of_the_window(text: str) -> None:
-    inside = to_utc(column_of(text, EVENT_TEXT), None).to_frame().select(WINDOW.contains(pl.col("time")))
+def test_extreme_years_are_out_of_range(text: str) -> None:
+    inside = to_utc(column_of(text, EVENT_TEXT), None).to_frame().select(TIME_RANGE.contains(pl.col("time")))
 
     assert inside["time"].to_list() == [False, True]
 
@@ -170,30 +171,30 @@ def test_a_year_out_of_reach_is_out_of_the_window(text: str) -> None:
 @pytest.mark.fault("V6")
 @given(st.lists(st.text() | st.none(), max_size=4))
 @examples(100)
-def test_any_text_at_all_is_read_or_null(texts: list[str | None]) -> None:
+def test_any_text_is_parsed_or_null(texts: list[str | None]) -> None:
     assert to_utc(column_of(*texts, dtype=pl.String()), "ns").len() == len(texts)
 
 
-TIME_FORM = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,12})?(Z|[+-]\d\d(:?\d\d)?)?"
+TIME_PATTERN = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,12})?(Z|[+-]\d\d(:?\d\d)?)?"
 
 
 @pytest.mark.fault("V6")
-@given(st.from_regex(TIME_FORM, fullmatch=True, alphabet="01259\u0663T :.+-Z"))
+@given(st.from_regex(TIME_PATTERN, fullmatch=True, alphabet="01259\u0663T :.+-Z"))
 @examples(50)
-def test_any_digits_in_the_form_of_a_time_are_read_or_null(text: str) -> None:
+def test_any_time_like_text_is_parsed_or_null(text: str) -> None:
     assert to_utc(column_of(text), None).len() == 1
 
 
 def neighbours(text: str) -> list[str]:
-    """Return every text that is one character away, for some characters."""
-    places = range(len(text))
-    inserted = [text[:place] + one + text[place:] for place in (*places, len(text)) for one in "-+0 :.TZ"]
-    replaced = [text[:place] + one + text[place + 1 :] for place in places for one in "-+0 :.TZ9"]
-    return inserted + replaced + [text[:place] + text[place + 1 :] for place in places]
+    """Return texts with one character inserted, replaced or removed."""
+    positions = range(len(text))
+    inserted = [text[:i] + char + text[i:] for i in (*positions, len(text)) for char in "-+0 :.TZ"]
+    replaced = [text[:i] + char + text[i + 1 :] for i in positions for char in "-+0 :.TZ9"]
+    return inserted + replaced + [text[:i] + text[i + 1 :] for i in positions]
 
 
 @pytest.mark.fault("V6")
-def test_how_a_text_is_read_does_not_hang_on_the_texts_beside_it() -> None:
+def test_text_is_parsed_independently_of_other_rows() -> None:
     def microseconds(*texts: str) -> list[int | None]:
         return to_utc(column_of(*texts), None).to_physical().to_list()
 
@@ -203,7 +204,7 @@ def test_how_a_text_is_read_does_not_hang_on_the_texts_beside_it() -> None:
 
 
 @pytest.mark.fault("V4")
-def test_two_units_in_one_column_fail_the_object() -> None:
+def test_two_units_in_one_column_are_refused() -> None:
     with pytest.raises(ObjectInvalidError) as raised:
         read(column_of(EVENT_NS, EVENT_NS // 10**6, EVENT_NS))
 
@@ -215,23 +216,23 @@ def test_two_units_in_one_column_fail_the_object() -> None:
 
 @pytest.mark.fault("V4")
 @pytest.mark.parametrize("values", [[1], [5, 6, 2**62], [-EVENT_NS]])
-def test_a_column_that_fits_no_unit_fails_the_object(values: list[int]) -> None:
+def test_column_that_matches_no_unit_is_refused(values: list[int]) -> None:
     with pytest.raises(ObjectInvalidError, match=f"in none of s, ms, µs, ns is any of its {len(values)} values"):
         read(column_of(*values))
 
 
 @pytest.mark.fault("V4")
-def test_a_stray_value_beside_a_decided_unit_is_left_to_the_window() -> None:
+def test_value_of_no_unit_does_not_prevent_inference() -> None:
     assert read(column_of(EVENT_NS, 5)) == [EVENT, EPOCH]
 
 
 @pytest.mark.fault("V4")
 @pytest.mark.parametrize("dtype", [pl.Null(), pl.Int64(), pl.String(), pl.Float64(), pl.Datetime("ns")])
 @pytest.mark.parametrize("values", [[], [None, None]])
-def test_a_column_without_numbers_has_no_unit(dtype: pl.DataType, values: list[None]) -> None:
+def test_column_without_numbers_has_no_unit(dtype: pl.DataType, values: list[None]) -> None:
     column = column_of(*values, dtype=dtype)
 
-    assert count_matches_by_unit(column, WINDOW) == {}
+    assert count_matches_by_unit(column, TIME_RANGE) == {}
     assert read(column) == values
     assert to_utc(column, None).dtype == pl.Datetime("us", "UTC")
 
@@ -239,10 +240,10 @@ def test_a_column_without_numbers_has_no_unit(dtype: pl.DataType, values: list[N
 @pytest.mark.fault("V4")
 @given(st.datetimes(EARLIEST.replace(tzinfo=None) + timedelta(days=1), datetime(2100, 1, 1)))  # noqa: DTZ001
 @examples(50)
-def test_no_number_fits_two_units_of_one_window(when: datetime) -> None:
-    window = EventTimeRange.before(when.replace(tzinfo=UTC))
+def test_units_have_disjoint_ranges(last_modified: datetime) -> None:
+    time_range = EventTimeRange.before(last_modified.replace(tzinfo=UTC))
     bounds = {
-        unit: (int(window.start.timestamp()) * ticks, int(window.end.timestamp()) * ticks)
+        unit: (int(time_range.start.timestamp()) * ticks, int(time_range.end.timestamp()) * ticks)
         for unit, ticks in UNITS.items()
     }
     ordered = sorted(bounds.values())
@@ -250,29 +251,29 @@ def test_no_number_fits_two_units_of_one_window(when: datetime) -> None:
     assert all(high < low for (_, high), (low, _) in pairwise(ordered))
 
 
-def test_the_window_comes_from_the_object_and_not_from_this_machines_clock() -> None:
-    window = EventTimeRange.before(LAST_MODIFIED)
+def test_range_depends_on_last_modified_only() -> None:
+    time_range = EventTimeRange.before(LAST_MODIFIED)
 
-    assert (window.start, window.end) == (datetime(2023, 1, 1, tzinfo=UTC), LAST_MODIFIED + timedelta(days=1))
+    assert (time_range.start, time_range.end) == (datetime(2023, 1, 1, tzinfo=UTC), LAST_MODIFIED + timedelta(days=1))
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_an_object_of_the_far_future_has_a_unit_too(unit: str) -> None:
-    window = EventTimeRange.before(datetime(2400, 1, 1, tzinfo=UTC))
+def test_object_of_the_far_future_has_a_unit(unit: str) -> None:
+    time_range = EventTimeRange.before(datetime(2400, 1, 1, tzinfo=UTC))
 
-    assert count_matches_by_unit(column_of(EVENT_NS // TICK_NS[unit]), window)[unit] == 1
+    assert count_matches_by_unit(column_of(EVENT_NS // TICK_NS[unit]), time_range)[unit] == 1
 
 
-def test_the_window_takes_its_bounds_and_nothing_beyond_them() -> None:
+def test_range_includes_its_bounds() -> None:
     tick = timedelta(microseconds=1)
-    times = [WINDOW.start - tick, WINDOW.start, WINDOW.end, WINDOW.end + tick, None]
+    times = [TIME_RANGE.start - tick, TIME_RANGE.start, TIME_RANGE.end, TIME_RANGE.end + tick, None]
     frame = pl.DataFrame({"ts": pl.Series(times, dtype=pl.Datetime("us", "UTC"))})
 
-    assert frame.select(WINDOW.contains(pl.col("ts")))["ts"].to_list() == [False, True, True, False, False]
+    assert frame.select(TIME_RANGE.contains(pl.col("ts")))["ts"].to_list() == [False, True, True, False, False]
 
 
-def test_the_window_of_an_object_listed_in_another_zone_is_the_same() -> None:
-    elsewhere = EventTimeRange.before(LAST_MODIFIED.astimezone(timezone(timedelta(hours=9))))
-    frame = pl.DataFrame({"ts": [WINDOW.end, WINDOW.end + timedelta(microseconds=1)]})
+def test_range_is_independent_of_the_listing_zone() -> None:
+    tokyo_range = EventTimeRange.before(LAST_MODIFIED.astimezone(timezone(timedelta(hours=9))))
+    frame = pl.DataFrame({"ts": [TIME_RANGE.end, TIME_RANGE.end + timedelta(microseconds=1)]})
 
-    assert frame.select(elsewhere.contains(pl.col("ts")))["ts"].to_list() == [True, False]
+    assert frame.select(tokyo_range.contains(pl.col("ts")))["ts"].to_list() == [True, False]

@@ -1,4 +1,4 @@
-"""What the tests of the embedded PostgreSQL look at and play with: its processes, and other processes that use it."""
+"""Helpers for tests of the embedded PostgreSQL: client processes, and checks of the server's processes and locks."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ from twap_pipeline.embedded.paths import EXTERNAL_ROOT
 
 IS_ROOT = os.geteuid() == 0
 
-_USE = """
+_CLIENT = """
 import sys
 from pathlib import Path
 from twap_pipeline.embedded import EmbeddedPostgres
@@ -27,22 +27,22 @@ server = EmbeddedPostgres(Path(sys.argv[1]))
 print(server.start(), flush=True)
 sys.stdin.readline()
 server.close()
-print("left", flush=True)
+print("closed", flush=True)
 """
 
 
 def query(url: str, statement: str) -> Any:
-    """Run a statement; the first column of the first row, or none."""
+    """Run a statement; return the first column of the first row, or None."""
     with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
         cursor = connection.execute(statement)
         row = cursor.fetchone() if cursor.description else None
         return row[0] if row else None
 
 
-def start_user(directory: Path, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """Start a process that uses the server until it reads a line, and then says that it has left."""
+def start_client(directory: Path, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start a client process. It prints the URL, reads a line, closes its client and prints ``closed``."""
     return subprocess.Popen(
-        [sys.executable, "-c", _USE, str(directory)],
+        [sys.executable, "-c", _CLIENT, str(directory)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -51,63 +51,65 @@ def start_user(directory: Path, environment: dict[str, str] | None = None) -> su
 
 
 @contextlib.contextmanager
-def using(directory: Path, environment: dict[str, str] | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Have another process use the server for a block; yield it and the URL that it got."""
-    with start_user(directory, environment) as user:
-        url = read_line(user)
-        assert url, "no start: see its standard error"
-        yield user, url
-        if user.poll() is None:
-            leave(user)
+def running_client(
+    directory: Path, environment: dict[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a client process for the duration of the context; yield the process and its URL."""
+    with start_client(directory, environment) as client:
+        url = read_line(client)
+        assert url, "the client did not start: see its stderr"
+        yield client, url
+        if client.poll() is None:
+            stop_client(client)
 
 
-def read_line(user: subprocess.Popen[str]) -> str:
-    assert user.stdout is not None
-    return user.stdout.readline().strip()
+def read_line(client: subprocess.Popen[str]) -> str:
+    assert client.stdout is not None
+    return client.stdout.readline().strip()
 
 
-def leave(user: subprocess.Popen[str]) -> None:
-    """Tell a user to leave, and wait until it has ended."""
-    assert user.stdin is not None
-    user.stdin.write("\n")
-    user.stdin.flush()
-    assert read_line(user) == "left"
-    assert user.wait() == 0
+def stop_client(client: subprocess.Popen[str]) -> None:
+    """Close the client of a process, and wait until the process has ended."""
+    assert client.stdin is not None
+    client.stdin.write("\n")
+    client.stdin.flush()
+    assert read_line(client) == "closed"
+    assert client.wait() == 0
 
 
-def kill(user: subprocess.Popen[str]) -> None:
-    user.send_signal(signal.SIGKILL)
-    user.wait()
+def kill_client(client: subprocess.Popen[str]) -> None:
+    client.send_signal(signal.SIGKILL)
+    client.wait()
 
 
-_LAST_MOMENT = 1.0
+_EXIT_SECONDS = 1.0
 
 
 def postgres_processes(directory: Path) -> list[int]:
-    """List the processes that have the data directory as their working directory, as all of PostgreSQL's do."""
+    """Return the ids of processes whose working directory is the data directory, as for all processes of PostgreSQL."""
     data = (directory / "data").resolve()
-    found = []
+    pids = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if process.joinpath("cwd").readlink() == data and process.joinpath("cmdline").read_bytes():
-                found.append(int(process.name))
-    return found
+                pids.append(int(process.name))
+    return pids
 
 
 def is_free(directory: Path, lock_name: str) -> bool:
-    """Whether nobody holds a lock of the directory."""
+    """Return whether no process holds a lock of the directory."""
     lock = FileLock(directory / lock_name)
-    free = lock.try_acquire()
+    acquired = lock.try_acquire()
     lock.close()
-    return free
+    return acquired
 
 
 def is_gone(directory: Path) -> bool:
-    """Whether no process of the server is left, or only one in its last moment.
+    """Return whether all processes of the server have ended.
 
-    PostgreSQL removes its pid file, by which it is known to have stopped, just before it ends.
+    PostgreSQL removes its pid file just before its last process ends; that process gets `_EXIT_SECONDS`.
     """
-    return await_true(lambda: is_free(directory, "server.lock") and not postgres_processes(directory), _LAST_MOMENT)
+    return await_true(lambda: is_free(directory, "server.lock") and not postgres_processes(directory), _EXIT_SECONDS)
 
 
 def await_true(condition: Callable[[], object], timeout_seconds: float) -> bool:
@@ -120,11 +122,11 @@ def await_true(condition: Callable[[], object], timeout_seconds: float) -> bool:
 
 
 def discard(directory: Path) -> None:
-    """Check that nothing is left running, and remove what lies outside of the test's own directory."""
-    if not (directory / "users.lock").exists():
+    """Assert that no process is running, and delete the directory outside of the test's own directory."""
+    if not (directory / "clients.lock").exists():
         return
-    assert await_true(lambda: is_free(directory, "watcher.lock"), 10), "the watcher has not ended"
+    assert await_true(lambda: is_free(directory, "watchdog.lock"), 10), "the watchdog has not ended"
     assert is_gone(directory), "the server has not ended"
-    store = (directory / "data").resolve().parent
-    if store.parent == EXTERNAL_ROOT:
-        shutil.rmtree(store)
+    parent = (directory / "data").resolve().parent
+    if parent.parent == EXTERNAL_ROOT:
+        shutil.rmtree(parent)

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL when processes are killed, files are stale or lost, and starts fail. Real servers."""
+"""Integration tests of the embedded PostgreSQL: killed processes, and stale or lost files."""
 
 import os
 import shutil
@@ -16,13 +16,16 @@ from twap_pipeline_tests.embedded.client_process import (
     await_true,
     discard,
     is_gone,
-    kill,
-    leave,
+    kill_client,
     postgres_processes,
     query,
-    start_user,
-    using,
+    running_client,
+    start_client,
+    stop_client,
 )
+
+INITDB_MAX_SECONDS = 60
+"""Time limit for initdb and the first start on a busy machine."""
 
 
 @pytest.fixture
@@ -34,9 +37,9 @@ def directory(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def stopped(directory: Path) -> Path:
-    """A directory whose server has run, holds a row, and is stopped."""
+    """A directory whose server has run, contains a row, and is stopped."""
     with EmbeddedPostgres(directory) as server:
-        query(server.start(), "CREATE TABLE kept AS SELECT 42 AS answer")
+        query(server.start(), "CREATE TABLE numbers AS SELECT 42 AS value")
     return directory
 
 
@@ -50,28 +53,28 @@ def kill_postmaster(directory: Path) -> None:
 
 def start_and_read(directory: Path) -> None:
     with EmbeddedPostgres(directory) as server:
-        assert query(server.start(), "SELECT answer FROM kept") == 42
+        assert query(server.start(), "SELECT value FROM numbers") == 42
 
 
-def test_the_server_of_a_killed_user_stops_within_two_seconds(stopped: Path) -> None:
-    with using(stopped) as (user, _):
-        kill(user)
+def test_killed_last_client_server_stops_in_two_seconds(stopped: Path) -> None:
+    with running_client(stopped) as (client, _):
+        kill_client(client)
         killed = time.monotonic()
-        assert await_true(lambda: is_gone(stopped), 2), f"still there after {time.monotonic() - killed:.1f} s"
+        assert await_true(lambda: is_gone(stopped), 2), f"still running after {time.monotonic() - killed:.1f} s"
     start_and_read(stopped)
 
 
-def test_a_killed_user_takes_nothing_from_the_others(stopped: Path) -> None:
-    with using(stopped) as (user, url), using(stopped):
-        kill(user)
+def test_killed_client_others_keep_the_server(stopped: Path) -> None:
+    with running_client(stopped) as (client, url), running_client(stopped):
+        kill_client(client)
         time.sleep(0.3)
-        assert query(url, "SELECT answer FROM kept") == 42
+        assert query(url, "SELECT value FROM numbers") == 42
 
 
-def test_who_starts_while_the_watcher_stops_gets_a_server(stopped: Path) -> None:
+def test_start_while_watchdog_stops_gets_a_server(stopped: Path) -> None:
     for _ in range(5):
-        with using(stopped) as (user, _):
-            kill(user)
+        with running_client(stopped) as (client, _):
+            kill_client(client)
         start_and_read(stopped)
 
 
@@ -84,11 +87,11 @@ def starting(directory: Path) -> bool:
 
 
 @pytest.mark.parametrize("stage", [unfinished, starting])
-def test_a_first_start_that_is_killed_leaves_a_directory_that_starts(directory: Path, stage: object) -> None:
+def test_killed_first_start_can_be_started_again(directory: Path, stage: object) -> None:
     assert callable(stage)
-    with start_user(directory) as user:
-        assert await_true(lambda: stage(directory), 20)
-        kill(user)
+    with start_client(directory) as client:
+        assert await_true(lambda: stage(directory), INITDB_MAX_SECONDS)
+        kill_client(client)
     assert unfinished(directory) or starting(directory) or not postgres_processes(directory)
     with EmbeddedPostgres(directory) as server:
         assert query(server.start(), "SELECT 1") == 1
@@ -96,19 +99,19 @@ def test_a_first_start_that_is_killed_leaves_a_directory_that_starts(directory: 
 
 
 @pytest.mark.parametrize("stage", [unfinished, starting])
-def test_nothing_runs_on_after_a_killed_first_start(directory: Path, stage: object) -> None:
+def test_killed_first_start_leaves_no_process(directory: Path, stage: object) -> None:
     assert callable(stage)
-    with start_user(directory) as user:
-        assert await_true(lambda: stage(directory), 20)
-        kill(user)
-    assert await_true(lambda: is_gone(directory), 5)
+    with start_client(directory) as client:
+        assert await_true(lambda: stage(directory), INITDB_MAX_SECONDS)
+        kill_client(client)
+    assert await_true(lambda: is_gone(directory), INITDB_MAX_SECONDS)
 
 
-def test_a_killed_initdb_is_done_again(directory: Path) -> None:
+def test_killed_initdb_is_repeated(directory: Path) -> None:
     directory.mkdir(parents=True)
-    half = directory / "unfinished-abc" / "data"
-    half.mkdir(parents=True)
-    (half / "PG_VERSION").write_text("18\n")
+    partial = directory / "unfinished-abc" / "data"
+    partial.mkdir(parents=True)
+    (partial / "PG_VERSION").write_text("18\n")
     with EmbeddedPostgres(directory) as server:
         assert query(server.start(), "SELECT 1") == 1
 
@@ -120,64 +123,64 @@ def write_stale_pid(directory: Path, pid: int) -> None:
 
 
 @pytest.mark.parametrize("in_data", [False, True])
-def test_an_innocent_process_of_a_stale_pid_file_survives(stopped: Path, in_data: bool) -> None:
+def test_stale_pid_file_process_is_not_killed(stopped: Path, in_data: bool) -> None:
     data = (stopped / "data").resolve()
     owner = data.stat()
-    # Of the server's own user, at worst in its very directory: what PostgreSQL itself takes for another postmaster.
-    drop = {"user": owner.st_uid, "group": owner.st_gid} if os.geteuid() == 0 else {}
-    with subprocess.Popen(["/bin/sleep", "60"], cwd=data if in_data else "/", **drop) as innocent:  # type: ignore[call-overload]
-        write_stale_pid(stopped, innocent.pid)
+    # The process belongs to the server's OS user. In the data directory, PostgreSQL would treat it as a postmaster.
+    credentials = {"user": owner.st_uid, "group": owner.st_gid} if os.geteuid() == 0 else {}
+    with subprocess.Popen(["/bin/sleep", "60"], cwd=data if in_data else "/", **credentials) as other:  # type: ignore[call-overload]
+        write_stale_pid(stopped, other.pid)
         start_and_read(stopped)
-        write_stale_pid(stopped, innocent.pid)
-        with using(stopped) as (user, _):
-            kill(user)
-        assert await_true(lambda: not [pid for pid in postgres_processes(stopped) if pid != innocent.pid], 5)
-        assert innocent.poll() is None
-        innocent.kill()
+        write_stale_pid(stopped, other.pid)
+        with running_client(stopped) as (client, _):
+            kill_client(client)
+        assert await_true(lambda: not [pid for pid in postgres_processes(stopped) if pid != other.pid], 5)
+        assert other.poll() is None
+        other.kill()
 
 
-def test_a_killed_postmaster_is_replaced_at_the_same_url(stopped: Path) -> None:
-    with EmbeddedPostgres(stopped) as server, using(stopped) as (_, url):
+def test_killed_postmaster_is_replaced_at_the_same_url(stopped: Path) -> None:
+    with EmbeddedPostgres(stopped) as server, running_client(stopped) as (_, url):
         assert server.start() == url
-        query(url, "CREATE TABLE late AS SELECT 7 AS answer")
+        query(url, "CREATE TABLE later_numbers AS SELECT 7 AS value")
         kill_postmaster(stopped)
         assert server.start() == url
-        assert query(url, "SELECT answer FROM late") == 7
+        assert query(url, "SELECT value FROM later_numbers") == 7
 
 
-def test_a_killed_postmaster_without_users_is_replaced(stopped: Path) -> None:
-    with using(stopped) as (user, _):
+def test_killed_postmaster_without_clients_is_replaced(stopped: Path) -> None:
+    with running_client(stopped) as (client, _):
         kill_postmaster(stopped)
-        kill(user)
+        kill_client(client)
     start_and_read(stopped)
 
 
-def test_leaving_a_dead_server_is_no_error(stopped: Path) -> None:
+def test_close_with_dead_server_succeeds(stopped: Path) -> None:
     with EmbeddedPostgres(stopped):
         kill_postmaster(stopped)
     start_and_read(stopped)
 
 
-def test_deleting_the_directory_below_a_user_ends_well(stopped: Path) -> None:
+def test_deleted_directory_server_ends(stopped: Path) -> None:
     with EmbeddedPostgres(stopped) as server:
         data = (stopped / "data").resolve()
         postmaster = find_postmaster(data)
         assert postmaster is not None
         shutil.rmtree(stopped)
         assert query(server.start(), "SELECT 1") == 1
-    outside = data.parent != stopped  # then the data are still there, and so was the server, until now
-    if not outside:
+    is_external = data.parent != stopped  # then the data directory still exists, and the server ran until now
+    if not is_external:
         assert is_gone(stopped)
-        os.kill(postmaster, signal.SIGQUIT)  # it would end by itself, but only within a minute
+        os.kill(postmaster, signal.SIGQUIT)  # it would end by itself, but after up to a minute
     assert await_true(lambda: not Path(f"/proc/{postmaster}/cwd").exists(), 10)
-    if outside:
+    if is_external:
         shutil.rmtree(data.parent)
 
 
-def test_the_last_to_leave_waits_for_the_watcher(stopped: Path) -> None:
-    """Whether the leaver or the waiting watcher gets to stop the server, it is gone when the leaver has left."""
+def test_close_last_client_waits_for_the_watchdog(stopped: Path) -> None:
+    """The closing client or the watchdog stops the server; it has ended when the client is closed."""
     for _ in range(5):
-        with using(stopped) as (first, _), using(stopped) as (second, _):
-            kill(first)
-            leave(second)
+        with running_client(stopped) as (first, _), running_client(stopped) as (second, _):
+            kill_client(first)
+            stop_client(second)
             assert is_gone(stopped)

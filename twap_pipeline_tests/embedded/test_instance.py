@@ -1,4 +1,4 @@
-"""The life of the embedded PostgreSQL when nothing goes wrong: start, share, leave. Real servers."""
+"""Integration tests of the embedded PostgreSQL: start, shared use by processes, and stop."""
 
 import os
 import re
@@ -17,12 +17,12 @@ from twap_pipeline_tests.embedded.client_process import (
     discard,
     is_free,
     is_gone,
-    leave,
     postgres_processes,
     query,
     read_line,
-    start_user,
-    using,
+    running_client,
+    start_client,
+    stop_client,
 )
 
 URL = re.compile(r"postgresql://twap:([\w-]{32})@127\.0\.0\.1:(\d+)/twap")
@@ -35,15 +35,15 @@ def directory(tmp_path: Path) -> Iterator[Path]:
     discard(directory)
 
 
-def test_the_first_start_makes_a_durable_private_cluster(directory: Path) -> None:
+def test_first_start_creates_durable_private_cluster(directory: Path) -> None:
     with EmbeddedPostgres(directory) as server:
         url = server.start()
         assert URL.fullmatch(url)
         assert query(url, "SELECT current_database() || '/' || current_user") == "twap/twap"
-        shown = {
+        settings = {
             name: query(url, f"SHOW {name}") for name in ("fsync", "full_page_writes", "listen_addresses", "timezone")
         }
-        assert shown == {"fsync": "on", "full_page_writes": "on", "listen_addresses": "127.0.0.1", "timezone": "UTC"}
+        assert settings == {"fsync": "on", "full_page_writes": "on", "listen_addresses": "127.0.0.1", "timezone": "UTC"}
         assert query(url, "SHOW unix_socket_directories") == ""
         assert query(url, "SHOW server_encoding") == "UTF8"
         assert query(url, "SELECT lower('ÄΩ')") == "äω"
@@ -53,17 +53,17 @@ def test_the_first_start_makes_a_durable_private_cluster(directory: Path) -> Non
         query(url, "SELECT 1")
 
 
-def test_a_restart_keeps_data_and_port(directory: Path) -> None:
+def test_restart_keeps_data_and_port(directory: Path) -> None:
     with EmbeddedPostgres(directory) as server:
         first = server.start()
-        query(first, "CREATE TABLE kept AS SELECT 42 AS answer")
+        query(first, "CREATE TABLE numbers AS SELECT 42 AS value")
     with EmbeddedPostgres(directory) as server:
         assert server.start() == first
-        assert query(first, "SELECT answer FROM kept") == 42
+        assert query(first, "SELECT value FROM numbers") == 42
     assert directory.joinpath("server.log.1").exists()
 
 
-def test_a_port_that_somebody_took_is_left_to_him(directory: Path) -> None:
+def test_start_with_occupied_port_uses_another(directory: Path) -> None:
     with EmbeddedPostgres(directory) as server:
         first = server.start()
     with socket.socket() as other:
@@ -78,7 +78,7 @@ def test_a_port_that_somebody_took_is_left_to_him(directory: Path) -> None:
         assert server.start() == second
 
 
-def test_each_use_counts(directory: Path) -> None:
+def test_server_runs_until_every_client_is_closed(directory: Path) -> None:
     first, second = EmbeddedPostgres(directory), EmbeddedPostgres(directory)
     url = first.start()
     assert first.start() == url
@@ -93,45 +93,45 @@ def test_each_use_counts(directory: Path) -> None:
     assert is_gone(directory)
 
 
-def test_processes_share_one_server_and_the_last_one_stops_it(directory: Path) -> None:
-    with using(directory) as (first, url), using(directory) as (second, same):
-        assert url == same
-        leave(first)
+def test_processes_share_one_server_until_the_last_closes(directory: Path) -> None:
+    with running_client(directory) as (first, url), running_client(directory) as (second, second_url):
+        assert url == second_url
+        stop_client(first)
         assert query(url, "SELECT 1") == 1
-        leave(second)
+        stop_client(second)
         assert is_gone(directory)
 
 
-def test_processes_that_start_at_once_make_one_cluster(directory: Path) -> None:
-    users = [start_user(directory) for _ in range(3)]
-    urls = [read_line(user) for user in users]
+def test_concurrent_starts_create_one_cluster(directory: Path) -> None:
+    clients = [start_client(directory) for _ in range(3)]
+    urls = [read_line(client) for client in clients]
     assert URL.fullmatch(urls[0])
     assert set(urls) == {urls[0]}
     assert query(urls[0], "SELECT count(*) FROM pg_database WHERE datname = 'twap'") == 1
-    for user in users:
-        leave(user)
-        user.communicate()
+    for client in clients:
+        stop_client(client)
+        client.communicate()
     assert is_gone(directory)
     assert not list((directory / "data").resolve().parent.glob("unfinished-*"))
 
 
-def test_processes_that_leave_at_once_leave_nothing_behind(directory: Path) -> None:
+def test_concurrent_closes_stop_the_server(directory: Path) -> None:
     for _ in range(3):
-        users = [start_user(directory) for _ in range(4)]
-        for user in users:
-            assert URL.fullmatch(read_line(user))
-        for user in users:
-            assert user.stdin is not None
-            user.stdin.write("\n")
-            user.stdin.flush()
-        for user in users:
-            assert read_line(user) == "left"
+        clients = [start_client(directory) for _ in range(4)]
+        for client in clients:
+            assert URL.fullmatch(read_line(client))
+        for client in clients:
+            assert client.stdin is not None
+            client.stdin.write("\n")
+            client.stdin.flush()
+        for client in clients:
+            assert read_line(client) == "closed"
         assert is_gone(directory)
-        for user in users:
-            user.communicate()
+        for client in clients:
+            client.communicate()
 
 
-def test_ensure_running_holds_one_use_until_the_process_ends(directory: Path) -> None:
+def test_ensure_running_is_one_client_until_exit(directory: Path) -> None:
     code = """
 import sys, threading
 from pathlib import Path
@@ -148,7 +148,7 @@ print(*set(urls))
     assert is_gone(directory)
 
 
-def test_a_forked_child_does_not_count_but_can(directory: Path) -> None:
+def test_forked_child_is_not_a_client_until_it_starts(directory: Path) -> None:
     code = """
 import os, sys
 from pathlib import Path
@@ -160,15 +160,15 @@ server.start()
 stop, stopped = os.pipe(), os.pipe()
 child = os.fork()
 if not child:
-    server.close()                                            # not this process's use: nothing happens
+    server.close()                                            # a client of the parent: no effect
     os.write(stopped[1], b"x")
     os.read(stop[0], 1)
-    assert query(ensure_running(directory), "SELECT 1") == 1  # a use of its own
+    assert query(ensure_running(directory), "SELECT 1") == 1  # a client of its own
     sys.exit(0)
 os.read(stopped[0], 1)
 assert query(server.start(), "SELECT 1") == 1
 server.close()
-assert is_gone(directory), "the child still held the use"
+assert is_gone(directory), "the child was still a client"
 os.write(stop[1], b"x")
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 """
@@ -176,15 +176,15 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert is_gone(directory)
 
 
-def test_a_second_watcher_ends_at_once_and_the_first_with_the_server(directory: Path) -> None:
-    watcher = [sys.executable, "-m", "twap_pipeline.embedded.watchdog", str(directory)]
+def test_second_watchdog_ends_immediately(directory: Path) -> None:
+    command = [sys.executable, "-m", "twap_pipeline.embedded.watchdog", str(directory)]
     with EmbeddedPostgres(directory) as server:
-        assert not is_free(directory, "watcher.lock")
-        subprocess.run(watcher, check=True, timeout=20)
+        assert not is_free(directory, "watchdog.lock")
+        subprocess.run(command, check=True, timeout=20)
         assert query(server.start(), "SELECT 1") == 1
 
 
-def test_programs_started_by_a_user_do_not_count(directory: Path) -> None:
+def test_child_program_is_not_a_client(directory: Path) -> None:
     server = EmbeddedPostgres(directory)
     server.start()
     with subprocess.Popen(["/bin/sleep", "60"], close_fds=False) as other:

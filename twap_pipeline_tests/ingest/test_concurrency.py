@@ -1,4 +1,4 @@
-"""Objects at once: results in order, within bounds, no more written than there are limits, and an end for all."""
+"""Concurrent work on objects: results in order, within limits, and cancellation of all threads."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 from twap_pipeline.domain.object_ref import ObjectRef
+from twap_pipeline.errors import LoadCancelledError
 from twap_pipeline.ingest.concurrency import (
     MAX_IN_FLIGHT_BYTES,
     MAX_IN_FLIGHT_OBJECTS,
-    LoadCancelledError,
     LoadLimits,
     bounded_map,
 )
@@ -25,28 +25,28 @@ def ref_of(number: int, size_bytes: int = 1) -> ObjectRef:
 REFS = [ref_of(number) for number in range(100)]
 
 
-class Crowd:
-    """Counts how many are inside at once."""
+class ConcurrencyCounter:
+    """Counts how many threads are inside at once, and the maximum."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._inside = self.most = 0
+        self._inside = self.maximum = 0
 
     def __enter__(self) -> None:
         with self._lock:
             self._inside += 1
-            self.most = max(self.most, self._inside)
+            self.maximum = max(self.maximum, self._inside)
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._inside -= 1
 
 
-def threads_of_objects() -> list[str]:
+def object_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("objects")]
 
 
-def test_results_come_in_the_objects_order_whatever_is_done_first() -> None:
+def test_results_are_in_the_order_of_the_objects() -> None:
     second_done = threading.Event()
 
     def work(ref: ObjectRef) -> str:
@@ -57,26 +57,26 @@ def test_results_come_in_the_objects_order_whatever_is_done_first() -> None:
         return ref.key
 
     assert list(bounded_map(work, REFS, LoadLimits(1))) == [ref.key for ref in REFS]
-    assert threads_of_objects() == []
+    assert object_threads() == []
 
 
-def test_no_objects_are_no_results() -> None:
+def test_no_objects_give_no_results() -> None:
     assert list(bounded_map(lambda ref: ref, [], LoadLimits(1))) == []
 
 
-def test_as_many_objects_as_may_are_under_way_and_no_more() -> None:
-    crowd, together = Crowd(), threading.Barrier(MAX_IN_FLIGHT_OBJECTS)
+def test_objects_in_flight_reach_the_limit_exactly() -> None:
+    counter, together = ConcurrencyCounter(), threading.Barrier(MAX_IN_FLIGHT_OBJECTS)
 
     def work(_: ObjectRef) -> None:
-        with crowd:
-            together.wait(10)  # an error, unless so many are here at once
+        with counter:
+            together.wait(10)  # times out unless so many threads arrive
 
     list(bounded_map(work, REFS[: 3 * MAX_IN_FLIGHT_OBJECTS], LoadLimits(1)))
 
-    assert crowd.most == MAX_IN_FLIGHT_OBJECTS
+    assert counter.maximum == MAX_IN_FLIGHT_OBJECTS
 
 
-def test_no_more_is_listed_than_there_is_room_for() -> None:
+def test_listing_advances_only_with_free_capacity() -> None:
     listed: list[str] = []
 
     def refs() -> Iterator[ObjectRef]:
@@ -91,38 +91,37 @@ def test_no_more_is_listed_than_there_is_room_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size_bytes", "most"), [(MAX_IN_FLIGHT_BYTES + 1, 1), (MAX_IN_FLIGHT_BYTES // 2, 2), (MAX_IN_FLIGHT_BYTES // 3, 3)]
+    ("size_bytes", "maximum"),
+    [(MAX_IN_FLIGHT_BYTES + 1, 1), (MAX_IN_FLIGHT_BYTES // 2, 2), (MAX_IN_FLIGHT_BYTES // 3, 3)],
 )
-def test_the_bytes_under_way_are_bounded(size_bytes: int, most: int) -> None:
-    crowd = Crowd()
+def test_bytes_in_flight_are_bounded(size_bytes: int, maximum: int) -> None:
+    counter = ConcurrencyCounter()
 
     def work(_: ObjectRef) -> None:
-        with crowd:
+        with counter:
             threading.Event().wait(0.001)
 
     list(bounded_map(work, [ref_of(number, size_bytes) for number in range(12)], LoadLimits(8)))
 
-    assert 1 <= crowd.most <= most
+    assert 1 <= counter.maximum <= maximum
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_no_more_objects_are_written_at_once_than_there_are_lanes(count: int) -> None:
-    limits, crowd, together = LoadLimits(count), Crowd(), threading.Barrier(count)
+def test_concurrent_writes_reach_the_write_slots_exactly(count: int) -> None:
+    limits, counter, together = LoadLimits(count), ConcurrencyCounter(), threading.Barrier(count)
 
     def work(_: ObjectRef) -> None:
-        with limits.write_slot(), crowd:
+        with limits.write_slot(), counter:
             together.wait(10)
 
-    all_under_way = (
-        MAX_IN_FLIGHT_OBJECTS // count * count
-    )  # else the last ones, if a lane is never theirs, lack company
-    list(bounded_map(work, REFS[:all_under_way], limits))
+    multiple_of_slots = MAX_IN_FLIGHT_OBJECTS // count * count  # otherwise the last thread waits alone
+    list(bounded_map(work, REFS[:multiple_of_slots], limits))
 
-    assert crowd.most == count
+    assert counter.maximum == count
 
 
 def raise_value_error() -> None:
-    raise ValueError("this one fails")
+    raise ValueError("by the test")
 
 
 def raise_interrupt() -> None:
@@ -130,50 +129,50 @@ def raise_interrupt() -> None:
 
 
 @pytest.mark.parametrize(("fault", "kind"), [(raise_value_error, ValueError), (raise_interrupt, KeyboardInterrupt)])
-def test_an_error_ends_the_others_and_all_threads(fault: Callable[[], None], kind: type[BaseException]) -> None:
-    limits, begun, given_up = LoadLimits(1), [], []
+def test_error_cancels_other_loads_and_ends_all_threads(fault: Callable[[], None], kind: type[BaseException]) -> None:
+    limits, started, cancelled = LoadLimits(1), [], []
 
     def work(ref: ObjectRef) -> None:
-        begun.append(ref.key)
+        started.append(ref.key)
         if ref.key == "002":
             fault()
         try:
             while ref.key > "002":
                 limits.raise_if_cancelled()
         except LoadCancelledError:
-            given_up.append(ref.key)
+            cancelled.append(ref.key)
             raise
 
     with pytest.raises(kind):
         list(bounded_map(work, REFS, limits))
 
-    assert threads_of_objects() == []
-    assert set(given_up) == {key for key in begun if key > "002"}
-    assert len(begun) < MAX_IN_FLIGHT_OBJECTS + 3
+    assert object_threads() == []
+    assert set(cancelled) == {key for key in started if key > "002"}
+    assert len(started) < MAX_IN_FLIGHT_OBJECTS + 3
 
 
-def test_a_caller_that_stops_listening_ends_all_threads() -> None:
+def test_closing_the_generator_ends_all_threads() -> None:
     limits = LoadLimits(1)
     results = bounded_map(lambda ref: ref.key, REFS, limits)
 
     assert next(results) == "000"
     results.close()  # type: ignore[attr-defined]  # a generator
 
-    assert threads_of_objects() == []
+    assert object_threads() == []
     with pytest.raises(LoadCancelledError):
         limits.raise_if_cancelled()
 
 
-def test_a_lane_is_free_again_after_an_error() -> None:
+def test_write_slot_is_released_after_an_error() -> None:
     limits = LoadLimits(1)
-    with pytest.raises(ValueError, match="this one fails"), limits.write_slot():
+    with pytest.raises(ValueError, match="by the test"), limits.write_slot():
         raise_value_error()
 
     with limits.write_slot():
         pass
 
 
-def test_nobody_enters_a_lane_after_the_end() -> None:
+def test_write_slot_raises_after_cancellation() -> None:
     limits = LoadLimits(1)
     limits.cancel()
 

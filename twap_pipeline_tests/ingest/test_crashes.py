@@ -1,6 +1,6 @@
-"""Loaders that die or freeze at every step, or lose their line to PostgreSQL: both rows and ledger entry, or neither.
+"""Loaders that are killed at every step or lose their connection: both rows and log entry are stored, or neither.
 
-Real processes are killed at named points, a real line is cut. Each test ends in the oracle.
+Real processes are killed at failpoints, and real connections are cut. Each test ends with `assert_invariants`.
 """
 
 import os
@@ -20,39 +20,37 @@ from twap_pipeline.ingest.load import ingest_object
 from twap_pipeline.storage.engine.engine import make_engine
 from twap_pipeline.storage.engine.url import parse_database_url
 from twap_pipeline.storage.schema.upgrade import upgrade
-from twap_pipeline_tests.conftest import reachable_directory
 from twap_pipeline_tests.crash_rounds import crash
 from twap_pipeline_tests.dagster_client import until
+from twap_pipeline_tests.databases import reachable_directory
 from twap_pipeline_tests.factories import Bucket, event
 from twap_pipeline_tests.invariants import ExpectedHash, PipelineScenario, assert_no_open_sessions, ingest_everything
 from twap_pipeline_tests.loader_process import loader
-from twap_pipeline_tests.mutants import expect_failure, ledger_in_a_transaction_of_its_own, ledger_that_is_not_asked
+from twap_pipeline_tests.mutants import expect_failure, ingest_log_ignored, separate_log_transaction
 from twap_pipeline_tests.tcp_proxy import TcpProxy, tcp_proxy
 
-_COUNTED_AND_THERE = """
-SELECT s3_object_key, coalesce(rows_ingested, 0), coalesce(there, 0) FROM etl_s3_ingest_log
-FULL JOIN (SELECT s3_object_key, count(*) AS there FROM twap_status GROUP BY 1) AS of_object USING (s3_object_key)
+_COUNTED_AND_STORED = """
+SELECT s3_object_key, coalesce(rows_ingested, 0), coalesce(stored, 0) FROM etl_s3_ingest_log
+FULL JOIN (SELECT s3_object_key, count(*) AS stored FROM twap_status GROUP BY 1) AS of_object USING (s3_object_key)
 """
 
 
 def loaded(scenario: PipelineScenario) -> dict[str, tuple[int, int]]:
-    """Return key → rows that the ledger counts, and rows that are there."""
+    """Return key → rows counted in the ingest log, and rows stored."""
     with scenario.engine.connect() as connection:
-        return {key: (counted, there) for key, counted, there in connection.execute(text(_COUNTED_AND_THERE))}
+        return {key: (counted, stored) for key, counted, stored in connection.execute(text(_COUNTED_AND_STORED))}
 
 
 @pytest.mark.fault("W1")
 @pytest.mark.parametrize("point", ["downloaded", "mid-copy", "before-commit", "after-commit"])
-def test_a_loader_killed_at_any_step_leaves_rows_and_ledger_both_or_neither(
-    scenario: PipelineScenario, point: FailpointName
-) -> None:
+def test_killed_loader_leaves_rows_and_log_entry_or_neither(scenario: PipelineScenario, point: FailpointName) -> None:
     with loader(scenario, at=point) as killed:
         killed.join()
     assert killed.exitcode == -signal.SIGKILL
     assert_no_open_sessions(scenario.engine)
-    whichever_came_first = loaded(scenario)
-    assert len(whichever_came_first) == (1 if point == "after-commit" else 0)
-    assert whichever_came_first.items() <= {"a.parquet": (499, 499), "b.parquet": (201, 201)}.items()
+    loaded_before = loaded(scenario)
+    assert len(loaded_before) == (1 if point == "after-commit" else 0)
+    assert loaded_before.items() <= {"a.parquet": (499, 499), "b.parquet": (201, 201)}.items()
 
     ingest_everything(scenario.store, scenario.engine)
 
@@ -60,23 +58,23 @@ def test_a_loader_killed_at_any_step_leaves_rows_and_ledger_both_or_neither(
 
 
 @pytest.mark.fault("W1", control=True)
-def test_with_the_ledger_in_a_transaction_of_its_own_rows_are_lost_on_broken_build(scenario: PipelineScenario) -> None:
-    with expect_failure(ledger_in_a_transaction_of_its_own):
-        test_a_loader_killed_at_any_step_leaves_rows_and_ledger_both_or_neither(scenario, "before-commit")
+def test_separate_log_transaction_mutant_is_detected(scenario: PipelineScenario) -> None:
+    with expect_failure(separate_log_transaction):
+        test_killed_loader_leaves_rows_and_log_entry_or_neither(scenario, "before-commit")
 
 
 @pytest.fixture
-def line(scenario: PipelineScenario) -> Iterator[TcpProxy]:
-    """A line to the server that can be disturbed."""
+def proxy(scenario: PipelineScenario) -> Iterator[TcpProxy]:
+    """A proxy in front of the server."""
     assert scenario.url.port is not None
-    with tcp_proxy(scenario.url.port) as line:
-        yield line
+    with tcp_proxy(scenario.url.port) as proxy:
+        yield proxy
 
 
 @pytest.fixture
-def far_engine(scenario: PipelineScenario, line: TcpProxy) -> Iterator[Engine]:
-    """An engine at the far end of `line`, connected."""
-    engine = make_engine(scenario.url.set(port=line.port))
+def proxied_engine(scenario: PipelineScenario, proxy: TcpProxy) -> Iterator[Engine]:
+    """An engine that connects through the proxy, with one open connection."""
+    engine = make_engine(scenario.url.set(port=proxy.port))
     with engine.connect():
         pass
     yield engine
@@ -84,42 +82,42 @@ def far_engine(scenario: PipelineScenario, line: TcpProxy) -> Iterator[Engine]:
 
 
 @pytest.mark.fault("W2")
-def test_a_commit_whose_answer_was_lost_on_the_line_counts_once(
-    scenario: PipelineScenario, far_engine: Engine, line: TcpProxy
+def test_commit_with_a_lost_response_counts_once(
+    scenario: PipelineScenario, proxied_engine: Engine, proxy: TcpProxy
 ) -> None:
-    line.lose_the_answer_to(b"COMMIT")
+    proxy.lose_response_to(b"COMMIT")
 
     ref = next(scenario.store.list_objects())
-    done = ingest_object(scenario.store, far_engine, ref, partition_date(ref))
+    result = ingest_object(scenario.store, proxied_engine, ref, partition_date(ref))
 
-    assert line.lost_answers == 1
-    assert done.error is None
+    assert proxy.lost_responses == 1
+    assert result.error is None
     assert loaded(scenario) == {"a.parquet": (499, 499)}
-    ingest_everything(scenario.store, far_engine)
+    ingest_everything(scenario.store, proxied_engine)
     scenario.assert_invariants()
 
 
 @pytest.mark.fault("W2", control=True)
-def test_a_retry_that_does_not_ask_the_ledger_counts_wrongly_on_broken_build(
-    scenario: PipelineScenario, far_engine: Engine, line: TcpProxy
+def test_ingest_log_ignored_mutant_is_detected(
+    scenario: PipelineScenario, proxied_engine: Engine, proxy: TcpProxy
 ) -> None:
-    with expect_failure(ledger_that_is_not_asked):
-        test_a_commit_whose_answer_was_lost_on_the_line_counts_once(scenario, far_engine, line)
+    with expect_failure(ingest_log_ignored):
+        test_commit_with_a_lost_response_counts_once(scenario, proxied_engine, proxy)
 
 
 @pytest.mark.fault("W2")
 @pytest.mark.parametrize("statement", [b"pg_advisory_xact_lock", b"COPY", b"INSERT INTO etl_s3_ingest_log"])
-def test_a_line_cut_at_any_statement_is_taken_up_again(
-    scenario: PipelineScenario, far_engine: Engine, line: TcpProxy, statement: bytes
+def test_connection_lost_at_any_statement_is_retried(
+    scenario: PipelineScenario, proxied_engine: Engine, proxy: TcpProxy, statement: bytes
 ) -> None:
-    line.lose_the_answer_to(statement)
+    proxy.lose_response_to(statement)
 
     ref = next(scenario.store.list_objects())
-    ingest_object(scenario.store, far_engine, ref, partition_date(ref))
+    ingest_object(scenario.store, proxied_engine, ref, partition_date(ref))
 
-    assert line.lost_answers == 1
+    assert proxy.lost_responses == 1
     assert loaded(scenario) == {"a.parquet": (499, 499)}
-    ingest_everything(scenario.store, far_engine)
+    ingest_everything(scenario.store, proxied_engine)
     scenario.assert_invariants()
 
 
@@ -127,7 +125,7 @@ class Server:
     """A PostgreSQL that a test may crash.
 
     Args:
-        directory: Where it lives.
+        directory: Its directory.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -136,7 +134,7 @@ class Server:
         self.url = parse_database_url(self._server.start())
 
     def crash(self) -> None:
-        """Do what ``pg_ctl stop -m immediate`` does, and start it again; it comes back on its old port."""
+        """Stop it like ``pg_ctl stop -m immediate``, and start it again on the same port."""
         data = (self._directory / "data").resolve()
         postmaster = find_postmaster(data)
         assert postmaster is not None
@@ -145,13 +143,13 @@ class Server:
         assert parse_database_url(self._server.start()) == self.url
 
     def close(self) -> None:
-        """Stop it in order."""
+        """Stop it regularly."""
         self._server.close()
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """A server of this test alone."""
+    """A server that only this test uses."""
     with reachable_directory() as directory:
         server = Server(directory / "postgres")
         yield server
@@ -159,8 +157,8 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def fragile_scene(server: Server, bucket: Bucket, expected_hash: ExpectedHash) -> Iterator[PipelineScenario]:
-    """A scenario on `server`; the clean run is made elsewhere."""
+def crashable_scenario(server: Server, bucket: Bucket, expected_hash: ExpectedHash) -> Iterator[PipelineScenario]:
+    """A scenario on `server`; the expected hash comes from another server."""
     engine = make_engine(server.url)
     upgrade(engine)
     yield PipelineScenario(bucket, engine, expected_hash)
@@ -168,22 +166,22 @@ def fragile_scene(server: Server, bucket: Bucket, expected_hash: ExpectedHash) -
 
 
 @pytest.mark.fault("W1")
-def test_loaders_and_their_server_crash_at_random_points_again_and_again_and_nothing_is_lost(
-    server: Server, fragile_scene: PipelineScenario
+def test_random_crashes_of_loaders_and_server_lose_nothing(
+    server: Server, crashable_scenario: PipelineScenario
 ) -> None:
-    happened = crash(fragile_scene, random.Random(20250817), 16, server.crash)
+    events = crash(crashable_scenario, random.Random(20250817), 16, server.crash)
 
-    assert happened["server stopped under two loaders"] == 4
-    assert happened.total() >= 16
-    fragile_scene.assert_invariants()
+    assert events["server stopped under two loaders"] == 4
+    assert events.total() >= 16
+    crashable_scenario.assert_invariants()
 
 
 @pytest.mark.fault("W1")
 @pytest.mark.parametrize("point", ["downloaded", "mid-copy", "before-commit", "after-commit"])
-def test_a_database_stopped_immediately_at_any_step_is_taken_up_again_unaided(
-    server: Server, fragile_scene: PipelineScenario, point: FailpointName
+def test_server_crash_at_any_step_is_retried(
+    server: Server, crashable_scenario: PipelineScenario, point: FailpointName
 ) -> None:
-    fragile_scene.bucket.put("a.parquet", [event(twap_id) for twap_id in range(1, 500)])
+    crashable_scenario.bucket.put("a.parquet", [event(twap_id) for twap_id in range(1, 500)])
     crashes: list[FailpointName] = []
 
     def crash_once() -> None:
@@ -192,9 +190,9 @@ def test_a_database_stopped_immediately_at_any_step_is_taken_up_again_unaided(
             server.crash()
 
     with activate_failpoint(point, crash_once):
-        done = ingest_everything(fragile_scene.store, fragile_scene.engine)
+        results = ingest_everything(crashable_scenario.store, crashable_scenario.engine)
 
     assert crashes == [point]
-    assert [one.error for one in done] == [None]
-    assert loaded(fragile_scene) == {"a.parquet": (499, 499)}
-    fragile_scene.assert_invariants()
+    assert [result.error for result in results] == [None]
+    assert loaded(crashable_scenario) == {"a.parquet": (499, 499)}
+    crashable_scenario.assert_invariants()

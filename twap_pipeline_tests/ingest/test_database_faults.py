@@ -1,4 +1,4 @@
-"""A database that waits for a frozen loader, fills up, refuses or fails over: nothing is lost, nothing is doubled."""
+"""A database that waits for a frozen loader, fills up, refuses connections or fails over: no row is lost or doubled."""
 
 import os
 import shutil
@@ -20,28 +20,28 @@ from twap_pipeline.ingest import retry
 from twap_pipeline.ingest.load import ingest_object
 from twap_pipeline.storage import ingest_log
 from twap_pipeline.storage.engine.engine import make_engine, translate_connection_errors
-from twap_pipeline_tests.conftest import reachable_directory
 from twap_pipeline_tests.dagster_client import until
+from twap_pipeline_tests.databases import reachable_directory
 from twap_pipeline_tests.factories import event
 from twap_pipeline_tests.invariants import PipelineScenario, assert_no_open_sessions, ingest_everything
 from twap_pipeline_tests.loader_process import loader
 
-_AT_WORK = """
+_WAITING_IN_COPY = """
 SELECT coalesce(max(pid), 0) FROM pg_stat_activity
 WHERE datname = current_database() AND state = 'active' AND wait_event = 'ClientRead' AND query LIKE 'COPY%'
 """
 
 
 def frozen_backend(scenario: PipelineScenario) -> int:
-    """Return the session that waits for its client within COPY, as soon as there is one."""
-    return until(lambda: scenario.count(_AT_WORK), 90, "a loader freezes within COPY")
+    """Wait for a session that waits for its client within COPY, and return its process id."""
+    return until(lambda: scenario.count(_WAITING_IN_COPY), 90, "a loader freezes within COPY")
 
 
 @pytest.mark.fault("W3")
-def test_a_frozen_loader_is_freed_by_ending_its_session_and_cannot_commit_afterwards(
+def test_terminated_session_of_a_frozen_loader_cannot_commit(
     scenario: PipelineScenario,
 ) -> None:
-    (scenario.bucket.directory / "b.parquet").unlink()  # two objects side by side would meet in an event
+    (scenario.bucket.directory / "b.parquet").unlink()  # the two objects share an event
     with loader(scenario, at="mid-copy", by=signal.SIGSTOP) as frozen, ThreadPoolExecutor(1) as thread:
         backend = frozen_backend(scenario)
         first = next(scenario.store.list_objects())
@@ -59,7 +59,7 @@ def test_a_frozen_loader_is_freed_by_ending_its_session_and_cannot_commit_afterw
 
 
 @pytest.mark.fault("W3")
-def test_who_waits_for_a_frozen_loader_gives_up_and_says_what_to_do(
+def test_waiting_for_a_frozen_loader_times_out_with_a_hint(
     scenario: PipelineScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ingest_log, "LOCK_WAIT_SECONDS", 0.3)
@@ -68,7 +68,7 @@ def test_who_waits_for_a_frozen_loader_gives_up_and_says_what_to_do(
     with loader(scenario, at="mid-copy", by=signal.SIGSTOP):
         frozen_backend(scenario)
         with pytest.raises(
-            DatabaseUnavailableError, match=r"^[ab]\.parquet: another session has held it for more than 0\.3 seconds"
+            DatabaseUnavailableError, match=r"^[ab]\.parquet: another session has locked it for more than 0\.3 seconds"
         ):
             ingest_everything(scenario.store, scenario.engine)
 
@@ -78,7 +78,7 @@ def test_who_waits_for_a_frozen_loader_gives_up_and_says_what_to_do(
 
 
 def full_disk(scenario: PipelineScenario) -> None:
-    """Have the server raise, for every row from the 200th on, what it raises when its disk is full."""
+    """Make the server raise disk_full for every row after the 200th."""
     scenario.run(
         """
         CREATE SEQUENCE rows_so_far;
@@ -95,21 +95,19 @@ def full_disk(scenario: PipelineScenario) -> None:
 
 
 @pytest.mark.fault("W6")
-def test_a_full_disk_rolls_back_is_shown_and_is_not_tried_again(
-    scenario: PipelineScenario, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tries: list[str] = []
+def test_full_disk_is_rolled_back_and_not_retried(scenario: PipelineScenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts: list[str] = []
     full_disk(scenario)
 
     with (
-        activate_failpoint("downloaded", lambda: tries.append("download")),
-        activate_failpoint("mid-copy", lambda: tries.append("copy")),
+        activate_failpoint("downloaded", lambda: attempts.append("download")),
+        activate_failpoint("mid-copy", lambda: attempts.append("copy")),
         pytest.raises(DatabaseUnavailableError, match=r"No space left on device.*; free or add space on the server's"),
         translate_connection_errors(scenario.url),
     ):
         ingest_everything(scenario.store, scenario.engine)
 
-    assert max(Counter(tries).values()) <= 2  # once for each object
+    assert max(Counter(attempts).values()) <= 2  # one per object
     assert scenario.count("SELECT (SELECT count(*) FROM twap_status) + (SELECT count(*) FROM etl_s3_ingest_log)") == 0
     scenario.run("DROP TRIGGER full_disk ON twap_status")
     ingest_everything(scenario.store, scenario.engine)
@@ -118,28 +116,30 @@ def test_a_full_disk_rolls_back_is_shown_and_is_not_tried_again(
 
 @pytest.fixture
 def tiny_disk(scenario: PipelineScenario) -> Iterator[None]:
-    """The table on a disk of its own that holds a megabyte."""
+    """Move the table to a disk of one megabyte."""
     if os.geteuid() != 0 or not shutil.which("mount"):
-        pytest.skip("only root can mount a disk; the test above has the server raise the same error")
+        pytest.skip("only root can mount a disk; the test above makes the server raise the same error")
     owner = Path(scenario.text("SHOW data_directory")).stat()
     with reachable_directory() as folder:
         options = f"size=1m,mode=0700,uid={owner.st_uid},gid={owner.st_gid}"
-        made = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], check=False, capture_output=True)
-        if made.returncode != 0:
-            pytest.skip(f"no disk can be mounted here: {made.stderr.decode().strip()}")
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "none", folder], check=False, capture_output=True
+        )
+        if mounted.returncode != 0:
+            pytest.skip(f"no disk can be mounted here: {mounted.stderr.decode().strip()}")
         try:
-            scenario.run_alone(f"CREATE TABLESPACE tiny LOCATION '{folder}'")
+            scenario.run_autocommit(f"CREATE TABLESPACE tiny LOCATION '{folder}'")
             scenario.run("ALTER TABLE twap_status SET TABLESPACE tiny")
             yield
         finally:
             scenario.run("ALTER TABLE twap_status SET TABLESPACE pg_default")
-            scenario.run_alone("DROP TABLESPACE tiny")
+            scenario.run_autocommit("DROP TABLESPACE tiny")
             subprocess.run(["umount", folder], check=True)
 
 
 @pytest.mark.fault("W6")
 @pytest.mark.usefixtures("tiny_disk")
-def test_a_disk_that_is_really_full_rolls_back_and_once_there_is_space_all_comes_in(
+def test_really_full_disk_is_rolled_back_and_recovers(
     scenario: PipelineScenario,
 ) -> None:
     scenario.bucket.put("a.parquet", [event(twap_id) for twap_id in range(1, 6_000)])
@@ -161,54 +161,54 @@ def test_a_disk_that_is_really_full_rolls_back_and_once_there_is_space_all_comes
 
 
 @pytest.fixture
-def clerk(scenario: PipelineScenario) -> Iterator[Engine]:
-    """An engine of a role that is no superuser, whom limits of connections bind."""
-    name = f"clerk_{scenario.url.database}"
-    scenario.run(f"CREATE ROLE {name} LOGIN PASSWORD 'clerk' CONNECTION LIMIT 1")
+def limited_engine(scenario: PipelineScenario) -> Iterator[Engine]:
+    """An engine of a role with one connection, which is not a superuser."""
+    name = f"limited_{scenario.url.database}"
+    scenario.run(f"CREATE ROLE {name} LOGIN PASSWORD 'limited' CONNECTION LIMIT 1")
     scenario.run(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}")
-    engine = make_engine(scenario.url.set(username=name, password="clerk"))
+    engine = make_engine(scenario.url.set(username=name, password="limited"))
     yield engine
     engine.dispose()
 
 
-def when_it_pauses(monkeypatch: pytest.MonkeyPatch, *actions: Callable[[], object]) -> list[float]:
-    """Do these one after the other in the pauses between tries, instead of waiting; return the pauses."""
+def run_in_pauses(monkeypatch: pytest.MonkeyPatch, *actions: Callable[[], object]) -> list[float]:
+    """Run one action per pause between attempts, instead of waiting; return the pauses in seconds."""
     pauses: list[float] = []
-    left = list(actions)
+    remaining = list(actions)
 
     def pause(seconds: float) -> None:
         pauses.append(seconds)
-        if left:
-            left.pop(0)()
+        if remaining:
+            remaining.pop(0)()
 
-    monkeypatch.setattr(retry, "sleep", pause)
+    monkeypatch.setattr(retry.with_retries, "sleep", pause)
     return pauses
 
 
-def nothing() -> None:
-    """Let a pause pass."""
+def do_nothing() -> None:
+    """Do nothing in a pause."""
 
 
 @pytest.mark.fault("W7")
-def test_too_many_connections_are_waited_for(
-    scenario: PipelineScenario, clerk: Engine, monkeypatch: pytest.MonkeyPatch
+def test_too_many_connections_are_retried(
+    scenario: PipelineScenario, limited_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = make_engine(clerk.url)
+    other = make_engine(limited_engine.url)
     with other.connect():
         pass  # the pool keeps the connection
-    pauses = when_it_pauses(monkeypatch, nothing, nothing, other.dispose)
+    pauses = run_in_pauses(monkeypatch, do_nothing, do_nothing, other.dispose)
 
     first = next(scenario.store.list_objects())
-    done = ingest_object(scenario.store, clerk, first, partition_date(first))
+    result = ingest_object(scenario.store, limited_engine, first, partition_date(first))
 
-    assert done.row_counts == RowCounts(inserted=499)
+    assert result.row_counts == RowCounts(inserted=499)
     assert pauses == [0.2, 0.4, 0.8]
-    ingest_everything(scenario.store, clerk)
+    ingest_everything(scenario.store, limited_engine)
     scenario.assert_invariants()
 
 
 @pytest.mark.fault("W7")
-def test_a_server_that_is_read_only_during_a_failover_is_waited_for(
+def test_read_only_server_during_a_failover_is_retried(
     scenario: PipelineScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = scenario.url.database
@@ -220,7 +220,7 @@ def test_a_server_that_is_read_only_during_a_failover_is_waited_for(
         " WHERE datname = current_database() AND pid <> pg_backend_pid()",
     )
     scenario.engine.dispose()
-    pauses = when_it_pauses(monkeypatch, nothing, lambda: scenario.run_alone(*promote))
+    pauses = run_in_pauses(monkeypatch, do_nothing, lambda: scenario.run_autocommit(*promote))
 
     ingest_everything(scenario.store, scenario.engine)
 
@@ -230,16 +230,16 @@ def test_a_server_that_is_read_only_during_a_failover_is_waited_for(
 
 
 @pytest.mark.fault("W7")
-def test_what_does_not_recover_is_given_up_within_half_a_minute(
-    scenario: PipelineScenario, clerk: Engine, monkeypatch: pytest.MonkeyPatch
+def test_retries_end_within_half_a_minute(
+    scenario: PipelineScenario, limited_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pauses = when_it_pauses(monkeypatch)
+    pauses = run_in_pauses(monkeypatch)
     with (
-        clerk.connect(),
+        limited_engine.connect(),
         pytest.raises(DatabaseUnavailableError, match=r"too many connections"),
-        translate_connection_errors(clerk.url),
+        translate_connection_errors(limited_engine.url),
     ):
-        ingest_object(scenario.store, clerk, next(scenario.store.list_objects()), scenario.bucket.day)
+        ingest_object(scenario.store, limited_engine, next(scenario.store.list_objects()), scenario.bucket.day)
 
     assert len(pauses) == retry.TRANSACTION_ATTEMPTS - 1
     assert 20 < sum(pauses) < 30

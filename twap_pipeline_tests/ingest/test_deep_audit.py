@@ -1,22 +1,23 @@
-"""Every tampering with row, ledger, quarantine or object is found, and undone by requeueing and ingesting.
+"""Tampering with rows, ingest log, quarantine or objects is found, and repaired by a requeue and an ingestion.
 
-The bucket of these tests holds what makes it hard: an event in three objects with other content in each, an object that
-was overwritten by one that lacks an event, quarantined rows, an object without rows.
+The bucket contains the difficult cases: an event in three objects with different content, an object overwritten by a
+version without one of its events, quarantined rows, and an object without rows.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 
 import pytest
 from sqlalchemy import Engine, text
 
-from twap_pipeline.ingest.audit import audit, has_errors
+from twap_pipeline.ingest.audit import AuditFinding, audit, has_errors
 from twap_pipeline.ingest.deep_audit import DeepAuditResult, deep_audit, loaded_objects
 from twap_pipeline.source.local import LocalDirectory
-from twap_pipeline.storage.orders.refresh import DIFFERENCES, dates_pending_refresh, refresh_orders
+from twap_pipeline.storage.orders.refresh import DIFFERING_ORDERS, dates_pending_refresh, refresh_orders
 from twap_pipeline_tests.factories import DAY, Bucket, event
 from twap_pipeline_tests.invariants import digest, ingest_everything
+from twap_pipeline_tests.storage.statistics import set_empty_statistics
 
 A, B, C, D, EMPTY = (f"hourly/2025/08/20/12/{name}.parquet" for name in ("a", "b", "c", "d", "empty"))
 OTHER = "0x" + "7" * 40
@@ -24,7 +25,7 @@ OTHER = "0x" + "7" * 40
 
 @pytest.fixture
 def loaded(engine: Engine, bucket: Bucket) -> Bucket:
-    """Objects that are all loaded, an early version of `D` among them, and the orders made of them."""
+    """Loaded objects, with an earlier version of `D`, and refreshed orders."""
     bucket.put(A, [event(1), event(2), event(3, wallet="nobody"), event(2, status="finished", minute=30)])
     bucket.put(B, [event(2, asset="BTC"), event(4), event(4, status="finished", minute=9, executed="7.50")], hours=1)
     bucket.put(C, [event(2, asset="OLD"), event(4), event(7)], hours=-1)
@@ -49,8 +50,7 @@ def run(engine: Engine, statement: str) -> None:
 
 
 def quick(engine: Engine, bucket: Bucket) -> dict[str, tuple[str, ...]]:
-    found = audit(engine, LocalDirectory(bucket.directory).list_objects(), DAY)
-    return {one.code: one.examples for one in found if not one.is_informational}
+    return errors(audit(engine, LocalDirectory(bucket.directory).list_objects(), DAY))
 
 
 def read(engine: Engine, bucket: Bucket, *, requeue: bool = False) -> DeepAuditResult:
@@ -59,21 +59,25 @@ def read(engine: Engine, bucket: Bucket, *, requeue: bool = False) -> DeepAuditR
 
 
 def deep(engine: Engine, bucket: Bucket) -> dict[str, tuple[str, ...]]:
-    return {one.code: one.examples for one in read(engine, bucket).found if not one.is_informational}
+    return errors(read(engine, bucket).findings)
+
+
+def errors(findings: Sequence[AuditFinding]) -> dict[str, tuple[str, ...]]:
+    return {finding.code: finding.examples for finding in findings if not finding.is_informational}
 
 
 _ROWS = """SELECT (to_jsonb(one) - 'inserted_at' - 'raw_payload')::text, raw_payload::text FROM twap_status AS one
 ORDER BY twap_id, wallet, ts"""
-_REJECTED = "SELECT s3_object_key, row_number, raw_row::text, reason FROM twap_status_quarantine ORDER BY 1, 2"
+_QUARANTINED = "SELECT s3_object_key, row_number, raw_row::text, reason FROM twap_status_quarantine ORDER BY 1, 2"
 
 
 def tables(engine: Engine) -> tuple[list[tuple[str, ...]], ...]:
-    """Return every row and every quarantined one with where it comes from, all but the times of writing."""
+    """Return all rows and quarantined rows with their objects, without the write times."""
     with engine.connect() as connection:
-        return tuple([tuple(map(str, row)) for row in connection.execute(text(sql))] for sql in (_ROWS, _REJECTED))
+        return tuple([tuple(map(str, row)) for row in connection.execute(text(sql))] for sql in (_ROWS, _QUARANTINED))
 
 
-def everything_agrees(engine: Engine, bucket: Bucket) -> None:
+def assert_no_errors(engine: Engine, bucket: Bucket) -> None:
     assert quick(engine, bucket) == {}
     assert deep(engine, bucket) == {}
     assert order_differences(engine) == []
@@ -81,29 +85,29 @@ def everything_agrees(engine: Engine, bucket: Bucket) -> None:
 
 def order_differences(engine: Engine) -> list[object]:
     with engine.connect() as connection:
-        return list(connection.execute(text(DIFFERENCES)))
+        return list(connection.execute(text(DIFFERING_ORDERS)))
 
 
-def test_sound_tables_agree_and_what_no_object_holds_any_more_is_counted(engine: Engine, loaded: Bucket) -> None:
-    everything_agrees(engine, loaded)
+def test_consistent_tables_report_only_unverifiable_rows(engine: Engine, loaded: Bucket) -> None:
+    assert_no_errors(engine, loaded)
 
-    (notice,) = read(engine, loaded).found
+    (finding,) = read(engine, loaded).findings
 
-    assert (notice.code, notice.examples, notice.is_informational) == ("unproved", ("1 rows",), True)
+    assert (finding.code, finding.examples, finding.is_informational) == ("unverifiable_rows", ("1 rows",), True)
 
 
-def test_a_deep_audit_writes_nothing_and_leaves_no_session(engine: Engine, loaded: Bucket) -> None:
-    before = everything(engine)
+def test_deep_audit_writes_nothing_and_closes_its_session(engine: Engine, loaded: Bucket) -> None:
+    before = table_contents(engine)
 
     assert deep(engine, loaded) == {}
 
-    assert everything(engine) == before
+    assert table_contents(engine) == before
     with engine.connect() as connection:
         statement = "SELECT count(*) FROM pg_class WHERE relpersistence = 't'"
         assert connection.execute(text(statement)).scalar_one() == 0
 
 
-def everything(engine: Engine) -> list[object]:
+def table_contents(engine: Engine) -> list[object]:
     with engine.connect() as connection:
         return [
             list(connection.execute(text(f"SELECT t::text FROM {table} AS t ORDER BY 1")).scalars())
@@ -155,11 +159,11 @@ ROWS = {
     "one deleted, one added": f"""INSERT INTO twap_status SELECT (jsonb_populate_record(t, '{{"twap_id": "99"}}')).*
         FROM twap_status AS t WHERE {of(1)}; DELETE FROM twap_status WHERE {of(7)}""",
 }
-LEDGER = {
+LOG_ENTRIES = {
     "older version": f"UPDATE etl_s3_ingest_log SET last_modified = '2025-08-20+00' WHERE s3_object_key = '{B}'",
     "entry deleted": f"DELETE FROM etl_s3_ingest_log WHERE s3_object_key = '{B}'",
     "entry of an object without rows deleted": f"DELETE FROM etl_s3_ingest_log WHERE s3_object_key = '{EMPTY}'",
-    "history forgotten": f"UPDATE etl_s3_ingest_log SET previous_versions = '[]' WHERE s3_object_key = '{D}'",
+    "history forgotten": f"DELETE FROM etl_s3_ingest_history WHERE s3_object_key = '{D}'",
     "all entries deleted": "DELETE FROM etl_s3_ingest_log",
     "count": f"UPDATE etl_s3_ingest_log SET rows_inserted = 9, rows_read = rows_read + 9 - rows_inserted"
     f" WHERE s3_object_key = '{B}'",
@@ -171,7 +175,8 @@ LEDGER = {
     "rows held": f"UPDATE etl_s3_ingest_log SET rows_ingested = 77 WHERE s3_object_key = '{B}'",
     "etag": f"UPDATE etl_s3_ingest_log SET etag = 'x' WHERE s3_object_key = '{B}'",
     "error": f"UPDATE etl_s3_ingest_log SET error_text = 'x' WHERE s3_object_key = '{B}'",
-    "error and failed_attempts": f"UPDATE etl_s3_ingest_log SET error_text = 'x', failed_attempts = 1 WHERE s3_object_key = '{B}'",
+    "error and failed_attempts": "UPDATE etl_s3_ingest_log SET error_text = 'x', failed_attempts = 1"
+    f" WHERE s3_object_key = '{B}'",
     "failed_attempts": f"UPDATE etl_s3_ingest_log SET failed_attempts = 2 WHERE s3_object_key = '{B}'",
     "size": f"UPDATE etl_s3_ingest_log SET size_bytes = 1 WHERE s3_object_key = '{B}'",
     "day": f"UPDATE etl_s3_ingest_log SET object_date = '2025-08-19' WHERE s3_object_key = '{B}'",
@@ -191,43 +196,43 @@ QUARANTINE = {
     "added to no object": "INSERT INTO twap_status_quarantine (s3_object_key, row_number, raw_row, reason)"
     " VALUES ('x', 1, '{}', 'x')",
 }
-LOST = {"all deleted", "all entries deleted", "history forgotten"}
-"""What takes the row of an overwritten version with it, which no object holds any more: the last of their kind."""
+UNVERIFIABLE = {"all deleted", "all entries deleted", "history forgotten"}
+"""Tampering that also loses the row of an overwritten version, which no object contains. Runs last."""
 
 
-@pytest.mark.parametrize("tamperings", [ROWS, LEDGER, QUARANTINE], ids=["rows", "ledger", "quarantine"])
-def test_tampering_is_found_and_undone_by_requeueing_and_ingesting(
+@pytest.mark.parametrize("tamperings", [ROWS, LOG_ENTRIES, QUARANTINE], ids=["rows", "log entries", "quarantine"])
+def test_tampering_is_found_and_repaired_by_requeue(
     tamperings: dict[str, str], engine: Engine, loaded: Bucket, subtests: pytest.Subtests
 ) -> None:
     right = digest(engine)
-    for name, statement in sorted(tamperings.items(), key=lambda item: item[0] in LOST):
+    for name, statement in sorted(tamperings.items(), key=lambda item: item[0] in UNVERIFIABLE):
         before = tables(engine)
-        if name in LOST:
+        if name in UNVERIFIABLE:
             before = ([row for row in before[0] if '"twap_id": "6"' not in row[0]], before[1])
         with subtests.test(msg=name):
             run(engine, statement)
 
-            told = quick(engine, loaded)
-            done = read(engine, loaded, requeue=True)
+            quick_errors = quick(engine, loaded)
+            result = read(engine, loaded, requeue=True)
             ingest_everything(LocalDirectory(loaded.directory), engine)
             refresh(engine)
 
-            assert told or has_errors(done.found)
+            assert quick_errors or has_errors(result.findings)
             assert tables(engine) == before
-            assert digest(engine) == right or name in LOST
+            assert digest(engine) == right or name in UNVERIFIABLE
             assert quick(engine, loaded) == {}
             assert order_differences(engine) == []
 
 
 OBJECTS: dict[str, tuple[Callable[[Bucket], object], str]] = {
-    "overwritten": (lambda bucket: bucket.put(B, [event(4)], hours=9), "changed"),
-    "added": (lambda bucket: bucket.put("hourly/2025/08/20/13/new.parquet", [event(40)]), "not ingested"),
-    "spoiled": (lambda bucket: bucket.put(B, [event(44), event(4)], hours=1), "changed"),
+    "overwritten": (lambda bucket: bucket.put(B, [event(4)], hours=9), "etag_changed"),
+    "added": (lambda bucket: bucket.put("hourly/2025/08/20/13/new.parquet", [event(40)]), "not_ingested"),
+    "spoiled": (lambda bucket: bucket.put(B, [event(44), event(4)], hours=1), "etag_changed"),
 }
 
 
 @pytest.mark.parametrize("name", OBJECTS)
-def test_an_object_that_was_tampered_with_is_found(name: str, engine: Engine, loaded: Bucket) -> None:
+def test_changed_source_is_found_and_ingested(name: str, engine: Engine, loaded: Bucket) -> None:
     tamper, kind = OBJECTS[name]
 
     tamper(loaded)
@@ -235,10 +240,10 @@ def test_an_object_that_was_tampered_with_is_found(name: str, engine: Engine, lo
     assert kind in quick(engine, loaded)
     ingest_everything(LocalDirectory(loaded.directory), engine)
     refresh(engine)
-    everything_agrees(engine, loaded)
+    assert_no_errors(engine, loaded)
 
 
-def test_an_object_replaced_behind_its_own_etag_is_found_by_reading(engine: Engine, loaded: Bucket) -> None:
+def test_object_replaced_under_same_etag_is_found(engine: Engine, loaded: Bucket) -> None:
     path = loaded.directory / A
     before, stat = path.read_bytes(), path.stat()
     at = before.index(b"HYPE")
@@ -246,50 +251,46 @@ def test_an_object_replaced_behind_its_own_etag_is_found_by_reading(engine: Engi
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
     assert quick(engine, loaded) == {}
-    assert set(deep(engine, loaded)) & {"rows changed", "unread"}
+    assert set(deep(engine, loaded)) & {"rows_changed", "object_unreadable"}
 
 
-def test_a_deleted_object_is_a_notice_and_its_rows_stay(engine: Engine, loaded: Bucket) -> None:
+def test_deleted_object_is_informational_and_rows_stay(engine: Engine, loaded: Bucket) -> None:
     (loaded.directory / C).unlink()
-    found = audit(engine, LocalDirectory(loaded.directory).list_objects(), DAY)
+    findings = audit(engine, LocalDirectory(loaded.directory).list_objects(), DAY)
 
-    assert [(one.code, one.examples) for one in found] == [("gone", (C,))]
-    assert not has_errors(found)
+    assert [(finding.code, finding.examples) for finding in findings] == [("deleted_from_source", (C,))]
+    assert not has_errors(findings)
 
     right = digest(engine)
-    done = read(engine, loaded, requeue=True)
+    result = read(engine, loaded, requeue=True)
 
-    assert not has_errors(done.found)
-    assert done.mended is not None
-    assert not done.mended.has_changes
+    assert not has_errors(result.findings)
+    assert result.repair is not None
+    assert not result.repair.has_changes
     assert digest(engine) == right
 
 
-def test_an_object_that_cannot_be_read_again_is_told_and_its_rows_are_left_alone(
-    engine: Engine, loaded: Bucket
-) -> None:
+def test_unreadable_object_is_reported_and_rows_stay(engine: Engine, loaded: Bucket) -> None:
     store = LocalDirectory(loaded.directory)
     refs = loaded_objects(engine, store.list_objects(), DAY)
     (loaded.directory / B).unlink()
     right = digest(engine)
 
-    done = deep_audit(store, engine, refs, requeue=True)
+    result = deep_audit(store, engine, refs, requeue=True)
 
-    assert [one.code for one in done.found if not one.is_informational] == ["unread"]
-    assert done.mended is not None
-    assert not done.mended.has_changes
+    assert list(errors(result.findings)) == ["object_unreadable"]
+    assert result.repair is not None
+    assert not result.repair.has_changes
     assert digest(engine) == right
 
 
-def test_what_is_loaded_while_the_audit_reads_is_no_disagreement(
-    engine: Engine, loaded: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_concurrent_load_is_not_a_finding(engine: Engine, loaded: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     store = LocalDirectory(loaded.directory)
     refs = loaded_objects(engine, store.list_objects(), DAY)
     fetch = store.fetch
     done: list[str] = []
 
-    def fetch_while_others_load(*arguments: object) -> bool:
+    def fetch_during_other_load(*arguments: object) -> bool:
         if not done:
             done.append("once")
             loaded.put("hourly/2025/08/20/13/new.parquet", [event(1, asset="NEW"), event(50)], hours=5)
@@ -297,29 +298,48 @@ def test_what_is_loaded_while_the_audit_reads_is_no_disagreement(
             ingest_everything(LocalDirectory(loaded.directory), engine)
         return fetch(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(store, "fetch", fetch_while_others_load)
+    monkeypatch.setattr(store, "fetch", fetch_during_other_load)
 
-    found = deep_audit(store, engine, refs).found
+    findings = deep_audit(store, engine, refs).findings
 
-    assert {one.code for one in found if not one.is_informational} == {"unread"}
+    assert set(errors(findings)) == {"object_unreadable"}
     assert deep(engine, loaded) == {}
 
 
-def test_a_requeue_tells_what_it_did(engine: Engine, loaded: Bucket) -> None:
+def test_requeue_returns_its_changes(engine: Engine, loaded: Bucket) -> None:
     run(engine, ROWS["size"])
     run(engine, ROWS["added to no object"])
     run(engine, ROWS["deleted"])
 
-    done = read(engine, loaded, requeue=True)
+    result = read(engine, loaded, requeue=True)
 
-    assert done.mended is not None
-    assert (done.mended.requeued, done.mended.deleted, done.mended.adjustment) == ((A, B), 2, -2)
+    assert result.repair is not None
+    assert (result.repair.requeued, result.repair.deleted, result.repair.adjustment) == ((A, B), 2, -2)
     assert quick(engine, loaded) == {"failed": (A, B)}
 
 
-def test_a_range_of_days_is_what_the_start_says(engine: Engine, loaded: Bucket) -> None:
+def test_start_date_selects_objects(engine: Engine, loaded: Bucket) -> None:
     listing = list(LocalDirectory(loaded.directory).list_objects())
 
     assert len(loaded_objects(engine, listing, DAY)) == 5
     assert loaded_objects(engine, listing, date(2025, 8, 21)) == []
     assert audit(engine, listing, date(2025, 8, 21)) == []
+
+
+def test_deep_audit_and_repair_with_stale_statistics_end(engine: Engine, bucket: Bucket) -> None:
+    """A load that autovacuum analyzed before its commit leaves reltuples = 0; plans must not become quadratic."""
+    bucket.put(A, [event(twap_id, minute=minute) for twap_id in range(10_000) for minute in (0, 1)])
+    ingest_everything(LocalDirectory(bucket.directory), engine)
+    refresh(engine)
+    run(engine, "DELETE FROM twap_status WHERE twap_id::int % 2 = 0")
+    run(engine, "UPDATE twap_status SET side = 'A' WHERE twap_id::int % 4 = 1")
+    set_empty_statistics(engine)
+
+    run(engine, f"ALTER DATABASE {engine.url.database} SET statement_timeout = '5s'")
+    engine.dispose()  # the setting applies to new connections
+
+    result = read(engine, bucket, requeue=True)
+
+    assert result.repair is not None
+    assert (result.repair.requeued, result.repair.deleted, result.repair.adjustment) == ((A,), 5_000, -15_000)
+    assert order_differences(engine) == []

@@ -1,4 +1,4 @@
-"""How much memory one object takes at most, each measured as the peak of a fresh process that takes it alone."""
+"""Peak memory of the load of one object, measured in a new process."""
 
 import json
 import random
@@ -12,57 +12,58 @@ import pytest
 from sqlalchemy import URL
 
 from twap_pipeline.domain.source_schema import REQUIRED_COLUMNS
-from twap_pipeline.sample import write_object
+from twap_pipeline.sample.large_object import write_object
 from twap_pipeline_tests.feed_factories import write_parquet
 
 PEAK_MAX_MEGABYTES = 600.0
-"""The bound of `docs/operations.md`, for an object of any size; the interpreter and its libraries are in it."""
+"""The documented bound for an object of any size, including the interpreter and its libraries."""
 
-_TAKE = """
+_LOAD = """
 import json, resource, sys
 from pathlib import Path
-from benchmarks.workloads import peak_megabytes
+from twap_pipeline_tests.process_memory import peak_megabytes
 from twap_pipeline.domain.object_ref import partition_date
 from twap_pipeline.ingest.load import ingest_object
 from twap_pipeline.source.local import LocalDirectory
-from twap_pipeline.storage.database import make_engine, parse_database_url
+from twap_pipeline.storage.engine.engine import make_engine
+from twap_pipeline.storage.engine.url import parse_database_url
 
 store = LocalDirectory(Path(sys.argv[2]))
 (ref,) = store.list_objects()
-done = ingest_object(store, make_engine(parse_database_url(sys.argv[1])), ref, partition_date(ref))
-print(json.dumps({"rows": done.row_counts.inserted, "error": done.error, "peak_megabytes": peak_megabytes()}))
+result = ingest_object(store, make_engine(parse_database_url(sys.argv[1])), ref, partition_date(ref))
+print(json.dumps({"rows": result.row_counts.inserted, "error": result.error, "peak_megabytes": peak_megabytes()}))
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What a process that took one object said."""
+class Measurement:
+    """The result of a process that loaded one object."""
 
     rows: int
     error: str | None
     peak_megabytes: float
 
 
-def take(database: URL, directory: Path) -> Taken:
-    """Take the one object of a directory in a fresh process."""
+def load_in_process(database: URL, directory: Path) -> Measurement:
+    """Load the one object of a directory in a new process."""
     url = database.render_as_string(hide_password=False)
-    command = [sys.executable, "-c", _TAKE, url, str(directory)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return Taken(**json.loads(done.stdout.splitlines()[-1]))
+    command = [sys.executable, "-c", _LOAD, url, str(directory)]
+    process = subprocess.run(command, check=True, capture_output=True, text=True)
+    return Measurement(**json.loads(process.stdout.splitlines()[-1]))
 
 
 @pytest.mark.fault("F6")
-def test_an_honest_million_rows_are_loaded_within_the_bound(database: URL, tmp_path: Path) -> None:
+def test_million_rows_are_loaded_within_the_memory_bound(database: URL, tmp_path: Path) -> None:
     write_object(tmp_path / "bucket" / "million.parquet", 1_000_000)
 
-    done = take(database, tmp_path / "bucket")
+    measured = load_in_process(database, tmp_path / "bucket")
 
-    assert (done.rows, done.error) == (1_000_000, None)
-    assert done.peak_megabytes < PEAK_MAX_MEGABYTES
+    assert (measured.rows, measured.error) == (1_000_000, None)
+    assert measured.peak_megabytes < PEAK_MAX_MEGABYTES
 
 
 def bomb(rows: int) -> bytes:
-    """Return an object of two megabytes that claims so many rows, all of them empty."""
+    """Return an object of two megabytes whose metadata declares so many rows, all of them empty."""
     ballast = random.Random(1).randbytes(425_000).hex().encode()
     columns = {name: pa.nulls(rows) for name in (*REQUIRED_COLUMNS.values(), "time")}
     table = pa.table(columns).replace_schema_metadata({b"ballast": ballast})
@@ -70,13 +71,13 @@ def bomb(rows: int) -> bytes:
 
 
 @pytest.mark.fault("F6")
-def test_a_decompression_bomb_is_refused_within_the_bound(database: URL, tmp_path: Path) -> None:
+def test_bomb_is_refused_within_the_memory_bound(database: URL, tmp_path: Path) -> None:
     data = bomb(20_000_000)
     (tmp_path / "bucket").mkdir()
     (tmp_path / "bucket" / "bomb.parquet").write_bytes(data)
 
-    done = take(database, tmp_path / "bucket")
+    measured = load_in_process(database, tmp_path / "bucket")
 
     assert 2_000_000 < len(data) < 2_500_000
-    assert done.error == f"claims 20000000 rows in {len(data)} bytes: refused as a decompression bomb"
-    assert done.peak_megabytes < PEAK_MAX_MEGABYTES
+    assert measured.error == f"declares 20000000 rows in {len(data)} bytes: refused as a decompression bomb"
+    assert measured.peak_megabytes < PEAK_MAX_MEGABYTES

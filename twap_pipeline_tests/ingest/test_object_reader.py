@@ -1,4 +1,4 @@
-"""An object's bytes end as canonical rows, whatever form the feed gave them; units are decided over all of it."""
+"""An object's bytes are read as canonical rows, in any accepted form; units are inferred from the whole object."""
 
 import json
 import re
@@ -36,25 +36,25 @@ pytestmark = pytest.mark.unit
 WHOLE_MS = datetime(2026, 9, 24, 11, 12, 32, 992_000, tzinfo=UTC)
 WHOLE_S = datetime(2026, 9, 24, 11, 12, 32, tzinfo=UTC)
 MANY = BATCH_ROWS + 10
-"""Rows of an object that takes two batches."""
+"""Rows of an object with two batches."""
 
 
-def reading(rows: "pl.DataFrame | pa.Table") -> ObjectReader:
+def open_reader(rows: "pl.DataFrame | pa.Table") -> ObjectReader:
     data = write_parquet(rows)
     return ObjectReader(listed(data), opened(data))
 
 
-def rows_of(rows: "pl.DataFrame | pa.Table") -> pl.DataFrame:
-    return pl.concat([batch.rows for batch in reading(rows).batches()])
+def read_rows(rows: "pl.DataFrame | pa.Table") -> pl.DataFrame:
+    return pl.concat([batch.rows for batch in open_reader(rows).batches()])
 
 
-def rejected_of(rows: "pl.DataFrame | pa.Table") -> pl.DataFrame:
-    return pl.concat([batch.rejected for batch in reading(rows).batches()])
+def quarantined_rows(rows: "pl.DataFrame | pa.Table") -> pl.DataFrame:
+    return pl.concat([batch.rejected for batch in open_reader(rows).batches()])
 
 
 def refusal(rows: "pl.DataFrame | pa.Table") -> str:
     with pytest.raises(ObjectInvalidError) as raised:
-        reading(rows)
+        open_reader(rows)
     assert raised.value.key == KEY
     return raised.value.reason
 
@@ -84,8 +84,8 @@ def refusal(rows: "pl.DataFrame | pa.Table") -> str:
     ],
     ids=lambda value: str(value.dtype) if isinstance(value, pl.Series) else "",
 )
-def test_a_time_in_any_encoding_is_the_events_time(time: pl.Series, expected: datetime) -> None:
-    assert rows_of(raw_rows(time=time))["ts"].to_list() == [expected]
+def test_time_in_any_encoding_is_the_event_time(time: pl.Series, expected: datetime) -> None:
+    assert read_rows(raw_rows(time=time))["ts"].to_list() == [expected]
 
 
 @pytest.mark.fault("V4")
@@ -97,18 +97,18 @@ def test_two_units_in_one_column_fail_the_object(column: str, kind: pl.DataType)
     reason = refusal(raw_rows(3, **{column: mixed}))
 
     assert reason == (
-        f"column {column!r}: the unit of its times cannot be decided: it mixes units: 1 values in s, 1 values in ms"
+        f"column {column!r}: the unit of its times cannot be inferred: it mixes units: 1 values in s, 1 values in ms"
     )
 
 
 @pytest.mark.fault("V4", control=True)
-def test_under_the_most_common_unit_other_times_are_made_up_on_broken_build() -> None:
+def test_most_common_unit_mutant_is_detected() -> None:
     with expect_failure(most_common_unit):
         test_two_units_in_one_column_fail_the_object("time", pl.Int64())
 
 
 @pytest.mark.fault("V4")
-def test_the_unit_is_decided_over_the_whole_object_not_by_portion() -> None:
+def test_unit_is_inferred_from_the_whole_object() -> None:
     times = [EVENT_NS] * (MANY - 1)
 
     assert "1 values in ms" in refusal(raw_rows(MANY, time=[*times, CREATED_MS]))
@@ -116,94 +116,96 @@ def test_the_unit_is_decided_over_the_whole_object_not_by_portion() -> None:
 
 @pytest.mark.fault("V4")
 @pytest.mark.parametrize("column", ["time", "block_time", "state_timestamp"])
-def test_a_column_that_fits_no_unit_fails_the_object(column: str) -> None:
+def test_column_that_fits_no_unit_fails_the_object(column: str) -> None:
     reason = refusal(raw_rows(2, **{column: [5, 6]}))
 
-    assert reason.startswith(f"column {column!r}: the unit of its times cannot be decided: in none of s, ms, µs, ns")
+    assert reason.startswith(f"column {column!r}: the unit of its times cannot be inferred: in none of s, ms, µs, ns")
 
 
 @pytest.mark.fault("V4")
-def test_the_unit_of_each_column_is_its_own() -> None:
-    row = rows_of(raw_rows(time=None, block_time=EVENT_NS // 1_000, state_timestamp=EVENT_NS // 10**9))
+def test_each_column_has_its_own_unit() -> None:
+    row = read_rows(raw_rows(time=None, block_time=EVENT_NS // 1_000, state_timestamp=EVENT_NS // 10**9))
 
     assert row.select("ts", "started_at").rows() == [(EVENT, WHOLE_S)]
 
 
 @pytest.mark.fault("V4")
-def test_the_same_number_is_another_time_where_the_columns_unit_is_another() -> None:
+def test_number_is_read_in_the_unit_of_its_column() -> None:
     # 1.7e12 is 2023-11-14 in milliseconds, and in microseconds 1970.
-    assert rows_of(raw_rows(time=1_700_000_000_000))["ts"].to_list() == [datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)]
+    assert read_rows(raw_rows(time=1_700_000_000_000))["ts"].to_list() == [
+        datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
+    ]
 
 
-def test_a_creation_time_of_zero_has_no_say_in_the_unit() -> None:
-    rows = rows_of(raw_rows(3, state_timestamp=[0, CREATED_MS, 0]))
+def test_creation_time_of_zero_does_not_affect_the_unit() -> None:
+    rows = read_rows(raw_rows(3, state_timestamp=[0, CREATED_MS, 0]))
 
     assert rows["started_at"].to_list() == [None, WHOLE_MS, None]
 
 
-def test_a_column_of_creation_times_all_zero_is_unknown() -> None:
-    assert rows_of(raw_rows(2, state_timestamp=0))["started_at"].to_list() == [None, None]
+def test_column_of_zero_creation_times_is_null() -> None:
+    assert read_rows(raw_rows(2, state_timestamp=0))["started_at"].to_list() == [None, None]
 
 
 @pytest.mark.fault("V6")
-def test_a_stray_epoch_is_quarantined_and_the_others_are_read() -> None:
+def test_time_out_of_range_is_quarantined() -> None:
     raw = raw_rows(4, time=[EVENT_NS, 0, 2**63 - 1, -EVENT_NS], block_time=None)
 
-    assert rows_of(raw)["row_number"].to_list() == [0]
-    assert rejected_of(raw)["row_number"].to_list() == [1, 2, 3]
+    assert read_rows(raw)["row_number"].to_list() == [0]
+    assert quarantined_rows(raw)["row_number"].to_list() == [1, 2, 3]
 
 
 @pytest.mark.fault("V6")
 @pytest.mark.parametrize("after", ["2026-09-25T13:00:00", "2026-09-25T13:00:00.000001"])
-def test_the_window_ends_a_day_after_the_objects_last_modified(after: str) -> None:
-    found = reading(raw_rows(time=after))
+def test_time_range_ends_a_day_after_last_modified(after: str) -> None:
+    reader = open_reader(raw_rows(time=after))
 
-    (batch,) = found.batches()
+    (batch,) = reader.batches()
 
     assert batch.rows.height == (1 if after.endswith("00") else 0)
 
 
-def test_an_object_without_any_event_time_is_read_and_flagged() -> None:
-    found = reading(raw_rows(2).drop("time", "block_time"))
+def test_object_without_event_time_is_read_with_a_warning() -> None:
+    reader = open_reader(raw_rows(2).drop("time", "block_time"))
 
-    (batch,) = found.batches()
+    (batch,) = reader.batches()
 
     assert batch.rows["ts"].to_list() == [WHOLE_MS, WHOLE_MS]
-    assert any("ts is the order's creation" in finding for finding in found.data_warnings)
+    assert any("ts is the order's creation" in finding for finding in reader.data_warnings)
 
 
 # Shapes
 
 
 @pytest.mark.fault("F2")
-def test_an_object_without_rows_is_read_and_gives_none() -> None:
-    found = reading(raw_rows(0))
+def test_object_without_rows_gives_no_rows() -> None:
+    reader = open_reader(raw_rows(0))
 
-    assert sum(batch.rows.height + batch.rejected.height for batch in found.batches()) == 0
-    assert not +found.data_warnings
+    assert sum(batch.rows.height + batch.rejected.height for batch in reader.batches()) == 0
+    assert not +reader.data_warnings
 
 
 @pytest.mark.fault("F3")
-def test_a_missing_column_is_refused_before_any_row_is_read() -> None:
+def test_missing_column_is_refused_before_reading_rows() -> None:
     assert refusal(raw_rows().drop("state_executedSz")).startswith("required columns ['state_executedSz'] are missing")
 
 
 @pytest.mark.fault("F4")
-def test_a_nested_state_is_read_like_a_flat_one() -> None:
+def test_nested_state_is_read_like_a_flat_one() -> None:
     raw = raw_rows(3, state_timestamp=[0, CREATED_MS, CREATED_MS])
 
-    assert rows_of(nested(raw)).drop("raw_payload").equals(rows_of(raw).drop("raw_payload"))
+    assert read_rows(nested(raw)).drop("raw_payload").equals(read_rows(raw).drop("raw_payload"))
 
 
 @pytest.mark.fault("F4")
-def test_a_nested_state_beside_a_flat_column_of_it_is_refused() -> None:
+def test_nested_state_with_a_flat_duplicate_is_refused() -> None:
     both = nested(raw_rows()).with_columns(state_sz=pl.lit("1"))
 
     assert refusal(both).startswith("columns ['state_sz'] appear more than once")
 
 
 @pytest.mark.fault("F4")
-def test_doubled_columns_are_refused() -> None:
+def test_duplicate_columns_are_refused() -> None:
     table = arrow_table(raw_rows())
 
     assert refusal(table.append_column("status", table["status"])).startswith(
@@ -212,21 +214,21 @@ def test_doubled_columns_are_refused() -> None:
 
 
 @pytest.mark.fault("F4")
-def test_an_extra_column_is_kept_in_the_payload_and_reported() -> None:
-    found = reading(raw_rows(2, vendor_note=["a", None]))
+def test_unknown_column_is_kept_in_the_payload_and_reported() -> None:
+    reader = open_reader(raw_rows(2, vendor_note=["a", None]))
 
-    (batch,) = found.batches()
+    (batch,) = reader.batches()
 
     assert [json.loads(text)["vendor_note"] for text in batch.rows["raw_payload"]] == ["a", None]
-    assert found.data_warnings == {"unknown column 'vendor_note', kept in raw_payload": 2}
+    assert reader.data_warnings == {"unknown column 'vendor_note', only in raw_payload": 2}
 
 
 @pytest.mark.fault("F4")
 @pytest.mark.parametrize("name", ["row_number", "raw_payload", "raw:twap_id", "^twap.*$", "", "*"])
-def test_an_extra_column_of_any_name_disturbs_nothing(name: str) -> None:
-    rows = rows_of(raw_rows(2, **{name: 1.5}))
+def test_unknown_column_of_any_name_is_harmless(name: str) -> None:
+    rows = read_rows(raw_rows(2, **{name: 1.5}))
 
-    assert rows.drop("raw_payload").equals(rows_of(raw_rows(2)).drop("raw_payload"))
+    assert rows.drop("raw_payload").equals(read_rows(raw_rows(2)).drop("raw_payload"))
     assert json.loads(rows["raw_payload"][1])[name] == 1.5
 
 
@@ -242,13 +244,13 @@ def test_an_extra_column_of_any_name_disturbs_nothing(name: str) -> None:
     ],
     ids=lambda array: str(array.type),
 )
-def test_an_extra_column_of_any_type_does_not_stop_the_object(array: pa.Array) -> None:
-    assert rows_of(arrow_table(raw_rows(), x=array)).height == 1
+def test_unknown_column_of_any_type_is_harmless(array: pa.Array) -> None:
+    assert read_rows(arrow_table(raw_rows(), x=array)).height == 1
 
 
 @pytest.mark.fault("F5")
 @pytest.mark.parametrize(
-    ("column", "array", "ours", "expected"),
+    ("column", "array", "name", "expected"),
     [
         ("twap_id", pa.array([2_250_263.0]), "twap_id", "2250263"),
         ("twap_id", pa.array(["007"]), "twap_id", "7"),
@@ -268,10 +270,8 @@ def test_an_extra_column_of_any_type_does_not_stop_the_object(array: pa.Array) -
     ],
     ids=str,
 )
-def test_a_column_of_another_type_is_read_without_loss(
-    column: str, array: pa.Array, ours: str, expected: object
-) -> None:
-    assert rows_of(arrow_table(raw_rows(), **{column: array}))[ours].to_list() == [expected]
+def test_column_of_another_type_is_read_without_loss(column: str, array: pa.Array, name: str, expected: object) -> None:
+    assert read_rows(arrow_table(raw_rows(), **{column: array}))[name].to_list() == [expected]
 
 
 @pytest.mark.fault("F5")
@@ -286,16 +286,16 @@ def test_a_column_of_another_type_is_read_without_loss(
     ],
     ids=str,
 )
-def test_a_type_that_would_lose_something_is_refused_by_column(column: str, array: pa.Array) -> None:
+def test_lossy_column_type_is_refused(column: str, array: pa.Array) -> None:
     assert refusal(arrow_table(raw_rows(), **{column: array})).startswith(f"column {column!r} has type ")
 
 
 @pytest.mark.fault("V7")
 @pytest.mark.parametrize("status", ['{"error": "\\ud800"}', '{"a":' * 20_000], ids=["surrogate", "deep"])
-def test_a_status_that_cannot_be_decoded_does_not_stop_the_object(status: str) -> None:
+def test_undecodable_status_does_not_fail_the_object(status: str) -> None:
     raw = raw_rows(2, status=[status, "finished"])
 
-    (batch,) = reading(raw).batches()
+    (batch,) = open_reader(raw).batches()
 
     assert batch.rows.height + batch.rejected.height == 2
     assert "finished" in batch.rows["status"].to_list()
@@ -303,11 +303,11 @@ def test_a_status_that_cannot_be_decoded_does_not_stop_the_object(status: str) -
 
 @pytest.mark.fault("V7")
 @pytest.mark.parametrize("column", ["twap_id", "state_user", "time", "state_coin", "state_sz", "status"])
-def test_bytes_that_are_no_text_are_refused_or_quarantined_and_never_another_text(column: str) -> None:
+def test_bytes_that_are_not_utf8_are_refused_or_quarantined(column: str) -> None:
     raw = arrow_table(raw_rows().drop("block_time"), **{column: pa.array([b"\xff\xfe"])})
 
     try:
-        reason = rejected_of(raw)["reason"][0]
+        reason = quarantined_rows(raw)["reason"][0]
     except ObjectInvalidError as error:
         reason = error.reason
 
@@ -315,28 +315,28 @@ def test_bytes_that_are_no_text_are_refused_or_quarantined_and_never_another_tex
 
 
 @pytest.mark.fault("V7")
-def test_a_text_of_a_megabyte_is_stored_or_quarantined_whole() -> None:
+def test_text_of_a_megabyte_is_kept_whole() -> None:
     long = "a" * 2**20
 
-    (batch,) = reading(raw_rows(2, state_coin=[long, "BTC"], vendor_note=["x", long])).batches()
+    (batch,) = open_reader(raw_rows(2, state_coin=[long, "BTC"], vendor_note=["x", long])).batches()
 
     assert json.loads(batch.rejected["raw_row"][0])["state_coin"] == long
     assert json.loads(batch.rows["raw_payload"][0])["vendor_note"] == long
 
 
-def test_the_sixteen_real_orders_come_through_exactly() -> None:
+def test_real_orders_are_read_exactly() -> None:
     orders = read_real_orders()
     events = real_events().with_columns(pl.lit(EVENT_TEXT).alias("block_time"))
     data = write_parquet(events)
-    found = ObjectReader(listed(data, hours=24 * 365), opened(data))
+    reader = ObjectReader(listed(data, hours=24 * 365), opened(data))
 
-    (batch,) = found.batches()
+    (batch,) = reader.batches()
 
     assert batch.rejected.is_empty()
     assert batch.rows.select("twap_id", "wallet", "ts").n_unique() == batch.rows.height == events.height
     final = batch.rows.filter(pl.col("status") != "activated").sort("twap_id")
     expected = orders.filter(pl.col("final_time").is_not_null()).sort("twap_id")
-    for ours, theirs in {
+    for name, source_name in {
         "size_executed": "executed_sz",
         "notional_executed": "executed_ntl",
         "size_requested": "sz",
@@ -345,84 +345,84 @@ def test_the_sixteen_real_orders_come_through_exactly() -> None:
         "status": "final_status",
         "status_error": "final_error",
     }.items():
-        assert final[ours].to_list() == expected[theirs].to_list(), ours
+        assert final[name].to_list() == expected[source_name].to_list(), name
 
 
-# Portions
+# Batches
 
 
 @pytest.mark.fault("F6")
-def test_a_long_object_comes_in_portions_and_no_row_is_lost_or_counted_twice() -> None:
-    spoiled = [None if place % 1_000 == 7 else place for place in range(MANY)]
+def test_batches_contain_every_row_once() -> None:
+    twap_ids = [None if number % 1_000 == 7 else number for number in range(MANY)]
     kept = pl.int_range(MANY, eager=True) % 500 == 3
 
-    batches = list(reading(raw_rows(MANY, twap_id=spoiled, _metadata=kept)).batches())
+    batches = list(open_reader(raw_rows(MANY, twap_id=twap_ids, _metadata=kept)).batches())
 
     numbers = [number for batch in batches for frame in (batch.rows, batch.rejected) for number in frame["row_number"]]
     assert len(batches) == 2
     assert len(numbers) + sum(batch.metadata_rows for batch in batches) == MANY
-    assert sorted(numbers) == [place for place in range(MANY) if place % 500 != 3]
+    assert sorted(numbers) == [number for number in range(MANY) if number % 500 != 3]
 
 
-def test_an_object_can_be_read_twice_with_the_same_outcome() -> None:
-    found = reading(raw_rows(8, status="paused", twap_id=[None, *range(7)]))
+def test_object_read_twice_gives_the_same_batches() -> None:
+    reader = open_reader(raw_rows(8, status="paused", twap_id=[None, *range(7)]))
 
-    first = [(batch.rows.rows(), batch.rejected.rows()) for batch in found.batches()]
-    data_warnings = dict(found.data_warnings)
-    second = [(batch.rows.rows(), batch.rejected.rows()) for batch in found.batches()]
+    first = [(batch.rows.rows(), batch.rejected.rows()) for batch in reader.batches()]
+    data_warnings = dict(reader.data_warnings)
+    second = [(batch.rows.rows(), batch.rejected.rows()) for batch in reader.batches()]
 
     assert second == first
-    assert dict(found.data_warnings) == data_warnings == {"unknown status 'paused', stored as it is": 7}
+    assert dict(reader.data_warnings) == data_warnings == {"unknown status 'paused', stored verbatim": 7}
 
 
-def test_a_glimpse_shows_the_first_rows_and_counts_each_once_however_often_it_is_read() -> None:
-    found = reading(raw_rows(8, status=["activated"] * 5 + ["finished", None, "x\0"]))
+def test_preview_is_reset_by_each_reading() -> None:
+    reader = open_reader(raw_rows(8, status=["activated"] * 5 + ["finished", None, "x\0"]))
 
     for _ in range(2):
-        list(found.batches())
+        list(reader.batches())
 
-    assert found.preview.rows is not None
-    assert found.preview.rows["row_number"].to_list() == list(range(PREVIEW_ROWS))
-    assert found.preview.by_hour == {11: 7}
-    assert found.preview.by_status == {"activated": 5, "finished": 1, "NULL": 1}
-
-
-def test_a_glimpse_counts_over_all_portions() -> None:
-    found = reading(raw_rows(MANY))
-
-    list(found.batches())
-
-    assert found.preview.by_status == {"activated": MANY}
+    assert reader.preview.rows is not None
+    assert reader.preview.rows["row_number"].to_list() == list(range(PREVIEW_ROWS))
+    assert reader.preview.by_hour == {11: 7}
+    assert reader.preview.by_status == {"activated": 5, "finished": 1, "NULL": 1}
 
 
-# ObjectReader ahead
+def test_preview_counts_all_batches() -> None:
+    reader = open_reader(raw_rows(MANY))
+
+    list(reader.batches())
+
+    assert reader.preview.by_status == {"activated": MANY}
+
+
+# Reading ahead
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 100])
-def test_items_read_ahead_come_all_and_in_order(count: int) -> None:
+def test_read_ahead_yields_all_items_in_order(count: int) -> None:
     assert list(read_ahead(range(count))) == list(range(count))
 
 
-def test_an_item_that_is_false_or_empty_does_not_end_the_reading() -> None:
+def test_read_ahead_yields_falsy_items() -> None:
     assert list(read_ahead([0, None, "", [], 1])) == [0, None, "", [], 1]
 
 
-def test_the_next_item_is_made_while_the_caller_holds_this_one() -> None:
-    begun = threading.Event()
+def test_read_ahead_computes_the_next_item_concurrently() -> None:
+    started = threading.Event()
 
     def items() -> Iterator[int]:
         yield 1
-        begun.set()
+        started.set()
         yield 2
 
     ahead = read_ahead(items())
 
     assert next(ahead) == 1
-    assert begun.wait(timeout=30)
+    assert started.wait(timeout=30)
     assert list(ahead) == [2]
 
 
-def test_an_error_comes_after_the_items_before_it_as_itself() -> None:
+def test_read_ahead_raises_an_error_in_its_position() -> None:
     def items() -> Iterator[int]:
         yield 1
         raise ObjectInvalidError(KEY, "cannot be decoded")
@@ -434,7 +434,7 @@ def test_an_error_comes_after_the_items_before_it_as_itself() -> None:
         next(ahead)
 
 
-def test_a_caller_that_stops_leaves_no_thread_behind() -> None:
+def test_closing_read_ahead_ends_its_thread() -> None:
     before = threading.active_count()
     ahead = read_ahead(range(100))
     next(ahead)
@@ -445,30 +445,28 @@ def test_a_caller_that_stops_leaves_no_thread_behind() -> None:
 
 
 @pytest.mark.parametrize("column", ["twap_id", "state_user", "state_sz", "time", "_metadata"])
-@pytest.mark.parametrize("strange", [range(3_000, 3_005), range(5), range(2_000), range(1_000, 5_000)], ids=str)
-def test_rows_that_go_another_way_may_lie_anywhere_in_a_long_object(column: str, strange: range) -> None:
-    """An object is decoded in pieces of a thousand rows; one of which nothing is left must not spoil the others."""
-    sound = {"_metadata": None, "state_sz": "1", "state_user": WALLET, "time": EVENT_TEXT, "twap_id": "7"}[column]
+@pytest.mark.parametrize("excluded", [range(3_000, 3_005), range(5), range(2_000), range(1_000, 5_000)], ids=str)
+def test_excluded_rows_may_be_anywhere_in_an_object(column: str, excluded: range) -> None:
+    """An object is decoded in chunks of a thousand rows; a chunk without valid rows must not affect the others."""
+    valid = {"_metadata": None, "state_sz": "1", "state_user": WALLET, "time": EVENT_TEXT, "twap_id": "7"}[column]
     other: object = True if column == "_metadata" else "junk"
-    values = pl.Series([other if place in strange else sound for place in range(5_000)])
+    values = pl.Series([other if number in excluded else valid for number in range(5_000)])
 
-    (batch,) = reading(raw_rows(5_000, **{column: values})).batches()
+    (batch,) = open_reader(raw_rows(5_000, **{column: values})).batches()
 
-    gone = batch.metadata_rows if column == "_metadata" else batch.rejected.height
-    assert (gone, batch.rows.height) == (len(strange), 5_000 - len(strange))
+    excluded_rows = batch.metadata_rows if column == "_metadata" else batch.rejected.height
+    assert (excluded_rows, batch.rows.height) == (len(excluded), 5_000 - len(excluded))
 
 
 @pytest.mark.fault("F1")
 @pytest.mark.parametrize(
     "error", [pl.exceptions.ComputeError("by the test"), pl.exceptions.PanicException("by the test")]
 )
-def test_what_polars_cannot_compute_is_the_objects_failure(
-    error: BaseException, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_arguments: object) -> None:
+def test_polars_error_fails_the_object(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
         raise error
 
     monkeypatch.setattr("twap_pipeline.ingest.object_reader.normalize", fail)
 
     with pytest.raises(ObjectInvalidError, match=f"^{re.escape(KEY)}: rows 0 to 7 cannot be computed: by the test$"):
-        list(reading(raw_rows(8)).batches())
+        list(open_reader(raw_rows(8)).batches())

@@ -1,4 +1,4 @@
-"""Listing against ledger: what is pending, loaded or parked, by (key, etag) alone."""
+"""The plan: which objects are pending, loaded or parked, by (key, ETag) alone; grouping by day; byte budgets."""
 
 from datetime import UTC, date, datetime, timedelta
 from random import Random
@@ -39,13 +39,13 @@ entries = st.builds(
 )
 
 
-def test_an_object_that_the_ledger_does_not_know_is_pending() -> None:
+def test_object_without_a_log_entry_is_pending() -> None:
     ref = listed(b"12345")
 
     assert plan([ref], {}) == Plan(pending=(ref,), loaded=(), parked=())
 
 
-def test_an_object_that_is_loaded_is_not_taken_again() -> None:
+def test_loaded_object_is_not_pending() -> None:
     ref = listed()
 
     assert plan([ref], {ref.key: entry()}) == Plan(pending=(), loaded=(ref,), parked=())
@@ -53,7 +53,7 @@ def test_an_object_that_is_loaded_is_not_taken_again() -> None:
 
 @pytest.mark.fault("D1")
 @pytest.mark.parametrize("hours", [0, -1, -24 * 365])
-def test_an_object_as_old_as_or_older_than_the_newest_loaded_is_pending(hours: float) -> None:
+def test_object_older_than_the_newest_loaded_is_pending(hours: float) -> None:
     newest, late = listed(key="2026/09/24/z.parquet"), listed(key="2026/09/24/a.parquet", hours=hours)
 
     assert plan([newest, late], {newest.key: entry()}).pending == (late,)
@@ -61,14 +61,14 @@ def test_an_object_as_old_as_or_older_than_the_newest_loaded_is_pending(hours: f
 
 @pytest.mark.fault("D2")
 @pytest.mark.parametrize("hours", [1, 0, -1])
-def test_an_object_overwritten_after_it_was_loaded_is_pending(hours: float) -> None:
+def test_overwritten_object_is_pending(hours: float) -> None:
     ref = listed(etag="new", hours=hours)
 
     assert plan([ref], {ref.key: entry("old")}).pending == (ref,)
 
 
 @pytest.mark.fault("D2")
-def test_an_entry_of_before_etags_were_kept_is_taken_again() -> None:
+def test_object_with_an_entry_without_etag_is_pending() -> None:
     ref = listed()
 
     assert plan([ref], {ref.key: entry(None)}).pending == (ref,)
@@ -76,7 +76,7 @@ def test_an_entry_of_before_etags_were_kept_is_taken_again() -> None:
 
 @pytest.mark.fault("R1")
 @pytest.mark.parametrize("attempts", range(ATTEMPTS_MAX))
-def test_an_object_that_failed_is_tried_again(attempts: int) -> None:
+def test_failed_object_is_pending(attempts: int) -> None:
     ref = listed()
 
     assert plan([ref], {ref.key: failed(attempts)}).pending == (ref,)
@@ -84,30 +84,30 @@ def test_an_object_that_failed_is_tried_again(attempts: int) -> None:
 
 @pytest.mark.fault("R1")
 @pytest.mark.parametrize("attempts", [ATTEMPTS_MAX, ATTEMPTS_MAX + 1])
-def test_an_object_that_failed_too_often_is_parked_until_its_bytes_change(attempts: int) -> None:
-    ref, mended = listed(), listed(etag="mended")
+def test_object_failed_too_often_is_parked_until_it_changes(attempts: int) -> None:
+    ref, changed = listed(), listed(etag="changed")
 
     assert plan([ref], {ref.key: failed(attempts)}).parked == (ref,)
-    assert plan([mended], {ref.key: failed(attempts)}).pending == (mended,)
+    assert plan([changed], {ref.key: failed(attempts)}).pending == (changed,)
 
 
 @pytest.mark.fault("R1")
-def test_a_parked_object_is_taken_when_asked_for_by_key() -> None:
+def test_parked_object_is_pending_when_named_by_key() -> None:
     parked, other = listed(key="a"), listed(key="b")
 
-    found = plan([parked, other], {"a": failed(ATTEMPTS_MAX)}, only=["a"])
+    result = plan([parked, other], {"a": failed(ATTEMPTS_MAX)}, only=["a"])
 
-    assert found == Plan(pending=(parked,), loaded=(), parked=())
+    assert result == Plan(pending=(parked,), loaded=(), parked=())
 
 
-def test_a_loaded_object_is_not_taken_again_even_when_asked_for() -> None:
+def test_loaded_object_named_by_key_is_not_pending() -> None:
     ref = listed(key="a")
 
     assert plan([ref], {"a": entry()}, only=["a"]) == Plan(pending=(), loaded=(ref,), parked=())
 
 
 @pytest.mark.fault("D7")
-def test_keys_that_look_alike_are_not_taken_for_one_another() -> None:
+def test_keys_in_other_unicode_forms_are_different_keys() -> None:
     ref = listed(key="cafe\u0301")
 
     assert plan([ref], {"caf\u00e9": entry()}).pending == (ref,)
@@ -116,17 +116,17 @@ def test_keys_that_look_alike_are_not_taken_for_one_another() -> None:
 @given(st.lists(refs, max_size=8, unique_by=lambda ref: ref.key), st.data())
 @examples(75)
 def test_every_object_is_pending_loaded_or_parked(listing: list[ObjectRef], data: st.DataObject) -> None:
-    ledger = {ref.key: data.draw(entries) for ref in listing if data.draw(st.booleans())}
+    log = {ref.key: data.draw(entries) for ref in listing if data.draw(st.booleans())}
 
-    found = plan(listing, ledger)
+    result = plan(listing, log)
 
-    assert sorted([*found.pending, *found.loaded, *found.parked]) == sorted(listing)
-    assert all(ledger[ref.key].is_loaded(ref) for ref in found.loaded)
-    assert all(ledger[ref.key].is_parked(ref) for ref in found.parked)
-    assert found.pending_bytes == sum(ref.size_bytes for ref in found.pending)
+    assert sorted([*result.pending, *result.loaded, *result.parked]) == sorted(listing)
+    assert all(log[ref.key].is_loaded(ref) for ref in result.loaded)
+    assert all(log[ref.key].is_parked(ref) for ref in result.parked)
+    assert result.pending_bytes == sum(ref.size_bytes for ref in result.pending)
 
 
-def test_the_bytes_to_read_are_those_of_pending_objects() -> None:
+def test_pending_bytes_are_those_of_pending_objects() -> None:
     listing = [listed(b"123", key="a"), listed(b"45", key="b"), listed(b"6", key="c")]
 
     assert plan(listing, {"b": entry()}).pending_bytes == 4
@@ -134,29 +134,29 @@ def test_the_bytes_to_read_are_those_of_pending_objects() -> None:
 
 @given(st.lists(refs, max_size=8, unique_by=lambda ref: ref.key), st.randoms(use_true_random=False))
 @examples(50)
-def test_days_and_keys_are_in_order_whatever_the_listings(listing: list[ObjectRef], random: Random) -> None:
+def test_days_and_keys_are_sorted_whatever_the_listing_order(listing: list[ObjectRef], random: Random) -> None:
     days = group_by_day(random.sample(listing, len(listing)))
 
     assert days == group_by_day(listing)
     assert list(days) == sorted(days)
-    assert all(found == sorted(found) for found in days.values())
-    assert sorted(ref for found in days.values() for ref in found) == sorted(listing)
+    assert all(refs == sorted(refs) for refs in days.values())
+    assert sorted(ref for refs in days.values() for ref in refs) == sorted(listing)
 
 
-def test_an_object_belongs_to_the_day_of_its_key_else_of_its_last_modified() -> None:
+def test_day_is_from_the_key_or_else_last_modified() -> None:
     named, unnamed = listed(key="2025/08/17/x.parquet"), listed(key="x.parquet")
 
     assert group_by_day([named, unnamed]) == {date(2025, 8, 17): [named], date(2026, 9, 24): [unnamed]}
 
 
-def test_a_layout_of_the_users_own_decides_the_day() -> None:
+def test_day_is_from_a_custom_key_date_pattern() -> None:
     ref = listed(key="2025/08/17/d18.parquet")
 
     assert list(group_by_day([ref], [r"(?P<year>\d{4})/(?P<month>\d\d)/\d\d/d(?P<day>\d\d)"])) == [date(2025, 8, 18)]
 
 
 @pytest.mark.fault("R5")
-def test_days_are_those_of_utc() -> None:
+def test_day_is_the_utc_day() -> None:
     midnight = datetime(2026, 9, 24, tzinfo=UTC)
     before = ObjectRef("a", "e", midnight - timedelta(microseconds=1), 1)
     after = ObjectRef("b", "e", midnight, 1)
@@ -168,7 +168,7 @@ def test_days_are_those_of_utc() -> None:
 @pytest.mark.parametrize(
     ("run", "day", "read_today"), [(None, None, 10**12), (5, None, 10**12), (None, 8, 3), (5, 5, 0), (5, 8, 3)]
 )
-def test_work_within_its_budgets_is_allowed_to_the_last_byte(run: int | None, day: int | None, read_today: int) -> None:
+def test_budget_allows_its_last_byte(run: int | None, day: int | None, read_today: int) -> None:
     pending = [listed(b"123", key="a"), listed(b"45", key="b")]
 
     check_budget(pending, max_bytes=run, max_bytes_today=day, read_today_bytes=read_today)
@@ -185,9 +185,7 @@ def test_work_within_its_budgets_is_allowed_to_the_last_byte(run: int | None, da
         (5, 0, 0, "TWAP_MAX_BYTES_PER_DAY allows 0"),
     ],
 )
-def test_work_beyond_a_budget_is_refused_by_name(
-    run: int | None, day: int | None, read_today: int, setting: str
-) -> None:
+def test_exceeded_budget_is_named_in_the_error(run: int | None, day: int | None, read_today: int, setting: str) -> None:
     pending = [listed(b"123", key="a"), listed(b"45", key="b")]
 
     with pytest.raises(BudgetExceededError, match=setting) as raised:
@@ -197,5 +195,5 @@ def test_work_beyond_a_budget_is_refused_by_name(
 
 
 @pytest.mark.fault("X1")
-def test_nothing_to_read_is_allowed_even_when_the_days_budget_is_spent() -> None:
+def test_spent_budget_allows_an_empty_run() -> None:
     check_budget([], max_bytes=0, max_bytes_today=10, read_today_bytes=11)

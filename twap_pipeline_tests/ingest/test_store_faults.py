@@ -1,4 +1,4 @@
-"""Taking objects from a bucket that changes, refuses or has odd keys: over the real S3 protocol, into a real table."""
+"""Loads from a bucket that changes, refuses requests or has unusual keys, over the S3 protocol into a real table."""
 
 import io
 from collections.abc import Callable
@@ -14,11 +14,10 @@ from twap_pipeline.errors import SourceAccessError
 from twap_pipeline.failpoints import activate_failpoint
 from twap_pipeline.ingest.fetch import MAX_RELISTS
 from twap_pipeline.ingest.load import ingest_object
-from twap_pipeline.source.base import S3Location
-from twap_pipeline.source.s3 import S3Bucket
+from twap_pipeline.source.s3 import S3Bucket, S3Location
 from twap_pipeline_tests.factories import DAY, event
 from twap_pipeline_tests.invariants import ExpectedHash, assert_invariants, ingest_everything
-from twap_pipeline_tests.mutants import any_version, expect_failure
+from twap_pipeline_tests.mutants import expect_failure, no_if_match
 from twap_pipeline_tests.s3_server import S3Server
 
 NAME, PREFIX = "twap", "raw/twap_statuses/"
@@ -26,43 +25,42 @@ NAME, PREFIX = "twap", "raw/twap_statuses/"
 
 @dataclass(frozen=True)
 class Remote:
-    """A bucket behind the S3 protocol, and the database that it is taken into."""
+    """A bucket behind the S3 protocol, and the database that it is loaded into."""
 
     server: S3Server
     store: S3Bucket
     engine: Engine
-    clean_hash: ExpectedHash
+    expected_hash: ExpectedHash
 
     def put(self, name: str, *twap_ids: int) -> str:
         """Write an object of these orders and return its ETag."""
         body = io.BytesIO()
         pl.DataFrame([event(twap_id) for twap_id in twap_ids]).write_parquet(body)
-        answer = self.server.client().put_object(Bucket=NAME, Key=PREFIX + name, Body=body.getvalue())
-        return answer["ETag"].strip('"')
+        response = self.server.client().put_object(Bucket=NAME, Key=PREFIX + name, Body=body.getvalue())
+        return response["ETag"].strip('"')
 
-    def ledger(self) -> dict[str, tuple[str, str | None]]:
+    def log_entries(self) -> dict[str, tuple[str, str | None]]:
         """Return name → ETag and error."""
         with self.engine.connect() as connection:
-            found = connection.execute(text("SELECT s3_object_key, etag, error_text FROM etl_s3_ingest_log"))
-            return {key.removeprefix(PREFIX): (etag, error) for key, etag, error in found}
+            rows = connection.execute(text("SELECT s3_object_key, etag, error_text FROM etl_s3_ingest_log"))
+            return {key.removeprefix(PREFIX): (etag, error) for key, etag, error in rows}
 
     def assert_invariants(self, gets_max: int) -> None:
-        """Fail unless all that must hold after a fault holds, within so many GETs."""
-        gets = self.server.requests["GET"]
-        assert gets <= gets_max
-        assert_invariants(self.engine, self.store, self.clean_hash(self.store))
+        """Fail unless the invariants hold, within a maximum number of GET requests."""
+        assert self.server.requests["GET"] <= gets_max
+        assert_invariants(self.engine, self.store, self.expected_hash(self.store))
 
 
 @pytest.fixture
-def remote(s3: S3Server, engine: Engine, clean_hash: ExpectedHash) -> Remote:
+def remote(s3: S3Server, engine: Engine, expected_hash: ExpectedHash) -> Remote:
     """An empty bucket."""
     s3.client().create_bucket(Bucket=NAME)
     client = S3Resource(endpoint_url=s3.url, region_name="us-east-1", max_attempts=3).get_client()
-    return Remote(s3, S3Bucket(client, S3Location(NAME, PREFIX)), engine, clean_hash)
+    return Remote(s3, S3Bucket(client, S3Location(NAME, PREFIX)), engine, expected_hash)
 
 
 @pytest.mark.fault("D3")
-def test_an_object_overwritten_between_list_and_get_is_listed_again_and_loaded_under_its_own_etag(
+def test_object_overwritten_after_listing_is_listed_again(
     remote: Remote,
 ) -> None:
     old = remote.put("a.parquet", 1)
@@ -71,21 +69,21 @@ def test_an_object_overwritten_between_list_and_get_is_listed_again_and_loaded_u
     new = remote.put("a.parquet", 1, 2)
     remote.server.requests.clear()
 
-    done = ingest_object(remote.store, remote.engine, listed, DAY)
+    result = ingest_object(remote.store, remote.engine, listed, DAY)
 
-    assert (listed.etag, done.ref.etag, done.row_counts.inserted) == (old, new, 2)
-    assert remote.ledger() == {"a.parquet": (new, None)}
+    assert (listed.etag, result.ref.etag, result.row_counts.inserted) == (old, new, 2)
+    assert remote.log_entries() == {"a.parquet": (new, None)}
     assert dict(remote.server.requests) == {"GET": 2, "LIST": 1}
 
 
 @pytest.mark.fault("D3", control=True)
-def test_without_if_match_the_ledger_names_bytes_that_were_not_read_on_broken_build(remote: Remote) -> None:
-    with expect_failure(any_version):
-        test_an_object_overwritten_between_list_and_get_is_listed_again_and_loaded_under_its_own_etag(remote)
+def test_no_if_match_mutant_is_detected(remote: Remote) -> None:
+    with expect_failure(no_if_match):
+        test_object_overwritten_after_listing_is_listed_again(remote)
 
 
 @pytest.mark.fault("D3")
-def test_an_object_that_is_overwritten_again_and_again_is_left_to_a_later_run(remote: Remote) -> None:
+def test_object_overwritten_repeatedly_fails_until_next_run(remote: Remote) -> None:
     remote.put("a.parquet", 1)
     (listed,) = remote.store.list_objects()
     versions = iter(range(2, 100))
@@ -99,9 +97,9 @@ def test_an_object_that_is_overwritten_again_and_again_is_left_to_a_later_run(re
     remote.server.faults.append(overwrite)
     remote.server.requests.clear()
 
-    done = ingest_object(remote.store, remote.engine, listed, DAY)
+    result = ingest_object(remote.store, remote.engine, listed, DAY)
 
-    assert "overwritten after it was listed" in (done.error or "")
+    assert "overwritten after it was listed" in (result.error or "")
     assert remote.server.requests["GET"] == remote.server.requests["LIST"] + 1 == MAX_RELISTS + 1
     remote.server.faults.clear()
     ingest_everything(remote.store, remote.engine)
@@ -109,21 +107,21 @@ def test_an_object_that_is_overwritten_again_and_again_is_left_to_a_later_run(re
 
 
 @pytest.mark.fault("D4")
-def test_an_object_deleted_after_the_listing_is_recorded_as_gone_and_the_others_go_on(remote: Remote) -> None:
+def test_object_deleted_after_listing_fails_alone(remote: Remote) -> None:
     for name in ("a.parquet", "b.parquet", "c.parquet"):
         remote.put(name, ord(name[0]))
     refs = list(remote.store.list_objects())
     remote.server.client().delete_object(Bucket=NAME, Key=f"{PREFIX}b.parquet")
 
-    done = [ingest_object(remote.store, remote.engine, ref, DAY) for ref in refs]
+    results = [ingest_object(remote.store, remote.engine, ref, DAY) for ref in refs]
 
-    assert [one.error is None for one in done] == [True, False, True]
-    assert "it was deleted after it was listed" in (done[1].error or "")
+    assert [result.error is None for result in results] == [True, False, True]
+    assert "it was deleted after it was listed" in (results[1].error or "")
     assert ingest_everything(remote.store, remote.engine) == []
 
 
 @pytest.mark.fault("D4")
-def test_an_object_overwritten_and_then_deleted_is_gone(remote: Remote) -> None:
+def test_object_overwritten_and_then_deleted_is_gone(remote: Remote) -> None:
     remote.put("a.parquet", 1)
     (listed,) = remote.store.list_objects()
     remote.put("a.parquet", 2)
@@ -136,37 +134,39 @@ def test_an_object_overwritten_and_then_deleted_is_gone(remote: Remote) -> None:
 
     remote.server.faults.append(delete)
 
-    done = ingest_object(remote.store, remote.engine, listed, DAY)
+    result = ingest_object(remote.store, remote.engine, listed, DAY)
 
-    assert done.error == "it was overwritten after it was listed, and then deleted"
+    assert result.error == "it was overwritten after it was listed, and then deleted"
 
 
 @pytest.mark.fault("S5")
-def test_no_transaction_is_open_while_an_object_is_downloaded(remote: Remote) -> None:
+def test_no_transaction_is_open_during_a_download(remote: Remote) -> None:
     remote.put("a.parquet", 1)
-    seen: list[int] = []
+    open_sessions: list[int] = []
 
-    def list_slice() -> None:
+    def count_sessions() -> None:
         with remote.engine.connect() as connection:
             sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle'"
-            seen.append(int(connection.execute(text(sessions)).scalar_one()) - 1)
+            open_sessions.append(int(connection.execute(text(sessions)).scalar_one()) - 1)
 
-    with activate_failpoint("downloaded", list_slice):
+    with activate_failpoint("downloaded", count_sessions):
         ingest_everything(remote.store, remote.engine)
 
-    assert seen == [0]
+    assert open_sessions == [0]
 
 
 def refuse_after(gets: int, status: int, code: str) -> Callable[[Request, Response], Response]:
-    """Answer every GET but the first so many as S3 answers such credentials or such a clock."""
-    left = [gets]
+    """Return a fault that answers every GET request after the first ones with an S3 error."""
+    remaining = [gets]
 
     def fault(request: Request, response: Response) -> Response:
         if "list-type" in request.args:
             return response
-        left[0] -= 1
+        remaining[0] -= 1
         return (
-            response if left[0] >= 0 else Response(f"<Error><Code>{code}</Code><Message>no</Message></Error>", status)
+            response
+            if remaining[0] >= 0
+            else Response(f"<Error><Code>{code}</Code><Message>no</Message></Error>", status)
         )
 
     return fault
@@ -180,9 +180,7 @@ def refuse_after(gets: int, status: int, code: str) -> Callable[[Request, Respon
         (403, "RequestTimeTooSkewed", "this host's clock differs from the store's"),
     ],
 )
-def test_credentials_that_fail_midway_are_told_at_once_and_what_is_loaded_is_not_fetched_again(
-    remote: Remote, status: int, code: str, cause: str
-) -> None:
+def test_refused_credentials_end_the_run_and_keep_progress(remote: Remote, status: int, code: str, cause: str) -> None:
     for number in range(6):
         remote.put(f"{number}.parquet", number)
     remote.server.requests.clear()
@@ -192,14 +190,14 @@ def test_credentials_that_fail_midway_are_told_at_once_and_what_is_loaded_is_not
         ingest_everything(remote.store, remote.engine)
 
     assert remote.server.requests["GET"] <= 6
-    assert len(remote.ledger()) == 3
+    assert len(remote.log_entries()) == 3
     remote.server.faults.clear()
     remote.server.requests.clear()
     ingest_everything(remote.store, remote.engine)
     remote.assert_invariants(gets_max=3)
 
 
-ODD_KEYS = [
+UNUSUAL_KEYS = [
     "a b+c.parquet",
     "100%25.parquet",
     "e\u0301.parquet",
@@ -210,14 +208,14 @@ ODD_KEYS = [
 
 
 @pytest.mark.fault("D7")
-def test_odd_keys_go_round_through_the_ledger_and_markers_are_skipped(remote: Remote) -> None:
-    for number, name in enumerate(ODD_KEYS):
+def test_unusual_keys_are_loaded_and_markers_skipped(remote: Remote) -> None:
+    for number, name in enumerate(UNUSUAL_KEYS):
         remote.put(name, number)
     remote.server.client().put_object(Bucket=NAME, Key=f"{PREFIX}folder/", Body=b"")
     remote.server.requests.clear()
 
     ingest_everything(remote.store, remote.engine)
 
-    assert sorted(remote.ledger()) == sorted(ODD_KEYS)
+    assert sorted(remote.log_entries()) == sorted(UNUSUAL_KEYS)
     assert ingest_everything(remote.store, remote.engine) == []
-    remote.assert_invariants(gets_max=len(ODD_KEYS))
+    remote.assert_invariants(gets_max=len(UNUSUAL_KEYS))

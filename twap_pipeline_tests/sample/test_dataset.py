@@ -1,4 +1,4 @@
-"""The sample is as odd as the feed, plausible where it is random, and exact where it is real."""
+"""Unit tests of the sample's content: every edge case is present, random orders are plausible, real ones exact."""
 
 import csv
 from collections import Counter
@@ -14,9 +14,7 @@ import pytest
 from twap_pipeline.domain.status import TERMINAL_STATUSES
 from twap_pipeline.sample import SampleSummary, generate_sample
 from twap_pipeline.sample.edge_cases import EDGE_CASES
-from twap_pipeline_tests.sample.sample_reading import microseconds_of, rows_of, status_of
-
-pytestmark = pytest.mark.unit
+from twap_pipeline_tests.sample.sample_reader import microseconds_of, rows_of, status_of
 
 SMALL = {"days": 2, "orders_per_day": 200}
 
@@ -29,14 +27,14 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SampleSummary]
 
 @pytest.fixture(scope="module")
 def plain(full: tuple[Path, SampleSummary]) -> pl.DataFrame:
-    """All random rows of the hourly objects that have the usual form, with the status and the numbers made plain."""
+    """All random rows of the usual hourly objects, with parsed statuses and numbers."""
     directory, summary = full
-    odd = {directory / key for key in summary.edge_cases.values()}
-    usual = [pl.read_parquet(path) for path in sorted(directory.glob("hourly/2025/08/**/*.parquet")) if path not in odd]
+    edge_cases = {directory / key for key in summary.edge_cases.values()}
+    paths = sorted(set(directory.glob("hourly/2025/08/**/*.parquet")) - edge_cases)
     message = pl.col("status").str.json_path_match("$.error").alias("message")
     numbers = pl.col("state_sz", "state_executedSz", "state_executedNtl").cast(pl.Float64).name.suffix("_number")
     ending = pl.when(message.is_not_null()).then(pl.lit("error")).otherwise("status").alias("ending")
-    return pl.concat(usual).with_columns(message, numbers, ending)
+    return pl.concat(map(pl.read_parquet, paths)).with_columns(message, numbers, ending)
 
 
 TYPES: dict[str, dict[str, pa.DataType]] = {
@@ -62,7 +60,7 @@ TYPES: dict[str, dict[str, pa.DataType]] = {
 
 
 @pytest.mark.parametrize("size", ["small", "full"])
-def test_every_oddity_has_an_object(size: str, full: tuple[Path, SampleSummary], tmp_path: Path) -> None:
+def test_every_edge_case_has_an_object(size: str, full: tuple[Path, SampleSummary], tmp_path: Path) -> None:
     directory, summary = full if size == "full" else (tmp_path / "s", generate_sample(tmp_path / "s", **SMALL))
     assert summary.edge_cases.keys() == TYPES.keys() | {"nested_state"}
     assert {edge_case.name for edge_case in EDGE_CASES} < summary.edge_cases.keys()
@@ -71,52 +69,52 @@ def test_every_oddity_has_an_object(size: str, full: tuple[Path, SampleSummary],
         assert {column: schema.field(column).type for column in types} == types, name
 
 
-def _odd(full: tuple[Path, SampleSummary], name: str) -> list[dict[str, Any]]:
+def edge_case_rows(full: tuple[Path, SampleSummary], name: str) -> list[dict[str, Any]]:
     return list(rows_of(full[0] / full[1].edge_cases[name]))
 
 
-def test_odd_times_are_what_their_names_say(full: tuple[Path, SampleSummary]) -> None:
+def test_edge_case_times_have_the_named_units(full: tuple[Path, SampleSummary]) -> None:
     for name, digits in {
         "time_epoch_ms": 13,
         "time_epoch_ns": 19,
         "time_timestamp_ns": 19,
         "time_ms_inside_ns": 13,
     }.items():
-        assert {len(str(row["time"])) for row in _odd(full, name)} == {digits}
+        assert {len(str(row["time"])) for row in edge_case_rows(full, name)} == {digits}
 
 
-def test_odd_rows_are_what_their_names_say(full: tuple[Path, SampleSummary]) -> None:
-    assert all(row["state_user"] != row["state_user"].lower() for row in _odd(full, "wallets_mixed_case"))
-    assert [row["state_sz"] for row in _odd(full, "sizes_double") if row["state_sz"] != row["state_sz"]] != []
-    assert Counter(row["_metadata"] for row in _odd(full, "metadata_rows"))[True] == 2
-    nulls = [row for row in _odd(full, "executed_null") if row["state_executedSz"] is None]
+def test_edge_case_rows_have_the_named_content(full: tuple[Path, SampleSummary]) -> None:
+    assert all(row["state_user"] != row["state_user"].lower() for row in edge_case_rows(full, "wallets_mixed_case"))
+    assert [row["state_sz"] for row in edge_case_rows(full, "sizes_double") if row["state_sz"] != row["state_sz"]] != []
+    assert Counter(row["_metadata"] for row in edge_case_rows(full, "metadata_rows"))[True] == 2
+    nulls = [row for row in edge_case_rows(full, "executed_null") if row["state_executedSz"] is None]
     assert [row["status"] for row in nulls] == ["activated"]
-    bad = [row for row in _odd(full, "rows_bad") if row["twap_id"] is None or row["time"].startswith("1970")]
+    bad = [row for row in edge_case_rows(full, "rows_bad") if row["twap_id"] is None or row["time"].startswith("1970")]
     assert len(bad) == 2
-    assert _odd(full, "rows_none") == []
-    again = _odd(full, "rows_republished")
+    assert edge_case_rows(full, "rows_none") == []
+    republished = edge_case_rows(full, "rows_republished")
     path = full[0] / full[1].edge_cases["rows_republished"]
-    assert again == list(rows_of(path.with_name("part-0000.parquet")))[-len(again) :] != []
-    assert all(row["status"]["error"] for row in _odd(full, "status_struct"))
-    early = _odd(full, "error_prefix")
+    assert republished == list(rows_of(path.with_name("part-0000.parquet")))[-len(republished) :] != []
+    assert all(row["status"]["error"] for row in edge_case_rows(full, "status_struct"))
+    early = edge_case_rows(full, "error_prefix")
     assert {"block_time", "block_number"}.isdisjoint(early[0])
     assert {row["state_timestamp"] == 0 for row in early} == {True, False}
     assert any(row["status"].startswith("error: ") for row in early)
 
 
-def test_lives_overlap_the_ends_and_take_rare_turns(plain: pl.DataFrame) -> None:
+def test_random_orders_include_rare_lifecycles(plain: pl.DataFrame) -> None:
     assert {"waitingForTrigger", "activated", "stopped", "paused"} < set(plain["ending"])
     failed_at_once = (
         plain.group_by("twap_id", "state_user", "time").agg("ending").filter(pl.col("ending").list.len() > 1)
     )
     assert failed_at_once.height > 10
     assert failed_at_once["ending"].list.sort().unique(maintain_order=True).to_list() == [["activated", "error"]]
-    stories = plain.group_by("twap_id").agg("ending")["ending"]
-    assert stories.list.contains("activated").not_().any()
-    assert (stories.list.len() == 1).any()
+    statuses = plain.group_by("twap_id").agg("ending")["ending"]
+    assert statuses.list.contains("activated").not_().any()
+    assert (statuses.list.len() == 1).any()
 
 
-def test_shares_are_those_of_the_feed(plain: pl.DataFrame) -> None:
+def test_random_orders_have_the_shares_of_the_feed(plain: pl.DataFrame) -> None:
     ended = plain.filter(pl.col("ending").is_in(TERMINAL_STATUSES))
     shares = {name: count / ended.height for name, count in ended["ending"].value_counts().iter_rows()}
     assert shares["finished"] == pytest.approx(0.47, abs=0.02)
@@ -130,35 +128,36 @@ def test_shares_are_those_of_the_feed(plain: pl.DataFrame) -> None:
     assert ended["state_minutes"].median() == 30
     assert (ended["state_minutes"] >= 180).mean() == pytest.approx(0.17, abs=0.015)
     assert (ended["state_side"] == "B").mean() == pytest.approx(0.6, abs=0.015)
-    makers = ended["state_user"].value_counts(sort=True)["count"]
-    assert makers.head(50).sum() > makers.sum() / 2
+    orders_per_wallet = ended["state_user"].value_counts(sort=True)["count"]
+    assert orders_per_wallet.head(50).sum() > orders_per_wallet.sum() / 2
     assert ended.select(executed.is_between(0, size)).to_series().all()
 
 
-def test_rows_are_consistent(plain: pl.DataFrame) -> None:
+def test_random_rows_are_consistent(plain: pl.DataFrame) -> None:
     assert plain.filter(~pl.col("state_user").str.contains("^0x[0-9a-f]{40}$")).is_empty()
     for column in ("state_sz", "state_executedSz", "state_executedNtl"):
         assert plain.filter(~pl.col(column).str.contains(r"^\d+\.(\d|\d{1,5}[1-9])$")).is_empty()
     assert plain.filter(pl.col("time").str.len_bytes() != 29).is_empty()
     created = plain.sort("twap_id")["state_timestamp"]
     assert created.is_sorted()
-    begun = plain.filter(pl.col("ending").is_in(["activated", "waitingForTrigger", "paused"]))
-    assert set(begun["state_executedSz"]) | set(begun["state_executedNtl"]) == {"0.0"}
+    non_terminal = plain.filter(pl.col("ending").is_in(["activated", "waitingForTrigger", "paused"]))
+    assert set(non_terminal["state_executedSz"]) | set(non_terminal["state_executedNtl"]) == {"0.0"}
     assert set(plain["message"].drop_nulls()) >= {"Insufficient margin to place order."}
 
 
-def test_real_orders_come_through_exact(full: tuple[Path, SampleSummary]) -> None:
+def test_real_orders_are_exact(full: tuple[Path, SampleSummary]) -> None:
     text = files("twap_pipeline.sample").joinpath("real_orders.csv").read_text(encoding="utf-8")
     expected: set[tuple[object, ...]] = set()
     for order in csv.DictReader(text.splitlines()):
-        who = (int(order["twap_id"]), order["user"], order["coin"], order["side"], order["sz"], int(order["minutes"]))
-        flags = (order["reduce_only"] == "true", order["randomize"] == "true", int(order["created_ms"]))
-        expected.add((*who, *flags, int(order["created_ms"]) * 10**6, "activated", None, "0.0", "0.0"))
+        twap_id, created_ms = int(order["twap_id"]), int(order["created_ms"])
+        names = (order["user"], order["coin"], order["side"], order["sz"], int(order["minutes"]))
+        flags = (order["reduce_only"] == "true", order["randomize"] == "true", created_ms)
+        expected.add((twap_id, *names, *flags, created_ms * 10**6, "activated", None, "0.0", "0.0"))
         if final := order["final_time"]:
             ended_ns = int(final) * (10**9 if len(final) == 10 else 1)
             ending = (order["final_status"], order["final_error"] or None, order["executed_sz"], order["executed_ntl"])
-            expected.add((*who, *flags, ended_ns, *ending))
-    seen = set()
+            expected.add((twap_id, *names, *flags, ended_ns, *ending))
+    actual = set()
     for path in sorted(full[0].glob("hourly/202[56]/*/*/*/*.parquet")):
         if path.relative_to(full[0]).parts[1:3] == ("2025", "08"):
             continue
@@ -167,10 +166,10 @@ def test_real_orders_come_through_exact(full: tuple[Path, SampleSummary]) -> Non
             flags = (row["state_reduceOnly"], row["state_randomize"], row["state_timestamp"])
             time_ns = microseconds_of(row["time"]) * 1_000 + int(row["time"][26:])
             executed = (row["state_executedSz"], row["state_executedNtl"])
-            seen.add((row["twap_id"], *state, *flags, time_ns, *status_of(row["status"]), *executed))
+            actual.add((row["twap_id"], *state, *flags, time_ns, *status_of(row["status"]), *executed))
     assert len(expected) == 16 + 14
-    assert seen == expected
+    assert actual == expected
 
 
-def test_an_order_of_july_2026_lies_in_the_hour_of_its_event(full: tuple[Path, SampleSummary]) -> None:
+def test_real_event_is_in_the_object_of_its_hour(full: tuple[Path, SampleSummary]) -> None:
     assert (full[0] / "hourly/2026/07/17/06/part-0000.parquet").exists()

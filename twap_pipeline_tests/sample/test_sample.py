@@ -1,4 +1,4 @@
-"""The sample is complete or absent, the same every time, and counted right; one large object is well formed."""
+"""Unit tests of `generate_sample` (atomic, reproducible, correct counts), the object layout and `write_object`."""
 
 import hashlib
 import os
@@ -17,12 +17,11 @@ from twap_pipeline import sample
 from twap_pipeline.domain.object_ref import day_from_key
 from twap_pipeline.domain.status import STATUS_RANK, TERMINAL_STATUSES
 from twap_pipeline.errors import ConfigurationError
-from twap_pipeline.sample import SampleSummary, generate_sample, write_object
+from twap_pipeline.sample import SampleSummary, generate_sample
 from twap_pipeline.sample.edge_cases import NOT_AN_ORDER
-from twap_pipeline.sample.manifest import MARKER, SampleRequest
-from twap_pipeline_tests.sample.sample_reading import EPOCH, microseconds_of, objects_of, rows_of, status_of
-
-pytestmark = pytest.mark.unit
+from twap_pipeline.sample.large_object import write_object
+from twap_pipeline.sample.manifest import MANIFEST, SampleRequest
+from twap_pipeline_tests.sample.sample_reader import EPOCH, microseconds_of, objects_of, rows_of, status_of
 
 SMALL = {"days": 2, "orders_per_day": 200}
 
@@ -41,10 +40,10 @@ def _state(directory: Path) -> dict[str, tuple[str, int]]:
 
 
 def _read(directory: Path) -> tuple[Counter[str], dict[tuple[int, str, int], str]]:
-    """Return rows by outcome, and the winning status of each (twap_id, wallet, microsecond)."""
+    """Return row counts by outcome, and the status with precedence per (twap_id, wallet, microsecond)."""
     row_counts: Counter[str] = Counter()
     table: dict[tuple[int, str, int], str] = {}
-    contents: dict[tuple[int, str, int, str], int] = {}
+    repetitions: dict[tuple[int, str, int, str], int] = {}
     for path in objects_of(directory):
         for row in rows_of(path):
             if row.get("_metadata"):
@@ -54,21 +53,20 @@ def _read(directory: Path) -> tuple[Counter[str], dict[tuple[int, str, int], str
             else:
                 key = (int(row["twap_id"]), row["state_user"].lower(), microseconds_of(row["time"]))
                 status, _ = status_of(row["status"])
-                contents[(*key, status)] = contents.get((*key, status), -1) + 1
+                repetitions[(*key, status)] = repetitions.get((*key, status), -1) + 1
                 table[key] = max(table.get(key, status), status, key=lambda name: STATUS_RANK.get(name, 2))
-    row_counts["republished"] = sum(contents.values())
-    row_counts["superseded"] = len(contents) - len(table)
+    row_counts["republished"] = sum(repetitions.values())
+    row_counts["superseded"] = len(repetitions) - len(table)
     return row_counts, table
 
 
 @pytest.mark.parametrize("size", ["small", "full"])
-def test_summary_agrees_with_an_independent_reading(
+def test_summary_equals_counts_of_an_independent_reader(
     size: str, full: tuple[Path, SampleSummary], tmp_path: Path
 ) -> None:
     directory, summary = full if size == "full" else (tmp_path / "s", generate_sample(tmp_path / "s", **SMALL))
     row_counts, table = _read(directory)
     assert summary.objects == len(objects_of(directory))
-    assert summary.bytes == sum(path.stat().st_size for path in objects_of(directory))
     assert summary.rows == sum(pq.read_metadata(path).num_rows for path in objects_of(directory))
     assert row_counts == {
         "metadata_rows": summary.rows_metadata,
@@ -85,16 +83,16 @@ def test_summary_agrees_with_an_independent_reading(
     assert min(twap_id for twap_id, _, _ in table) > NOT_AN_ORDER + 10
 
 
-def test_same_parameters_give_the_same_bytes_and_times(tmp_path: Path) -> None:
+def test_generate_same_parameters_same_bytes_and_times(tmp_path: Path) -> None:
     generate_sample(tmp_path / "a", **SMALL)
     generate_sample(tmp_path / "b", **SMALL)
     generate_sample(tmp_path / "c", **SMALL, seed=2)
     assert _state(tmp_path / "a") == _state(tmp_path / "b")
-    assert (tmp_path / "a" / MARKER).read_bytes() == (tmp_path / "b" / MARKER).read_bytes()
+    assert (tmp_path / "a" / MANIFEST).read_bytes() == (tmp_path / "b" / MANIFEST).read_bytes()
     assert _state(tmp_path / "a") != _state(tmp_path / "c")
 
 
-def test_same_bytes_in_another_process(tmp_path: Path) -> None:
+def test_generate_other_process_same_bytes(tmp_path: Path) -> None:
     generate_sample(tmp_path / "a", **SMALL)
     code = "import sys; from pathlib import Path; from twap_pipeline.sample import generate_sample as g;"
     call = f"{code} g(Path(sys.argv[1]), days=2, orders_per_day=200)"
@@ -103,7 +101,7 @@ def test_same_bytes_in_another_process(tmp_path: Path) -> None:
     assert _state(tmp_path / "a") == _state(tmp_path / "b")
 
 
-def test_a_complete_sample_is_left_alone_and_needs_no_frames(tmp_path: Path) -> None:
+def test_generate_complete_sample_is_kept_without_polars(tmp_path: Path) -> None:
     summary = generate_sample(tmp_path / "s", **SMALL)
     first = objects_of(tmp_path / "s")[0]
     first.unlink()
@@ -119,12 +117,12 @@ def test_a_complete_sample_is_left_alone_and_needs_no_frames(tmp_path: Path) -> 
     assert not first.exists()
 
 
-def test_an_interrupted_generation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_generate_interrupted_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(sample, "write_marker", interrupt)
+        patch.setattr(sample, "write_manifest", interrupt)
         with pytest.raises(KeyboardInterrupt):
             generate_sample(tmp_path / "s", **SMALL)
     assert list(tmp_path.iterdir()) == []
@@ -132,59 +130,59 @@ def test_an_interrupted_generation_leaves_nothing(tmp_path: Path, monkeypatch: p
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
-def test_the_quicker_of_two_processes_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_generate_concurrent_first_process_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = sample._write
 
-    def overtaken(fresh: Path, request: SampleRequest) -> SampleSummary:
+    def write_after_other_process(new: Path, request: SampleRequest) -> SampleSummary:
         write(tmp_path / "s", request)
-        (tmp_path / "s" / "seen").touch()
-        return write(fresh, request)
+        (tmp_path / "s" / "first").touch()
+        return write(new, request)
 
-    monkeypatch.setattr(sample, "_write", overtaken)
+    monkeypatch.setattr(sample, "_write", write_after_other_process)
     summary = generate_sample(tmp_path / "s", **SMALL)
-    assert (tmp_path / "s" / "seen").exists()
+    assert (tmp_path / "s" / "first").exists()
     assert summary == generate_sample(tmp_path / "s", **SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
-def test_a_sample_of_other_parameters_is_replaced_whole(tmp_path: Path) -> None:
+def test_generate_other_parameters_replaces_sample(tmp_path: Path) -> None:
     generate_sample(tmp_path / "s", **SMALL, seed=2)
     generate_sample(tmp_path / "s", **SMALL)
-    generate_sample(tmp_path / "fresh", **SMALL)
-    assert _state(tmp_path / "s") == _state(tmp_path / "fresh")
+    generate_sample(tmp_path / "new", **SMALL)
+    assert _state(tmp_path / "s") == _state(tmp_path / "new")
 
 
-def test_an_empty_directory_is_filled(tmp_path: Path) -> None:
+def test_generate_empty_directory_is_filled(tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     assert generate_sample(tmp_path / "s", **SMALL).objects == len(objects_of(tmp_path / "s"))
 
 
-@pytest.mark.parametrize("marker", [None, "{", "[]"])
-def test_other_files_are_never_replaced(tmp_path: Path, marker: str | None) -> None:
-    (tmp_path / "mine.parquet").touch()
-    if marker is not None:
-        (tmp_path / MARKER).write_text(marker)
-    with pytest.raises(ConfigurationError, match="name another directory"):
+@pytest.mark.parametrize("manifest", [None, "{", "[]"])
+def test_generate_unmanaged_files_are_kept(tmp_path: Path, manifest: str | None) -> None:
+    (tmp_path / "own.parquet").touch()
+    if manifest is not None:
+        (tmp_path / MANIFEST).write_text(manifest)
+    with pytest.raises(ConfigurationError, match="use another directory"):
         generate_sample(tmp_path, **SMALL)
-    assert (tmp_path / "mine.parquet").exists()
+    assert (tmp_path / "own.parquet").exists()
 
 
-def test_a_sample_with_a_file_added_is_never_replaced(tmp_path: Path) -> None:
+def test_generate_sample_with_added_file_is_kept(tmp_path: Path) -> None:
     generate_sample(tmp_path / "s", **SMALL, seed=2)
-    (tmp_path / "s" / "mine.parquet").touch()
+    (tmp_path / "s" / "own.parquet").touch()
     with pytest.raises(ConfigurationError):
         generate_sample(tmp_path / "s", **SMALL)
-    assert (tmp_path / "s" / "mine.parquet").exists()
+    assert (tmp_path / "s" / "own.parquet").exists()
 
 
-def test_a_file_in_the_place_of_the_directory_is_refused(tmp_path: Path) -> None:
+def test_generate_file_instead_of_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "s").touch()
     with pytest.raises(ConfigurationError):
         generate_sample(tmp_path / "s", **SMALL)
 
 
 @pytest.mark.parametrize("size", [{"days": 1}, {"orders_per_day": 199}])
-def test_too_small_a_sample_is_refused(tmp_path: Path, size: dict[str, int]) -> None:
+def test_generate_too_small_sample_is_refused(tmp_path: Path, size: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 2 days of 200 orders"):
         generate_sample(tmp_path / "s", **size)
 
@@ -204,7 +202,7 @@ def test_layout_has_days_hours_parts_and_gaps(full: tuple[Path, SampleSummary]) 
     assert 250 <= len(keys) <= 300
 
 
-def test_objects_hold_the_events_of_their_period_and_were_written_after_it(full: tuple[Path, SampleSummary]) -> None:
+def test_objects_contain_events_of_their_period(full: tuple[Path, SampleSummary]) -> None:
     for path in objects_of(full[0]):
         numbers = [int(part) for part in path.relative_to(full[0]).parts[:-1] if part.isdigit()]
         start = datetime(*numbers, tzinfo=UTC)  # type: ignore[arg-type, misc]
@@ -215,7 +213,7 @@ def test_objects_hold_the_events_of_their_period_and_were_written_after_it(full:
         assert all(start <= EPOCH + timedelta(microseconds=microseconds_of(time)) < end for time in times)
 
 
-def test_large_object_is_well_formed_and_the_same_every_time(tmp_path: Path) -> None:
+def test_write_object_is_valid_and_reproducible(tmp_path: Path) -> None:
     size_bytes = write_object(tmp_path / "a/one.parquet", 25_001, seed=3, row_group_rows=10_000)
     write_object(tmp_path / "b/one.parquet", 25_001, seed=3, row_group_rows=10_000)
     assert _state(tmp_path / "a") == _state(tmp_path / "b")
@@ -229,7 +227,7 @@ def test_large_object_is_well_formed_and_the_same_every_time(tmp_path: Path) -> 
     assert frame["time"].max() < "2025-08-19"  # type: ignore[operator]
 
 
-def test_large_objects_of_other_ids_share_no_key(tmp_path: Path) -> None:
+def test_write_object_other_ids_share_no_key(tmp_path: Path) -> None:
     write_object(tmp_path / "a.parquet", 1_000)
     write_object(tmp_path / "b.parquet", 1_000, first_twap_id=2_000_000, day=datetime(2025, 9, 1, tzinfo=UTC))
     ids = [set(pl.read_parquet(tmp_path / name)["twap_id"]) for name in ("a.parquet", "b.parquet")]

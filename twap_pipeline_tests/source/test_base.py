@@ -1,19 +1,125 @@
-"""A source URL names a bucket or a directory to the letter, or is refused without showing a secret."""
+"""Unit tests of the store registry, the source URLs and `resolve_source_url`."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ConfigurationError
-from twap_pipeline.source.base import S3Location, is_hidden, parse_source_url
-from twap_pipeline.source.local import LocalDirectory
+from twap_pipeline.source import base
+from twap_pipeline.source.base import (
+    STORES,
+    ObjectStore,
+    StoreOptions,
+    StoreScheme,
+    is_hidden,
+    open_store,
+    resolve_source_url,
+)
+from twap_pipeline.source.local import LocalDirectory, parse_file_url
+from twap_pipeline.source.s3 import REQUEST_RETRIES, S3Bucket, S3Location, make_s3_client, parse_s3_url
 from twap_pipeline_tests.hypothesis_profiles import examples
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 pytestmark = pytest.mark.unit
 
 characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+
+
+class MemoryStore:
+    """A minimal store, for the registry."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def list_objects(self, *, below: str = "", after: str = "") -> Iterator[ObjectRef]:
+        yield from ()
+
+    def fetch(self, ref: ObjectRef, into: IO[bytes]) -> bool:
+        raise NotImplementedError
+
+    def uri(self, key: str) -> str:
+        return self.url + key
+
+
+def open_memory(url: str, _options: StoreOptions) -> ObjectStore:
+    return MemoryStore(url)
+
+
+def test_open_store_file_url_returns_local_directory(tmp_path: Path) -> None:
+    store = open_store(f"{tmp_path.as_uri()}/")
+
+    assert isinstance(store, LocalDirectory)
+    assert store.url == f"{tmp_path.as_uri()}/"
+
+
+def test_open_store_s3_url_returns_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+
+    store = open_store("s3://bucket/raw/")
+
+    assert isinstance(store, S3Bucket)
+    assert store.url == "s3://bucket/raw/"
+
+
+def test_open_store_unknown_scheme_lists_known_ones() -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        open_store("gs://bucket/a")
+
+    assert "'gs://bucket/a'" in str(raised.value)
+    assert all(scheme.example in str(raised.value) for scheme in STORES.values())
+
+
+def test_open_store_registered_scheme_uses_its_factory(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError):
+        open_store("memory://name/")
+
+    monkeypatch.setitem(STORES, "memory", StoreScheme("memory://name/", f"{__name__}:open_memory"))
+
+    assert isinstance(open_store("memory://name/"), MemoryStore)
+    with pytest.raises(ConfigurationError, match="memory://name/"):
+        open_store("gs://bucket/a")
+
+
+@pytest.mark.fault("X3")
+@pytest.mark.parametrize("endpoint", ["http://169.254.169.254", "http://s3.example.com"])
+def test_open_store_insecure_endpoint_needs_permission(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+
+    with pytest.raises(ConfigurationError, match="TWAP_ALLOW_INSECURE_ENDPOINT"):
+        open_store("s3://twap/raw/")
+
+    assert open_store("s3://twap/raw/", allow_insecure_endpoint=True).url == "s3://twap/raw/"
+
+
+@pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_make_s3_client_reads_region_and_bounds_retries(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, "eu-west-1")
+
+    client = make_s3_client()
+
+    assert client.meta.region_name == "eu-west-1"
+    assert client.meta.config.retries["total_max_attempts"] == 1 + REQUEST_RETRIES  # type: ignore[attr-defined]
+
+
+def test_open_store_uses_the_client_that_is_passed() -> None:
+    clients: list[object] = []
+
+    def make_client() -> "S3Client":
+        clients.append(client := make_s3_client())
+        return client
+
+    open_store("s3://twap/raw/", make_s3_client=make_client)
+
+    assert len(clients) == 1
 
 
 @pytest.mark.parametrize(
@@ -29,17 +135,17 @@ characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
         ("s3://bucket/😀/", "bucket", "😀/"),
     ],
 )
-def test_an_s3_url_is_a_bucket_and_a_prefix_to_the_letter(url: str, bucket: str, prefix: str) -> None:
-    assert parse_source_url(url) == S3Location(bucket, prefix)
+def test_s3_url_is_parsed_verbatim(url: str, bucket: str, prefix: str) -> None:
+    assert parse_s3_url(url) == S3Location(bucket, prefix)
 
 
 @pytest.mark.fault("D7")
 @given(st.text(characters, max_size=40).filter(lambda prefix: prefix == prefix.strip()))
 @examples(100)
-def test_any_prefix_goes_round_through_its_url(prefix: str) -> None:
+def test_s3_url_any_prefix_round_trips(prefix: str) -> None:
     location = S3Location("bucket", prefix)
 
-    assert parse_source_url(location.url) == location
+    assert parse_s3_url(location.url) == location
 
 
 @pytest.mark.parametrize(
@@ -53,50 +159,74 @@ def test_any_prefix_goes_round_through_its_url(prefix: str) -> None:
         ("file:///", "/"),
     ],
 )
-def test_a_file_url_is_a_directory(url: str, path: str) -> None:
-    assert parse_source_url(url) == Path(path)
+def test_file_url_is_parsed(url: str, path: str) -> None:
+    assert parse_file_url(url) == Path(path)
 
 
 @pytest.mark.fault("D7")
 @given(st.text(characters, min_size=1, max_size=40))
 @examples(100)
-def test_any_directory_goes_round_through_its_url(name: str) -> None:
+def test_file_url_any_directory_round_trips(name: str) -> None:
     directory = Path("/data") / name.replace("/", "_")
 
-    assert parse_source_url(LocalDirectory(directory).url) == directory
+    assert parse_file_url(LocalDirectory(directory).url) == directory
 
 
 @pytest.mark.parametrize(
     "url",
     ["", "/data", "data", "file:data", "file://host/data", "s3:///a", "s3:bucket/a", "gs://bucket/a", "s3", "s3://"],
 )
-def test_any_other_url_is_refused_with_the_form_that_is_expected(url: str) -> None:
+def test_malformed_url_is_refused_with_expected_forms(url: str) -> None:
     with pytest.raises(ConfigurationError, match="expected s3://bucket/prefix/ or file:///absolute/directory/"):
-        parse_source_url(url)
+        open_store(url)
 
 
 @pytest.mark.parametrize("url", ["s3://[bucket/a", "file://[host/a", "s3://]/"])
-def test_a_url_that_python_cannot_split_is_a_wrong_setting_too(url: str) -> None:
+def test_url_that_urlsplit_rejects_is_a_configuration_error(url: str) -> None:
     with pytest.raises(ConfigurationError):
-        parse_source_url(url)
+        open_store(url)
 
 
 @pytest.mark.fault("X2")
 @pytest.mark.parametrize("url", ["s3://key:canary@bucket/a", "http://user:canary@host/", "file://user:canary@host/a"])
-def test_credentials_in_a_url_are_refused_and_not_shown(url: str) -> None:
+def test_url_with_credentials_is_refused_and_not_quoted(url: str) -> None:
     with pytest.raises(ConfigurationError) as raised:
-        parse_source_url(url)
+        open_store(url)
 
     assert "canary" not in str(raised.value)
 
 
+def test_source_url_configured_is_returned(tmp_path: Path) -> None:
+    url = resolve_source_url("s3://bucket/", has_database=True, sample_directory=tmp_path / "sample")
+
+    assert url == "s3://bucket/"
+    assert not (tmp_path / "sample").exists()
+
+
+def test_source_url_unset_with_database_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"TWAP_SOURCE_URL is not.*Set TWAP_SOURCE_URL="):
+        resolve_source_url(None, has_database=True, sample_directory=tmp_path / "sample")
+
+    assert not (tmp_path / "sample").exists()
+
+
+def test_source_url_unset_generates_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generated: list[Path] = []
+    monkeypatch.setattr(base, "generate_sample", generated.append)
+
+    url = resolve_source_url(None, has_database=False, sample_directory=tmp_path / "sample")
+
+    assert url == f"{tmp_path.as_uri()}/sample/"
+    assert generated == [tmp_path / "sample"]
+
+
 @pytest.mark.fault("D7")
 @pytest.mark.parametrize("key", ["a/", "", "/", "a/.hidden", ".hidden", "a/_SUCCESS", "_metadata", "a/.part.crc"])
-def test_markers_and_hidden_files_are_skipped(key: str) -> None:
+def test_is_hidden_markers_and_hidden_files(key: str) -> None:
     assert is_hidden(key)
 
 
 @pytest.mark.fault("D7")
 @pytest.mark.parametrize("key", ["a", "a/b", "_a/b", ".a/b", "a/b.", "a/b_", "a//b", " ", "é", "😀", "%2F", "a+b"])
-def test_no_other_key_is_skipped(key: str) -> None:
+def test_is_hidden_other_keys_are_listed(key: str) -> None:
     assert not is_hidden(key)

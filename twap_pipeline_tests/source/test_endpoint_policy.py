@@ -1,4 +1,4 @@
-"""Endpoints that no request is ever sent to, unless a developer says so."""
+"""Unit tests of `require_safe_endpoint`."""
 
 import pytest
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.unit
         "https://127.0.0.1:9000",
     ],
 )
-def test_an_endpoint_over_tls_may_be_asked(url: str) -> None:
+def test_endpoint_with_tls_is_accepted(url: str) -> None:
     require_safe_endpoint(url)
 
 
@@ -25,7 +25,7 @@ def test_an_endpoint_over_tls_may_be_asked(url: str) -> None:
 @pytest.mark.parametrize(
     "url", ["http://s3.amazonaws.com", "http://127.0.0.1:9000", "ftp://host", "s3.amazonaws.com", ""]
 )
-def test_an_endpoint_without_tls_is_refused(url: str) -> None:
+def test_endpoint_without_tls_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"is not https.*TWAP_ALLOW_INSECURE_ENDPOINT=true"):
         require_safe_endpoint(url)
 
@@ -44,13 +44,13 @@ def test_an_endpoint_without_tls_is_refused(url: str) -> None:
     ],
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_metadata_address_is_refused_in_every_spelling(scheme: str, host: str) -> None:
+def test_metadata_address_in_any_spelling_is_refused(scheme: str, host: str) -> None:
     with pytest.raises(ConfigurationError, match="is an address of a metadata service"):
         require_safe_endpoint(f"{scheme}://{host}/latest")
 
 
 @pytest.mark.fault("X3")
-def test_a_refusal_does_not_show_what_else_the_url_holds() -> None:
+def test_refusal_does_not_contain_url_credentials() -> None:
     with pytest.raises(ConfigurationError) as refused:
         require_safe_endpoint("http://user:canary@host:9000/?key=canary")
 

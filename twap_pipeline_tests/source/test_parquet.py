@@ -1,4 +1,4 @@
-"""Bytes become frames without loss and in bounded batches, or are refused as a whole; never part of an object."""
+"""Unit tests of `ParquetObject`: an object is read without loss in bounded batches, or refused completely."""
 
 import json
 from collections.abc import Callable
@@ -26,12 +26,12 @@ def open_object(data: bytes) -> ParquetObject:
 
 
 def read(data: bytes) -> pl.DataFrame:
-    found = open_object(data)
-    return pl.concat([pl.DataFrame(schema=dict(found.schema)), *found.batches()])
+    parquet = open_object(data)
+    return pl.concat([pl.DataFrame(schema=dict(parquet.schema)), *parquet.batches()])
 
 
 def column(array: pa.Array) -> pl.Series:
-    """Write a column into an object beside the feed's and read it back."""
+    """Write a column to an object, in addition to the feed's columns, and read it back."""
     return read(write_parquet(arrow_table(raw_rows(len(array)), x=array)))["x"]
 
 
@@ -39,11 +39,10 @@ def refusal(data: bytes) -> str:
     with pytest.raises(ObjectInvalidError) as raised:
         read(data)
     assert raised.value.key == KEY
-    assert not raised.value.transient
     return raised.value.reason
 
 
-# F1, F2: objects that are damaged or empty
+# F1, F2: damaged and empty objects
 
 
 @pytest.mark.fault("F1")
@@ -62,33 +61,33 @@ def refusal(data: bytes) -> str:
     ],
     ids=["zero bytes", "magic only", "text", "zeros", "cut by one", "halved", "encrypted", "encrypted too", "footer"],
 )
-def test_what_is_no_parquet_is_refused_by_name_and_size(data: bytes) -> None:
-    assert refusal(data).startswith(f"is no readable parquet file ({len(data)} bytes): ")
+def test_read_invalid_parquet_is_refused_with_its_size(data: bytes) -> None:
+    assert refusal(data).startswith(f"is not a readable parquet file ({len(data)} bytes): ")
 
 
 @pytest.mark.fault("F1")
 @given(st.integers(0, len(TWENTY) - 1))
 @examples(50)
-def test_an_object_cut_anywhere_is_refused(length: int) -> None:
+def test_read_object_without_its_end_is_refused(length: int) -> None:
     refusal(TWENTY[:length])
 
 
 @pytest.mark.fault("F1")
 @given(st.integers(1, len(TWENTY) - 1))
 @examples(50)
-def test_an_object_without_its_beginning_is_refused(length: int) -> None:
+def test_read_object_without_its_start_is_refused(length: int) -> None:
     refusal(TWENTY[length:])
 
 
 @pytest.mark.fault("F1", "S4")
 @pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
-def test_an_object_with_any_bit_of_a_page_header_flipped_is_refused_or_read_whole(compression: str) -> None:
+def test_read_flipped_page_header_bit_never_loses_rows(compression: str) -> None:
     data = write_parquet(raw_rows(20).select("twap_id"), compression=compression)
     partial = [
-        (place, bit)
-        for place in range(4, 60)
+        (index, bit)
+        for index in range(4, 60)
         for bit in range(8)
-        if _rows(_flipped(data, place, bit)) not in (20, None)
+        if _rows(_flipped(data, index, bit)) not in (20, None)
     ]
 
     assert partial == []
@@ -97,18 +96,18 @@ def test_an_object_with_any_bit_of_a_page_header_flipped_is_refused_or_read_whol
 @pytest.mark.fault("F1", "S4")
 @given(st.data())
 @examples(100)
-def test_an_object_with_any_bit_flipped_is_refused_or_read_whole(data: st.DataObject) -> None:
-    place, bit = data.draw(st.integers(0, len(TWENTY) - 9)), data.draw(st.integers(0, 7))
+def test_read_any_flipped_bit_never_loses_rows(data: st.DataObject) -> None:
+    index, bit = data.draw(st.integers(0, len(TWENTY) - 9)), data.draw(st.integers(0, 7))
 
-    assert _rows(_flipped(TWENTY, place, bit)) in (20, None)
+    assert _rows(_flipped(TWENTY, index, bit)) in (20, None)
 
 
-def _flipped(data: bytes, place: int, bit: int) -> bytes:
-    return data[:place] + bytes([data[place] ^ 1 << bit]) + data[place + 1 :]
+def _flipped(data: bytes, index: int, bit: int) -> bytes:
+    return data[:index] + bytes([data[index] ^ 1 << bit]) + data[index + 1 :]
 
 
 def _rows(data: bytes) -> int | None:
-    """Return the rows that an object gives; None where it is refused."""
+    """Return the number of rows of an object; None if it is refused."""
     try:
         return sum(batch.height for batch in open_object(data).batches())
     except ObjectInvalidError:
@@ -116,48 +115,48 @@ def _rows(data: bytes) -> int | None:
 
 
 @pytest.mark.fault("F1")
-def test_a_column_whose_name_is_no_utf8_is_refused() -> None:
+def test_read_non_utf8_column_name_is_refused() -> None:
     named = write_parquet(raw_rows(2, vendor_note="x"), store_schema=False)
 
     refusal(named.replace(b"vendor_note", b"vendor\xff\xfe\xfdte"))
 
 
 @pytest.mark.fault("F2")
-def test_an_object_without_rows_is_read_as_none() -> None:
-    found = open_object(write_parquet(raw_rows(0)))
+def test_read_object_without_rows_has_no_batches() -> None:
+    parquet = open_object(write_parquet(raw_rows(0)))
 
-    assert found.num_rows == 0
-    assert sum(batch.height for batch in found.batches()) == 0
-    assert [name for name, _ in found.schema] == raw_rows().columns
+    assert parquet.num_rows == 0
+    assert sum(batch.height for batch in parquet.batches()) == 0
+    assert [name for name, _ in parquet.schema] == raw_rows().columns
 
 
 # F4, F5: columns and types
 
 
-def test_the_feeds_own_form_comes_through_unchanged() -> None:
+def test_read_usual_object_is_unchanged() -> None:
     raw = raw_rows(3)
 
     assert read(write_parquet(raw)).equals(raw)
 
 
 @pytest.mark.parametrize("compression", ["none", "snappy", "gzip", "zstd", "brotli"])
-def test_every_compression_is_read(compression: str) -> None:
+def test_read_any_compression(compression: str) -> None:
     assert read(write_parquet(raw_rows(3), compression=compression)).equals(raw_rows(3))
 
 
 @pytest.mark.fault("F4")
-def test_doubled_columns_are_shown_as_they_are() -> None:
+def test_schema_contains_repeated_columns() -> None:
     table = arrow_table(raw_rows())
-    doubled = table.append_column("status", table["status"])
+    repeated = table.append_column("status", table["status"])
 
-    names = [name for name, _ in open_object(write_parquet(doubled)).schema]
+    names = [name for name, _ in open_object(write_parquet(repeated)).schema]
 
     assert names.count("status") == 2
 
 
 @pytest.mark.fault("F4")
 @pytest.mark.parametrize("name", ["", "column_15", "*", "^.*$", "a.b", 'a"b\\\n', "row_number", "😀"])
-def test_a_column_of_any_name_keeps_its_name_and_place(name: str) -> None:
+def test_read_any_column_name_keeps_name_and_position(name: str) -> None:
     raw = raw_rows(2, **{name: "x", "last": "y"})
 
     assert read(write_parquet(raw)).equals(raw)
@@ -188,23 +187,23 @@ CASES: dict[str, tuple[pa.Array, list[object]]] = {
 
 @pytest.mark.fault("F5")
 @pytest.mark.parametrize(("array", "expected"), CASES.values(), ids=CASES)
-def test_a_type_is_read_without_loss(array: pa.Array, expected: list[object]) -> None:
+def test_read_type_without_loss(array: pa.Array, expected: list[object]) -> None:
     assert column(array).to_list() == expected
 
 
 @pytest.mark.parametrize("array", [array for array, _ in CASES.values()], ids=CASES)
-def test_the_schema_is_that_of_the_frames(array: pa.Array) -> None:
-    found = open_object(write_parquet(arrow_table(raw_rows(len(array)), x=array)))
+def test_schema_equals_the_schema_of_batches(array: pa.Array) -> None:
+    parquet = open_object(write_parquet(arrow_table(raw_rows(len(array)), x=array)))
 
-    (frame,) = found.batches()
+    (frame,) = parquet.batches()
 
-    assert list(frame.schema.items()) == found.schema
+    assert list(frame.schema.items()) == parquet.schema
 
 
 @pytest.mark.fault("F5")
 @pytest.mark.parametrize("unit", ["ms", "us", "ns"])
 @pytest.mark.parametrize("zone", [None, "UTC", "Etc/UTC", "Europe/Vienna", "+00:00", "+05:30", "Z"])
-def test_a_timestamp_of_any_zone_is_its_instant(unit: str, zone: str | None) -> None:
+def test_read_timestamp_of_any_zone_keeps_its_instant(unit: str, zone: str | None) -> None:
     ticks = EVENT_NS // {"ms": 10**6, "us": 10**3, "ns": 1}[unit]
 
     assert column(pa.array([ticks, None], pa.timestamp(unit, zone))).to_physical().to_list() == [ticks, None]
@@ -218,14 +217,14 @@ DAMAGED: dict[str, Callable[[], pa.Array]] = {
 
 @pytest.mark.fault("V7")
 @pytest.mark.parametrize("damaged", DAMAGED.values(), ids=DAMAGED)
-def test_text_that_is_no_utf8_is_refused_naming_the_column(damaged: Callable[[], pa.Array]) -> None:
+def test_read_non_utf8_text_is_refused_with_its_column(damaged: Callable[[], pa.Array]) -> None:
     data = write_parquet(arrow_table(raw_rows(), state_coin=damaged()))
 
     assert refusal(data).startswith("column 'state_coin' cannot be read without loss: ")
 
 
 EXTRA: dict[str, pa.Array] = {
-    "bytes that are no text": pa.array([b"\xff\xfe"]),
+    "bytes that are not text": pa.array([b"\xff\xfe"]),
     "fixed-size bytes": pa.array([b"\xff\xfe"], pa.binary(2)),
     "binary view": pa.array([b"\xff"], pa.binary_view()),
     "uuid": pa.array([b"0123456789abcdef"], pa.uuid()),
@@ -245,7 +244,7 @@ EXTRA: dict[str, pa.Array] = {
 
 @pytest.mark.fault("F4")
 @pytest.mark.parametrize("array", EXTRA.values(), ids=EXTRA)
-def test_an_unknown_column_of_any_type_does_not_stop_the_object(array: pa.Array) -> None:
+def test_read_unknown_column_of_any_type(array: pa.Array) -> None:
     frame = read(write_parquet(arrow_table(raw_rows(), x=array)))
 
     assert frame.drop("x").equals(raw_rows())
@@ -253,19 +252,18 @@ def test_an_unknown_column_of_any_type_does_not_stop_the_object(array: pa.Array)
 
 
 @pytest.mark.fault("F4")
-def test_a_struct_that_names_a_field_twice_is_refused() -> None:
-    doubled = pa.StructArray.from_arrays([pa.array(["1"]), pa.array(["2"])], names=["sz", "sz"])
-    found = write_parquet(arrow_table(raw_rows(), state=doubled))
+def test_read_struct_with_repeated_field_is_refused() -> None:
+    repeated = pa.StructArray.from_arrays([pa.array(["1"]), pa.array(["2"])], names=["sz", "sz"])
 
-    refusal(found)
+    refusal(write_parquet(arrow_table(raw_rows(), state=repeated)))
 
 
-# Portions
+# Batches
 
 
 @pytest.mark.parametrize("rows_per_group", [1, 3, 7, 20, 50])
 @pytest.mark.parametrize("rows", [1, 6, 20, 100])
-def test_portions_are_bounded_and_together_the_object_in_order(rows_per_group: int, rows: int) -> None:
+def test_batches_are_bounded_and_in_order(rows_per_group: int, rows: int) -> None:
     data = write_parquet(raw_rows(20), rows_per_group=rows_per_group)
 
     batches = list(open_object(data).batches(rows=rows))
@@ -274,40 +272,40 @@ def test_portions_are_bounded_and_together_the_object_in_order(rows_per_group: i
     assert pl.concat(batches).equals(raw_rows(20))
 
 
-def test_an_object_can_be_read_again_and_in_part() -> None:
-    found = open_object(write_parquet(raw_rows(3)))
+def test_batches_can_be_read_again_by_column() -> None:
+    parquet = open_object(write_parquet(raw_rows(3)))
 
-    (times,) = found.batches(["time"])
-    (whole,) = found.batches()
+    (times,) = parquet.batches(["time"])
+    (whole,) = parquet.batches()
 
     assert times.equals(raw_rows(3).select("time"))
     assert whole.equals(raw_rows(3))
 
 
-def test_no_columns_asked_for_give_no_values() -> None:
+def test_batches_of_no_columns_are_empty() -> None:
     assert all(batch.width == 0 for batch in open_object(TWENTY).batches([]))
 
 
-def test_a_column_of_the_feed_is_not_mixed_up_with_one_below_a_dot() -> None:
-    found = open_object(write_parquet(raw_rows(2, **{"time.x": "theirs"})))
+def test_batches_column_name_with_dot_is_another_column() -> None:
+    parquet = open_object(write_parquet(raw_rows(2, **{"time.x": "other"})))
 
-    (times,) = found.batches(["time"])
+    (times,) = parquet.batches(["time"])
 
     assert times["time"].to_list() == raw_rows(2)["time"].to_list()
 
 
-# Objects that claim or unfold to too much
+# F6: decompression bombs
 
 
 @pytest.mark.fault("F6")
-def test_twenty_million_rows_in_a_few_bytes_are_refused_before_any_is_read() -> None:
+def test_read_rows_that_exceed_the_bytes_is_refused() -> None:
     table = pa.table({"twap_id": pa.nulls(20_000_000)})
 
-    assert "claims 20000000 rows in " in refusal(write_parquet(table, write_statistics=False))
+    assert "declares 20000000 rows in " in refusal(write_parquet(table, write_statistics=False))
 
 
 @pytest.mark.fault("F6")
-def test_an_honest_million_rows_are_read_in_portions() -> None:
+def test_read_million_real_rows_in_batches() -> None:
     data = write_parquet(pa.table({"twap_id": pa.array(range(1_000_001))}), use_dictionary=False, compression="none")
 
     heights = [batch.height for batch in open_object(data).batches()]
@@ -317,7 +315,7 @@ def test_an_honest_million_rows_are_read_in_portions() -> None:
 
 
 @pytest.mark.fault("F6")
-def test_few_rows_of_very_long_repeated_text_stay_bounded_or_are_refused() -> None:
+def test_batches_of_long_repeated_text_are_bounded() -> None:
     long = pa.DictionaryArray.from_arrays(pa.array([0] * 3_000, pa.int32()), pa.array(["a" * 50_000]))
     data = write_parquet(arrow_table(raw_rows(3_000), x=long), compression="zstd")
     assert len(data) < 100_000

@@ -1,4 +1,4 @@
-"""The bucket over the real S3 protocol: requester-pays, versions, digests, broken bodies, and what each error says."""
+"""Tests of `S3Bucket` against a local S3 server: requester-pays, versions, checksums, broken bodies, messages."""
 
 import hashlib
 import io
@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from werkzeug.wrappers import Request, Response
 
 from twap_pipeline.domain.object_ref import ObjectRef
@@ -19,8 +20,7 @@ from twap_pipeline.errors import (
     SourceNotFoundError,
     SourceUnavailableError,
 )
-from twap_pipeline.source.base import S3Location
-from twap_pipeline.source.s3 import GET_ATTEMPTS, S3Bucket
+from twap_pipeline.source.s3 import GET_ATTEMPTS, S3Bucket, S3Location, make_s3_client
 from twap_pipeline_tests.mutants import expect_failure, unproven_bytes
 from twap_pipeline_tests.s3_server import S3Server
 
@@ -38,9 +38,9 @@ def store(s3: S3Server) -> S3Bucket:
 
 
 def open_bucket(s3: S3Server, bucket: str = BUCKET, deadline_seconds: float = 20) -> S3Bucket:
-    from dagster_aws.s3 import S3Resource
-
-    client = S3Resource(endpoint_url=s3.url, region_name="us-east-1", max_attempts=3).get_client()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL_S3", s3.url)
+        client = make_s3_client()
     return S3Bucket(client, S3Location(bucket, PREFIX), deadline_seconds)
 
 
@@ -50,19 +50,19 @@ def only_object(store: S3Bucket) -> ObjectRef:
 
 
 def on_get(change: Callable[[Response], Response], times: int = 1_000) -> Callable[[Request, Response], Response]:
-    left = [times]
+    remaining = [times]
 
     def fault(request: Request, response: Response) -> Response:
-        if "list-type" in request.args or left[0] == 0:
+        if "list-type" in request.args or remaining[0] == 0:
             return response
-        left[0] -= 1
+        remaining[0] -= 1
         return change(response)
 
     return fault
 
 
 def cut(response: Response) -> Response:
-    """Send half of the body and then close, under the whole body's Content-Length."""
+    """Return half of the body with the Content-Length of the whole body."""
     whole = response.get_data()
     broken = Response(iter([whole[: len(whole) // 2]]), response.status, response.headers)
     broken.headers["Content-Length"] = str(len(whole))
@@ -76,7 +76,7 @@ def flip(response: Response) -> Response:
     return Response(bytes(body), response.status, headers)
 
 
-def test_a_listing_gives_key_etag_time_and_size(store: S3Bucket) -> None:
+def test_list_ref_has_key_etag_time_and_size(store: S3Bucket) -> None:
     ref = only_object(store)
 
     assert (ref.key, ref.size_bytes) == (KEY, len(BODY))
@@ -84,7 +84,7 @@ def test_a_listing_gives_key_etag_time_and_size(store: S3Bucket) -> None:
     assert ref.last_modified.utcoffset() is not None
 
 
-def test_a_fetch_gives_the_bytes_and_says_that_the_digest_proved_them(store: S3Bucket) -> None:
+def test_fetch_returns_bytes_and_verified(store: S3Bucket) -> None:
     file = io.BytesIO()
 
     verified = store.fetch(only_object(store), file)
@@ -93,7 +93,7 @@ def test_a_fetch_gives_the_bytes_and_says_that_the_digest_proved_them(store: S3B
     assert file.read() == BODY
 
 
-def test_a_listing_goes_over_pages_and_leaves_markers_out(store: S3Bucket, s3: S3Server) -> None:
+def test_list_reads_all_pages_and_skips_markers(store: S3Bucket, s3: S3Server) -> None:
     client = s3.client()
     for number in range(1_005):
         client.put_object(Bucket=BUCKET, Key=f"{PREFIX}more/{number:04}.parquet", Body=b"x")
@@ -109,19 +109,19 @@ def test_a_listing_goes_over_pages_and_leaves_markers_out(store: S3Bucket, s3: S
 
 @pytest.mark.fault("D7")
 @pytest.mark.parametrize("name", ["a b+c.parquet", "100%25.parquet", "e\u0301.parquet", "\u00e9.parquet", "🙂.parquet"])
-def test_odd_keys_go_round_exactly(store: S3Bucket, s3: S3Server, name: str) -> None:
-    s3.client().put_object(Bucket=BUCKET, Key=PREFIX + name, Body=b"odd")
+def test_fetch_unusual_key_round_trips(store: S3Bucket, s3: S3Server, name: str) -> None:
+    s3.client().put_object(Bucket=BUCKET, Key=PREFIX + name, Body=b"content")
     (ref,) = [ref for ref in store.list_objects() if ref.key != KEY]
     file = io.BytesIO()
 
     store.fetch(ref, file)
 
     assert ref.key == PREFIX + name
-    assert file.read() == b"odd"
+    assert file.read() == b"content"
 
 
 @pytest.mark.fault("S1")
-def test_a_refused_listing_is_asked_once_and_names_bucket_and_requester_pays(store: S3Bucket, s3: S3Server) -> None:
+def test_list_403_is_not_retried_and_names_requester_pays(store: S3Bucket, s3: S3Server) -> None:
     s3.faults.append(refuse)
 
     with pytest.raises(SourceAccessError, match=f"LIST s3://{BUCKET}/{PREFIX}: 403 AccessDenied.*requester-pays"):
@@ -135,7 +135,7 @@ def refuse(_request: Request, _response: Response) -> Response:
 
 
 @pytest.mark.fault("S1")
-def test_a_refused_get_is_asked_once_and_names_the_key(store: S3Bucket, s3: S3Server) -> None:
+def test_fetch_403_is_not_retried_and_names_the_key(store: S3Bucket, s3: S3Server) -> None:
     ref = only_object(store)
     s3.faults.append(refuse)
 
@@ -146,9 +146,7 @@ def test_a_refused_get_is_asked_once_and_names_the_key(store: S3Bucket, s3: S3Se
 
 
 @pytest.mark.fault("S1")
-def test_the_layer_does_refuse_a_client_that_sends_no_header(store: S3Bucket, s3: S3Server) -> None:
-    from botocore.exceptions import ClientError
-
+def test_server_refuses_requests_without_request_payer(store: S3Bucket, s3: S3Server) -> None:
     with pytest.raises(ClientError, match=r"403|AccessDenied"):
         s3.client().get_object(Bucket=BUCKET, Key=KEY)
     with pytest.raises(ClientError, match=r"403|AccessDenied"):
@@ -156,7 +154,7 @@ def test_the_layer_does_refuse_a_client_that_sends_no_header(store: S3Bucket, s3
 
 
 @pytest.mark.fault("S2")
-def test_a_burst_of_503_is_survived_and_for_good_has_a_ceiling(store: S3Bucket, s3: S3Server) -> None:
+def test_fetch_503_is_retried_at_most_three_times(store: S3Bucket, s3: S3Server) -> None:
     ref = only_object(store)
     unavailable = Response("<Error><Code>SlowDown</Code></Error>", 503)
     s3.faults.append(on_get(lambda _: unavailable, times=2))
@@ -173,7 +171,7 @@ def test_a_burst_of_503_is_survived_and_for_good_has_a_ceiling(store: S3Bucket, 
 
 
 @pytest.mark.fault("S3")
-def test_a_body_that_breaks_is_read_again_as_a_whole(store: S3Bucket, s3: S3Server) -> None:
+def test_fetch_broken_body_is_fetched_again(store: S3Bucket, s3: S3Server) -> None:
     ref = only_object(store)
     s3.faults.append(on_get(cut, times=2))
     file = io.BytesIO()
@@ -185,7 +183,7 @@ def test_a_body_that_breaks_is_read_again_as_a_whole(store: S3Bucket, s3: S3Serv
 
 
 @pytest.mark.fault("S3")
-def test_a_body_that_always_breaks_is_given_up(store: S3Bucket, s3: S3Server) -> None:
+def test_fetch_body_that_always_breaks_raises_corrupt(store: S3Bucket, s3: S3Server) -> None:
     ref = only_object(store)
     s3.faults.append(on_get(cut))
 
@@ -196,19 +194,19 @@ def test_a_body_that_always_breaks_is_given_up(store: S3Bucket, s3: S3Server) ->
 
 
 def trickle(response: Response) -> Response:
-    """Send a byte every tenth of a second."""
+    """Return the body at one byte per 0.1 seconds."""
     whole = response.get_data()
 
-    def drops() -> Iterator[bytes]:
+    def slow_bytes() -> Iterator[bytes]:
         for byte in whole:
             time.sleep(0.1)
             yield bytes([byte])
 
-    return Response(drops(), response.status, response.headers)
+    return Response(slow_bytes(), response.status, response.headers)
 
 
 @pytest.mark.fault("S5")
-def test_a_body_that_trickles_in_is_given_up_at_the_deadline(store: S3Bucket, s3: S3Server) -> None:
+def test_fetch_slow_body_is_aborted_at_the_deadline(store: S3Bucket, s3: S3Server) -> None:
     ref = only_object(store)
     s3.faults.append(on_get(trickle))
     started = time.monotonic()
@@ -221,7 +219,7 @@ def test_a_body_that_trickles_in_is_given_up_at_the_deadline(store: S3Bucket, s3
 
 
 @pytest.mark.fault("S4")
-def test_a_flipped_bit_is_an_error_even_without_a_checksum_header(store: S3Bucket, s3: S3Server) -> None:
+def test_fetch_flipped_bit_without_checksum_raises_corrupt(store: S3Bucket, s3: S3Server) -> None:
     ref = only_object(store)
     s3.faults.append(on_get(flip))
 
@@ -230,13 +228,13 @@ def test_a_flipped_bit_is_an_error_even_without_a_checksum_header(store: S3Bucke
 
 
 @pytest.mark.fault("S4", control=True)
-def test_bytes_that_nobody_proves_are_taken_on_broken_build(store: S3Bucket, s3: S3Server) -> None:
+def test_fetch_flipped_bit_mutant_is_detected(store: S3Bucket, s3: S3Server) -> None:
     with expect_failure(unproven_bytes):
-        test_a_flipped_bit_is_an_error_even_without_a_checksum_header(store, s3)
+        test_fetch_flipped_bit_without_checksum_raises_corrupt(store, s3)
 
 
 @pytest.mark.fault("S4")
-def test_a_flipped_bit_on_the_way_once_is_healed_by_reading_again(store: S3Bucket, s3: S3Server) -> None:
+def test_fetch_bit_flipped_once_is_fetched_again(store: S3Bucket, s3: S3Server) -> None:
     ref = only_object(store)
     s3.faults.append(on_get(flip, times=1))
     file = io.BytesIO()
@@ -247,9 +245,7 @@ def test_a_flipped_bit_on_the_way_once_is_healed_by_reading_again(store: S3Bucke
 
 
 @pytest.mark.fault("D3")
-def test_an_object_overwritten_after_the_listing_is_not_loaded_under_the_old_etag(
-    store: S3Bucket, s3: S3Server
-) -> None:
+def test_fetch_overwritten_object_raises_changed(store: S3Bucket, s3: S3Server) -> None:
     ref = only_object(store)
     s3.client().put_object(Bucket=BUCKET, Key=KEY, Body=b"other")
 
@@ -258,7 +254,7 @@ def test_an_object_overwritten_after_the_listing_is_not_loaded_under_the_old_eta
 
 
 @pytest.mark.fault("D4")
-def test_an_object_deleted_after_the_listing_is_gone(store: S3Bucket, s3: S3Server) -> None:
+def test_fetch_deleted_object_raises_gone(store: S3Bucket, s3: S3Server) -> None:
     ref = only_object(store)
     s3.client().delete_object(Bucket=BUCKET, Key=KEY)
 
@@ -266,12 +262,14 @@ def test_an_object_deleted_after_the_listing_is_gone(store: S3Bucket, s3: S3Serv
         store.fetch(ref, io.BytesIO())
 
 
-def test_a_missing_bucket_is_named(s3: S3Server) -> None:
+def test_list_missing_bucket_raises_not_found(s3: S3Server) -> None:
     with pytest.raises(SourceNotFoundError, match=r"s3://no-such-bucket/.*NoSuchBucket.*TWAP_SOURCE_URL"):
         list(open_bucket(s3, "no-such-bucket").list_objects())
 
 
-def test_no_credentials_is_said_so(store: S3Bucket, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_without_credentials_raises_access_error(
+    store: S3Bucket, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -281,8 +279,8 @@ def test_no_credentials_is_said_so(store: S3Bucket, s3: S3Server, monkeypatch: p
         list(S3Bucket(client, S3Location(BUCKET, PREFIX)).list_objects())
 
 
-def test_an_unreachable_endpoint_is_said_so(monkeypatch: pytest.MonkeyPatch, s3: S3Server) -> None:
-    nowhere = replace(s3, url="http://127.0.0.1:9")
+def test_list_unreachable_endpoint_names_the_setting(s3: S3Server) -> None:
+    unreachable = replace(s3, url="http://127.0.0.1:9")
 
     with pytest.raises(SourceUnavailableError, match="AWS_ENDPOINT_URL"):
-        list(open_bucket(nowhere).list_objects())
+        list(open_bucket(unreachable).list_objects())

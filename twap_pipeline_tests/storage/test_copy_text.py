@@ -1,4 +1,4 @@
-"""COPY's text format, read back by a small decoder written from PostgreSQL's documentation alone."""
+"""The COPY text format, decoded by a small decoder that follows PostgreSQL's documentation."""
 
 import json
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twap_pipeline.domain.normalize import normalize, to_json_rows
 from twap_pipeline.domain.source_schema import flat_schema, map_columns
 from twap_pipeline.storage.loading.copy_text import copy_text
-from twap_pipeline_tests.feed_factories import KEY, WINDOW, raw_rows
+from twap_pipeline_tests.feed_factories import KEY, TIME_RANGE, raw_rows
 from twap_pipeline_tests.hypothesis_profiles import examples
 
 pytestmark = pytest.mark.unit
@@ -22,14 +22,14 @@ ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 def decode(data: bytes) -> list[list[str | None]]:
     r"""Return rows as PostgreSQL reads COPY text: fields end at a tab, rows at a newline, ``\N`` is NULL.
 
-    A backslash takes what follows: one of ``b f n r t v``, octal or hexadecimal digits, else the character itself. A
-    raw carriage return or NUL is an error, ``\.`` alone ends the data.
+    A backslash escapes the next character: one of ``b f n r t v``, octal or hexadecimal digits, or itself.
+    A raw carriage return or NUL is an error, ``\.`` alone ends the data.
     """
     if not data:
         return []
     lines = data.decode("utf-8").split("\n")
-    assert lines.pop() == "", "the last row must end too"
-    assert "\\." not in lines, "this ends the data"
+    assert lines.pop() == "", "the last row ends with a line feed"
+    assert "\\." not in lines, "the end-of-data marker"
     return [[_field(field) for field in line.split("\t")] for line in lines]
 
 
@@ -44,7 +44,7 @@ def _field(field: str) -> str | None:
             out.append(character)
             continue
         following = next(characters)
-        assert following not in "01234567x", "a numeric escape that nobody wrote"
+        assert following not in "01234567x", "an unexpected numeric escape"
         out.append(ESCAPED.get(following, following))
     return "".join(out)
 
@@ -56,7 +56,7 @@ awkward = st.text("\\\t\n\r\b\f\v Nnt.xbr01\"'\u2028é😀", max_size=12)
 @given(st.lists(st.tuples(texts | awkward | st.none(), awkward | st.none()), max_size=6))
 @examples(100)
 @example([("\\N", None), ("\\", "\\\\"), ("", ""), ("\\.", "\\."), ("\\n", "\n"), ("\r\n", "\t")])
-def test_any_text_goes_round_exactly(rows: list[tuple[str | None, str | None]]) -> None:
+def test_any_text_survives_encoding(rows: list[tuple[str | None, str | None]]) -> None:
     frame = pl.DataFrame(rows, schema={"a": pl.String, "b": pl.String}, orient="row")
 
     assert decode(copy_text(frame)) == [list(row) for row in rows]
@@ -65,7 +65,7 @@ def test_any_text_goes_round_exactly(rows: list[tuple[str | None, str | None]]) 
 @given(st.lists(awkward | st.none(), max_size=6))
 @examples(75)
 @example(["", None, "\\N", "\\."])
-def test_a_single_column_goes_round_exactly(values: list[str | None]) -> None:
+def test_single_column_survives_encoding(values: list[str | None]) -> None:
     frame = pl.DataFrame({"a": pl.Series(values, dtype=pl.String)})
 
     assert decode(copy_text(frame)) == [[value] for value in values]
@@ -73,7 +73,7 @@ def test_a_single_column_goes_round_exactly(values: list[str | None]) -> None:
 
 @given(st.lists(texts | awkward, min_size=1, max_size=4))
 @examples(75)
-def test_a_payload_goes_round_by_the_short_way_for_json(values: list[str]) -> None:
+def test_json_payload_survives_encoding(values: list[str]) -> None:
     payloads = to_json_rows(pl.DataFrame({"x": pl.Series(values, dtype=pl.String)}))
     frame = pl.DataFrame({"key": "k", "raw_payload": payloads})
 
@@ -87,18 +87,18 @@ def test_a_payload_goes_round_by_the_short_way_for_json(values: list[str]) -> No
     st.lists(st.integers(-(2**63), 2**63 - 1) | st.none(), max_size=4), st.lists(st.booleans() | st.none(), max_size=4)
 )
 @examples(50)
-def test_numbers_and_flags_are_words_that_postgresql_knows(numbers: list[int | None], flags: list[bool | None]) -> None:
-    told = decode(copy_text(pl.DataFrame({"n": pl.Series(numbers, dtype=pl.Int64)})))
-    answered = decode(copy_text(pl.DataFrame({"f": pl.Series(flags, dtype=pl.Boolean)})))
+def test_numbers_and_booleans_are_postgresql_literals(numbers: list[int | None], flags: list[bool | None]) -> None:
+    number_rows = decode(copy_text(pl.DataFrame({"n": pl.Series(numbers, dtype=pl.Int64)})))
+    flag_rows = decode(copy_text(pl.DataFrame({"f": pl.Series(flags, dtype=pl.Boolean)})))
 
-    assert told == [[None if number is None else str(number)] for number in numbers]
-    assert answered == [[None if flag is None else str(flag).lower()] for flag in flags]
+    assert number_rows == [[None if number is None else str(number)] for number in numbers]
+    assert flag_rows == [[None if flag is None else str(flag).lower()] for flag in flags]
 
 
 @given(st.lists(st.datetimes(datetime(1900, 1, 1), datetime(9999, 12, 31)), max_size=4))  # noqa: DTZ001
 @examples(50)
 @example([datetime(2026, 9, 24, 11, 12, 32, 6)])  # noqa: DTZ001
-def test_times_keep_their_microseconds_and_say_utc(times: list[datetime]) -> None:
+def test_times_keep_microseconds_and_name_utc(times: list[datetime]) -> None:
     aware = [time.replace(tzinfo=UTC) for time in times]
     frame = pl.DataFrame({"ts": pl.Series(aware, dtype=pl.Datetime("us", "UTC"))})
 
@@ -111,7 +111,7 @@ def test_times_keep_their_microseconds_and_say_utc(times: list[datetime]) -> Non
 @pytest.mark.fault("V3")
 @given(st.lists(st.decimals(allow_nan=False, allow_infinity=False).map(str), max_size=4))
 @examples(50)
-def test_sizes_as_plain_text_keep_every_digit(sizes: list[str]) -> None:
+def test_plain_columns_keep_every_digit(sizes: list[str]) -> None:
     frame = pl.DataFrame({"size": pl.Series(sizes, dtype=pl.String)})
 
     assert decode(copy_text(frame, plain=["size"])) == [[size] for size in sizes]
@@ -121,32 +121,32 @@ def test_sizes_as_plain_text_keep_every_digit(sizes: list[str]) -> None:
 @pytest.mark.parametrize(
     "key", ["a b", "a+b", "%25", "cafe\u0301", "😀", "back\\slash", "\\N", "tab\tline\nend\r", "x" * 1_024]
 )
-def test_an_odd_key_goes_round_exactly(key: str) -> None:
+def test_unusual_key_survives_encoding(key: str) -> None:
     assert decode(copy_text(pl.DataFrame({"key": [key], "n": [1]}))) == [[key, "1"]]
 
 
-def test_columns_keep_the_frames_order_and_there_is_no_header() -> None:
+def test_columns_keep_the_order_of_the_frame() -> None:
     assert copy_text(pl.DataFrame({"b": ["1"], "a": [2], "c": [None]})) == b"1\t2\t\\N\n"
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_no_rows_are_no_bytes(n: int) -> None:
+def test_no_rows_give_no_bytes(n: int) -> None:
     assert copy_text(pl.DataFrame({"a": ["x"], "b": [1]}).head(n)) == (b"" if n == 0 else b"x\t1\n")
 
 
 @pytest.mark.fault("F6")
-def test_a_text_of_a_megabyte_goes_round_exactly() -> None:
+def test_text_of_a_megabyte_survives_encoding() -> None:
     long = "\\\t\n" * 350_000
 
     assert decode(copy_text(pl.DataFrame({"a": [long]}))) == [[long]]
 
 
-def test_a_canonical_frame_goes_round_as_it_is_loaded() -> None:
+def test_canonical_frame_survives_encoding() -> None:
     raw = raw_rows(
         3, state_coin=["a\tb", "\\N", "😀"], status=["error: a\nb", "finished", None], state_sz=["1E-30", None, "5."]
     )
     mapping = map_columns(KEY, flat_schema(KEY, list(raw.schema.items())))
-    rows = normalize(raw, mapping, {"state_timestamp": "ms"}, WINDOW).rows
+    rows = normalize(raw, mapping, {"state_timestamp": "ms"}, TIME_RANGE).rows
     sizes = ["size_requested", "size_executed", "notional_executed"]
 
     decoded = decode(copy_text(rows, plain=["twap_id", "wallet", *sizes], json=["raw_payload"]))

@@ -1,4 +1,4 @@
-"""Database URLs of every usual form, and the password in nothing that can be shown."""
+"""Database URLs in every accepted form, engines, and error messages without passwords."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ from sqlalchemy import URL
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from twap_pipeline.errors import ConfigurationError, DatabaseUnavailableError
-from twap_pipeline.storage.engine.engine import make_engine, resolve_or_start_database, translate_connection_errors
+from twap_pipeline.storage.engine.engine import make_engine, open_database, translate_connection_errors
 from twap_pipeline.storage.engine.url import parse_database_url, redacted_url
 from twap_pipeline_tests.hypothesis_profiles import examples
 
@@ -37,7 +37,7 @@ def parts(text: str) -> tuple[str | None, str | None, str | None, int | None, st
 @pytest.mark.fault("M6")
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("password", [PASSWORD, ENCODED], ids=["raw", "encoded"])
-def test_every_form_names_the_same_database_whatever_the_password_holds(scheme: str, password: str) -> None:
+def test_url_form_and_password_encoding_do_not_matter(scheme: str, password: str) -> None:
     url = parse_database_url(f"{scheme}://user:{password}@host:5433/twap?sslmode=require")
 
     assert url == URL.create("postgresql", "user", PASSWORD, "host", 5433, "twap", {"sslmode": "require"})
@@ -50,7 +50,7 @@ def test_every_form_names_the_same_database_whatever_the_password_holds(scheme: 
 @example("@")
 @example("%41")
 @example("//")
-def test_any_password_goes_round_when_it_is_encoded(password: str) -> None:
+def test_encoded_password_round_trips(password: str) -> None:
     assert parts(f"postgresql://user:{quote(password, safe='')}@host/twap")[1] == password
 
 
@@ -59,7 +59,7 @@ def test_any_password_goes_round_when_it_is_encoded(password: str) -> None:
 @examples(100)
 @example("a@b/c?d#e:f")
 @example("[::1]")
-def test_any_password_without_a_percent_sign_goes_round_as_it_is(password: str) -> None:
+def test_raw_password_without_percent_sign_round_trips(password: str) -> None:
     assert parts(f"postgresql://user:{password}@host:5432/twap") == ("user", password, "host", 5432, "twap")
 
 
@@ -78,7 +78,7 @@ def test_any_password_without_a_percent_sign_goes_round_as_it_is(password: str) 
         ("  postgresql://host/twap\n", (None, None, "host", None, "twap")),
     ],
 )
-def test_parts_that_are_left_out_are_none(text: str, expected: tuple[object, ...]) -> None:
+def test_omitted_url_parts_are_none(text: str, expected: tuple[object, ...]) -> None:
     assert parts(text) == expected
 
 
@@ -86,14 +86,14 @@ def test_parts_that_are_left_out_are_none(text: str, expected: tuple[object, ...
 @pytest.mark.parametrize(
     ("host", "expected"), [("[::1]", "::1"), ("[2001:db8::1]", "2001:db8::1"), ("127.0.0.1", "127.0.0.1")]
 )
-def test_an_address_of_either_protocol_is_a_host(host: str, expected: str) -> None:
+def test_ip_address_is_parsed_as_host(host: str, expected: str) -> None:
     assert parts(f"postgresql://user:p@{host}:5433/twap") == ("user", "p", expected, 5433, "twap")
     assert parse_database_url(parse_database_url(f"postgresql://{host}/twap").render_as_string()).host == expected
 
 
 @pytest.mark.fault("M6")
 @pytest.mark.parametrize("credentials", ["", "user@", f"user:{PASSWORD}@"])
-def test_a_socket_may_be_named_in_the_query(credentials: str) -> None:
+def test_socket_in_query_is_kept_in_query(credentials: str) -> None:
     url = parse_database_url(f"postgresql://{credentials}/twap?host=/var/run/postgresql&port=5433")
 
     assert (url.host, url.database) == (None, "twap")
@@ -101,12 +101,12 @@ def test_a_socket_may_be_named_in_the_query(credentials: str) -> None:
 
 
 @pytest.mark.fault("M6")
-def test_a_socket_may_be_named_as_the_host_encoded_as_libpq_has_it() -> None:
+def test_percent_encoded_socket_is_parsed_as_host() -> None:
     assert parts(f"postgresql://user:{PASSWORD}@%2Fvar%2Frun%2Fpostgresql/twap")[2] == "/var/run/postgresql"
 
 
 @pytest.mark.fault("M6")
-def test_parameters_are_kept() -> None:
+def test_query_parameters_are_kept() -> None:
     url = parse_database_url(
         "postgresql://host/twap?sslmode=verify-full&sslrootcert=%2Fetc%2Fca.pem&options=-c%20a%3Db"
     )
@@ -115,7 +115,7 @@ def test_parameters_are_kept() -> None:
 
 
 @pytest.mark.fault("M6")
-def test_asyncpgs_own_word_for_sslmode_is_one_that_every_driver_understands() -> None:
+def test_asyncpg_ssl_parameter_becomes_sslmode() -> None:
     url = parse_database_url("postgresql+asyncpg://user:p@host/twap?ssl=require")
 
     assert url.query == {"sslmode": "require"}
@@ -138,7 +138,7 @@ def test_asyncpgs_own_word_for_sslmode_is_one_that_every_driver_understands() ->
         "sqlite:///canary",
     ],
 )
-def test_a_url_that_cannot_be_read_is_refused_and_never_repeated(text: str) -> None:
+def test_invalid_url_error_does_not_contain_url(text: str) -> None:
     with pytest.raises(ConfigurationError) as raised:
         parse_database_url(text)
 
@@ -161,18 +161,18 @@ URLS = [f"postgresql://user:{canary}@host/twap?sslmode=require" for canary in CA
 @pytest.mark.fault("X2")
 @pytest.mark.parametrize("show", WAYS_TO_SHOW.values(), ids=WAYS_TO_SHOW)
 @pytest.mark.parametrize("text", [*URLS, "postgresql://user@host/twap?password=canary"])
-def test_the_password_is_in_nothing_that_can_be_shown(show: Callable[[URL], str], text: str) -> None:
+def test_password_is_absent_from_every_representation(show: Callable[[URL], str], text: str) -> None:
     assert "canary" not in show(parse_database_url(text))
 
 
-def test_what_is_shown_still_says_where() -> None:
+def test_redacted_url_keeps_user_host_and_database() -> None:
     assert (
         redacted_url(parse_database_url(f"postgresql://user:{PASSWORD}@host:5433/twap"))
         == "postgresql://user:***@host:5433/twap"
     )
 
 
-def test_an_engine_is_made_for_psycopg_and_connects_to_nothing_yet() -> None:
+def test_make_engine_uses_psycopg_and_does_not_connect() -> None:
     engine = make_engine(parse_database_url(f"postgresql+asyncpg://user:{PASSWORD}@host.invalid/twap"))
 
     assert engine.url.drivername == "postgresql+psycopg"
@@ -180,22 +180,44 @@ def test_an_engine_is_made_for_psycopg_and_connects_to_nothing_yet() -> None:
     assert engine.driver == "psycopg"
 
 
-def test_a_configured_database_is_taken_and_nothing_started(tmp_path: Path) -> None:
-    url = resolve_or_start_database(f"postgres://user:{PASSWORD}@host/twap", tmp_path / "home")
+def test_configured_database_starts_no_server(tmp_path: Path) -> None:
+    with open_database(f"postgres://user:{PASSWORD}@host/twap", tmp_path / "home") as (engine, url):
+        assert url.password == engine.url.password == PASSWORD
 
-    assert url.password == PASSWORD
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.parametrize("configured", [None, ""])
+def test_unset_database_url_starts_embedded_server(
+    configured: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "twap_pipeline.storage.engine.engine.ensure_running", lambda path: f"postgresql://host/{path.name}"
+    )
+
+    with open_database(configured, tmp_path) as (_, url):
+        assert url.database == "postgres"
+
+
+def test_open_database_disposes_engine_and_translates_errors() -> None:
+    opened = open_database("postgresql://user:canary@host/twap", Path("unused"))
+    engine, _ = opened.__enter__()
+    pool, lost = engine.pool, OperationalError("SELECT 1", {}, ConnectionRefusedError())
+
+    with pytest.raises(DatabaseUnavailableError, match="postgresql://user:\\*\\*\\*@host"):
+        opened.__exit__(OperationalError, lost, None)
+
+    assert engine.pool is not pool
+
+
 @pytest.mark.fault("W7", "X2")
-def test_a_database_that_does_not_answer_is_named_with_a_way_out_and_without_its_password() -> None:
+def test_refused_connection_error_has_hint_and_no_password() -> None:
     url = parse_database_url("postgresql://user:canary@host:5433/twap")
     lost = OperationalError("SELECT 1", {}, ConnectionRefusedError("connection refused\n\tIs the server running?"))
 
     with pytest.raises(DatabaseUnavailableError) as raised, translate_connection_errors(url):
         raise lost
 
-    assert raised.value.transient
     assert raised.value.__cause__ is lost
     assert str(raised.value) == (
         "cannot use the database postgresql://user:***@host:5433/twap: connection refused Is the server running?;"
@@ -204,7 +226,7 @@ def test_a_database_that_does_not_answer_is_named_with_a_way_out_and_without_its
 
 
 @pytest.mark.fault("X2")
-def test_an_option_that_libpq_does_not_know_is_a_wrong_setting() -> None:
+def test_unknown_libpq_option_is_a_configuration_error() -> None:
     url = parse_database_url("postgresql://user:canary@127.0.0.1:1/twap?nonsense=canary")
 
     with pytest.raises(ConfigurationError, match="nonsense") as raised, translate_connection_errors(url):
@@ -213,13 +235,13 @@ def test_an_option_that_libpq_does_not_know_is_a_wrong_setting() -> None:
     assert "canary" not in str(raised.value)
 
 
-def test_a_statement_that_is_wrong_is_no_fault_of_the_setting() -> None:
+def test_statement_error_is_not_translated() -> None:
     wrong = ProgrammingError("SELECT nonsense", {}, ValueError("no such column"))
 
     with pytest.raises(ProgrammingError), translate_connection_errors(parse_database_url("postgresql://host/twap")):
         raise wrong
 
 
-def test_any_other_error_is_left_as_it_is() -> None:
+def test_unrelated_error_is_not_translated() -> None:
     with pytest.raises(KeyError), translate_connection_errors(parse_database_url("postgresql://host/twap")):
         raise KeyError

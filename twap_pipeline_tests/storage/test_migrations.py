@@ -1,4 +1,4 @@
-"""Where a database stands against the code, deployers that meet, and downgrades that would destroy rows."""
+"""The revision gate, concurrent deployers, and downgrades that would destroy rows."""
 
 import signal
 import subprocess
@@ -20,23 +20,33 @@ from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE
 from twap_pipeline.storage.schema.revision_gate import read_revision, require_head
 from twap_pipeline.storage.schema.upgrade import upgrade
 from twap_pipeline_tests.embedded.client_process import await_true
-from twap_pipeline_tests.storage.migrate_process import DEADLINE_SECONDS, MIGRATE, change_code, count_sessions, start
-from twap_pipeline_tests.storage.test_migration_commands import (
-    BIN,
-    HEAD,
-    REVISIONS,
-    alembic,
+from twap_pipeline_tests.storage.catalog import (
+    connected,
+    describe,
+    downgrade_to,
+    execute,
     in_clear,
     recorded,
-    refused_by_alembic,
+    upgrade_to,
 )
-from twap_pipeline_tests.storage.test_schema import connected, describe, downgrade_to, execute, upgrade_to
+from twap_pipeline_tests.storage.migrate_process import (
+    BIN,
+    DEADLINE_SECONDS,
+    HEAD,
+    MIGRATE,
+    REVISIONS,
+    alembic,
+    change_code,
+    count_sessions,
+    refused_by_alembic,
+    start,
+)
 
-LOSS = ("-x", "allow-data-loss=yes")
+ALLOW_DATA_LOSS = ("-x", "allow-data-loss=yes")
 
 ALEMBIC_UPGRADE = (BIN / "alembic", "upgrade", "head")
 GATED = "900"
-GATED_REVISION = f'''"""An index built beside the writers, once the test says so."""
+GATED_REVISION = f'''"""An index built concurrently, once the file `go` exists."""
 
 import time
 from pathlib import Path
@@ -51,7 +61,7 @@ def upgrade() -> None:
     deadline = time.monotonic() + {DEADLINE_SECONDS}
     while not Path(__file__).with_name("go").exists():
         if time.monotonic() > deadline:
-            raise TimeoutError("nobody says go")
+            raise TimeoutError("no file go")
         time.sleep(0.02)
     with op.get_context().autocommit_block():
         op.create_index("twap_status_status_idx", "twap_status", ["status"], postgresql_concurrently=True)
@@ -64,24 +74,24 @@ READ_FIRST = GIVEN + "; read_revision(connection)"
 
 
 @pytest.mark.fault("R6")
-def test_at_head_is_let_through(engine: Engine) -> None:
+def test_require_head_returns_revision_at_head(engine: Engine) -> None:
     revision = require_head(engine)
 
     assert (revision.current, revision.head, revision.at_head) == ((HEAD,), HEAD, True)
 
 
 @pytest.mark.fault("R6")
-def test_an_empty_database_is_refused_naming_head_and_command(empty_database: URL) -> None:
+def test_require_head_refuses_empty_database(empty_database: URL) -> None:
     with connected(empty_database) as engine, pytest.raises(SchemaRevisionError) as refused:
         require_head(engine)
 
     assert str(refused.value) == (
-        f"the database has no tables of ours yet, this code needs {HEAD}: run `twap-pipeline migrate`"
+        f"the database has no recorded revision, this code needs {HEAD}: run `twap-pipeline migrate`"
     )
 
 
 @pytest.mark.fault("R6")
-def test_an_older_database_is_refused_naming_both_revisions_and_the_command(database: URL, engine: Engine) -> None:
+def test_require_head_refuses_older_database(database: URL, engine: Engine) -> None:
     downgrade_to(database, "001")
 
     with pytest.raises(SchemaRevisionError) as refused:
@@ -95,18 +105,18 @@ def set_revision(url: URL, revision: str) -> None:
 
 
 @pytest.mark.fault("R6")
-def test_a_newer_database_is_refused_naming_both_revisions_and_the_command(database: URL, engine: Engine) -> None:
+def test_require_head_refuses_newer_database(database: URL, engine: Engine) -> None:
     set_revision(database, "999")
 
     with pytest.raises(SchemaRevisionError) as refused:
         require_head(engine)
 
-    assert f"is at 999, which this code (head {HEAD}) does not know" in str(refused.value)
+    assert f"is at 999, which this code (head {HEAD}) does not contain" in str(refused.value)
     assert f"`alembic downgrade {HEAD}`" in str(refused.value)
 
 
 @pytest.mark.fault("R6")
-def test_upgrade_refuses_a_newer_database_and_leaves_it(database: URL, engine: Engine) -> None:
+def test_upgrade_refuses_newer_database_without_changes(database: URL, engine: Engine) -> None:
     set_revision(database, "999")
     before = describe(database)
 
@@ -116,7 +126,7 @@ def test_upgrade_refuses_a_newer_database_and_leaves_it(database: URL, engine: E
     assert (recorded(database), describe(database)) == (["999"], before)
 
 
-def test_looking_at_the_revision_makes_no_table(empty_database: URL) -> None:
+def test_read_revision_creates_no_table(empty_database: URL) -> None:
     with connected(empty_database) as engine, engine.begin() as connection:
         assert read_revision(connection).current == ()
 
@@ -124,7 +134,7 @@ def test_looking_at_the_revision_makes_no_table(empty_database: URL) -> None:
 
 
 @pytest.mark.parametrize("start_at", ["base", *REVISIONS[:-1]])
-def test_upgrade_persists_head_and_a_second_one_changes_nothing(empty_database: URL, start_at: str) -> None:
+def test_upgrade_from_any_revision_is_idempotent(empty_database: URL, start_at: str) -> None:
     if start_at != "base":
         upgrade_to(empty_database, start_at)
     with connected(empty_database) as engine:
@@ -137,7 +147,7 @@ def test_upgrade_persists_head_and_a_second_one_changes_nothing(empty_database: 
 
 
 @pytest.mark.fault("M1")
-def test_who_cannot_get_the_lock_gives_up_at_the_deadline(database: URL, engine: Engine) -> None:
+def test_upgrade_fails_at_lock_deadline(database: URL, engine: Engine) -> None:
     with migration_lock(engine), connected(database) as other:
         started = time.monotonic()
         with pytest.raises(DatabaseUnavailableError, match=r"held the migration lock for 0\.5 seconds"):
@@ -146,7 +156,7 @@ def test_who_cannot_get_the_lock_gives_up_at_the_deadline(database: URL, engine:
 
 
 @pytest.mark.fault("M1")
-def test_the_lock_is_free_again_after_success_and_after_failure(database: URL, engine: Engine) -> None:
+def test_migration_lock_is_released_after_success_and_failure(database: URL, engine: Engine) -> None:
     upgrade(engine)
     set_revision(database, "999")
     with pytest.raises(SchemaRevisionError):
@@ -158,20 +168,20 @@ def test_the_lock_is_free_again_after_success_and_after_failure(database: URL, e
 
 @dataclass(frozen=True)
 class Deployment:
-    """What became of deployers that ran at once; the status of one that had to be killed is negative."""
+    """Results of concurrent deployers; the exit status of a killed deployer is negative."""
 
     statuses: list[int]
     revisions: list[str]
-    said: str
+    output: str
 
     def assert_good(self, head: str) -> None:
-        assert self.statuses == [0, 0], self.said
-        assert self.revisions == [head], self.said
+        assert self.statuses == [0, 0], self.output
+        assert self.revisions == [head], self.output
 
 
 @pytest.fixture
 def gated_code(code: Path) -> Path:
-    """A copy of the code with a further revision, which waits for the file `go` and then works CONCURRENTLY."""
+    """A copy of the code with a further revision, which waits for the file `go`, then builds an index concurrently."""
     (code / "alembic" / "versions" / f"{GATED}_concurrently.py").write_text(GATED_REVISION, "utf-8")
     return code
 
@@ -189,7 +199,7 @@ def deploy_twice(
     gated: bool = True,
     deadline_seconds: float = DEADLINE_SECONDS,
 ) -> Deployment:
-    """Run two deployers at once to their end; a gate is opened when one has the lock and the other wants it."""
+    """Run two deployers concurrently to their end; create the file `go` when one waits for the lock of the other."""
     deployers = [start(command, url, code) for _ in range(2)]
     try:
         if gated:
@@ -202,8 +212,8 @@ def deploy_twice(
     finally:
         for deployer in deployers:
             deployer.kill()
-        said = [deployer.communicate()[0] for deployer in deployers]
-    return Deployment([deployer.returncode for deployer in deployers], recorded(url), "".join(said))
+        output = [deployer.communicate()[0] for deployer in deployers]
+    return Deployment([deployer.returncode for deployer in deployers], recorded(url), "".join(output))
 
 
 @pytest.mark.fault("M1")
@@ -212,7 +222,7 @@ def deploy_twice(
     [(MIGRATE, "base"), (MIGRATE, "001"), (MIGRATE, HEAD), (ALEMBIC_UPGRADE, "base")],
     ids=["migrate from empty", "migrate from 001", "migrate from N-1", "alembic from empty"],
 )
-def test_two_deployers_at_once_both_succeed_with_a_step_concurrently(
+def test_concurrent_deployers_build_index_concurrently(
     empty_database: URL, gated_code: Path, command: Sequence[str | Path], revision: str
 ) -> None:
     if revision != "base":
@@ -222,12 +232,12 @@ def test_two_deployers_at_once_both_succeed_with_a_step_concurrently(
 
     deployment.assert_good(GATED)
     assert any("index valid t CREATE INDEX twap_status_status_idx" in line for line in describe(empty_database))
-    assert deployment.said.count("-> 900") <= 1
+    assert deployment.output.count("-> 900") <= 1
 
 
 @pytest.mark.fault("M1")
 @pytest.mark.parametrize("revision", ["base", REVISIONS[-2]])
-def test_two_deployers_at_once_both_succeed(empty_database: URL, code: Path, revision: str) -> None:
+def test_concurrent_deployers_both_succeed(empty_database: URL, code: Path, revision: str) -> None:
     if revision != "base":
         upgrade_to(empty_database, revision)
 
@@ -235,8 +245,8 @@ def test_two_deployers_at_once_both_succeed(empty_database: URL, code: Path, rev
 
 
 @pytest.mark.fault("M1", control=True)
-def test_with_a_blocking_lock_the_same_deployers_hang_on_broken_build(empty_database: URL, gated_code: Path) -> None:
-    change_code(gated_code, "migration_locks", POLLED, BLOCKING)
+def test_blocking_lock_hangs_concurrent_deployers(empty_database: URL, gated_code: Path) -> None:
+    change_code(gated_code, "locks", POLLED, BLOCKING)
 
     deployment = deploy_twice(empty_database, gated_code, deadline_seconds=3)
 
@@ -246,10 +256,8 @@ def test_with_a_blocking_lock_the_same_deployers_hang_on_broken_build(empty_data
 
 
 @pytest.mark.fault("M1", control=True)
-def test_a_read_before_the_migration_s_transaction_persists_nothing_on_broken_build(
-    empty_database: URL, code: Path
-) -> None:
-    change_code(code, "migrations", GIVEN, READ_FIRST)
+def test_read_before_migration_loses_its_commit(empty_database: URL, code: Path) -> None:
+    change_code(code, "upgrade", GIVEN, READ_FIRST)
 
     deployment = deploy_twice(empty_database, code, gated=False)
 
@@ -259,9 +267,7 @@ def test_a_read_before_the_migration_s_transaction_persists_nothing_on_broken_bu
 
 
 @pytest.mark.fault("M1")
-def test_a_deployer_killed_on_its_way_leaves_the_lock_and_a_clean_revision_to_the_next(
-    empty_database: URL, gated_code: Path
-) -> None:
+def test_killed_deployer_does_not_block_the_next(empty_database: URL, gated_code: Path) -> None:
     killed = start(MIGRATE, empty_database, gated_code)
     await_deployers_at_the_lock(empty_database, 1)
     assert await_true(lambda: recorded(empty_database) == [HEAD], DEADLINE_SECONDS)
@@ -275,13 +281,14 @@ STATUS = """
 INSERT INTO twap_status (twap_id, wallet, ts, s3_object_key, size_executed, raw_payload, inserted_at)
 VALUES ('1', '0xa', '2025-08-17 12:00Z', 'k', 0.10, '{"state_sz": "0.10"}', now())
 """
-LEDGER = """
+LOG_ENTRY = """
 INSERT INTO etl_s3_ingest_log (s3_object_key, last_modified, rows_ingested, ingested_at)
 VALUES ('k', '2025-08-17 13:00Z', 1, now())
 """
-REJECTED = (
+QUARANTINED = (
     "INSERT INTO twap_status_quarantine (s3_object_key, row_number, raw_row, reason) VALUES ('k', 1, '{}', 'no ts')"
 )
+PAST_VERSION = "INSERT INTO etl_s3_ingest_history (s3_object_key, kind) VALUES ('k', 'requeued')"
 ORDER = (
     "INSERT INTO twap_orders (twap_id, wallet, last_status_at, event_count, first_event_at, first_object_key,"
     " last_object_key) VALUES ('1', '0x', now(), 1, now(), 'k', 'k')"
@@ -289,7 +296,7 @@ ORDER = (
 
 
 def rows_of_001(url: URL) -> list[str]:
-    """Return the rows of both tables by the columns that 001 gave them."""
+    """Return the rows of both tables, columns of revision 001 only."""
     columns = {
         "twap_status": "twap_id, wallet, ts, asset, side, size_requested, size_executed, notional_executed, status,"
         " duration_minutes, s3_object_key, raw_payload, inserted_at",
@@ -304,15 +311,15 @@ def rows_of_001(url: URL) -> list[str]:
 
 
 @pytest.mark.fault("M4")
-def test_rows_of_001_survive_an_upgrade_an_allowed_downgrade_and_an_upgrade(empty_database: URL) -> None:
+def test_rows_of_001_survive_upgrade_and_downgrade(empty_database: URL) -> None:
     upgrade_to(empty_database, "001")
-    execute(empty_database, f"{STATUS}; {LEDGER}")
+    execute(empty_database, f"{STATUS}; {LOG_ENTRY}")
     before = rows_of_001(empty_database)
     assert len(before) == 2
 
     upgrade_to(empty_database, "head")
     assert rows_of_001(empty_database) == before
-    alembic(empty_database, *LOSS, "downgrade", "001")
+    alembic(empty_database, *ALLOW_DATA_LOSS, "downgrade", "001")
     assert (recorded(empty_database), rows_of_001(empty_database)) == (["001"], before)
     upgrade_to(empty_database, "head")
     assert (recorded(empty_database), rows_of_001(empty_database)) == ([HEAD], before)
@@ -321,72 +328,74 @@ def test_rows_of_001_survive_an_upgrade_an_allowed_downgrade_and_an_upgrade(empt
 @pytest.mark.fault("M4")
 @pytest.mark.parametrize(
     ("statement", "table"),
-    [(STATUS, "twap_status"), (LEDGER, "etl_s3_ingest_log"), (REJECTED, "twap_status_quarantine")],
-    ids=["status", "ledger", "quarantine"],
+    [
+        (STATUS, "twap_status"),
+        (LOG_ENTRY, "etl_s3_ingest_log"),
+        (f"{LOG_ENTRY}; {PAST_VERSION}", "etl_s3_ingest_log, etl_s3_ingest_history"),
+        (QUARANTINED, "twap_status_quarantine"),
+        (ORDER, "twap_orders"),
+    ],
+    ids=["status", "log entry", "history", "quarantine", "order"],
 )
-def test_a_downgrade_that_would_destroy_rows_is_refused_and_changes_nothing(
-    database: URL, statement: str, table: str
-) -> None:
+def test_downgrade_that_destroys_rows_is_refused(database: URL, statement: str, table: str) -> None:
     downgrade_to(database, "002")
     execute(database, statement)
     before = describe(database), recorded(database), rows_of_001(database)
 
-    said = refused_by_alembic(database, "downgrade", "001")
+    output = refused_by_alembic(database, "downgrade", "001")
 
-    assert f"would destroy rows of {table};" in said
-    assert "`alembic -x allow-data-loss=yes downgrade …`" in said
+    assert f"would destroy rows of {table};" in output
+    assert "`alembic -x allow-data-loss=yes downgrade …`" in output
     assert (describe(database), recorded(database), rows_of_001(database)) == before
 
 
 @pytest.mark.fault("M4")
-def test_a_downgrade_of_several_revisions_stops_before_the_one_that_would_destroy_rows(database: URL) -> None:
+def test_downgrade_stops_before_revision_that_destroys_rows(database: URL) -> None:
     execute(database, STATUS)
 
-    said = refused_by_alembic(database, "downgrade", "001")
+    output = refused_by_alembic(database, "downgrade", "001")
 
-    assert "would destroy rows of twap_status;" in said
+    assert "would destroy rows of twap_status;" in output
     assert (recorded(database), len(rows_of_001(database))) == (["002"], 1)
 
 
 @pytest.mark.fault("M4")
-def test_orders_are_not_dropped_unasked(database: URL) -> None:
+def test_downgrade_with_allow_data_loss_drops_orders(database: URL) -> None:
     execute(database, ORDER)
 
-    assert "would destroy rows of twap_orders;" in refused_by_alembic(database, "downgrade", "003")
-    assert recorded(database) == ["004"]
+    alembic(database, *ALLOW_DATA_LOSS, "downgrade", "001")
 
-    alembic(database, *LOSS, "downgrade", "003")
-    assert recorded(database) == ["003"]
+    assert recorded(database) == ["001"]
 
 
 @pytest.mark.fault("M4")
-def test_downgrade_base_is_refused_while_001_holds_rows_unless_asked_for_by_name(empty_database: URL) -> None:
+def test_downgrade_to_base_needs_allow_data_loss(empty_database: URL) -> None:
     upgrade_to(empty_database, "001")
-    execute(empty_database, f"{STATUS}; {LEDGER}")
+    execute(empty_database, f"{STATUS}; {LOG_ENTRY}")
 
-    said = refused_by_alembic(empty_database, "-x", "allow-data-loss=no", "downgrade", "base")
-    assert "would destroy rows of twap_status, etl_s3_ingest_log;" in said
+    output = refused_by_alembic(empty_database, "-x", "allow-data-loss=no", "downgrade", "base")
+    assert "would destroy rows of twap_status, etl_s3_ingest_log;" in output
     assert recorded(empty_database) == ["001"]
 
-    alembic(empty_database, *LOSS, "downgrade", "base")
+    alembic(empty_database, *ALLOW_DATA_LOSS, "downgrade", "base")
     assert recorded(empty_database) == []
 
 
 @pytest.mark.fault("M4")
-def test_a_row_that_a_writer_commits_during_the_downgrade_is_not_destroyed(database: URL) -> None:
+def test_row_committed_during_downgrade_is_kept(database: URL) -> None:
     with psycopg.connect(in_clear(database)) as writer:
         writer.execute(STATUS.encode())
         downgrade = start((BIN / "alembic", "downgrade", "001"), database, ROOT)
         assert await_true(lambda: count_sessions(database, "wait_event_type = 'Lock'") == 1, DEADLINE_SECONDS)
         writer.commit()
 
-    said = downgrade.communicate(timeout=DEADLINE_SECONDS)[0]
+    output = downgrade.communicate(timeout=DEADLINE_SECONDS)[0]
 
-    assert "would destroy rows of twap_status;" in said
+    assert "would destroy rows of twap_status;" in output
     assert (downgrade.returncode, recorded(database), len(rows_of_001(database))) == (255, ["002"], 1)
 
 
-def test_tables_without_a_recorded_revision_are_refused_with_the_way_out(empty_database: URL) -> None:
+def test_upgrade_refuses_tables_without_revision(empty_database: URL) -> None:
     execute(empty_database, "CREATE TABLE twap_status (twap_id TEXT)")
 
     with (

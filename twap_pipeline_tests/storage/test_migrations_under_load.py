@@ -1,4 +1,4 @@
-"""Migrations that are killed, or meet long runs and reads: a clear end, nobody harmed, and the next try works."""
+"""Migrations that are killed or that meet long transactions fail cleanly, and succeed when they are repeated."""
 
 import threading
 from collections.abc import Iterator
@@ -19,12 +19,18 @@ from twap_pipeline.storage.reports.order_history import order_history
 from twap_pipeline_tests.dagster_client import until
 from twap_pipeline_tests.factories import event
 from twap_pipeline_tests.invariants import PipelineScenario, ingest_everything
-from twap_pipeline_tests.storage.migrate_process import DEADLINE_SECONDS, MIGRATE, change_code, count_sessions, start
-from twap_pipeline_tests.storage.test_migration_commands import HEAD, in_clear, recorded
-from twap_pipeline_tests.storage.test_schema import execute, upgrade_to
+from twap_pipeline_tests.storage.catalog import execute, in_clear, recorded, upgrade_to
+from twap_pipeline_tests.storage.migrate_process import (
+    DEADLINE_SECONDS,
+    HEAD,
+    MIGRATE,
+    change_code,
+    count_sessions,
+    start,
+)
 
 NEXT = "900"
-NEXT_REVISION = f'''"""What a later release adds: a column of the ledger, and an index built beside the writers."""
+NEXT_REVISION = f'''"""A later release: a column of the ingest log, and an index built concurrently."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -34,46 +40,46 @@ down_revision = "{HEAD}"
 
 
 def upgrade() -> None:
-    op.add_column("etl_s3_ingest_log", sa.Column("of_a_later_release", sa.Text))
+    op.add_column("etl_s3_ingest_log", sa.Column("added_later", sa.Text))
     with op.get_context().autocommit_block():
-        op.drop_index("of_a_later_release_idx", "twap_status", if_exists=True, postgresql_concurrently=True)
-        op.create_index("of_a_later_release_idx", "twap_status", ["status"], postgresql_concurrently=True)
+        op.drop_index("added_later_idx", "twap_status", if_exists=True, postgresql_concurrently=True)
+        op.create_index("added_later_idx", "twap_status", ["status"], postgresql_concurrently=True)
 '''
 
 
 @pytest.fixture
 def later_code(code: Path) -> Path:
-    """A copy of the code with a further, additive revision, and less explain_lock_timeout."""
+    """A copy of the code with one more, additive revision and a short lock_timeout."""
     (code / "alembic" / "versions" / f"{NEXT}_later.py").write_text(NEXT_REVISION, "utf-8")
-    change_code(code, "migration_locks", "LOCK_TIMEOUT_SECONDS = 5.0", "LOCK_TIMEOUT_SECONDS = 0.5")
+    change_code(code, "locks", "LOCK_TIMEOUT_SECONDS = 5.0", "LOCK_TIMEOUT_SECONDS = 0.5")
     return code
 
 
 @contextmanager
 def open_transaction(url: URL, statement: str) -> Iterator[None]:
-    """Have a session that has done something and has not ended its transaction."""
+    """Keep a transaction open that has executed a statement."""
     with psycopg.connect(in_clear(url)) as connection:
         connection.execute(statement.encode())
         yield
 
 
 def indexes(url: URL) -> dict[str, bool]:
-    """Return the indexes of the table, and whether each is valid."""
+    """Return index name → whether it is valid, of ``twap_status``."""
     with psycopg.connect(in_clear(url)) as connection:
         query = "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = 'twap_status'::regclass"
         return dict(connection.execute(query).fetchall())
 
 
 def migrate(url: URL, code: Path) -> tuple[int, str]:
-    """Run a deployer to its end; return its status and what it said."""
+    """Run a deployer to its end; return its exit status and output."""
     deployer = start(MIGRATE, url, code)
-    said, _ = deployer.communicate(timeout=DEADLINE_SECONDS)
-    return deployer.returncode, said
+    output, _ = deployer.communicate(timeout=DEADLINE_SECONDS)
+    return deployer.returncode, output
 
 
 WRITE = "INSERT INTO twap_status (twap_id, wallet, ts, s3_object_key) VALUES ('1', 'w', now(), 'k')"
 INDEX = "twap_status_s3_object_key_idx"
-END_THE_BUILDER = """
+TERMINATE_INDEX_BUILD = """
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
 WHERE datname = current_database() AND query LIKE 'CREATE INDEX CONCURRENTLY%'
 """
@@ -81,33 +87,29 @@ BUILDING: LiteralString = "query LIKE 'CREATE INDEX CONCURRENTLY%%' AND wait_eve
 
 
 @pytest.mark.fault("M2")
-@pytest.mark.parametrize("with_its_session", [True, False])
-def test_a_deployer_killed_inside_concurrently_leaves_nothing_that_a_rerun_does_not_mend(
-    empty_database: URL, code: Path, with_its_session: bool
-) -> None:
+@pytest.mark.parametrize("with_session", [True, False])
+def test_upgrade_after_killed_index_build_succeeds(empty_database: URL, code: Path, with_session: bool) -> None:
     upgrade_to(empty_database, "002")
     with open_transaction(empty_database, WRITE):
         deployer = start(MIGRATE, empty_database, code)
         until(lambda: count_sessions(empty_database, BUILDING) == 1, DEADLINE_SECONDS, "the index waits for the writer")
         deployer.kill()
         deployer.communicate()
-        if with_its_session:
+        if with_session:
             execute(
                 empty_database, "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE query ~ '^CREATE'"
             )
             assert indexes(empty_database)[INDEX] is False
 
-    status, said = migrate(empty_database, code)
+    status, output = migrate(empty_database, code)
 
-    assert (status, recorded(empty_database)) == (0, [HEAD]), said
+    assert (status, recorded(empty_database)) == (0, [HEAD]), output
     assert INDEX in indexes(empty_database)
     assert all(indexes(empty_database).values())
 
 
 @pytest.mark.fault("M3")
-def test_a_migration_during_a_long_ingest_gives_up_and_the_ingest_is_unharmed(
-    scenario: PipelineScenario, later_code: Path
-) -> None:
+def test_migration_times_out_during_long_ingest(scenario: PipelineScenario, later_code: Path) -> None:
     half_way, go_on = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -122,18 +124,16 @@ def test_a_migration_during_a_long_ingest_gives_up_and_the_ingest_is_unharmed(
         done = ingest.result(DEADLINE_SECONDS)
 
     assert refused[0] == 1
-    assert "a step of the migration waited 0.5 seconds for a lock that a run or a read holds" in refused[1]
+    assert "a migration waited 0.5 seconds (lock_timeout) for a lock that a run or a query holds" in refused[1]
     assert "ALTER TABLE etl_s3_ingest_log ADD COLUMN" in refused[1]
-    assert [one.error for one in done] == [None, None]
+    assert [result.error for result in done] == [None, None]
     scenario.assert_invariants()
     assert migrate(scenario.url, later_code)[0] == 0
     assert recorded(scenario.url) == [NEXT]
 
 
 @pytest.mark.fault("M3")
-def test_a_migration_during_a_long_read_gives_up_and_keeps_nobody_waiting(
-    scenario: PipelineScenario, later_code: Path
-) -> None:
+def test_migration_times_out_during_long_read(scenario: PipelineScenario, later_code: Path) -> None:
     with open_transaction(scenario.url, "SELECT count(*) FROM etl_s3_ingest_log"):
         refused = migrate(scenario.url, later_code)
         ingest_everything(scenario.store, scenario.engine)
@@ -145,9 +145,7 @@ def test_a_migration_during_a_long_read_gives_up_and_keeps_nobody_waiting(
 
 
 @pytest.mark.fault("M7")
-def test_an_additive_migration_disturbs_neither_loaders_nor_readers(
-    scenario: PipelineScenario, later_code: Path
-) -> None:
+def test_additive_migration_runs_during_loads_and_reads(scenario: PipelineScenario, later_code: Path) -> None:
     for number in range(20):
         scenario.bucket.put(f"more/{number}.parquet", [event(twap_id) for twap_id in range(600 + number, 700 + number)])
     migrated = threading.Event()
@@ -172,7 +170,7 @@ def test_an_additive_migration_disturbs_neither_loaders_nor_readers(
         readers = [threads.submit(read) for _ in range(2)]
         loader = threads.submit(load)
         try:
-            until(lambda: migrate(scenario.url, later_code)[0] == 0, DEADLINE_SECONDS, "the migration finds its moment")
+            until(lambda: migrate(scenario.url, later_code)[0] == 0, DEADLINE_SECONDS, "the migration gets its locks")
         finally:
             migrated.set()
         for reader in readers:
@@ -180,6 +178,6 @@ def test_an_additive_migration_disturbs_neither_loaders_nor_readers(
         done = loader.result(DEADLINE_SECONDS)
 
     assert reads[0] > 0
-    assert [one.error for one in done if one.error] == []
+    assert [result.error for result in done if result.error] == []
     assert recorded(scenario.url) == [NEXT]
     scenario.assert_invariants()

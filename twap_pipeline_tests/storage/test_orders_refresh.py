@@ -1,4 +1,4 @@
-"""One row per order, whatever the order of arrival; held against an oracle in Python that knows no SQL."""
+"""The refresh of ``twap_orders``, compared with an implementation in Python."""
 
 import threading
 from collections import defaultdict
@@ -18,15 +18,16 @@ from twap_pipeline.domain.orders import DAILY_STATS_COLUMNS, ORDER_COLUMNS
 from twap_pipeline.domain.status import STATUS_RANK, TERMINAL_STATUSES, UNKNOWN_STATUS_RANK
 from twap_pipeline.ingest.load import ingest_objects
 from twap_pipeline.source.local import LocalDirectory
-from twap_pipeline.storage.orders.refresh import DIFFERENCES, RefreshResult, dates_pending_refresh, refresh_orders
+from twap_pipeline.storage.orders.refresh import DIFFERING_ORDERS, RefreshResult, dates_pending_refresh, refresh_orders
 from twap_pipeline.storage.reports.daily_orders import daily_figures
 from twap_pipeline.storage.schema.models import twap_daily_stats, twap_orders
 from twap_pipeline_tests.factories import DAY, NOON, Bucket, event
 from twap_pipeline_tests.hypothesis_profiles import examples
+from twap_pipeline_tests.storage.statistics import set_empty_statistics
 
 
 def ingest(engine: Engine, bucket: Bucket, *keys: str) -> None:
-    """Take these objects, or all."""
+    """Load these objects, or all."""
     store = LocalDirectory(bucket.directory)
     ingest_objects(store, engine, [ref for ref in store.list_objects() if not keys or ref.key in keys], bucket.day)
 
@@ -42,32 +43,32 @@ def rows(engine: Engine, table: str) -> list[RowMapping]:
 
 
 def order(engine: Engine, twap_id: int = 1) -> RowMapping:
-    (found,) = [row for row in rows(engine, "twap_orders") if row["twap_id"] == str(twap_id)]
-    return found
+    (row,) = [row for row in rows(engine, "twap_orders") if row["twap_id"] == str(twap_id)]
+    return row
 
 
-def due(engine: Engine) -> list[date]:
+def pending(engine: Engine) -> list[date]:
     with engine.connect() as connection:
         return list(dates_pending_refresh(connection))
 
 
 def differences(engine: Engine) -> list[tuple[str, str]]:
     with engine.connect() as connection:
-        return [(twap_id, fault) for twap_id, _, fault in connection.execute(text(DIFFERENCES))]
+        return [(twap_id, fault) for twap_id, _, fault in connection.execute(text(DIFFERING_ORDERS))]
 
 
 def expected(events: Sequence[RowMapping]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the orders that these events make, computed one by one."""
-    lives: dict[tuple[str, str], list[RowMapping]] = defaultdict(list)
-    for one in events:
-        lives[one["twap_id"], one["wallet"]].append(one)
-    return {key: _expected(sorted(life, key=lambda one: one["ts"])) for key, life in lives.items()}
+    """Return the orders of these events."""
+    events_by_order: dict[tuple[str, str], list[RowMapping]] = defaultdict(list)
+    for row in events:
+        events_by_order[row["twap_id"], row["wallet"]].append(row)
+    return {key: _expected(sorted(history, key=lambda row: row["ts"])) for key, history in events_by_order.items()}
 
 
-def _expected(life: list[RowMapping]) -> dict[str, Any]:
-    last = max(life, key=lambda one: (STATUS_RANK.get(one["status"], UNKNOWN_STATUS_RANK), one["ts"]))
-    starts = [one["started_at"] for one in life if one["started_at"]]
-    activations = [one["ts"] for one in life if one["status"] == "activated"]
+def _expected(history: list[RowMapping]) -> dict[str, Any]:
+    last = max(history, key=lambda row: (STATUS_RANK.get(row["status"], UNKNOWN_STATUS_RANK), row["ts"]))
+    starts = [row["started_at"] for row in history if row["started_at"]]
+    activations = [row["ts"] for row in history if row["status"] == "activated"]
     started_at = min(starts or activations, default=None)
     ended = last["status"] in TERMINAL_STATUSES
     return {
@@ -76,12 +77,12 @@ def _expected(life: list[RowMapping]) -> dict[str, Any]:
         "last_status_at": last["ts"],
         "ended_at": last["ts"] if ended else None,
         "started_at": started_at,
-        "start_date": (started_at or life[0]["ts"]).date(),
+        "start_date": (started_at or history[0]["ts"]).date(),
         "is_underfilled": ended and last["size_executed"] < last["size_requested"],
-        "event_count": len(life),
-        "first_event_at": life[0]["ts"],
-        "first_object_key": life[0]["s3_object_key"],
-        "last_object_key": life[-1]["s3_object_key"],
+        "event_count": len(history),
+        "first_event_at": history[0]["ts"],
+        "first_object_key": history[0]["s3_object_key"],
+        "last_object_key": history[-1]["s3_object_key"],
     }
 
 
@@ -94,39 +95,39 @@ def stored(engine: Engine) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 @pytest.mark.unit
-def test_every_column_of_orders_and_figures_is_explained() -> None:
+def test_every_order_column_has_a_description() -> None:
     assert list(ORDER_COLUMNS) == list(twap_orders.columns.keys())
     assert list(DAILY_STATS_COLUMNS) == list(twap_daily_stats.columns.keys())
 
 
-def test_an_order_has_its_terminal_event_s_figures(engine: Engine, bucket: Bucket) -> None:
+def test_ended_order_has_values_of_terminal_event(engine: Engine, bucket: Bucket) -> None:
     bucket.put("a.parquet", [event(1), event(1, status="finished", minute=30, executed="4.5")])
     ingest(engine, bucket)
 
     assert refresh(engine) == RefreshResult(objects=1, inserted=1, updated=0)
 
-    found = order(engine)
-    assert (found["status"], found["size_executed"], found["fill_ratio"]) == (
+    row = order(engine)
+    assert (row["status"], row["size_executed"], row["fill_ratio"]) == (
         "finished",
         Decimal("4.5"),
         Decimal("0.45"),
     )
-    assert found["is_underfilled"]
-    assert found["ended_at"] - found["first_event_at"] == timedelta(minutes=30)
-    assert (found["started_at"], found["start_date"], found["event_count"]) == (NOON, DAY, 2)
+    assert row["is_underfilled"]
+    assert row["ended_at"] - row["first_event_at"] == timedelta(minutes=30)
+    assert (row["started_at"], row["start_date"], row["event_count"]) == (NOON, DAY, 2)
 
 
-def test_a_running_order_has_no_end_no_price_and_is_not_under_filled(engine: Engine, bucket: Bucket) -> None:
+def test_active_order_has_no_end_and_no_price(engine: Engine, bucket: Bucket) -> None:
     bucket.put("a.parquet", [event(1)])
     ingest(engine, bucket)
     refresh(engine)
 
-    found = order(engine)
+    row = order(engine)
 
-    assert (found["ended_at"], found["average_price"], found["is_underfilled"]) == (None, None, False)
+    assert (row["ended_at"], row["average_price"], row["is_underfilled"]) == (None, None, False)
 
 
-def test_the_average_price_is_notional_by_size_and_null_when_nothing_executed(engine: Engine, bucket: Bucket) -> None:
+def test_average_price_is_notional_divided_by_size(engine: Engine, bucket: Bucket) -> None:
     rows = [{**event(1, status="finished", executed="4"), "state_executedNtl": "10"}, event(2, status="error")]
     bucket.put("a.parquet", rows)
     ingest(engine, bucket)
@@ -135,7 +136,7 @@ def test_the_average_price_is_notional_by_size_and_null_when_nothing_executed(en
     assert [order(engine, twap_id)["average_price"] for twap_id in (1, 2)] == [Decimal("2.5"), None]
 
 
-def test_an_event_that_comes_late_in_an_older_object_is_taken_in(engine: Engine, bucket: Bucket) -> None:
+def test_late_event_of_older_object_is_included(engine: Engine, bucket: Bucket) -> None:
     bucket.put("b.parquet", [event(1, status="finished", minute=30, executed="10")])
     ingest(engine, bucket)
     refresh(engine)
@@ -144,11 +145,11 @@ def test_an_event_that_comes_late_in_an_older_object_is_taken_in(engine: Engine,
 
     assert refresh(engine) == RefreshResult(objects=2, inserted=0, updated=1)
 
-    found = order(engine)
-    assert (found["status"], found["event_count"], found["first_object_key"]) == ("finished", 2, "a.parquet")
+    row = order(engine)
+    assert (row["status"], row["event_count"], row["first_object_key"]) == ("finished", 2, "a.parquet")
 
 
-def test_a_refresh_with_nothing_new_writes_no_order(engine: Engine, bucket: Bucket) -> None:
+def test_refresh_without_new_events_writes_nothing(engine: Engine, bucket: Bucket) -> None:
     bucket.put("a.parquet", [event(1), event(2)])
     ingest(engine, bucket)
     refresh(engine)
@@ -158,46 +159,44 @@ def test_a_refresh_with_nothing_new_writes_no_order(engine: Engine, bucket: Buck
     assert rows(engine, "twap_orders") == before
 
 
-def test_a_refresh_of_a_day_without_objects_does_nothing(engine: Engine) -> None:
+def test_refresh_of_date_without_objects_does_nothing(engine: Engine) -> None:
     assert refresh(engine) == RefreshResult(objects=0, inserted=0, updated=0)
 
 
-def test_a_day_is_due_from_its_load_to_its_refresh_and_again_when_new_bytes_come(
-    engine: Engine, bucket: Bucket
-) -> None:
-    assert due(engine) == []
+def test_date_is_pending_from_load_to_refresh(engine: Engine, bucket: Bucket) -> None:
+    assert pending(engine) == []
     bucket.put("a.parquet", [event(1)])
     ingest(engine, bucket)
-    assert due(engine) == [DAY]
+    assert pending(engine) == [DAY]
     refresh(engine)
-    assert due(engine) == []
+    assert pending(engine) == []
     bucket.put("a.parquet", [event(1), event(2)], hours=1)
     ingest(engine, bucket)
 
-    assert due(engine) == [DAY]
+    assert pending(engine) == [DAY]
 
 
-def test_a_day_stays_due_when_a_later_version_fails_before_the_refresh(engine: Engine, bucket: Bucket) -> None:
+def test_date_stays_pending_after_failed_later_version(engine: Engine, bucket: Bucket) -> None:
     bucket.put("a.parquet", [event(1)])
     ingest(engine, bucket)
     (bucket.directory / "a.parquet").write_bytes(b"poison")
     ingest(engine, bucket)
 
-    assert due(engine) == [DAY]
+    assert pending(engine) == [DAY]
     refresh(engine)
 
-    assert (due(engine), order(engine)["event_count"]) == ([], 1)
+    assert (pending(engine), order(engine)["event_count"]) == ([], 1)
 
 
-def test_an_object_that_never_loaded_is_not_waited_for(engine: Engine, bucket: Bucket) -> None:
+def test_object_that_never_loaded_is_not_pending(engine: Engine, bucket: Bucket) -> None:
     (bucket.directory / "a.parquet").write_bytes(b"poison")
     ingest(engine, bucket)
 
-    assert due(engine) == []
+    assert pending(engine) == []
 
 
 @pytest.mark.fault("W5")
-def test_of_two_refreshes_at_once_the_later_waits_and_sees_what_came_in_between(engine: Engine, bucket: Bucket) -> None:
+def test_concurrent_refreshes_are_serialized(engine: Engine, bucket: Bucket) -> None:
     bucket.put("a.parquet", [event(1)])
     bucket.put("b.parquet", [event(1, status="finished", minute=30)])
     ingest(engine, bucket, "a.parquet")
@@ -210,10 +209,10 @@ def test_of_two_refreshes_at_once_the_later_waits_and_sees_what_came_in_between(
         assert second.is_alive()
     second.join(30)
 
-    assert (order(engine)["status"], due(engine), differences(engine)) == ("finished", [], [])
+    assert (order(engine)["status"], pending(engine), differences(engine)) == ("finished", [], [])
 
 
-def test_an_object_loaded_anew_during_a_refresh_stays_due(engine: Engine, bucket: Bucket) -> None:
+def test_object_reloaded_during_refresh_stays_pending(engine: Engine, bucket: Bucket) -> None:
     bucket.put("a.parquet", [event(1)])
     ingest(engine, bucket)
     bucket.put("a.parquet", [event(1), event(2)], hours=1)
@@ -227,9 +226,9 @@ def test_an_object_loaded_anew_during_a_refresh_stays_due(engine: Engine, bucket
         refresh_orders(refreshing, DAY)
         refreshing.commit()
 
-    assert (due(engine), differences(engine)) == ([DAY], [("2", "missing")])
+    assert (pending(engine), differences(engine)) == ([DAY], [("2", "missing")])
     refresh(engine)
-    assert (due(engine), differences(engine)) == ([], [])
+    assert (pending(engine), differences(engine)) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -241,7 +240,7 @@ def test_an_object_loaded_anew_during_a_refresh_stays_due(engine: Engine, bucket
         ("DELETE FROM twap_status", "without events"),
     ],
 )
-def test_what_differs_from_the_events_is_found(engine: Engine, bucket: Bucket, tampering: str, fault: str) -> None:
+def test_differing_orders_are_found(engine: Engine, bucket: Bucket, tampering: str, fault: str) -> None:
     bucket.put("a.parquet", [event(1)])
     ingest(engine, bucket)
     refresh(engine)
@@ -267,7 +266,7 @@ _EVENTS = st.lists(
 
 @examples(25)
 @given(objects=st.lists(_EVENTS, min_size=1, max_size=4), data=st.data())
-def test_orders_are_a_pure_function_of_the_events(
+def test_orders_are_a_pure_function_of_events(
     engine: Engine,
     tmp_path_factory: pytest.TempPathFactory,
     objects: list[list[dict[str, object]]],
@@ -275,7 +274,9 @@ def test_orders_are_a_pure_function_of_the_events(
 ) -> None:
     """Deadlines are off: an example loads objects into PostgreSQL."""
     with engine.begin() as connection:
-        connection.execute(text("TRUNCATE twap_status, etl_s3_ingest_log, twap_status_quarantine, twap_orders"))
+        connection.execute(
+            text("TRUNCATE twap_status, etl_s3_ingest_log, etl_s3_ingest_history, twap_status_quarantine, twap_orders")
+        )
     bucket = Bucket(Path(tmp_path_factory.mktemp("bucket")))
     keys = [f"{number}.parquet" for number in range(len(objects))]
     for number, (key, events) in enumerate(zip(keys, objects, strict=True)):
@@ -287,10 +288,10 @@ def test_orders_are_a_pure_function_of_the_events(
     refresh(engine)
 
     assert stored(engine) == expected(rows(engine, "twap_status"))
-    assert (differences(engine), due(engine)) == ([], [])
+    assert (differences(engine), pending(engine)) == ([], [])
 
 
-def test_the_daily_figures_are_those_of_the_orders_that_started_that_day(engine: Engine, bucket: Bucket) -> None:
+def test_daily_stats_count_orders_by_start_date(engine: Engine, bucket: Bucket) -> None:
     bucket.put(
         "a.parquet",
         [
@@ -311,18 +312,18 @@ def test_the_daily_figures_are_those_of_the_orders_that_started_that_day(engine:
         "asset": "HYPE",
         "side": "B",
         "status": "finished",
-        "orders": 2,
-        "wallets": 1,
-        "is_underfilled": 1,
+        "order_count": 2,
+        "wallet_count": 1,
+        "underfilled_order_count": 1,
         "size_requested": 20,
         "size_executed": 14,
         "notional_executed": 0,
     }
     assert (figures[DAY].order_count, figures[DAY].by_status) == (3, {"finished": 2, "activated": 1})
-    assert figures[date(2025, 1, 1)].orders == 0
+    assert figures[date(2025, 1, 1)].order_count == 0
 
 
-def test_times_of_orders_are_those_of_their_events(engine: Engine, bucket: Bucket) -> None:
+def test_order_timestamps_are_those_of_events(engine: Engine, bucket: Bucket) -> None:
     bucket.put("a.parquet", [{**event(1), "state_timestamp": 0}, event(2)])
     ingest(engine, bucket)
     refresh(engine)
@@ -332,3 +333,16 @@ def test_times_of_orders_are_those_of_their_events(engine: Engine, bucket: Bucke
     at = datetime.fromisoformat("2025-08-20T12:00:00.123456+00:00")
     assert (created_unknown["started_at"], created_unknown["last_status_at"]) == (at, at)
     assert (created_known["started_at"], created_known["last_status_at"]) == (NOON, at)
+
+
+def test_refresh_with_stale_statistics_ends(engine: Engine, bucket: Bucket) -> None:
+    """A load that autovacuum analyzed before its commit leaves reltuples = 0; plans must not become quadratic."""
+    bucket.put("a.parquet", [event(twap_id, minute=minute) for twap_id in range(10_000) for minute in (0, 1)])
+    ingest(engine, bucket)
+    set_empty_statistics(engine)
+
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL statement_timeout = '5s'"))
+        result = refresh_orders(connection, DAY)
+        assert result.inserted == 10_000
+        assert connection.execute(text(DIFFERING_ORDERS)).all() == []

@@ -1,4 +1,4 @@
-"""The API's role: it reads what it needs, and PostgreSQL refuses it everything else."""
+"""The API's database role may read its tables and nothing else."""
 
 import psycopg
 import pytest
@@ -29,7 +29,7 @@ def reader(engine: Engine, database: URL) -> URL:
 
 
 @pytest.mark.fault("A6")
-def test_the_reader_reads_everything_that_the_api_tells(reader: URL) -> None:
+def test_reader_selects_from_all_api_tables(reader: URL) -> None:
     with psycopg.connect(reader.render_as_string(hide_password=False)) as connection:
         for table in READER_TABLES:
             connection.execute(f"SELECT * FROM {table}".encode())
@@ -37,15 +37,15 @@ def test_the_reader_reads_everything_that_the_api_tells(reader: URL) -> None:
 
 @pytest.mark.fault("A6")
 @pytest.mark.parametrize("statement", WRITES)
-def test_the_reader_cannot_write_even_where_it_undoes_its_settings(reader: URL, statement: str) -> None:
+def test_reader_cannot_write_after_changing_settings(reader: URL, statement: str) -> None:
     with psycopg.connect(reader.render_as_string(hide_password=False), autocommit=True) as connection:
         connection.execute("SET default_transaction_read_only = off")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(statement.encode())
 
 
-def test_whoever_may_not_make_roles_is_told_so(reader: URL) -> None:
+def test_grant_reader_without_privilege_is_refused(reader: URL) -> None:
     engine = make_engine(reader)
-    with pytest.raises(ConfigurationError, match="run this as the tables' owner"):
+    with pytest.raises(ConfigurationError, match="connect as the tables' owner"):
         grant_reader(engine, "another")
     engine.dispose()

@@ -1,4 +1,4 @@
-"""Our migrations away from home: in a database that Dagster's storage shares, and from an installed wheel."""
+"""Migrations in a database that Dagster's storage shares, and from an installed wheel."""
 
 import shutil
 import sys
@@ -15,23 +15,31 @@ from twap_pipeline.storage.schema.drift import drift
 from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata, twap_daily_stats
 from twap_pipeline.storage.schema.revision_gate import require_head
 from twap_pipeline.storage.schema.upgrade import upgrade
-from twap_pipeline_tests.conftest import create_database
-from twap_pipeline_tests.storage.test_migration_commands import (
+from twap_pipeline_tests.databases import create_database
+from twap_pipeline_tests.storage.catalog import connected, describe, downgrade_to, execute, in_clear, recorded
+from twap_pipeline_tests.storage.migrate_process import (
     BIN,
+    CREATE,
     HEAD,
-    INIT,
     alembic,
     copy_migrations,
-    in_clear,
     new_revision,
-    recorded,
     run,
 )
-from twap_pipeline_tests.storage.test_schema import connected, describe, downgrade_to, execute
 
-OURS = tuple(f"{name}:" for name in (*metadata.tables, twap_daily_stats.name, ALEMBIC_VERSION_TABLE))
+DATA_FILES = (
+    "storage/schema/schema.sql",
+    "storage/ingest_log.sql",
+    "storage/audit/verification.sql",
+    "storage/loading/merge.sql",
+    "storage/orders/refresh.sql",
+    "sample/real_orders.csv",
+)
 
-CREATE_DAGSTER_S_TABLES = """
+SEQUENCE = "etl_s3_ingest_history_history_id_seq"
+OURS = tuple(f"{name}:" for name in (*metadata.tables, SEQUENCE, twap_daily_stats.name, ALEMBIC_VERSION_TABLE))
+
+CREATE_DAGSTER_TABLES = """
 import os
 from dagster_postgres.storage import DagsterPostgresStorage
 
@@ -41,21 +49,22 @@ DagsterPostgresStorage(os.environ["DATABASE_URL"])
 UPGRADE = """
 import os
 import twap_pipeline
-from twap_pipeline.storage.database import make_engine, parse_database_url
-from twap_pipeline.storage.migrations import upgrade
+from twap_pipeline.storage.engine.engine import make_engine
+from twap_pipeline.storage.engine.url import parse_database_url
+from twap_pipeline.storage.schema.upgrade import upgrade
 
 print(twap_pipeline.__file__)
 print(upgrade(make_engine(parse_database_url(os.environ["DATABASE_URL"]))).message)
 """
 
 
-def create_dagster_s_tables(url: URL) -> None:
-    done = run(sys.executable, "-c", CREATE_DAGSTER_S_TABLES, url=url.set(drivername="postgresql+psycopg2"))
+def create_dagster_tables(url: URL) -> None:
+    done = run(sys.executable, "-c", CREATE_DAGSTER_TABLES, url=url.set(drivername="postgresql+psycopg2"))
     assert done.returncode == 0, done.stderr
 
 
 def others(url: URL) -> list[str]:
-    """Return what in a database is not ours."""
+    """Return the content of the schema that is not ours."""
     return [line for line in describe(url) if not line.startswith(OURS)]
 
 
@@ -63,7 +72,7 @@ def ours(url: URL) -> list[str]:
     return [line for line in describe(url) if line.startswith(OURS)]
 
 
-def dagster_s_revisions(url: URL) -> list[str]:
+def dagster_revisions(url: URL) -> list[str]:
     with psycopg.connect(in_clear(url)) as connection:
         return [revision for (revision,) in connection.execute("SELECT version_num FROM alembic_version")]
 
@@ -72,9 +81,9 @@ def dagster_s_revisions(url: URL) -> list[str]:
 def dagster_template(server_url: str) -> str:
     """The name of a database with Dagster's tables."""
     url = create_database(server_url)
-    create_dagster_s_tables(url)
+    create_dagster_tables(url)
     assert any(line.startswith("event_logs: column") for line in describe(url))
-    assert len(dagster_s_revisions(url)) == 1
+    assert len(dagster_revisions(url)) == 1
     return str(url.database)
 
 
@@ -92,49 +101,49 @@ def shared_database(dagster_database: URL) -> URL:
     return dagster_database
 
 
-def test_upgrade_and_downgrade_leave_dagster_s_tables_as_they_are(dagster_database: URL, database: URL) -> None:
-    before = describe(dagster_database), dagster_s_revisions(dagster_database)
+def test_migrations_keep_dagster_tables(dagster_database: URL, database: URL) -> None:
+    before = describe(dagster_database), dagster_revisions(dagster_database)
 
     with connected(dagster_database) as engine:
         upgrade(engine)
-    assert (others(dagster_database), dagster_s_revisions(dagster_database)) == before
+    assert (others(dagster_database), dagster_revisions(dagster_database)) == before
     assert ours(dagster_database) == describe(database)
 
     downgrade_to(dagster_database, "base")
-    assert (others(dagster_database), dagster_s_revisions(dagster_database)) == before
+    assert (others(dagster_database), dagster_revisions(dagster_database)) == before
 
 
-def test_dagster_leaves_our_tables_as_they_are(database: URL) -> None:
+def test_dagster_storage_keeps_our_tables(database: URL) -> None:
     before = describe(database)
 
-    create_dagster_s_tables(database)
+    create_dagster_tables(database)
 
     assert ours(database) == before
-    assert (recorded(database), len(dagster_s_revisions(database))) == ([HEAD], 1)
+    assert (recorded(database), len(dagster_revisions(database))) == ([HEAD], 1)
     assert others(database) != []
 
 
-def test_neither_the_gate_nor_drift_minds_dagster_s_tables(shared_database: URL) -> None:
+def test_gate_and_drift_ignore_dagster_tables(shared_database: URL) -> None:
     with connected(shared_database) as engine, engine.connect() as connection:
         assert require_head(engine).at_head
         assert drift(connection) == []
 
 
-def test_check_and_autogenerate_find_nothing_beside_dagster_s_tables(shared_database: URL, tmp_path: Path) -> None:
+def test_alembic_check_ignores_dagster_tables(shared_database: URL, tmp_path: Path) -> None:
     alembic(shared_database, "check")
     alembic(shared_database, "revision", "--autogenerate", "-m", "nothing", cwd=copy_migrations(tmp_path))
 
     assert "op." not in new_revision(tmp_path, "nothing")
 
 
-def test_init_creates_our_tables_beside_dagster_s(dagster_database: URL, database: URL) -> None:
+def test_create_works_in_dagster_database(dagster_database: URL, database: URL) -> None:
     with connected(dagster_database) as engine:
         assert create_schema(engine) == HEAD
 
     assert ours(dagster_database) == describe(database)
 
 
-def test_somebody_else_s_alembic_version_is_not_taken_for_ours(empty_database: URL) -> None:
+def test_foreign_alembic_version_table_is_ignored(empty_database: URL) -> None:
     execute(empty_database, "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
     execute(empty_database, f"INSERT INTO alembic_version VALUES ('{HEAD}')")
 
@@ -167,21 +176,19 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_the_wheel_holds_every_file_that_it_needs_and_no_other_package(wheel: Path) -> None:
+def test_wheel_contains_required_files_only(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
 
     versions = {f"alembic/versions/{path.name}" for path in (ROOT / "alembic" / "versions").glob("*.py")}
-    beside = {"alembic/env.py", "alembic/script.py.mako", "alembic.ini", "dagster.yaml", "workspace.yaml", *versions}
-    assert {f"twap_pipeline/_project/{name}" for name in beside} <= names
-    assert {"twap_pipeline/storage/schema.sql", "twap_pipeline/source/sample/real_orders.csv"} <= names
+    bundled = {"alembic/env.py", "alembic/script.py.mako", "alembic.ini", "dagster.yaml", "workspace.yaml", *versions}
+    assert {f"twap_pipeline/_project/{name}" for name in bundled} <= names
+    assert {f"twap_pipeline/{name}" for name in DATA_FILES} <= names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"twap_pipeline"}
     assert not any("__pycache__" in name for name in names)
 
 
-def test_the_installed_wheel_migrates_without_a_checkout(
-    installed: Path, empty_database: URL, database: URL, tmp_path: Path
-) -> None:
+def test_installed_wheel_migrates(installed: Path, empty_database: URL, database: URL, tmp_path: Path) -> None:
     done = run(sys.executable, "-c", UPGRADE, url=empty_database, cwd=tmp_path, python_path=installed)
 
     assert done.stdout.splitlines() == [str(installed / "twap_pipeline" / "__init__.py"), f"at head {HEAD}"]
@@ -189,18 +196,14 @@ def test_the_installed_wheel_migrates_without_a_checkout(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_installed_wheel_initializes_without_a_checkout(
-    installed: Path, empty_database: URL, database: URL, tmp_path: Path
-) -> None:
-    done = run(*INIT, url=empty_database, cwd=tmp_path, python_path=installed)
+def test_installed_wheel_creates_schema(installed: Path, empty_database: URL, database: URL, tmp_path: Path) -> None:
+    done = run(*CREATE, url=empty_database, cwd=tmp_path, python_path=installed)
 
     assert done.returncode == 0, done.stderr
     assert describe(empty_database) == describe(database)
 
 
-def test_the_alembic_program_runs_on_the_installed_wheel_s_configuration(
-    installed: Path, database: URL, tmp_path: Path
-) -> None:
+def test_alembic_runs_with_installed_configuration(installed: Path, database: URL, tmp_path: Path) -> None:
     ini = installed / "twap_pipeline" / "_project" / "alembic.ini"
 
     done = run(BIN / "alembic", "-c", ini, "check", url=database, cwd=tmp_path, python_path=installed)

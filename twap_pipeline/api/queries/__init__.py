@@ -1,5 +1,6 @@
-"""What the query side asks of the tables, one module per subject; each function returns a statement and runs nothing.
+"""Statements of the API, one module per subject. Each function returns a statement; none executes one.
 
-Rows come back as JSON text that PostgreSQL wrote: a decimal keeps every digit, a raw payload every byte. Here belongs
-what is asked. Who may ask, and in which words, is the API's.
+Fixed statements are in the ``.sql`` file of the same name. Statements whose filters vary use SQLAlchemy Core.
+PostgreSQL writes rows as JSON text, so decimals keep every digit and raw payloads every byte. Put HTTP parameters and
+response models elsewhere in `api`.
 """

@@ -1,151 +1,159 @@
-"""Questions to ``twap_status``: a wallet's orders or events in pages, and an order's whole story.
+"""Statements on ``twap_status``: pages of a wallet's orders or events, and all events of an order.
 
-**What pages promise.** The first page fixes which events belong to the list: those that were there. Whatever page they
-fall on, each comes once, as it stands when its page is read. Events that arrive later, of whatever time, stay out, so
-that they neither shift nor double anything. The bound is the next transaction id at the first page: a row written by
-that transaction or a later one is late. Two cases lean to the side of showing too much, never too little: an object
-that was being written at that very moment may add events to later pages, and so may one that replaced stored events
-(rule V9), since a replaced event must not get lost.
+Pages follow keys that never change: orders by numeric ``twap_id``, events by (``ts``, ``twap_id``). A row that exists
+when the first page is read is therefore on exactly one page, whatever is loaded between two pages.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
-from functools import lru_cache
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import ColumnElement, FromClause, Select, TextClause, func, literal, select, text, tuple_
+from sqlalchemy.dialects.postgresql import distinct_on
 
-from twap_pipeline.api.queries.json_format import rfc3339_sql
-from twap_pipeline.storage.status_sql import ENDED
+from twap_pipeline.api.queries.json_format import json_object, json_text
+from twap_pipeline.domain.status import TERMINAL_STATUSES
+from twap_pipeline.storage.schema.models import twap_status
+from twap_pipeline.storage.sql_files import load_queries
 
+_QUERIES = load_queries(__package__, "events.sql")
+_CREATION_TOLERANCE = timedelta(days=1)
+"""How much earlier than its order's creation an event may be."""
 
-@dataclass(frozen=True, slots=True)
-class EventCursor:
-    """Where a page begins: after this event, in the set that the first page fixed.
-
-    Args:
-        ts: The event's time.
-        twap_id: The event's order.
-        bound: The next transaction id when the first page was read.
-        first_read_at: When that was.
-    """
-
-    ts: datetime
-    twap_id: str
-    bound: int
-    first_read_at: datetime
+TimeField = Literal["event", "started", "ended"]
 
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events of a wallet.
+    """A selection of a wallet's events.
 
     Args:
         wallet: Lower case.
-        start: Beginning of the range, inside it; None when open.
-        end: End of the range, outside it; None when open.
-        on: What the range is on: ``event`` (the event's time), ``started`` (the order's start) or ``ended`` (the time
-            of its terminal event).
-        asset: Only this one.
-        status: Only events of this status; with `latest_per_twap`, only orders whose latest event has it.
-        latest_per_twap: Of each order only the latest of these events.
+        start: Beginning of the range, inclusive; None is unbounded.
+        end: End of the range, exclusive; None is unbounded.
+        time_field: The time that the range applies to: ``event`` (each event), ``started`` (start of the order) or
+            ``ended`` (terminal event).
+        asset: Only this asset.
+        status: Only this status.
     """
 
     wallet: str
     start: datetime | None = None
     end: datetime | None = None
-    on: str = "event"
+    time_field: TimeField = "event"
     asset: str | None = None
     status: str | None = None
-    latest_per_twap: bool = True
 
 
-def wallet_events(wanted: EventFilter, *, after: EventCursor | None, limit: int, offset: int = 0) -> TextClause:
-    """Return a statement for a page of a wallet's events, the latest first.
+def wallet_orders(selection: EventFilter, *, after: str | None, limit: int, offset: int = 0) -> Select[Any]:
+    """Return a statement for a page of orders, each at its latest event in the range, highest ``twap_id`` first.
 
-    Rows: ``body`` as JSON text, ``ts`` and ``twap_id`` of the event, ``bound`` and ``read_at`` of the first page.
+    ``selection.status`` applies to that latest event. Rows: ``body`` as JSON text, ``twap_id``. An ID is digits without
+    leading zeros, of any length, so (number of digits, text) is its numeric order.
+
+    Args:
+        selection: Which events of the wallet.
+        after: ``twap_id`` of the last order of the previous page.
+        limit: Maximum number of orders.
+        offset: Orders to skip.
     """
-    given: dict[str, object] = {"wallet": wanted.wallet, "limit": limit, "offset": offset}
-    narrowing = {"start": wanted.start, "end": wanted.end, "asset": wanted.asset, "status": wanted.status}
-    given |= {name: value for name, value in narrowing.items() if value is not None}
+    events = twap_status.c
+    digits = func.length(events.twap_id).label("digits")
+    latest = (
+        select(digits, events.twap_id, events.wallet, events.ts, events.asset, events.status)
+        .ext(distinct_on(digits, events.twap_id))
+        .where(*_in_range(selection))
+        .order_by(digits.desc(), events.twap_id.desc(), events.ts.desc())
+    )
     if after is not None:
-        given |= {"ts": after.ts, "twap_id": after.twap_id, "bound": after.bound, "read_at": after.first_read_at}
-    return _page(wanted.on, frozenset(given), latest_per_twap=wanted.latest_per_twap).bindparams(**given)
-
-
-def order_events(twap_id: str) -> TextClause:
-    """Return a statement for every event of an order, oldest first. Rows: ``body`` as JSON text."""
-    return _STORY.bindparams(twap_id=twap_id)
-
-
-# The parts that are put together below are this module's own constants; values are parameters.
-
-
-@lru_cache
-def _page(on: str, given: frozenset[str], *, latest_per_twap: bool) -> TextClause:
-    """Return the statement for a page, by what is given; put together once each."""
-    conditions = [_within("row", on, given)]
-    if latest_per_twap:
-        later = "later.twap_id = row.twap_id AND later.wallet = row.wallet AND later.ts > row.ts"
-        conditions.append(
-            f"NOT EXISTS (SELECT FROM twap_status AS later WHERE {later} AND {_within('later', on, given)})"
-        )
-    conditions += [f"row.{name} = :{name}" for name in ("status", "asset") if name in given]
-    if "bound" in given:
-        conditions.append("(row.ts, row.twap_id) < (CAST(:ts AS timestamptz), :twap_id)")
-        first_page = "CAST(:bound AS bigint) AS bound, CAST(:read_at AS timestamptz) AS read_at"
-    else:
-        first_page = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS bound, now() AS read_at"
-    return text(
-        f"SELECT {_BODY} AS body, row.ts, row.twap_id, {first_page} FROM twap_status AS row"  # noqa: S608
-        f" WHERE {' AND '.join(conditions)} ORDER BY row.ts DESC, row.twap_id DESC LIMIT :limit OFFSET :offset"
+        latest = latest.where(tuple_(digits.element, events.twap_id) < tuple_(func.length(literal(after)), after))
+    orders = latest.subquery("latest")
+    page = (
+        select(orders)
+        .where(*_has_values(orders, selection))
+        .order_by(orders.c.digits.desc(), orders.c.twap_id.desc())
+        .limit(limit)
+        .offset(offset)
+        .subquery("page")
+    )
+    is_in_page = (events.twap_id == page.c.twap_id) & (events.wallet == page.c.wallet) & (events.ts == page.c.ts)
+    return (
+        select(_body().label("body"), events.twap_id)
+        .select_from(twap_status.join(page, is_in_page))
+        .order_by(page.c.digits.desc(), page.c.twap_id.desc())
     )
 
 
-def _within(row: str, on: str, given: frozenset[str]) -> str:
-    """Whether an event is of the wallet, in the range, and of the set that the first page fixed."""
-    conditions = [f"{row}.wallet = :wallet"]
-    moment = f"{row}.ts"
-    if on == "started":
-        moment = _START.format(row=row)
-        if "start" in given:  # an order's events follow its start: what the index can use
-            conditions.append(f"{row}.ts >= CAST(:start AS timestamptz) - interval '1 day'")
-    if on == "ended":
-        conditions.append(f"{row}.status IN ({ENDED})")
-    if "start" in given:
-        conditions.append(f"{moment} >= CAST(:start AS timestamptz)")
-    if "end" in given:
-        conditions.append(f"{moment} < CAST(:end AS timestamptz)")
-    if "bound" in given:
-        conditions.append(_IN_THE_SET.format(row=row))
-    return " AND ".join(conditions)
+def wallet_events(
+    selection: EventFilter, *, after: tuple[datetime, str] | None, limit: int, offset: int = 0
+) -> Select[Any]:
+    """Return a statement for a page of events, the latest first. Rows: ``body`` as JSON text, ``ts``, ``twap_id``.
+
+    Args:
+        selection: Which events of the wallet.
+        after: ``ts`` and ``twap_id`` of the last event of the previous page.
+        limit: Maximum number of events.
+        offset: Events to skip.
+    """
+    events = twap_status.c
+    statement = select(_body().label("body"), events.ts, events.twap_id).where(
+        *_in_range(selection), *_has_values(twap_status, selection)
+    )
+    if after is not None:
+        ts, twap_id = after
+        statement = statement.where(tuple_(events.ts, events.twap_id) < tuple_(literal(ts, events.ts.type), twap_id))
+    return statement.order_by(events.ts.desc(), events.twap_id.desc()).limit(limit).offset(offset)
 
 
-_START = (
-    "coalesce({row}.started_at, (SELECT coalesce(min(other.started_at), min(other.ts) FILTER (WHERE other.status ="
-    " 'activated')) FROM twap_status AS other WHERE other.twap_id = {row}.twap_id AND other.wallet = {row}.wallet))"
-)
-"""When an order began, if need be by its other events; the same rule as in ``twap_orders``."""
+def order_events(twap_id: str) -> TextClause:
+    """Return a statement for the events of an order, oldest first. Rows: ``body`` as JSON text."""
+    return text(_QUERIES["order_events"]).bindparams(twap_id=twap_id)
 
-_IN_THE_SET = (
-    "NOT ({row}.inserted_at > CAST(:read_at AS timestamptz) - interval '7 days'"
-    " AND (({row}.xmin::text::bigint - CAST(:bound AS bigint)) & 4294967295) < 2147483648"
-    " AND NOT EXISTS (SELECT FROM etl_s3_ingest_log AS log WHERE log.s3_object_key = {row}.s3_object_key"
-    " AND (log.rows_updated > 0 OR log.ingested_at <> {row}.inserted_at)))"
-)
-"""Whether an event was there at the first page; see the module's promise.
 
-Rows tell transaction ids modulo 2^32, and of two the later is the one less than half of that ahead. Only what was
-written since a week before the first page is looked at, so that ids of long ago cannot be mistaken for later ones.
-"""
+def _has_values(events: FromClause, selection: EventFilter) -> list[ColumnElement[bool]]:
+    values = {"status": selection.status, "asset": selection.asset}
+    return [events.c[name] == value for name, value in values.items() if value is not None]
 
-_BODY = f"""json_build_object('twap_id', row.twap_id, 'asset', row.asset, 'side', row.side, 'status', row.status,
-  'duration_minutes', row.duration_minutes, 'latest_ts', {rfc3339_sql("row.ts")}, 'executed',
-  json_build_object('size', row.size_executed::text, 'notional', row.notional_executed::text),
-  'raw', row.raw_payload)::text"""
 
-_STORY = text(
-    f"""SELECT json_build_object('wallet', wallet, 'ts', {rfc3339_sql("ts")}, 'asset', asset, 'side', side,
-  'size_requested', size_requested::text, 'size_executed', size_executed::text,
-  'notional_executed', notional_executed::text, 'status', status, 'duration_minutes', duration_minutes,
-  'raw', raw_payload)::text AS body FROM twap_status WHERE twap_id = :twap_id ORDER BY ts, wallet"""  # noqa: S608
-)
+def _in_range(selection: EventFilter) -> list[ColumnElement[bool]]:
+    events = twap_status.c
+    conditions: list[ColumnElement[bool]] = [events.wallet == selection.wallet]
+    time: ColumnElement[Any] = events.ts
+    if selection.time_field == "started":
+        time = _order_start()
+        if selection.start is not None:  # lets PostgreSQL use the index on (wallet, ts)
+            conditions.append(events.ts >= selection.start - _CREATION_TOLERANCE)
+    if selection.time_field == "ended":
+        conditions.append(events.status.in_(sorted(TERMINAL_STATUSES)))
+    if selection.start is not None:
+        conditions.append(time >= literal(selection.start, events.ts.type))
+    if selection.end is not None:
+        conditions.append(time < literal(selection.end, events.ts.type))
+    return conditions
+
+
+def _order_start() -> ColumnElement[Any]:
+    """Return the start of an event's order, from another event if this event lacks it; as in ``twap_orders``."""
+    other = twap_status.alias("other")
+    activated_at = func.min(other.c.ts).filter(other.c.status == "activated")
+    start = (
+        select(func.coalesce(func.min(other.c.started_at), activated_at))
+        .where(other.c.twap_id == twap_status.c.twap_id, other.c.wallet == twap_status.c.wallet)
+        .correlate(twap_status)
+        .scalar_subquery()
+    )
+    return func.coalesce(twap_status.c.started_at, start)
+
+
+def _body() -> ColumnElement[str]:
+    events = twap_status.c
+    return json_text(
+        twap_id=events.twap_id,
+        asset=events.asset,
+        side=events.side,
+        status=events.status,
+        duration_minutes=events.duration_minutes,
+        latest_ts=events.ts,
+        executed=json_object(size=events.size_executed, notional=events.notional_executed),
+        raw=events.raw_payload,
+    )

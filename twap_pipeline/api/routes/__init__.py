@@ -1,4 +1,4 @@
-"""The API's paths, a module per subject. What they json_response with is in `schemas`, what they ask in `storage.queries`."""
+"""The routes of the API, one module per subject. Their statements are in `queries`, their bodies in `schemas`."""
 
 V1 = "/api/v1"
-"""Where the routes of data begin; each router names it, so that a route knows its whole path."""
+"""Path prefix of the data routes. Each router includes it, so that a route contains its whole path."""

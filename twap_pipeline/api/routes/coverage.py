@@ -1,8 +1,14 @@
-"""What the data hold, and what is missing."""
+"""The route of the data coverage."""
 
 from fastapi import APIRouter, Request, Response
 
-from twap_pipeline.api.parameters import DAYS_OF_COVERAGE_MAX, EndDay, StartDay, require_days, require_start_before_end
+from twap_pipeline.api.parameters import (
+    COVERAGE_DAYS_MAX,
+    EndDay,
+    StartDay,
+    require_days_at_most,
+    require_start_before_end,
+)
 from twap_pipeline.api.queries.coverage import coverage
 from twap_pipeline.api.responses import json_response
 from twap_pipeline.api.routes import V1
@@ -14,12 +20,13 @@ router = APIRouter(prefix=V1, tags=["coverage"])
 
 @router.get("/coverage", response_model=Coverage)
 async def get_coverage(request: Request, start: StartDay = None, end: EndDay = None) -> Response:
-    """Objects and rows by UTC day of object, failed and parked objects, missing days, and how fresh it all is.
+    """Return objects and rows by UTC day, failed and parked objects, missing days, and the latest times.
 
-    ListingSlice here before you trust a figure: a day in `missing_days` has no object, a failed object's rows are missing.
+    Check the coverage before you rely on a figure: a day in `missing_days` has no object, and the rows of a failed
+    object are missing.
     """
     require_start_before_end(start, end)
     if start is not None and end is not None:
-        require_days(start, end, DAYS_OF_COVERAGE_MAX)
-    row = (await state_of(request).read(coverage(start, end)))[0]
+        require_days_at_most(start, end, COVERAGE_DAYS_MAX)
+    row = (await state_of(request).fetch_all(coverage(start, end)))[0]
     return json_response(dict(row._mapping), missing_days=row.missing_days, days=row.days)

@@ -1,7 +1,7 @@
-"""A wallet's orders as files, streamed as they are read.
+"""The routes that stream a wallet's orders as a file.
 
-A file that breaks off is seen to break off: once its first bytes are out, a failure ends the connection before the end
-of the response, and nobody takes the part for the whole. Before that it is an json_response like every other.
+A failure before the first byte is an error response. After the first byte, a failure closes the connection before the
+end of the response, so clients detect that the file is incomplete.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -23,65 +23,71 @@ router = APIRouter(prefix=f"{V1}/wallets", tags=["exports"])
 
 
 async def stream_export(
-    engine: AsyncEngine, kind: ExportFormat, wallet: str, start: datetime | None, end: datetime | None
+    engine: AsyncEngine, export_format: ExportFormat, wallet: str, start: datetime | None, end: datetime | None
 ) -> AsyncGenerator[bytes, None]:
-    """Yield a file in parts, rows read through a cursor; its memory does not grow with the file."""
-    statement = wallet_orders(wallet, start, end, executed_only=kind.executed_only)
-    writer = kind.writer()
+    """Yield a file in chunks. A server-side cursor reads the rows, so memory does not grow with the file."""
+    statement = wallet_orders(wallet, start, end, executed_only=export_format.executed_only)
+    writer = export_format.make_writer()
     async with engine.execution_options(isolation_level="READ COMMITTED").connect() as connection:
         result = await connection.stream(statement, execution_options={"yield_per": BATCH_ROWS})
-        waiting = writer.begin()
-        async for batch in result.partitions():
-            yield waiting + writer.rows(batch)
-            waiting = b""
-        yield waiting + writer.end()
+        try:
+            chunk = writer.begin()
+            async for batch in result.partitions():
+                yield chunk + writer.rows(batch)
+                chunk = b""
+            yield chunk + writer.end()
+        finally:
+            await result.close()  # SQLAlchemy does not close the cursor of a lost connection
 
 
 class ExportResponse(StreamingResponse):
-    """A response that is under way only when its first part is there, and gives back its connection in the end."""
+    """A streamed file whose first chunk exists already; it closes the generator of the other chunks at its end."""
 
-    def __init__(self, first: bytes, rest: AsyncGenerator[bytes, None], media_type: str, name: str) -> None:
-        headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Data-Limitations": DISCLAIMER}
-        super().__init__(self._parts(first, rest), headers=headers, media_type=media_type)
-        self._rest = rest
+    def __init__(
+        self, first_chunk: bytes, other_chunks: AsyncGenerator[bytes, None], media_type: str, file_name: str
+    ) -> None:
+        headers = {"Content-Disposition": f'attachment; filename="{file_name}"', "X-Data-Limitations": DISCLAIMER}
+        super().__init__(self._chunks(first_chunk, other_chunks), headers=headers, media_type=media_type)
+        self._other_chunks = other_chunks
 
     async def stream_response(self, send: Send) -> None:
-        """Send the parts; however it ends, close where they come from."""
-        async with aclosing(self._rest):
+        """Send the chunks; close their generator, and with it the database connection, in every case."""
+        async with aclosing(self._other_chunks):
             await super().stream_response(send)
 
     @staticmethod
-    async def _parts(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        yield first
-        async for part in rest:
-            if part:
-                yield part
+    async def _chunks(first_chunk: bytes, other_chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        yield first_chunk
+        async for chunk in other_chunks:
+            if chunk:
+                yield chunk
 
 
 async def _download(request: Request, name: str, wallet: str, start: datetime | None, end: datetime | None) -> Response:
     require_start_before_end(start, end)
-    kind = FORMATS[name]
-    parts = stream_export(state_of(request).engines["exports"], kind, wallet, start, end)
-    first = await anext(parts)
-    return ExportResponse(first, parts, kind.media_type, f"twap-orders-{wallet}.{kind.extension}")
+    export_format = FORMATS[name]
+    chunks = stream_export(state_of(request).engines["exports"], export_format, wallet, start, end)
+    first_chunk = await anext(chunks)
+    file_name = f"twap-orders-{wallet}.{export_format.extension}"
+    return ExportResponse(first_chunk, chunks, export_format.media_type, file_name)
 
 
-def _file(name: str) -> dict[int | str, dict[str, object]]:
+def _file_response(name: str) -> dict[int | str, dict[str, object]]:
     schema = {"type": "string", "format": "binary"}
     return {200: {"description": "The file.", "content": {FORMATS[name].media_type: {"schema": schema}}}}
 
 
-@router.get("/{wallet}/export.csv", response_class=Response, responses=_file("csv"))
-async def export_csv(request: Request, wallet: WalletPath, start: Start = None, end: End = None) -> Response:
-    """A wallet's orders as CSV, a row an order, oldest first. The range is on each order's last event.
+@router.get("/{wallet}/export.csv", response_class=Response, responses=_file_response("csv"))
+async def export_orders_csv(request: Request, wallet: WalletPath, start: Start = None, end: End = None) -> Response:
+    """Return a wallet's orders as CSV, one row per order, oldest first. The range applies to each order's last event.
 
-    Text that a spreadsheet would run as a formula has an apostrophe before it. Fees, closed profit and slices are not
-    in this feed. A download that ends without its last chunk has failed: start it anew.
+    Text that a spreadsheet would execute as a formula begins with an apostrophe. The feed contains no fees, no closed
+    profit and no slices. A download without its last chunk failed: repeat it.
     """
     return await _download(request, "csv", wallet, start, end)
 
 
-@router.get("/{wallet}/export.parquet", response_class=Response, responses=_file("parquet"))
-async def export_parquet(request: Request, wallet: WalletPath, start: Start = None, end: End = None) -> Response:
-    """The same as parquet: times typed, decimals as exact text."""
+@router.get("/{wallet}/export.parquet", response_class=Response, responses=_file_response("parquet"))
+async def export_orders_parquet(request: Request, wallet: WalletPath, start: Start = None, end: End = None) -> Response:
+    """Return the same rows as parquet: times as timestamps, decimals as exact text."""
     return await _download(request, "parquet", wallet, start, end)

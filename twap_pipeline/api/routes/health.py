@@ -1,16 +1,16 @@
-"""For those who run it: alive, ready, and in figures."""
+"""The routes for operators: liveness, readiness and metrics."""
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from sqlalchemy import text
+from sqlalchemy import String, column, func, select, table
 
 from twap_pipeline.api.auth import require_key
 from twap_pipeline.api.errors import Problem, ProblemError
 from twap_pipeline.api.metrics import CONTENT_TYPE
 from twap_pipeline.api.schemas import Health, ProblemBody, Readiness
 from twap_pipeline.api.state import state_of
-from twap_pipeline.storage.engine.async_engine import read
+from twap_pipeline.storage.engine.async_engine import fetch_all
 from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE
 
 router = APIRouter(tags=["operations"])
@@ -18,23 +18,25 @@ _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": ProblemBody, "desc
 
 
 @router.get("/healthz")
-async def health() -> Health:
-    """Whether the process answers; asks nothing of the database."""
+async def get_health() -> Health:
+    """Return 200 while the process runs. It does not use the database."""
     return Health(status="ok")
 
 
 @router.get("/readyz", responses=_NOT_READY)
-async def readiness(request: Request) -> Readiness:
-    """Whether the database answers and is at the revision that this code needs."""
+async def get_readiness(request: Request) -> Readiness:
+    """Return 200 if the database is reachable and at the schema revision that this code needs."""
     state = state_of(request)
-    present = text("SELECT to_regclass(:name) IS NOT NULL").bindparams(name=ALEMBIC_VERSION_TABLE)
-    recorded = text(f"SELECT version_num FROM {ALEMBIC_VERSION_TABLE}")  # noqa: S608 - our own constant
     engine = state.engines["readiness"]
-    exists = (await read(engine, present))[0][0]
-    revisions = [str(row[0]) for row in await read(engine, recorded)] if exists else []
+    table_exists = select(func.to_regclass(ALEMBIC_VERSION_TABLE).is_not(None))
+    revision = select(column("version_num", String)).select_from(table(ALEMBIC_VERSION_TABLE))
+    exists = (await fetch_all(engine, table_exists))[0][0]
+    revisions = [row[0] for row in await fetch_all(engine, revision)] if exists else []
     if revisions != [state.head]:
-        at = ", ".join(revisions) or "no revision"
-        detail = f"The database is at {at}, this code needs {state.head}: run `twap-pipeline migrate`, or deploy."
+        detail = (
+            f"The database is at revision {', '.join(revisions) or 'none'}; this code needs {state.head}."
+            " Run `twap-pipeline migrate`, or deploy the matching code."
+        )
         raise ProblemError(Problem(503, "Schema not ready", detail, 30))
     return Readiness(status="ready", revision=state.head)
 
@@ -44,6 +46,6 @@ async def readiness(request: Request) -> Readiness:
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus text format."}},
 )
-async def metrics(request: Request, _key: Annotated[str | None, Depends(require_key)]) -> Response:
-    """Requests, seconds, broken responses and connections, for Prometheus; needs a key where keys are asked for."""
+async def get_metrics(request: Request, _key: Annotated[str | None, Depends(require_key)]) -> Response:
+    """Return Prometheus metrics of requests, aborted responses and connections; requires a key if keys are set."""
     return Response(state_of(request).metrics.render(), media_type=CONTENT_TYPE)

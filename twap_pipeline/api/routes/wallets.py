@@ -1,13 +1,14 @@
-"""A wallet, added up."""
+"""The route of a wallet's totals."""
 
 from fastapi import APIRouter, Request, Response
 
-from twap_pipeline.api.parameters import End, Start, WalletPath, format_timestamp, require_start_before_end
+from twap_pipeline.api.parameters import End, Start, WalletPath, require_start_before_end
 from twap_pipeline.api.queries.orders import wallet_summary
 from twap_pipeline.api.responses import json_response
 from twap_pipeline.api.routes import V1
 from twap_pipeline.api.schemas import WalletSummary
 from twap_pipeline.api.state import state_of
+from twap_pipeline.exports.csv_format import format_timestamp
 
 router = APIRouter(prefix=f"{V1}/wallets", tags=["wallets"])
 
@@ -15,13 +16,13 @@ UNAVAILABLE_METRICS = ["fees", "closed profit", "slices"]
 
 
 @router.get("/{wallet}/summary", response_model=WalletSummary)
-async def summarize_wallet(request: Request, wallet: WalletPath, start: Start = None, end: End = None) -> Response:
-    """A wallet's orders by asset and side. The range is on each order's last event: for an ended one its end.
+async def get_wallet_summary(request: Request, wallet: WalletPath, start: Start = None, end: End = None) -> Response:
+    """Return the totals of a wallet's orders by asset and side. The range applies to each order's last event.
 
-    Neither fees nor closed profit are in this feed, so no gain or loss follows from these figures.
+    The feed contains no fees and no closed profit, so these figures are not a gain or a loss.
     """
     require_start_before_end(start, end)
-    row = (await state_of(request).read(wallet_summary(wallet, start, end)))[0]
+    row = (await state_of(request).fetch_all(wallet_summary(wallet, start, end)))[0]
     values = {
         "wallet": wallet,
         "start": format_timestamp(start),

@@ -1,4 +1,4 @@
-"""The page at ``/``: one HTML, one style sheet, one script, served as they lie beside this package."""
+"""The routes of the web page at ``/``: one HTML file, one style sheet and one script, in ``api/static``."""
 
 from importlib.resources import files
 
@@ -10,7 +10,7 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:;"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""Nothing from elsewhere, nothing inline."""
+"""The page loads nothing from other origins and contains no inline script or style."""
 
 
 def _static_file(name: str, media_type: str) -> Response:
@@ -20,18 +20,18 @@ def _static_file(name: str, media_type: str) -> Response:
 
 
 @router.get("/")
-async def page() -> Response:
-    """The page."""
+async def get_page() -> Response:
+    """Return the page."""
     return _static_file("index.html", "text/html")
 
 
-@router.get("/page.css")
-async def style() -> Response:
-    """Its looks."""
-    return _static_file("page.css", "text/css")
+@router.get("/web_ui.css")
+async def get_style_sheet() -> Response:
+    """Return the style sheet."""
+    return _static_file("web_ui.css", "text/css")
 
 
-@router.get("/page.js")
-async def script() -> Response:
-    """Its script."""
-    return _static_file("page.js", "text/javascript")
+@router.get("/web_ui.js")
+async def get_script() -> Response:
+    """Return the script."""
+    return _static_file("web_ui.js", "text/javascript")

@@ -1,1 +1,1 @@
-"""Compares the tables with the ingest log and with the objects, and repairs them."""
+"""Counts, checks and checksums of the stored rows, their verification against the objects, and repairs."""

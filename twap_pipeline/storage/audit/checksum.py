@@ -1,19 +1,14 @@
-"""A checksum over the content of ``twap_status``."""
+"""A checksum of the content of ``twap_status``."""
 
 from sqlalchemy import Connection, text
 
-from twap_pipeline.domain.status import CONTENT_COLUMNS, KEY_COLUMNS
+from twap_pipeline.storage.sql_files import load_queries
 
 
 def content_checksum(connection: Connection) -> str:
-    """Return a digest of every event's key and content, the same whatever object or order they came in (32 hex)."""
-    columns = ", ".join(
-        f"extract(epoch FROM {name})" if name in {"ts", "started_at"} else f"{name}::text"
-        for name in (*KEY_COLUMNS, *CONTENT_COLUMNS)
-    )
-    row = f"md5(row({columns})::text)"
-    total = " || ".join(
-        f"lpad(to_hex(coalesce(sum(('x' || substr({row}, {start}, 8))::bit(32)::bigint), 0)::bigint), 16, '0')"
-        for start in (1, 9)
-    )
-    return str(connection.execute(text(f"SELECT {total} FROM twap_status")).scalar_one())  # noqa: S608
+    """Return a checksum of every event's key and content columns (32 hex digits).
+
+    It does not depend on the order of the rows, on the objects that they came from, or on the time of writing.
+    """
+    query = load_queries("twap_pipeline.storage.audit", "checksum.sql")["content_checksum"]
+    return str(connection.execute(text(query)).scalar_one())

@@ -1,64 +1,64 @@
-"""What the tables hold of each object, counted, and what the ledger's entries claim: the audit's evidence."""
+"""Counts of the stored rows per object, and the ingest log's records that an audit compares them with."""
 
 from dataclasses import dataclass
 from datetime import date, datetime
 
 from sqlalchemy import Connection, text
 
+from twap_pipeline.storage.sql_files import load_queries
+
+_QUERIES = load_queries("twap_pipeline.storage.audit", "counts.sql")
+
 
 @dataclass(frozen=True, slots=True)
 class IngestLogRecord:
-    """What an entry says of its object.
+    """The columns of an ingest log entry that an audit verifies.
 
     Args:
-        etag: The version; None in entries older than revision 002.
-        last_modified: Of the version.
-        earlier: LastModified of the versions before it, None for those from before revision 002.
-        size_bytes: Its length.
-        object_date: The UTC day it was filed under.
-        loaded: Whether it says so.
-        consistent: Whether its counts are there, if it is loaded, and fit each other.
+        etag: ETag of the version; None in entries older than revision 002.
+        last_modified: LastModified of the version.
+        earlier_versions: LastModified of earlier loaded versions; None for versions older than revision 002.
+        size_bytes: Size of the version.
+        object_date: UTC date of the object's partition.
+        is_loaded: Whether the entry records a loaded version.
+        is_consistent: Whether the row counts exist if and only if the version is loaded, and match each other.
     """
 
     etag: str | None
     last_modified: datetime
-    earlier: tuple[datetime | None, ...]
+    earlier_versions: tuple[datetime | None, ...]
     size_bytes: int | None
     object_date: date | None
-    loaded: bool
-    consistent: bool
+    is_loaded: bool
+    is_consistent: bool
 
-    def has_version(self, version: datetime | None) -> bool:
-        """Return whether the object ever had the version that a row names."""
-        return version in (self.last_modified if self.etag else None, *self.earlier)
-
-
-_RECORDS = """
-SELECT s3_object_key, etag, last_modified, ARRAY(
-    SELECT CASE WHEN version ->> 'etag' IS NOT NULL THEN (version ->> 'last_modified')::timestamptz END
-    FROM jsonb_array_elements(previous_versions) AS version WHERE version ? 'last_modified') AS earlier,
-  size_bytes, object_date, error_text IS NULL AS loaded, CASE WHEN error_text IS NOT NULL THEN rows_read IS NULL
-    ELSE etag IS NULL OR (failed_attempts = 0 AND rows_read IS NOT NULL
-    AND rows_ingested IS NOT DISTINCT FROM rows_inserted + rows_updated + rows_unchanged) END AS consistent
-FROM etl_s3_ingest_log
-"""
+    def has_version(self, last_modified: datetime | None) -> bool:
+        """Return whether the log or the history contains a version with this LastModified."""
+        return last_modified in (self.last_modified if self.etag else None, *self.earlier_versions)
 
 
 def read_ingest_log_records(connection: Connection) -> dict[str, IngestLogRecord]:
-    """Return every entry's claim by key."""
+    """Return key → record of every ingest log entry."""
     return {
-        key: IngestLogRecord(etag, last_modified, tuple(earlier), *rest)
-        for key, etag, last_modified, earlier, *rest in connection.execute(text(_RECORDS))
+        row.s3_object_key: IngestLogRecord(
+            row.etag,
+            row.last_modified,
+            tuple(row.earlier_versions),
+            row.size_bytes,
+            row.object_date,
+            row.is_loaded,
+            row.is_consistent,
+        )
+        for row in connection.execute(text(_QUERIES["ingest_log_records"]))
     }
 
 
 def rows_by_version(connection: Connection) -> dict[tuple[str, datetime | None], int]:
-    """Return the rows of each object's version, by key and the LastModified that the rows name."""
-    statement = "SELECT s3_object_key, s3_last_modified, count(*) FROM twap_status GROUP BY 1, 2"
-    return {(key, last_modified): count for key, last_modified, count in connection.execute(text(statement))}
+    """Return (key, LastModified) → number of stored rows; the LastModified of rows older than revision 002 is None."""
+    rows = connection.execute(text(_QUERIES["rows_by_version"]))
+    return {(key, last_modified): count for key, last_modified, count in rows}
 
 
-def rejected_by_object(connection: Connection) -> dict[str, int]:
-    """Return the quarantined rows of each object."""
-    statement = "SELECT s3_object_key, count(*) FROM twap_status_quarantine GROUP BY 1"
-    return {str(key): int(count) for key, count in connection.execute(text(statement))}
+def quarantined_rows_by_object(connection: Connection) -> dict[str, int]:
+    """Return key → number of quarantined rows."""
+    return {row.s3_object_key: row.rows for row in connection.execute(text(_QUERIES["quarantined_rows_by_object"]))}

@@ -1,29 +1,29 @@
-"""Standing questions to the tables, each answered by the rows that are wrong *now*: as data, one SQL statement each.
+"""Checks of the stored data: each is one SELECT of the current violations.
 
-Here belongs what a sound table looks like. When a question is asked, and how loudly an answer is told, is Dagster's
-side (`defs.asset_checks`).
+Add a check here and its query, of the same name, to ``data_checks.sql``. When a check runs, and its severity in
+Dagster's UI, belong to `defs.asset_checks`.
 """
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, func, select, text
 
-from twap_pipeline.domain.status import STATUS_RANK, UNKNOWN_STATUS_RANK
-from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX
-from twap_pipeline.storage.orders.refresh import DIFFERENCES
-from twap_pipeline.storage.status_sql import ENDED, quoted
+from twap_pipeline.storage.orders.refresh import DIFFERING_ORDERS
+from twap_pipeline.storage.sql_files import load_queries
+
+_EXAMPLES = 10
 
 
 @dataclass(frozen=True, slots=True)
 class TableCheck:
-    """One question.
+    """One check.
 
     Args:
-        name: In a few words, what holds when all is well.
-        description: Why it matters, and what to do when it fails.
-        violations_sql: SELECT of what is wrong, columns as a person wants to see them.
-        table: The table that is asked about.
-        is_error: Whether figures are wrong because of it; otherwise it is something to look at.
+        name: The condition that is true if all is well.
+        description: Why the condition matters, and what to do if it is violated.
+        violations_sql: SELECT of the violations; its columns are shown to people.
+        table: The table that is checked.
+        is_error: Whether a violation makes figures wrong; otherwise it is a warning.
     """
 
     name: str
@@ -35,12 +35,12 @@ class TableCheck:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What a question found.
+    """Violations of one check.
 
     Args:
-        count: Offending rows.
-        columns: Names of the shown columns.
-        examples: Some of the rows, as text.
+        count: Number of violations.
+        columns: Column names; empty if there are no violations.
+        examples: The first violations, values as text.
     """
 
     count: int
@@ -48,92 +48,69 @@ class CheckResult:
     examples: tuple[tuple[str, ...], ...]
 
 
-_BEFORE_THE_END = quoted({name for name, rank in STATUS_RANK.items() if rank < UNKNOWN_STATUS_RANK})
+_QUERIES = load_queries("twap_pipeline.storage.audit", "data_checks.sql")
 
-# The words in these statements are this package's own constants.
+
+def _check(name: str, description: str, *, is_error: bool = False) -> TableCheck:
+    return TableCheck(name, description, _QUERIES[name], is_error=is_error)
+
+
 CHECKS: tuple[TableCheck, ...] = (
-    TableCheck(
+    _check(
         "no_parked_objects",
-        "A parked object's rows are missing. ListingSlice at error_text, then `twap-pipeline ingest --object-key KEY`.",
-        "SELECT s3_object_key, failed_attempts, error_text FROM etl_s3_ingest_log"  # noqa: S608
-        f" WHERE error_text IS NOT NULL AND failed_attempts >= {ATTEMPTS_MAX}",
+        "The rows of a parked object are missing. Read error_text, then run `twap-pipeline ingest --object-key KEY`.",
         is_error=True,
     ),
-    TableCheck(
+    _check(
         "row_count_matches_ingest_log",
-        "Rows were added or deleted behind the ledger's back: run `twap-pipeline audit`.",
-        "SELECT brought_in, held FROM (SELECT coalesce(sum(rows_inserted), 0) + coalesce(sum((SELECT"
-        " sum((version ->> 'rows_inserted')::bigint) FROM jsonb_array_elements(previous_versions) AS version)), 0)"
-        " AS brought_in FROM etl_s3_ingest_log) AS ledger, (SELECT count(*) AS held FROM twap_status) AS rows"
-        " WHERE brought_in <> held",
+        "Rows were added or deleted without an ingest log entry: run `twap-pipeline audit`.",
         is_error=True,
     ),
-    TableCheck(
+    _check(
         "event_times_in_range",
-        "An event cannot be older than the exchange or younger than its object: a unit of time was misread.",
-        "SELECT twap_id, wallet, ts, s3_object_key FROM twap_status"
-        " WHERE ts < '2023-01-01' OR ts > s3_last_modified + interval '1 day'",
+        "An event cannot be older than the exchange or newer than its object: a time unit was inferred wrongly.",
         is_error=True,
     ),
-    TableCheck(
+    _check(
         "terminal_event_rate",
-        "Orders last seven days at most. More than 5 % of a day's activations without an end seven days later"
-        " means that objects are missing.",
-        "SELECT day, activated, ended FROM (SELECT first.ts::date AS day, count(*) AS activated, count(*) FILTER (WHERE"  # noqa: S608
-        " EXISTS (SELECT FROM twap_status AS last WHERE last.twap_id = first.twap_id"
-        f" AND last.status IN ({ENDED}))) AS ended FROM twap_status AS first WHERE first.status = 'activated'"
-        " AND first.ts < (SELECT max(ts) FROM twap_status) - interval '7 days' GROUP BY 1) AS days"
-        " WHERE ended < 0.95 * activated AND activated - ended > 5 ORDER BY 1",
+        "An order lasts at most seven days. If more than 5 % of a date's activated orders have no terminal event seven"
+        " days later, objects are missing.",
     ),
-    TableCheck(
+    _check(
         "daily_row_count_anomaly",
-        "A day with less than a third or more than three times the usual rows: objects are missing, or doubled.",
-        "SELECT object_date, rows, usual FROM (SELECT object_date, sum(rows_read) AS rows, (SELECT"
-        " percentile_cont(0.5) WITHIN GROUP (ORDER BY total) FROM (SELECT sum(rows_read) AS total FROM"
-        " etl_s3_ingest_log WHERE object_date IS NOT NULL GROUP BY object_date HAVING sum(rows_read) >= 100) AS totals)"
-        " AS usual FROM etl_s3_ingest_log WHERE object_date < (SELECT max(object_date) FROM etl_s3_ingest_log)"
-        " GROUP BY object_date HAVING sum(rows_read) >= 100) AS days"
-        " WHERE rows < usual / 3 OR rows > usual * 3 ORDER BY 1",
+        "A date has less than a third, or more than three times, the usual rows: objects are missing or duplicated.",
     ),
-    TableCheck(
+    _check(
         "executed_size_lte_requested",
-        "An order executed more than it asked for: the feed, or our reading of it, has changed.",
-        "SELECT twap_id, wallet, ts, size_executed, size_requested FROM twap_status"
-        " WHERE size_executed > size_requested",
+        "An order executed more than it requested: the feed has changed, or a column is mapped wrongly.",
     ),
-    TableCheck(
+    _check(
         "no_execution_before_terminal_event",
-        "An event before the end shows an executed size: the feed now reports progress, or statuses were mixed up.",
-        "SELECT twap_id, wallet, ts, status, size_executed FROM twap_status"  # noqa: S608
-        f" WHERE status IN ({_BEFORE_THE_END}) AND size_executed <> 0",
+        "An event before the terminal event has an executed size: the feed reports progress, or statuses are wrong.",
     ),
-    TableCheck(
+    _check(
         "no_unknown_statuses",
-        "The exchange has a new status. It is stored as it is; teach it to domain/twap_status.py.",
-        "SELECT coalesce(status, 'NULL') AS status, count(*) AS rows, min(ts) AS first_seen FROM twap_status"  # noqa: S608
-        f" WHERE status IS NULL OR status NOT IN ({quoted(set(STATUS_RANK))}) GROUP BY 1 ORDER BY 2 DESC",
+        "The exchange has a new status, which is stored verbatim: add it to domain/status.py.",
     ),
-    TableCheck(
+    _check(
         "no_quarantined_rows",
-        "Rows that cannot be read without loss wait in twap_status_quarantine with their reasons.",
-        "SELECT s3_object_key, row_number, reason FROM twap_status_quarantine ORDER BY 1, 2",
+        "Rows that cannot be normalized without loss are in twap_status_quarantine with their reasons.",
     ),
     TableCheck(
         "orders_match_events",
-        "An order differs from its events in twap_status: run `refresh_twap_orders` for the days of its objects.",
-        DIFFERENCES,
+        "An order differs from its events in twap_status: run `refresh_twap_orders` for the dates of its objects.",
+        DIFFERING_ORDERS,
         table="twap_orders",
         is_error=True,
     ),
 )
 
-_EXAMPLES = 10
-
 
 def run_check(connection: Connection, check: TableCheck) -> CheckResult:
-    """Return what is wrong by this question."""
-    counted = f"SELECT count(*) FROM ({check.violations_sql}) AS offenders"  # noqa: S608
-    count = int(connection.execute(text(counted)).scalar_one())
-    shown = connection.execute(text(f"{check.violations_sql} LIMIT {_EXAMPLES}")) if count else None
-    rows = () if shown is None else tuple(tuple(str(value) for value in row) for row in shown)
-    return CheckResult(count, () if shown is None else tuple(shown.keys()), rows)
+    """Run a check and return its violations."""
+    violations = text(check.violations_sql).columns().subquery("violations")
+    count = connection.execute(select(func.count()).select_from(violations)).scalar_one()
+    if not count:
+        return CheckResult(0, (), ())
+    rows = connection.execute(select(text("*")).select_from(violations).limit(_EXAMPLES))
+    return CheckResult(count, tuple(rows.keys()), tuple(tuple(map(str, row)) for row in rows))

@@ -1,7 +1,6 @@
-"""Undoing what an audit found, so that the next ingestion ends with the right table and a ledger that adds up.
+"""Repairs what a deep audit found: deletes wrong rows and requeues the objects that contain the right ones.
 
-Wrong rows are deleted and the objects that hold their events are given back to ingestion: nothing is written here
-that only a reading of the object can know.
+A repair writes no row values: the next ingestion loads them from the objects. Comparisons belong to `verification`.
 """
 
 from collections.abc import Collection
@@ -10,20 +9,22 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from twap_pipeline.storage.ingest_log import add_adjustment, requeue
+from twap_pipeline.storage.sql_files import load_queries
 
-REQUEUED = "the audit found its rows or its account changed; it will be taken again"
+REQUEUE_REASON = "an audit found wrong rows or row counts of this object; the next ingestion loads it again"
+_QUERIES = load_queries("twap_pipeline.storage.audit", "repair.sql")
 
 
 @dataclass(frozen=True, slots=True)
 class RepairResult:
-    """What was done.
+    """What a repair changed.
 
     Args:
-        requeued: Objects that the next ingestion takes again.
-        deleted: Rows of ``twap_status`` that were deleted: changed ones, and those that no object holds.
-        deleted_quarantined: Quarantined rows that name no object of the ledger, deleted.
-        adjustment: Rows added to the ledger's sum, so that it is the table's again.
-        adjusted_key: The object in whose history the correction stands.
+        requeued: Keys that the next ingestion loads again.
+        deleted: Deleted rows of ``twap_status``: changed rows, and rows that no object contains.
+        deleted_quarantined: Deleted quarantined rows whose object is not in the ingest log.
+        adjustment: Rows added to the ingest log's sum, so that it equals the number of stored rows.
+        adjusted_key: The object whose history contains the adjustment; None if there is none.
     """
 
     requeued: tuple[str, ...]
@@ -34,49 +35,26 @@ class RepairResult:
 
     @property
     def has_changes(self) -> bool:
-        """Whether there was anything to repair."""
+        """Whether the repair changed anything."""
         return bool(self.requeued or self.deleted or self.deleted_quarantined or self.adjustment)
 
 
-_DELETE = """
-DELETE FROM stored_twap_status AS stored USING row_mismatches AS wrong
-WHERE stored.twap_id = wrong.twap_id AND stored.wallet = wrong.wallet AND stored.ts = wrong.ts
-"""
-_DELETE_REJECTED = """
-DELETE FROM stored_twap_status_quarantine
-WHERE s3_object_key NOT IN (SELECT s3_object_key FROM etl_s3_ingest_log)
-"""
-_ORDERS = """
-DELETE FROM twap_orders AS one WHERE NOT EXISTS (
-  SELECT FROM stored_twap_status AS stored WHERE stored.twap_id = one.twap_id AND stored.wallet = one.wallet);
-UPDATE etl_s3_ingest_log SET orders_refreshed_at = NULL WHERE s3_object_key IN (
-  SELECT stored.s3_object_key FROM stored_twap_status AS stored JOIN row_mismatches USING (twap_id, wallet))
-"""
-_MISSING_IN_THE_SUM = """
-SELECT (SELECT count(*) FROM stored_twap_status) - coalesce(sum(coalesce(rows_inserted, 0) + (
-  SELECT coalesce(sum((version ->> 'rows_inserted')::bigint), 0)
-  FROM jsonb_array_elements(previous_versions) AS version)), 0)
-FROM etl_s3_ingest_log
-"""
+def repair(connection: Connection, keys: Collection[str]) -> RepairResult:
+    """Delete wrong rows and requeue objects, in the transaction of `verification.compare`.
 
-
-def repair(connection: Connection, touched: Collection[str]) -> RepairResult:
-    """Delete wrong rows and requeue objects, in the transaction of `shadow.compare`.
-
-    Orders that are left without events go too; those that lost some of theirs are due for a refresh.
+    Orders without events are deleted. Orders that lost some of their events become pending for a refresh.
 
     Args:
-        connection: From `shadow.verification_session`.
-        touched: Objects whose account or quarantine is wrong; those that hold wrong or missing rows are added.
+        connection: From `verification_session`, after `compare`. The caller commits.
+        keys: Objects with wrong row counts or quarantined rows; those with missing or changed rows are added.
     """
-    owners = connection.execute(
-        text("SELECT DISTINCT s3_object_key FROM row_mismatches WHERE kind <> 'added'")
-    ).scalars()
-    keys = sorted({*touched, *owners})
-    deleted = connection.execute(text(_DELETE)).rowcount
-    deleted_quarantined = connection.execute(text(_DELETE_REJECTED)).rowcount
-    connection.execute(text(_ORDERS))
-    requeue(connection, keys, REQUEUED)
-    rows = int(connection.execute(text(_MISSING_IN_THE_SUM)).scalar_one())
+    owners = connection.execute(text(_QUERIES["mismatch_owners"])).scalars()
+    requeued = sorted({*keys, *owners})
+    deleted = connection.execute(text(_QUERIES["delete_mismatched_rows"])).rowcount
+    deleted_quarantined = connection.execute(text(_QUERIES["delete_orphan_quarantined_rows"])).rowcount
+    connection.execute(text(_QUERIES["delete_orders_without_events"]))
+    connection.execute(text(_QUERIES["mark_orders_pending"]))
+    requeue(connection, requeued, REQUEUE_REASON)
+    rows = int(connection.execute(text(_QUERIES["missing_insertions"])).scalar_one())
     adjusted_key = add_adjustment(connection, rows) if rows else None
-    return RepairResult(tuple(keys), deleted, deleted_quarantined, rows, adjusted_key)
+    return RepairResult(tuple(requeued), deleted, deleted_quarantined, rows, adjusted_key)

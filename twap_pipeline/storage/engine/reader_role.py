@@ -1,6 +1,6 @@
-"""The role that the query side logs in as: it may read what the API tells, and nothing else.
+"""The database role of the API: it may read the tables that the API queries, and nothing else.
 
-Grants alone keep it from writing. ``default_transaction_read_only`` would not: whoever is logged in undoes it by SET.
+Only grants protect against writes. ``default_transaction_read_only`` does not: any session can SET it to off.
 """
 
 import secrets
@@ -13,39 +13,46 @@ from sqlalchemy.exc import ProgrammingError
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE
 
-READER_TABLES = ("twap_status", "twap_orders", "twap_daily_stats", "etl_s3_ingest_log", ALEMBIC_VERSION_TABLE)
-"""What the API reads. The quarantine is not among it."""
+READER_TABLES = (
+    "twap_status",
+    "twap_orders",
+    "twap_daily_stats",
+    "etl_s3_ingest_log",
+    "etl_s3_ingest_history",
+    ALEMBIC_VERSION_TABLE,
+)
+"""Tables and views that the role may read; the quarantine is not included."""
 
 
 def grant_reader(engine: Engine, role: str) -> str | None:
-    """Let a role log in and read what the API tells; made if it does not exist. Repeating it changes nothing.
+    """Create a role that may log in, if it does not exist, and grant it SELECT on `READER_TABLES`. It is idempotent.
 
     Args:
-        engine: As an owner of the tables who may create roles.
-        role: Its name.
+        engine: Connects as the owner of the tables, with the right to create roles.
+        role: Name of the role.
 
     Returns:
-        The password of a role that was made, told this once; None for one that existed.
+        The generated password of a new role, which is not stored; None for an existing role.
 
     Raises:
-        ConfigurationError: The connected user may not do this.
+        ConfigurationError: The connected user lacks a privilege.
     """
     try:
         with engine.begin() as connection:
             driver = connection.connection.driver_connection
             if not isinstance(driver, psycopg.Connection):
-                raise TypeError("roles are made through psycopg 3 (postgresql+psycopg)")
-            password = _make(driver, role)
+                raise TypeError("roles need psycopg 3 (postgresql+psycopg)")
+            password = _create(driver, role)
             _grant(driver, role)
     except (ProgrammingError, psycopg.errors.InsufficientPrivilege) as error:
         raise ConfigurationError(
-            f"the role {role!r} cannot be made or granted: {' '.join(str(error).split())};"
-            " run this as the tables' owner, with the right to create roles"
+            f"cannot create the role {role!r} or grant it SELECT: {' '.join(str(error).split())};"
+            " connect as the tables' owner, with the right to create roles"
         ) from error
     return password
 
 
-def _make(driver: "psycopg.Connection[tuple[object, ...]]", role: str) -> str | None:
+def _create(driver: psycopg.Connection[tuple[object, ...]], role: str) -> str | None:
     if driver.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).rowcount:
         return None
     password = secrets.token_urlsafe(24)
@@ -54,10 +61,10 @@ def _make(driver: "psycopg.Connection[tuple[object, ...]]", role: str) -> str | 
     return password
 
 
-def _grant(driver: "psycopg.Connection[tuple[object, ...]]", role: str) -> None:
+def _grant(driver: psycopg.Connection[tuple[object, ...]], role: str) -> None:
     name = sql.Identifier(role)
-    place = driver.execute("SELECT current_database(), current_schema()").fetchone()
-    database, schema = (sql.Identifier(str(part)) for part in place or ())
+    names = driver.execute("SELECT current_database(), current_schema()").fetchone()
+    database, schema = (sql.Identifier(str(part)) for part in names or ())
     tables = sql.SQL(", ").join(map(sql.Identifier, READER_TABLES))
     driver.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, name))
     driver.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, name))

@@ -1,6 +1,6 @@
-"""Database URLs: every usual form is read into one URL object, and shown without its password.
+"""Parses database URLs of every usual form, and formats them without the password.
 
-A password never leaves a URL object except towards the driver.
+Only the driver may receive the password of a URL object: error messages and logs use `redacted_url`.
 """
 
 import re
@@ -10,36 +10,33 @@ from sqlalchemy import URL
 
 from twap_pipeline.errors import ConfigurationError
 
-_SCHEME = re.compile(r"^(postgres|postgresql)(\+(asyncpg|psycopg|psycopg2))?://(?P<rest>.*)$", re.DOTALL)
-
-
+_SCHEME = re.compile(r"^(postgres|postgresql)(\+(asyncpg|psycopg|psycopg2))?://(?P<address>.*)$", re.DOTALL)
 _HOST = re.compile(r"^(?P<host>\[[^]]+\]|[^:/?\[]*)(:(?P<port>\d+))?(/(?P<database>[^?]*))?(\?(?P<query>.*))?$")
-
-
 _FORMS = "postgresql://user:password@host:5432/database (also with +psycopg, +psycopg2 or +asyncpg)"
 
 
 def parse_database_url(text: str) -> URL:
-    """Return a URL that names no driver.
+    """Return a URL without a driver name.
 
-    The password may hold any character, encoded or not: it reaches from the first ``:`` to the last ``@``.
+    The password may contain any character, percent-encoded or not: it is the text between the first ``:`` and the last
+    ``@``.
 
     Args:
         text: ``postgresql://…`` or ``postgres://…``, with or without ``+psycopg``, ``+psycopg2``, ``+asyncpg``.
 
     Raises:
-        ConfigurationError: It is no such URL. The message does not repeat it, since it may hold a password.
+        ConfigurationError: The text is not a valid URL. The message does not contain it, because of the password.
     """
     scheme = _SCHEME.match(text.strip())
     if scheme is None:
         raise ConfigurationError(f"DATABASE_URL is not a PostgreSQL URL; expected {_FORMS}")
-    credentials, at, place = scheme["rest"].rpartition("@")
-    host = _HOST.match(place)
+    credentials, at, address = scheme["address"].rpartition("@")
+    host = _HOST.match(address)
     if host is None:
         raise ConfigurationError(f"DATABASE_URL has no readable host, port or database; expected {_FORMS}")
     user, colon, password = credentials.partition(":")
     query = dict(parse_qsl(host["query"] or ""))
-    if "ssl" in query:  # asyncpg's word for it
+    if "ssl" in query:  # asyncpg's name of the parameter
         query["sslmode"] = query.pop("ssl")
     password_in_query = query.pop("password", None)
     return URL.create(
@@ -54,5 +51,5 @@ def parse_database_url(text: str) -> URL:
 
 
 def redacted_url(url: URL) -> str:
-    """Return the URL as a person may see it, without its password."""
+    """Return the URL without its password and query, for messages."""
     return url.set(query={}).render_as_string(hide_password=True)

@@ -1,1 +1,1 @@
-"""Writes one object's rows into ``twap_status``."""
+"""Writes the rows of objects into ``twap_status``: COPY text, the choice of the write path, the merge."""

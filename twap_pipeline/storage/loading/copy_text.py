@@ -1,6 +1,6 @@
-"""A frame → PostgreSQL's COPY text format.
+"""Encodes a frame as PostgreSQL's COPY text format.
 
-Text, because the sizes already are text (NUMERIC reads it digit for digit) and because it is the fastest to make.
+Text and not binary: sizes are text already, NUMERIC parses them digit by digit, and text is the fastest to encode.
 """
 
 import io
@@ -13,12 +13,12 @@ _SPECIAL = r"[\\\t\n\r]"
 
 
 def copy_text(frame: pl.DataFrame, *, plain: Collection[str] = (), json: Collection[str] = ()) -> bytes:
-    """Return the frame's rows as COPY text, columns in the frame's order.
+    """Return the frame's rows as COPY text: one line per row, columns in the frame's order.
 
     Args:
-        frame: Columns of text, whole numbers, booleans and Datetime µs UTC.
-        plain: Text columns that cannot hold a backslash, tab or line end, and so need no escaping.
-        json: Text columns of JSON, which holds no raw control character: only backslashes are doubled.
+        frame: Columns of type String, integer, Boolean or Datetime (µs, UTC).
+        plain: String columns without backslash, tab or line end, which need no escaping.
+        json: String columns of JSON, which contains no raw control characters: only backslashes are escaped.
     """
     texts = [name for name, dtype in frame.schema.items() if dtype == pl.String and name not in plain]
     special = frame.select(

@@ -1,8 +1,8 @@
-"""``twap_orders``: one row per order, a pure function of ``twap_status``, kept up object by object.
+"""Refreshes ``twap_orders``: one row per order, a pure function of the order's events in ``twap_status``.
 
-An order's figures are those of its furthest event: the highest place in the order's life, then the latest. The ledger
-remembers of each object whether its events were taken in (``orders_refreshed_at``), so nothing is lost when a worker
-dies in between, and a late event is taken in like any other.
+An order's row contains the values of its event with the highest lifecycle rank, the latest of several. The ingest log
+records per object whether the orders of its events are refreshed (``orders_refreshed_at``). A refresh that was killed
+is therefore repeated, and a late event is included. Queries that only read orders do not belong here.
 """
 
 from dataclasses import dataclass
@@ -10,89 +10,23 @@ from datetime import date
 
 from sqlalchemy import Connection, text
 
-from twap_pipeline.storage.status_sql import ENDED, rank_sql
+from twap_pipeline.storage.sql_files import load_queries
 
-_DERIVED: dict[str, str] = {
-    **{
-        name: name
-        for name in (
-            "asset",
-            "side",
-            "size_requested",
-            "size_executed",
-            "notional_executed",
-            "status",
-            "status_error",
-            "duration_minutes",
-            "reduce_only",
-            "randomize",
-        )
-    },
-    "last_status_at": "ts",
-    "ended_at": f"CASE WHEN status IN ({ENDED}) THEN ts END",
-    "started_at": "coalesce(min(started_at) OVER life, min(ts) FILTER (WHERE status = 'activated') OVER life)",
-    "event_count": "count(*) OVER life",
-    "first_event_at": "min(ts) OVER life",
-    "first_object_key": "first_value(s3_object_key) OVER (life ORDER BY ts)",
-    "last_object_key": "first_value(s3_object_key) OVER (life ORDER BY ts DESC)",
-}
-"""Each column and what it is, over an order's events; the table generates the others from these."""
-
-_NAMES = ", ".join(_DERIVED)
+_QUERIES = load_queries("twap_pipeline.storage.orders", "refresh.sql")
 _LOCK_KEY = 0x6F72_6465  # "orde"
 
-# Names and expressions below are this package's own constants.
-
-
-def _orders(events: str) -> str:
-    """Return SQL for the orders that these events make."""
-    derived = ", ".join(f"{expression} AS {name}" for name, expression in _DERIVED.items())
-    return (
-        f"SELECT DISTINCT ON (twap_id, wallet) twap_id, wallet, {derived} FROM {events}"  # noqa: S608
-        " WINDOW life AS (PARTITION BY twap_id, wallet)"
-        f" ORDER BY twap_id, wallet, {rank_sql('status')} DESC, ts DESC"
-    )
-
-
-def _differs(one: str, other: str) -> str:
-    columns = ("({})".format(", ".join(f"{table}.{name}" for name in _DERIVED)) for table in (one, other))
-    return " IS DISTINCT FROM ".join(columns)
-
-
-_TOUCHED = (
-    "(SELECT DISTINCT twap_id, wallet FROM twap_status WHERE s3_object_key = ANY(:keys)) AS touched"
-    " JOIN twap_status USING (twap_id, wallet)"
-)
-_REFRESH = f"""
-WITH merged AS (
-  INSERT INTO twap_orders AS stored (twap_id, wallet, {_NAMES}) {_orders(_TOUCHED)}
-  ON CONFLICT (twap_id, wallet) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _DERIVED)},
-    refreshed_at = now()
-  WHERE {_differs("stored", "excluded")}
-  RETURNING xmax = 0 AS inserted
-)
-SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM merged
-"""  # noqa: S608
-
-DIFFERENCES = f"""
-SELECT twap_id, wallet, CASE WHEN stored.event_count IS NULL THEN 'missing'
-  WHEN derived.event_count IS NULL THEN 'without events' ELSE 'differs' END AS fault
-FROM twap_orders AS stored FULL JOIN ({_orders("twap_status")}) AS derived USING (twap_id, wallet)
-WHERE {_differs("stored", "derived")}
-"""  # noqa: S608
-"""Orders that are not what the events say; reads every event."""
-
-_LOADED = "(error_text IS NULL OR previous_versions <> '[]')"
+DIFFERING_ORDERS = _QUERIES["differing_orders"]
+"""SELECT of twap_id, wallet, difference: orders that differ from what their events give. It reads every event."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshResult:
-    """What a refresh did.
+    """Counts of one refresh.
 
     Args:
-        objects: Objects whose events were taken in.
-        inserted: Orders that are new.
-        updated: Orders that changed.
+        objects: Loaded objects of the date.
+        inserted: New orders.
+        updated: Changed orders.
     """
 
     objects: int
@@ -101,35 +35,22 @@ class RefreshResult:
 
 
 def refresh_orders(connection: Connection, day: date) -> RefreshResult:
-    """Bring every order that a day's objects have an event of to what all of its events say.
+    """Upsert every order that has an event in one of a date's objects.
 
     Args:
-        connection: In a transaction; nothing is committed here. Refreshes wait for each other until it ends, so that
-            of two the later sees all that the earlier saw.
-        day: The UTC day that the ledger filed the objects under.
+        connection: In a transaction, which the caller commits. An advisory lock serializes refreshes until then: a
+            later refresh reads all events that an earlier one read.
+        day: UTC date of the objects' partition.
     """
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
-    statement = text(f"SELECT s3_object_key, ingested_at FROM etl_s3_ingest_log WHERE object_date = :day AND {_LOADED}")  # noqa: S608
-    loaded = connection.execute(statement, {"day": day}).all()
+    loaded = connection.execute(text(_QUERIES["loaded_objects"]), {"day": day}).all()
     keys = [key for key, _ in loaded]
-    inserted, updated = connection.execute(text(_REFRESH), {"keys": keys}).one()
-    # An object that was loaded anew since the look above stays due.
-    connection.execute(
-        text(
-            "UPDATE etl_s3_ingest_log AS log SET orders_refreshed_at = now()"
-            " FROM unnest(:keys ::text[], :moments ::timestamptz[]) AS seen (key, at)"
-            " WHERE log.s3_object_key = seen.key AND log.ingested_at = seen.at"
-        ),
-        {"keys": keys, "moments": [at for _, at in loaded]},
-    )
-    return RefreshResult(len(keys), int(inserted), int(updated))
+    inserted, updated = connection.execute(text(_QUERIES["refresh_orders"]), {"keys": keys}).one()
+    ingested_at = [timestamp for _, timestamp in loaded]
+    connection.execute(text(_QUERIES["mark_refreshed"]), {"keys": keys, "ingested_at": ingested_at})
+    return RefreshResult(len(keys), inserted, updated)
 
 
 def dates_pending_refresh(connection: Connection) -> dict[date, str]:
-    """Return the days with loaded objects that ``twap_orders`` has not taken in, each with a digest of which."""
-    statement = text(
-        "SELECT object_date, md5(string_agg(s3_object_key || ingested_at, ' ' ORDER BY s3_object_key))"  # noqa: S608
-        f" FROM etl_s3_ingest_log WHERE orders_refreshed_at IS NULL AND {_LOADED} AND object_date IS NOT NULL"
-        " GROUP BY 1 ORDER BY 1"
-    )
-    return {day: str(digest) for day, digest in connection.execute(statement)}
+    """Return UTC date → digest of its loaded objects that no refresh included yet. A new load changes the digest."""
+    return {row.object_date: row.digest for row in connection.execute(text(_QUERIES["dates_pending_refresh"]))}

@@ -1,4 +1,4 @@
-"""Daily order figures, summed up over sides for people to look at."""
+"""Totals of the orders per start date, from ``twap_daily_stats``."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -13,15 +13,15 @@ from twap_pipeline.storage.schema.models import twap_daily_stats
 
 @dataclass(frozen=True, slots=True)
 class DailyOrderSummary:
-    """The orders that started on one UTC day.
+    """Totals of the orders that started on one UTC date.
 
     Args:
-        rows: Rows of ``twap_daily_stats``.
-        order_count: Orders.
-        underfilled_order_count: Those that ended with less executed than requested.
-        notional_executed: USD.
-        by_status: Orders by present status, most first.
-        markets: Asset, orders and executed USD, largest first.
+        rows: Number of rows in ``twap_daily_stats``.
+        order_count: Number of orders.
+        underfilled_order_count: Number of orders that ended with less executed than requested.
+        notional_executed: Executed notional, USD.
+        by_status: Status → number of orders, descending; "NULL" for a missing status.
+        markets: Asset, number of orders and executed notional (USD), by notional, descending.
     """
 
     rows: int
@@ -33,7 +33,7 @@ class DailyOrderSummary:
 
 
 def daily_figures(connection: Connection, days: Collection[date]) -> dict[date, DailyOrderSummary]:
-    """Return the figures of each of these days, also of those without orders."""
+    """Return date → totals for each of these dates; all zero for a date without orders."""
     stats = twap_daily_stats.c
     statement = select(
         stats.day, stats.asset, stats.status, stats.order_count, stats.underfilled_order_count, stats.notional_executed
@@ -41,7 +41,7 @@ def daily_figures(connection: Connection, days: Collection[date]) -> dict[date, 
     rows: dict[date, list[RowMapping]] = {day: [] for day in days}
     for row in connection.execute(statement).mappings():
         rows[row["day"]].append(row)
-    return {day: _figures(found) for day, found in rows.items()}
+    return {day: _figures(day_rows) for day, day_rows in rows.items()}
 
 
 def _figures(rows: Sequence[RowMapping]) -> DailyOrderSummary:
@@ -58,5 +58,5 @@ def _figures(rows: Sequence[RowMapping]) -> DailyOrderSummary:
         underfilled_order_count=sum(row["underfilled_order_count"] for row in rows),
         notional_executed=sum(executed.values(), Decimal()),
         by_status=dict(by_status.most_common()),
-        markets=sorted(((name, orders[name], executed[name]) for name in orders), key=lambda one: -one[2]),
+        markets=sorted(((name, orders[name], executed[name]) for name in orders), key=lambda market: -market[2]),
     )

@@ -1,4 +1,4 @@
-"""What was ingested, by UTC day of the objects, from the ingest log."""
+"""Row counts per UTC date of the objects, and failed objects, from the ingest log."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from twap_pipeline.storage.schema.models import etl_s3_ingest_log as log
 
 @dataclass(frozen=True, slots=True)
 class IngestDaySummary:
-    """The ledger's account of one UTC day of objects."""
+    """Loaded objects, failed objects, bytes and row counts of one UTC date."""
 
     day: date
     objects: int
@@ -22,7 +22,7 @@ class IngestDaySummary:
 
 
 def day_reports(connection: Connection, run_ids: Sequence[str] | None = None) -> list[IngestDaySummary]:
-    """Return the ledger by day, of all objects or of those that these Dagster runs took."""
+    """Return a summary per date, in order: of all objects, or of those that these Dagster runs processed."""
     counts = [func.coalesce(func.sum(log.c[f"rows_{outcome}"]), 0) for outcome in RowCounts().as_dict()]
     statement = (
         select(
@@ -45,7 +45,7 @@ def day_reports(connection: Connection, run_ids: Sequence[str] | None = None) ->
 
 
 def failed_objects(connection: Connection, run_ids: Sequence[str]) -> list[tuple[str, str, int]]:
-    """Return key, error and failed_attempts of the objects that these runs could not take."""
+    """Return key, error text and failed attempts of the objects that these runs failed to load, by key."""
     statement = (
         select(log.c.s3_object_key, log.c.error_text, log.c.failed_attempts)
         .where(log.c.error_text.is_not(None), log.c.dagster_run_id.in_(run_ids))

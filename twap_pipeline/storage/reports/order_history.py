@@ -1,4 +1,4 @@
-"""The events of one order, as stored."""
+"""The stored events of one order."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ from twap_pipeline.storage.schema.models import twap_status
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event of an order, as stored."""
+    """One stored event; columns of ``twap_status``."""
 
     ts: datetime
     status: str | None
@@ -28,14 +28,14 @@ class Event:
 
 
 def order_history(connection: Connection, twap_id: str) -> list[Event]:
-    """Return an order's events, oldest first; none if it is not there."""
+    """Return the events of an order, oldest first; empty if there are none."""
     names = Event.__dataclass_fields__
     statement = select(*(twap_status.c[name] for name in names)).where(twap_status.c.twap_id == twap_id)
     return [Event(*row) for row in connection.execute(statement.order_by(twap_status.c.ts))]
 
 
 def largest_ended_order(connection: Connection) -> str | None:
-    """Return the order that executed the most dollars, as an example worth showing."""
+    """Return the twap_id of the ended order with the largest executed notional, as an example; None without one."""
     statement = (
         select(twap_status.c.twap_id)
         .where(twap_status.c.status.in_(TERMINAL_STATUSES), twap_status.c.notional_executed.is_not(None))

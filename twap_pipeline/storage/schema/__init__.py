@@ -1,1 +1,1 @@
-"""The declared tables, and how a database gets to them: revision gate, drift, locked upgrade, fast creation."""
+"""The declared tables, the revision gate, drift, the locked upgrade, and creation without migrations."""

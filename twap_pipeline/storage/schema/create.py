@@ -1,6 +1,6 @@
-"""The quick way to an empty schema without running the migrations: ``python -m twap_pipeline.storage.schema.create``.
+"""Creates the schema in an empty database without migrations: ``python -m twap_pipeline.storage.schema.create``.
 
-Executes ``schema.sql`` and stamps Alembic's head, in one transaction; later upgrades go on from there.
+Executes ``schema.sql`` and stamps Alembic's head in one transaction. Later upgrades start from that revision.
 """
 
 from importlib.resources import files
@@ -11,7 +11,7 @@ from sqlalchemy import Engine, inspect
 
 from twap_pipeline.errors import SchemaRevisionError, TwapPipelineError
 from twap_pipeline.settings import load_settings
-from twap_pipeline.storage.engine.engine import make_engine, resolve_or_start_database, translate_connection_errors
+from twap_pipeline.storage.engine.engine import open_database
 from twap_pipeline.storage.engine.url import redacted_url
 from twap_pipeline.storage.schema.locks import migration_lock
 from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata
@@ -19,17 +19,17 @@ from twap_pipeline.storage.schema.revision_gate import migrations_config, read_r
 
 
 def create_schema(engine: Engine) -> str:
-    """Create every table in an empty database and return the revision stamped.
+    """Create every table in an empty database and return the stamped revision.
 
     Raises:
-        DatabaseUnavailableError: A migration held the lock past the deadline.
-        SchemaRevisionError: Some of our tables are there already.
+        DatabaseUnavailableError: Another session did not release the migration lock before the deadline.
+        SchemaRevisionError: The database contains some of the tables.
     """
     with migration_lock(engine), engine.begin() as connection:
         present = set(inspect(connection).get_table_names()) & {*metadata.tables, ALEMBIC_VERSION_TABLE}
         if present:
             names = ", ".join(sorted(present))
-            raise SchemaRevisionError(f"the database already holds {names}; use `twap-pipeline migrate`")
+            raise SchemaRevisionError(f"the database already contains {names}; use `twap-pipeline migrate`")
         connection.exec_driver_sql(files("twap_pipeline.storage.schema").joinpath("schema.sql").read_text("utf-8"))
         migration = MigrationContext.configure(connection, opts={"version_table": ALEMBIC_VERSION_TABLE})
         migration.stamp(ScriptDirectory.from_config(migrations_config()), "head")
@@ -37,16 +37,11 @@ def create_schema(engine: Engine) -> str:
 
 
 def main() -> None:
-    """Initialize the configured database; an error that was meant for a person is one line and exit status 1."""
+    """Create the schema in the configured database; an expected error becomes one line and exit status 1."""
     try:
         settings = load_settings()
-        url = resolve_or_start_database(settings.database_url_text, settings.home)
-        engine = make_engine(url)
-        try:
-            with translate_connection_errors(url):
-                revision = create_schema(engine)
-        finally:
-            engine.dispose()
+        with open_database(settings.database_url_text, settings.home) as (engine, url):
+            revision = create_schema(engine)
     except TwapPipelineError as error:
         raise SystemExit(f"error: {error}") from error
     print(f"{redacted_url(url)}: schema created, stamped {revision}")

@@ -1,4 +1,4 @@
-"""Differences between the database's tables and the declared ones, beyond what the revision shows."""
+"""Differences between the database's tables and the declared ones that the Alembic revision does not show."""
 
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -8,7 +8,7 @@ from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, DAILY_STA
 
 
 def drift(connection: Connection) -> list[str]:
-    """Return how our tables differ from the declared ones, a line each; nothing when they agree."""
+    """Return the differences between our tables and the declared ones, one line each; empty if there are none."""
     migration = MigrationContext.configure(
         connection,
         opts={
@@ -26,7 +26,7 @@ def drift(connection: Connection) -> list[str]:
 
 
 def _describe_diff(difference: object) -> str:
-    """Return one of Alembic's differences in a few words: the operation that would mend it, and on what."""
+    """Return one of Alembic's differences as the operation that would remove it and the name of its subject."""
     parts = difference[0] if isinstance(difference, list) else difference
     words = (getattr(part, "name", part) for part in parts if part is not None) if isinstance(parts, tuple) else [parts]
     return " ".join(str(word) for word in words if not isinstance(word, dict))
@@ -35,36 +35,39 @@ def _describe_diff(difference: object) -> str:
 def types_differ(
     _context: object, _column: object, _declared: object, present: object, declared: object
 ) -> bool | None:
-    """Tell Alembic of a NUMERIC with other limits than declared, which it would overlook; of the rest, nothing."""
+    """Compare precision and scale of NUMERIC, which Alembic ignores; return None for other types: Alembic compares."""
     if isinstance(present, Numeric) and isinstance(declared, Numeric):
         return (present.precision, present.scale) != (declared.precision, declared.scale)
     return None
 
 
 def _constraint_drift(connection: Connection) -> list[str]:
-    """Return what Alembic does not compare: primary keys, and checks by name."""
+    """Return differences that Alembic does not compare: primary keys, and CHECK constraints by name."""
     inspector = inspect(connection)
-    found = []
+    differences = []
     for name in sorted(set(metadata.tables) & set(inspector.get_table_names())):
         table = metadata.tables[name]
         key = [column.name for column in table.primary_key]
         if (present_key := inspector.get_pk_constraint(name)["constrained_columns"]) != key:
-            found.append(f"the primary key of {name} is {present_key}, declared is {key}")
+            differences.append(f"the primary key of {name} is {present_key}, declared is {key}")
         checks = {str(item.name) for item in table.constraints if isinstance(item, CheckConstraint)}
         present_checks = {str(item["name"]) for item in inspector.get_check_constraints(name)}
-        found += [f"{name} lacks the check {check}" for check in sorted(checks - present_checks)]
-        found += [f"{name} has a check that is not declared, {check}" for check in sorted(present_checks - checks)]
-    return found
+        differences += [f"{name} lacks the check {check}" for check in sorted(checks - present_checks)]
+        differences += [f"{name} has the undeclared check {check}" for check in sorted(present_checks - checks)]
+    return differences
 
 
 def _view_drift(connection: Connection) -> list[str]:
-    """Return how the view differs, by what PostgreSQL itself makes of the declared one; nothing is left of that."""
+    """Return how the view differs from the declared one, compared in PostgreSQL's normalized form.
+
+    The declared view is created in a savepoint that is rolled back.
+    """
     definition = text("SELECT pg_get_viewdef(to_regclass(:name))")
     present = connection.scalar(definition, {"name": "twap_daily_stats"})
     if present is None:
         return ["the view twap_daily_stats is missing"]
     with connection.begin_nested() as savepoint:
-        connection.exec_driver_sql(f"CREATE TEMP VIEW declared_view AS {DAILY_STATS}")
+        connection.exec_driver_sql("CREATE TEMP VIEW declared_view AS" + DAILY_STATS)
         declared = connection.scalar(definition, {"name": "declared_view"})
         savepoint.rollback()
     return [] if present == declared else ["the view twap_daily_stats is not as declared"]

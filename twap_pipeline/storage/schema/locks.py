@@ -1,7 +1,6 @@
-"""One deployer at a time, who gives up rather than keep readers and writers waiting.
+"""The lock between concurrent migrations, and the ``lock_timeout`` of their statements.
 
-Here belong the lock between deployers and the bound on waiting for everybody else; what a migration does is in
-``alembic/``.
+Migrations belong in ``alembic/``; the locks of loaders are in `ingest_log`.
 """
 
 import time
@@ -15,10 +14,10 @@ from sqlalchemy.exc import OperationalError
 from twap_pipeline.errors import DatabaseUnavailableError
 
 UPGRADE_DEADLINE_SECONDS = 120.0
-"""How long an upgrade waits for another deployer's to end."""
+"""How long an upgrade waits for the migration lock."""
 
 LOCK_TIMEOUT_SECONDS = 5.0
-"""How long a step of a migration waits for a lock; while it waits, all who come after it wait behind it."""
+"""``lock_timeout`` of a migration. While a statement waits for a lock, later queries queue behind it."""
 
 _LOCK_NOT_AVAILABLE = "55P03"
 _LOCK_KEY = 0x7477_6170  # "twap"
@@ -27,21 +26,21 @@ _LOCK_POLL_SECONDS = 0.2
 
 @contextmanager
 def migration_lock(engine: Engine, deadline_seconds: float = UPGRADE_DEADLINE_SECONDS) -> Iterator[None]:
-    """Let nobody else change the schema for the length of a block.
+    """Hold the advisory lock of migrations in the body of the ``with``.
 
-    The lock is polled on a connection of its own: a blocking one would hang CREATE INDEX CONCURRENTLY, which waits for
-    every transaction older than itself.
+    The lock is polled on its own connection. A blocking call would deadlock with CREATE INDEX CONCURRENTLY, which waits
+    for every older transaction.
 
     Raises:
-        DatabaseUnavailableError: Another deployer held the lock past the deadline.
+        DatabaseUnavailableError: Another session did not release the lock before the deadline.
     """
     deadline = time.monotonic() + deadline_seconds
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK_KEY}):
             if time.monotonic() >= deadline:
                 raise DatabaseUnavailableError(
-                    f"another upgrade has held the migration lock for {deadline_seconds:g} seconds;"
-                    " look at pg_stat_activity for who does, then try again"
+                    f"another session has held the migration lock for {deadline_seconds:g} seconds;"
+                    " find it in pg_stat_activity, then try again"
                 )
             time.sleep(_LOCK_POLL_SECONDS)
         try:
@@ -52,14 +51,14 @@ def migration_lock(engine: Engine, deadline_seconds: float = UPGRADE_DEADLINE_SE
 
 @contextmanager
 def lock_timeout(connection: Connection | None) -> Iterator[None]:
-    """Let no statement of a block wait for a lock longer than `LOCK_TIMEOUT_SECONDS`.
+    """Set ``lock_timeout`` to `LOCK_TIMEOUT_SECONDS` in the body of the ``with``.
 
     Args:
-        connection: The migration's; none under ``--sql``. The timeout is set past SQLAlchemy, which would otherwise
-            begin a transaction that Alembic takes for the caller's and never commits.
+        connection: The migration's; None under ``--sql``. The statement bypasses SQLAlchemy, which would begin a
+            transaction: Alembic would treat it as the caller's and never commit it.
 
     Raises:
-        DatabaseUnavailableError: A lock was not to be had in that time.
+        DatabaseUnavailableError: A statement waited longer for a lock. Its migration is rolled back.
     """
     if connection is None:
         yield
@@ -72,15 +71,15 @@ def lock_timeout(connection: Connection | None) -> Iterator[None]:
         if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
             raise
         raise DatabaseUnavailableError(
-            f"a step of the migration waited {LOCK_TIMEOUT_SECONDS:g} seconds for a lock that a run or a read holds,"
-            f" and gave up so as not to block others: {' '.join((error.statement or '').split())[:80]}; nothing of the"
-            " step stays: run the migration again when they are done (pg_stat_activity shows them)"
+            f"a migration waited {LOCK_TIMEOUT_SECONDS:g} seconds (lock_timeout) for a lock that a run or a query"
+            f" holds: {' '.join((error.statement or '').split())[:80]}; the migration was rolled back: run it again"
+            " after those sessions end (see pg_stat_activity)"
         ) from error
 
 
 def _set_lock_timeout(connection: Connection, value: str) -> None:
     driver = connection.connection.driver_connection
     if not isinstance(driver, psycopg.Connection):
-        raise TypeError("migrations run through psycopg 3 (postgresql+psycopg)")
+        raise TypeError("migrations need psycopg 3 (postgresql+psycopg)")
     driver.execute("SELECT set_config('lock_timeout', %s, false)", (value,))
     driver.commit()

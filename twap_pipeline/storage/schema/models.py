@@ -1,4 +1,7 @@
-"""The tables at Alembic's head, declared once in SQLAlchemy. The migrations must give exactly these, by test."""
+"""The tables at Alembic's head, declared in SQLAlchemy. A test asserts that the migrations create exactly these.
+
+Add every table, column, constraint and index here, in ``schema.sql`` and in a migration.
+"""
 
 from sqlalchemy import (
     JSON,
@@ -10,6 +13,8 @@ from sqlalchemy import (
     Connection,
     Date,
     DateTime,
+    ForeignKey,
+    Identity,
     Index,
     Integer,
     MetaData,
@@ -36,7 +41,7 @@ ALEMBIC_VERSION_TABLE = "twap_alembic_version"
 """Dagster's storage uses ``alembic_version``; both may share a database."""
 
 
-def _moment(name: str, *, nullable: bool = True, default_now: bool = False) -> Column[object]:
+def _timestamp(name: str, *, nullable: bool = True, default_now: bool = False) -> Column[object]:
     return Column(name, DateTime(timezone=True), nullable=nullable, server_default=func.now() if default_now else None)
 
 
@@ -55,16 +60,24 @@ twap_status = Table(
     Column("duration_minutes", Integer),
     Column("s3_object_key", Text, nullable=False),
     Column("raw_payload", JSON),
-    _moment("inserted_at", nullable=False, default_now=True),
-    _moment("started_at"),
+    _timestamp("inserted_at", nullable=False, default_now=True),
+    _timestamp("started_at"),
     Column("status_error", Text),
     Column("reduce_only", Boolean),
     Column("randomize", Boolean),
-    _moment("s3_last_modified"),
+    _timestamp("s3_last_modified"),
     Index(None, "wallet", "ts"),
     Index(None, "twap_id"),
     Index(None, "asset"),
     Index(None, "s3_object_key"),
+)
+
+Index(
+    "twap_status_wallet_order_idx",
+    twap_status.c.wallet,
+    func.length(twap_status.c.twap_id),
+    twap_status.c.twap_id,
+    twap_status.c.ts,
 )
 
 _ROW_OUTCOMES = ("inserted", "updated", "unchanged", "superseded", "quarantined", "metadata")
@@ -73,12 +86,13 @@ etl_s3_ingest_log = Table(
     "etl_s3_ingest_log",
     metadata,
     Column("s3_object_key", Text, primary_key=True),
-    _moment("last_modified", nullable=False),
+    _timestamp("last_modified", nullable=False),
     Column("rows_ingested", Integer),
     Column("error_text", Text),
-    _moment("ingested_at", nullable=False),
+    _timestamp("ingested_at", nullable=False),
     Column("etag", Text),
     Column("size_bytes", BigInteger),
+    Column("sha256", Text),
     Column("object_date", Date, index=True),
     Column("failed_attempts", Integer, nullable=False, server_default=text("0")),
     Column("rows_read", Integer),
@@ -86,11 +100,37 @@ etl_s3_ingest_log = Table(
     Column("data_warnings", JSONB),
     Column("checksum_verified", Boolean),
     Column("dagster_run_id", Text),
-    Column("previous_versions", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
-    _moment("orders_refreshed_at"),
-    Column("sha256", Text),
-    CheckConstraint("rows_read = " + " + ".join(f"rows_{outcome}" for outcome in _ROW_OUTCOMES), name="rows_accounted"),
+    _timestamp("orders_refreshed_at"),
+    CheckConstraint("rows_read = " + " + ".join(f"rows_{outcome}" for outcome in _ROW_OUTCOMES), name="row_counts_sum"),
 )
+"""One row per object: the current version, and whether it is loaded."""
+
+etl_s3_ingest_history = Table(
+    "etl_s3_ingest_history",
+    metadata,
+    Column("history_id", BigInteger, Identity(always=True), primary_key=True),
+    Column(
+        "s3_object_key", ForeignKey("etl_s3_ingest_log.s3_object_key", ondelete="CASCADE"), nullable=False, index=True
+    ),
+    Column("kind", Text, nullable=False),
+    Column("etag", Text),
+    _timestamp("last_modified"),
+    Column("size_bytes", BigInteger),
+    Column("sha256", Text),
+    _timestamp("ingested_at"),
+    Column("rows_read", Integer),
+    *(Column(f"rows_{outcome}", Integer) for outcome in _ROW_OUTCOMES),
+    Column("dagster_run_id", Text),
+    _timestamp("recorded_at", nullable=False, default_now=True),
+    CheckConstraint("kind IN ('replaced_version', 'reuploaded_unchanged', 'requeued', 'adjustment')", name="kind"),
+)
+"""One row per event in the past of an object. The meaning of the columns depends on ``kind``:
+
+- ``replaced_version``: a loaded version that a version with another ETag replaced; all columns are that version's.
+- ``requeued``: a loaded version that a repair requeued; all columns are that version's.
+- ``reuploaded_unchanged``: the same bytes under another ETag; the former ``etag``, the upload's ``last_modified``.
+- ``adjustment``: ``rows_inserted`` corrects the sum of all rows after a repair; it may be negative.
+"""
 
 twap_status_quarantine = Table(
     "twap_status_quarantine",
@@ -99,7 +139,7 @@ twap_status_quarantine = Table(
     Column("row_number", BigInteger, primary_key=True),
     Column("raw_row", JSON, nullable=False),
     Column("reason", Text, nullable=False),
-    _moment("quarantined_at", nullable=False, default_now=True),
+    _timestamp("quarantined_at", nullable=False, default_now=True),
 )
 
 twap_orders = Table(
@@ -121,22 +161,22 @@ twap_orders = Table(
     ),
     Column("status", Text),
     Column("status_error", Text),
-    _moment("last_status_at", nullable=False),
-    _moment("started_at"),
+    _timestamp("last_status_at", nullable=False),
+    _timestamp("started_at"),
     Column(
         "start_date",
         Date,
         Computed("(COALESCE(started_at, first_event_at) AT TIME ZONE 'UTC'::text)::date", persisted=True),
     ),
-    _moment("ended_at"),
+    _timestamp("ended_at"),
     Column("duration_minutes", Integer),
     Column("reduce_only", Boolean),
     Column("randomize", Boolean),
     Column("event_count", Integer, nullable=False),
-    _moment("first_event_at", nullable=False),
+    _timestamp("first_event_at", nullable=False),
     Column("first_object_key", Text, nullable=False),
     Column("last_object_key", Text, nullable=False),
-    _moment("refreshed_at", nullable=False, default_now=True),
+    _timestamp("refreshed_at", nullable=False, default_now=True),
     Index(None, "wallet", "started_at"),
     Index(None, "wallet", "last_status_at"),
     Index(None, "start_date", "asset"),
@@ -153,12 +193,12 @@ FROM twap_orders GROUP BY start_date, asset, side, status
 
 @event.listens_for(twap_orders, "after_create")
 def _create_daily_stats(_table: Table, connection: Connection, **_arguments: object) -> None:
-    connection.exec_driver_sql(f"CREATE VIEW twap_daily_stats AS {DAILY_STATS}")
+    connection.exec_driver_sql("CREATE VIEW twap_daily_stats AS" + DAILY_STATS)
 
 
 twap_daily_stats = Table(
     "twap_daily_stats",
-    MetaData(),  # a view: not a table to create or compare
+    MetaData(),  # a view: `metadata` contains only tables to create and compare
     Column("day", Date),
     Column("asset", Text),
     Column("side", Text),

@@ -1,4 +1,4 @@
-"""Compares the database's Alembic revision with this code's head: the pre-deploy gate."""
+"""Compares the database's Alembic revision with the head of this code: the check before a deployment or a run."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,12 @@ from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE
 
 @dataclass(frozen=True, slots=True)
 class RevisionStatus:
-    """The database's revision beside the code's.
+    """The revisions of the database and of this code.
 
     Args:
-        current: Heads that the database records; none for an empty database.
-        head: The code's head.
-        known: Whether this code has every one of ``current``.
+        current: Recorded revisions; empty for an empty database, several for several heads.
+        head: Head of this code.
+        known: Whether this code contains every revision of ``current``.
     """
 
     current: tuple[str, ...]
@@ -28,32 +28,32 @@ class RevisionStatus:
 
     @property
     def at_head(self) -> bool:
-        """Whether the database is exactly where this code needs it."""
+        """Whether the database is at the head of this code."""
         return self.current == (self.head,)
 
     @property
     def message(self) -> str:
-        """Return in one line where the database stands and what to do."""
+        """The state and the command to run, in one line; a predicate of "the database"."""
         at = ", ".join(self.current)
         if self.at_head:
             return f"at head {self.head}"
         if not self.current:
-            return f"has no tables of ours yet, this code needs {self.head}: run `twap-pipeline migrate`"
+            return f"has no recorded revision, this code needs {self.head}: run `twap-pipeline migrate`"
         if self.known:
             return f"is at {at}, this code needs {self.head}: run `twap-pipeline migrate`"
         return (
-            f"is at {at}, which this code (head {self.head}) does not know: deploy the code that has {at},"
+            f"is at {at}, which this code (head {self.head}) does not contain: deploy the code with {at},"
             f" or run `alembic downgrade {self.head}` with that code"
         )
 
 
 def migrations_config() -> Config:
-    """Return Alembic's configuration, with the migrations of this very code."""
+    """Return Alembic's configuration for the migrations of this code."""
     return Config(str(project_file("alembic.ini")))
 
 
 def read_revision(connection: Connection) -> RevisionStatus:
-    """Return where the database stands."""
+    """Return the revision status of the database."""
     scripts = ScriptDirectory.from_config(migrations_config())
     migration = MigrationContext.configure(connection, opts={"version_table": ALEMBIC_VERSION_TABLE})
     current = tuple(sorted(migration.get_current_heads()))
@@ -62,7 +62,7 @@ def read_revision(connection: Connection) -> RevisionStatus:
 
 
 def code_head() -> str:
-    """Return the revision that this code needs."""
+    """Return the head of this code."""
     return _one_head(ScriptDirectory.from_config(migrations_config()))
 
 
@@ -74,10 +74,10 @@ def _one_head(scripts: ScriptDirectory) -> str:
 
 
 def require_head(engine: Engine) -> RevisionStatus:
-    """Return the revision if the database is at this code's head.
+    """Return the revision status if the database is at the head of this code.
 
     Raises:
-        SchemaRevisionError: It is empty, older or newer; both revisions and the command that mends it are named.
+        SchemaRevisionError: It is not. The message contains both revisions and the command to run.
     """
     with engine.connect() as connection:
         revision = read_revision(connection)

@@ -1,5 +1,5 @@
--- The whole schema at revision 005, for a database set up without Alembic: `python -m twap_pipeline.storage.schema.create`
--- executes this and stamps head. A test proves it equal to the migrations.
+-- The complete schema at revision 003. `python -m twap_pipeline.storage.schema.create` executes this file and stamps
+-- Alembic's head. A test asserts that it equals the result of the migrations.
 
 CREATE TABLE twap_status (
   twap_id TEXT NOT NULL,
@@ -26,6 +26,7 @@ CREATE INDEX twap_status_wallet_ts_idx ON twap_status (wallet, ts);
 CREATE INDEX twap_status_twap_id_idx ON twap_status (twap_id);
 CREATE INDEX twap_status_asset_idx ON twap_status (asset);
 CREATE INDEX twap_status_s3_object_key_idx ON twap_status (s3_object_key);
+CREATE INDEX twap_status_wallet_order_idx ON twap_status (wallet, length(twap_id), twap_id, ts);
 
 CREATE TABLE etl_s3_ingest_log (
   s3_object_key TEXT PRIMARY KEY,
@@ -35,6 +36,7 @@ CREATE TABLE etl_s3_ingest_log (
   ingested_at TIMESTAMPTZ NOT NULL,
   etag TEXT,
   size_bytes BIGINT,
+  sha256 TEXT,
   object_date DATE,
   failed_attempts INTEGER NOT NULL DEFAULT 0,
   rows_read INTEGER,
@@ -47,13 +49,34 @@ CREATE TABLE etl_s3_ingest_log (
   data_warnings JSONB,
   checksum_verified BOOLEAN,
   dagster_run_id TEXT,
-  previous_versions JSONB NOT NULL DEFAULT '[]'::jsonb,
   orders_refreshed_at TIMESTAMPTZ,
-  sha256 TEXT,
-  CONSTRAINT etl_s3_ingest_log_rows_accounted_check CHECK (rows_read
+  CONSTRAINT etl_s3_ingest_log_row_counts_sum_check CHECK (rows_read
     = rows_inserted + rows_updated + rows_unchanged + rows_superseded + rows_quarantined + rows_metadata)
 );
 CREATE INDEX etl_s3_ingest_log_object_date_idx ON etl_s3_ingest_log (object_date);
+
+CREATE TABLE etl_s3_ingest_history (
+  history_id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  s3_object_key TEXT NOT NULL REFERENCES etl_s3_ingest_log ON DELETE CASCADE,
+  kind TEXT NOT NULL,
+  etag TEXT,
+  last_modified TIMESTAMPTZ,
+  size_bytes BIGINT,
+  sha256 TEXT,
+  ingested_at TIMESTAMPTZ,
+  rows_read INTEGER,
+  rows_inserted INTEGER,
+  rows_updated INTEGER,
+  rows_unchanged INTEGER,
+  rows_superseded INTEGER,
+  rows_quarantined INTEGER,
+  rows_metadata INTEGER,
+  dagster_run_id TEXT,
+  recorded_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+  CONSTRAINT etl_s3_ingest_history_kind_check CHECK (kind IN
+    ('replaced_version', 'reuploaded_unchanged', 'requeued', 'adjustment'))
+);
+CREATE INDEX etl_s3_ingest_history_s3_object_key_idx ON etl_s3_ingest_history (s3_object_key);
 
 CREATE TABLE twap_status_quarantine (
   s3_object_key TEXT NOT NULL,

@@ -1,7 +1,8 @@
-"""The locked upgrade to head, and the guard against downgrades that destroy rows."""
+"""The locked upgrade to head, and the data-loss protection of downgrades."""
 
 from alembic import command, context, op
-from sqlalchemy import Engine, inspect, text
+from psycopg import sql
+from sqlalchemy import Connection, Engine, exists, inspect, literal, select, table, text
 
 from twap_pipeline.errors import SchemaRevisionError
 from twap_pipeline.storage.schema.drift import drift
@@ -11,11 +12,12 @@ from twap_pipeline.storage.schema.revision_gate import RevisionStatus, migration
 
 
 def upgrade(engine: Engine, deadline_seconds: float = UPGRADE_DEADLINE_SECONDS) -> RevisionStatus:
-    """Bring the database to head, once, however many deployers try at a time.
+    """Upgrade the database to head; concurrent callers wait for each other.
 
     Raises:
-        DatabaseUnavailableError: Another deployer held the lock past the deadline.
-        SchemaRevisionError: The database is at a revision that this code does not know, or has our tables and none.
+        DatabaseUnavailableError: Another session did not release the migration lock before the deadline.
+        SchemaRevisionError: This code does not contain the database's revision, or the database contains our tables
+            without a revision.
     """
     with migration_lock(engine, deadline_seconds):
         with engine.connect() as connection:
@@ -26,7 +28,7 @@ def upgrade(engine: Engine, deadline_seconds: float = UPGRADE_DEADLINE_SECONDS) 
             raise SchemaRevisionError(f"the database {before.message}")
         if present and not before.current:
             raise SchemaRevisionError(
-                f"the database has {', '.join(present)} but records no revision; they look like those of revision"
+                f"the database has {', '.join(present)} but records no revision; the tables resemble those of revision"
                 f" {stamp}: if so, run `alembic stamp {stamp}` first"
             )
         if not before.at_head:
@@ -38,23 +40,30 @@ def upgrade(engine: Engine, deadline_seconds: float = UPGRADE_DEADLINE_SECONDS) 
 
 
 def refuse_data_loss(action: str, *tables: str) -> None:
-    """Stop a downgrade that would destroy rows, unless ``-x allow-data-loss=yes`` asks for it by name.
+    """Refuse a downgrade that would destroy rows, unless ``-x allow-data-loss=yes`` allows it.
 
-    Called from migrations. Under ``--sql`` nothing can be looked at, and the reader of the script decides.
+    Call it in ``downgrade()`` of a migration. It does nothing under ``--sql``: the reader of the script decides.
 
     Raises:
-        SchemaRevisionError: One of the tables holds rows.
+        SchemaRevisionError: One of the tables contains rows.
     """
     allowed = context.get_x_argument(as_dictionary=True).get("allow-data-loss") == "yes"
     if allowed or context.is_offline_mode():
         return
     connection = op.get_bind()
-    # Before the look, so that no writer who is under way commits between it and the destruction.
+    # Lock first: no writer may commit rows between the check and the DROP.
     for name in tables:
-        connection.execute(text(f'LOCK TABLE "{name}" IN ACCESS EXCLUSIVE MODE'))
-    full = [name for name in tables if connection.scalar(text(f'SELECT EXISTS (SELECT FROM "{name}")'))]  # noqa: S608
-    if full:
+        _lock_exclusively(connection, name)
+    not_empty = [
+        name for name in tables if connection.scalar(select(exists(select(literal(1)).select_from(table(name)))))
+    ]
+    if not_empty:
         raise SchemaRevisionError(
-            f"{action} would destroy rows of {', '.join(full)}; take a pg_dump, then"
+            f"{action} would destroy rows of {', '.join(not_empty)}; make a backup with pg_dump, then"
             " run `alembic -x allow-data-loss=yes downgrade …`"
         )
+
+
+def _lock_exclusively(connection: Connection, table_name: str) -> None:
+    statement = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(table_name))
+    connection.execute(text(statement.as_string()))

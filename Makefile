@@ -1,0 +1,41 @@
+# Targets for contributors. Each target is one command of start.py or of the virtual environment.
+.DEFAULT_GOAL := help
+UV := $(shell command -v uv || echo .twap/uv/bin/uv)
+
+.PHONY: help demo dev unit test lint format lock vulnerabilities bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## Start a local PostgreSQL and load the sample data
+	python3 start.py demo
+
+dev: ## Start Dagster's web UI on the sample data
+	python3 start.py dev
+
+unit: ## Run the tests that need no database, network or Dagster instance
+	python3 start.py test -m unit
+
+test: ## Run all tests on two cores
+	python3 start.py test -n 2 --dist loadgroup
+
+lint: ## Run ruff, the format check, mypy, import contracts and alembic check
+	python3 start.py lint
+
+format: ## Format the code and fix what ruff can fix
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+lock: ## Resolve the dependencies into requirements.lock (needs uv)
+	$(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+	  --no-annotate --no-header --no-strip-extras --no-emit-index-url -o requirements.lock
+
+vulnerabilities: ## Compare the locked versions with the OSV database (needs internet access)
+	python3 start.py vulnerabilities
+
+bench: ## Run every benchmark with small sizes
+	.venv/bin/python -m benchmarks --quick
+
+clean: ## Delete caches; keeps .venv and .twap
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	find . -name __pycache__ -not -path './.venv/*' -not -path './.twap/*' -prune -exec rm -rf {} +

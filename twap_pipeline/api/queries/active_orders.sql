@@ -1,0 +1,102 @@
+-- name: active_orders
+-- One row: active and stale orders as JSON arrays (text), at most :limit orders each, and their counts.
+WITH open_orders AS (
+  SELECT *, CASE WHEN status IS DISTINCT FROM 'waitingForTrigger'
+    THEN coalesce(started_at, first_event_at) + duration_minutes * interval '1 minute' END AS expected_end
+  FROM twap_orders
+  WHERE ended_at IS NULL AND (wallet = :wallet OR :wallet IS NULL) AND (asset = :asset OR :asset IS NULL)
+), estimates AS MATERIALIZED (
+  SELECT *, coalesce(expected_end + :stale_after < now(), false) AS is_stale,
+    greatest(0, extract(epoch FROM expected_end - now()) / 60) AS minutes_left
+  FROM open_orders
+), bodies AS (
+  SELECT
+    is_stale,
+    row_number() OVER (
+      PARTITION BY is_stale
+      ORDER BY CASE WHEN is_stale THEN now() - expected_end ELSE expected_end - now() END, length(twap_id), twap_id
+    ) AS position,
+    json_build_object(
+      'twap_id', twap_id,
+      'wallet', wallet,
+      'asset', asset,
+      'side', side,
+      'status', status,
+      'size_requested', size_requested::text,
+      'started_at', to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+      'duration_minutes', duration_minutes,
+      'expected_end', to_char(expected_end AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+      'estimate_remaining_size', round(CASE WHEN expected_end IS NULL THEN size_requested
+        ELSE size_requested * least(1, minutes_left / nullif(duration_minutes, 0)) END, 8)::text
+    ) AS body
+  FROM estimates
+)
+SELECT
+  to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS as_of,
+  -- An order lasts at most seven days, so the latest event belongs to an order of the last eight days.
+  (SELECT to_char(max(last_status_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') FROM twap_orders
+    WHERE start_date >= (SELECT max(start_date) FROM twap_orders) - 8) AS data_until,
+  count(*) FILTER (WHERE NOT is_stale) AS active_count,
+  count(*) FILTER (WHERE is_stale) AS stale_count,
+  coalesce(json_agg(body ORDER BY position) FILTER (WHERE NOT is_stale AND position <= :limit), '[]')::text AS active,
+  coalesce(json_agg(body ORDER BY position) FILTER (WHERE is_stale AND position <= :limit), '[]')::text AS stale
+FROM bodies;
+
+-- name: pressure
+-- One row: estimated volume of active orders by asset and horizon, as a JSON array (text).
+WITH open_orders AS (
+  SELECT asset, side, size_requested, duration_minutes,
+    coalesce(started_at, first_event_at) + duration_minutes * interval '1 minute' AS expected_end
+  FROM twap_orders
+  WHERE ended_at IS NULL AND status IS DISTINCT FROM 'waitingForTrigger' AND (asset = :asset OR :asset IS NULL)
+), running AS (
+  SELECT *, extract(epoch FROM expected_end - now()) / 60 AS minutes_left
+  FROM open_orders
+  WHERE expected_end > now()
+), prices AS (
+  SELECT DISTINCT ON (asset) asset, average_price, last_status_at
+  FROM twap_orders
+  WHERE start_date >= (now() AT TIME ZONE 'UTC')::date - 7 AND average_price IS NOT NULL AND ended_at IS NOT NULL
+  ORDER BY asset, last_status_at DESC
+), volumes AS (
+  SELECT asset, horizon, count(*) AS order_count,
+    coalesce(sum(estimate.size) FILTER (WHERE side = 'B'), 0) AS buy,
+    coalesce(sum(estimate.size) FILTER (WHERE side = 'A'), 0) AS sell
+  FROM running
+  CROSS JOIN unnest(:horizons) AS horizon
+  CROSS JOIN LATERAL (
+    SELECT size_requested * least(1, least(horizon, minutes_left) / nullif(duration_minutes, 0)) AS size
+  ) AS estimate
+  GROUP BY asset, horizon
+), assets AS (
+  SELECT asset, max(order_count) AS order_count, average_price, last_status_at,
+    json_agg(
+      json_build_object(
+        'horizon_minutes', horizon,
+        'estimate_buy_size', round(buy, 8)::text,
+        'estimate_sell_size', round(sell, 8)::text,
+        'estimate_net_size', round(buy - sell, 8)::text,
+        'estimate_net_notional', round((buy - sell) * average_price, 2)::text
+      ) ORDER BY horizon
+    ) AS horizons,
+    max(abs(buy - sell) * coalesce(average_price, 0)) AS weight
+  FROM volumes LEFT JOIN prices USING (asset)
+  GROUP BY asset, average_price, last_status_at
+)
+SELECT
+  to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS as_of,
+  -- An order lasts at most seven days, so the latest event belongs to an order of the last eight days.
+  (SELECT to_char(max(last_status_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') FROM twap_orders
+    WHERE start_date >= (SELECT max(start_date) FROM twap_orders) - 8) AS data_until,
+  coalesce(
+    json_agg(
+      json_build_object(
+        'asset', asset,
+        'order_count', order_count,
+        'estimate_price', round(average_price, 8)::text,
+        'price_at', to_char(last_status_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+        'horizons', horizons
+      ) ORDER BY weight DESC, asset
+    ), '[]'
+  )::text AS assets
+FROM assets;

@@ -1,0 +1,58 @@
+-- name: coverage
+-- One row: totals of the ingest log in a range of days, and missing_days and days (JSON arrays as text).
+WITH history AS (
+  SELECT s3_object_key, count(*) AS history_entry_count, sum(rows_inserted) AS history_rows_inserted
+  FROM etl_s3_ingest_history
+  GROUP BY s3_object_key
+), entries AS (
+  SELECT *, coalesce(object_date, (last_modified AT TIME ZONE 'UTC')::date) AS day
+  FROM etl_s3_ingest_log LEFT JOIN history USING (s3_object_key)
+), days_with_objects AS (
+  SELECT
+    day,
+    count(*) FILTER (WHERE error_text IS NULL) AS objects,
+    count(*) FILTER (WHERE error_text IS NOT NULL) AS failed,
+    count(*) FILTER (WHERE error_text IS NOT NULL AND failed_attempts >= :attempts_max) AS parked,
+    coalesce(sum(rows_read), 0) AS rows_read,
+    coalesce(sum(coalesce(rows_inserted, rows_ingested)), 0) + coalesce(sum(history_rows_inserted), 0) AS rows_inserted,
+    coalesce(sum(rows_quarantined), 0) AS rows_quarantined,
+    count(*) FILTER (WHERE orders_refreshed_at IS NULL AND (error_text IS NULL OR history_entry_count > 0))
+      AS objects_pending_refresh
+  FROM entries
+  GROUP BY day
+), span AS (
+  SELECT coalesce(:start, min(day)) AS first_day, coalesce(:end - 1, max(day)) AS last_day FROM days_with_objects
+), days AS (
+  SELECT
+    midnight::date AS day,
+    coalesce(objects, 0) AS objects,
+    coalesce(failed, 0) AS failed,
+    coalesce(parked, 0) AS parked,
+    coalesce(rows_read, 0) AS rows_read,
+    coalesce(rows_inserted, 0) AS rows_inserted,
+    coalesce(rows_quarantined, 0) AS rows_quarantined,
+    coalesce(objects_pending_refresh, 0) AS objects_pending_refresh
+  FROM span
+  CROSS JOIN generate_series(first_day, last_day, interval '1 day') AS midnight
+  LEFT JOIN days_with_objects ON days_with_objects.day = midnight::date
+)
+SELECT
+  (SELECT first_day FROM span)::text AS start,
+  (SELECT last_day + 1 FROM span)::text AS end,
+  coalesce(sum(objects), 0)::bigint AS objects,
+  coalesce(sum(failed), 0)::bigint AS failed,
+  coalesce(sum(parked), 0)::bigint AS parked,
+  coalesce(sum(rows_read), 0)::bigint AS rows_read,
+  coalesce(sum(rows_inserted), 0)::bigint AS rows_inserted,
+  coalesce(sum(rows_quarantined), 0)::bigint AS rows_quarantined,
+  coalesce(sum(objects_pending_refresh), 0)::bigint AS objects_pending_refresh,
+  coalesce(json_agg(day ORDER BY day) FILTER (WHERE objects = 0), '[]')::text AS missing_days,
+  (SELECT to_char(max(last_modified) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    FROM etl_s3_ingest_log WHERE error_text IS NULL) AS last_object_at,
+  (SELECT to_char(max(ingested_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    FROM etl_s3_ingest_log WHERE error_text IS NULL) AS last_ingested_at,
+  -- An order lasts at most seven days, so the latest event belongs to an order of the last eight days.
+  (SELECT to_char(max(last_status_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') FROM twap_orders
+    WHERE start_date >= (SELECT max(start_date) FROM twap_orders) - 8) AS last_event_at,
+  coalesce(json_agg(days ORDER BY day), '[]')::text AS days
+FROM days;

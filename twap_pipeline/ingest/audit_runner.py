@@ -1,0 +1,103 @@
+"""Runs an audit as a command, a Dagster job and an asset check need it: listing, budget, deep audit, one report."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy import Engine
+
+from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef
+from twap_pipeline.ingest.audit import AuditFinding, audit, has_errors
+from twap_pipeline.ingest.deep_audit import deep_audit, loaded_objects
+from twap_pipeline.ingest.plan import check_budget
+from twap_pipeline.source.base import ObjectStore
+from twap_pipeline.storage.audit.repair import RepairResult
+from twap_pipeline.storage.ingest_log import bytes_read_today
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """Result of an audit.
+
+    Args:
+        findings: Every difference, informational ones included.
+        objects_read: Objects that a deep audit read; 0 for other audits.
+        repair: What was repaired; None if no repair was requested.
+    """
+
+    findings: Sequence[AuditFinding]
+    objects_read: int = 0
+    repair: RepairResult | None = None
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether any finding is not informational."""
+        return has_errors(self.findings)
+
+    def as_json(self) -> dict[str, object]:
+        """Return the report as one JSON object."""
+        repair = self.repair
+        return {
+            "has_errors": self.has_errors,
+            "objects_read": self.objects_read,
+            "findings": [
+                {
+                    "code": str(finding.code),
+                    "description": finding.description,
+                    "is_informational": finding.is_informational,
+                    "count": len(finding.examples),
+                    "examples": finding.examples,
+                }
+                for finding in self.findings
+            ],
+            "repair": repair
+            and {
+                "requeued": repair.requeued,
+                "deleted_rows": repair.deleted,
+                "deleted_quarantined_rows": repair.deleted_quarantined,
+                "adjustment": repair.adjustment,
+                "adjusted_key": repair.adjusted_key,
+            },
+        }
+
+
+def run_audit(
+    store: ObjectStore,
+    engine: Engine,
+    *,
+    since: date,
+    key_date_patterns: Sequence[str] = KEY_DATE_PATTERNS,
+    deep: bool = False,
+    requeue: bool = False,
+    max_bytes_per_run: int | None = None,
+    max_bytes_per_day: int | None = None,
+    before_reading: Callable[[Sequence[ObjectRef]], None] = lambda _: None,
+) -> AuditReport:
+    """List the source and compare it with the ingest log and the tables; read the objects if requested.
+
+    Args:
+        store: The object store.
+        engine: A database at head.
+        since: First UTC date of the partitions.
+        key_date_patterns: Regular expressions of dates in keys.
+        deep: Read every loaded object again and compare it row by row.
+        requeue: Like ``deep``; also delete wrong rows and requeue their objects.
+        max_bytes_per_run: Maximum bytes of objects to read; None for no limit.
+        max_bytes_per_day: Maximum bytes of objects that all runs of the UTC day may read; None for no limit.
+        before_reading: Called with the objects to read before the budget is checked.
+
+    Raises:
+        BudgetExceededError: The objects exceed a budget; none was read.
+        SourceError: The store failed or refused access.
+    """
+    listing = list(store.list_objects())
+    findings = audit(engine, listing, since, key_date_patterns)
+    if not (deep or requeue):
+        return AuditReport(findings)
+    refs = loaded_objects(engine, listing, since, key_date_patterns)
+    before_reading(refs)
+    with engine.connect() as connection:
+        read_today = bytes_read_today(connection)
+    check_budget(refs, max_bytes=max_bytes_per_run, max_bytes_today=max_bytes_per_day, read_today_bytes=read_today)
+    result = deep_audit(store, engine, refs, key_date_patterns, requeue=requeue)
+    return AuditReport([*findings, *result.findings], len(refs), result.repair)

@@ -1,0 +1,65 @@
+"""The output of the command ``audit``."""
+
+import json
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import Engine, text
+
+from twap_pipeline.cli.audit import audit
+from twap_pipeline.source.local import LocalDirectory
+from twap_pipeline_tests.factories import Bucket, event
+from twap_pipeline_tests.invariants import ingest_everything
+
+
+@pytest.fixture
+def loaded(engine: Engine, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """A configured source with one loaded object of two events."""
+    monkeypatch.setenv("TWAP_SOURCE_URL", bucket.directory.as_uri() + "/")
+    bucket.put("a.parquet", [event(1), event(2)])
+    ingest_everything(LocalDirectory(bucket.directory), engine)
+    return bucket
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(audit, arguments, catch_exceptions=False)
+
+
+def test_audit_json_is_one_object(engine: Engine, loaded: Bucket) -> None:
+    before = run("--json")
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM twap_status WHERE twap_id = '2'"))
+    after = run("--json", "--requeue")
+
+    assert (before.exit_code, after.exit_code) == (0, 1)
+    assert json.loads(before.stdout) == {"has_errors": False, "objects_read": 0, "findings": [], "repair": None}
+    printed = json.loads(after.stdout)
+    assert [(finding["code"], finding["count"]) for finding in printed["findings"]] == [
+        ("row_count_mismatch", 1),
+        ("rows_missing", 1),
+    ]
+    assert (printed["objects_read"], printed["repair"]["requeued"]) == (1, ["a.parquet"])
+
+
+def test_audit_text_shows_cost_findings_and_repair(engine: Engine, loaded: Bucket) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE twap_status SET side = 'A' WHERE twap_id = '2'"))
+
+    result = run("--requeue")
+
+    assert result.exit_code == 1
+    for part in (
+        "reading 1 objects",
+        "rows_changed (1): rows differ from their objects",
+        "repair: requeued 1 objects",
+        "repair: deleted 1 rows and 0 quarantined rows",
+        "repair: adjusted the ingest log's row sum by -1",
+    ):
+        assert part in result.stdout
+
+
+def test_audit_without_differences_exits_with_status_0(engine: Engine, loaded: Bucket) -> None:
+    result = run("--deep")
+
+    assert result.exit_code == 0
+    assert "no differences: objects, listing of" in result.stdout

@@ -1,0 +1,45 @@
+"""Databases and directories for tests that need their own: both are new on each call.
+
+The fixtures that use them are in ``conftest``.
+"""
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import URL
+
+from twap_pipeline.storage.engine.url import parse_database_url
+
+_numbers = itertools.count(1)
+
+
+def create_database(server_url: str, template: str = "template1") -> URL:
+    """Create a copy of the template database on the server and return its URL."""
+    name = f"test_{next(_numbers)}"
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(statement)
+    return parse_database_url(server_url).set(database=name)
+
+
+@contextmanager
+def reachable_directory() -> Iterator[Path]:
+    """Yield a new directory that other OS users can enter, and delete it together with the server data of its links.
+
+    As root, the embedded PostgreSQL runs as another user and may keep its data elsewhere, behind a symbolic link.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="twap-tests-"))
+    directory.chmod(0o711)
+    try:
+        yield directory
+    finally:
+        for data in directory.glob("**/postgres/data"):
+            if data.is_symlink():
+                shutil.rmtree(data.resolve().parent)
+        shutil.rmtree(directory)

@@ -1,0 +1,130 @@
+"""The .sql files write out columns, lifecycle ranks and statuses; these tests compare them with the declared ones."""
+
+import re
+
+import pytest
+
+from twap_pipeline.domain.status import (
+    CONTENT_COLUMNS,
+    KEY_COLUMNS,
+    STATUS_RANK,
+    TERMINAL_STATUSES,
+    UNKNOWN_STATUS_RANK,
+)
+from twap_pipeline.storage.audit.data_checks import CHECKS
+from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX
+from twap_pipeline.storage.schema.models import etl_s3_ingest_history, etl_s3_ingest_log, twap_orders
+from twap_pipeline.storage.sql_files import load_queries
+from twap_pipeline.storage.status_sql import rank_sql, sql_in_list
+
+pytestmark = pytest.mark.unit
+
+REFRESH = load_queries("twap_pipeline.storage.orders", "refresh.sql")
+CHECK_QUERIES = load_queries("twap_pipeline.storage.audit", "data_checks.sql")
+VERIFICATION = load_queries("twap_pipeline.storage.audit", "verification.sql")
+INGEST_LOG = load_queries("twap_pipeline.storage", "ingest_log.sql")
+ORDER_COLUMNS = [
+    column.name for column in twap_orders.columns if column.computed is None and column.name != "refreshed_at"
+]
+DERIVED_COLUMNS = [name for name in ORDER_COLUMNS if name not in {"twap_id", "wallet"}]
+VERSION_COLUMNS = {
+    column.name
+    for column in etl_s3_ingest_history.columns
+    if column.name not in {"history_id", "s3_object_key", "kind", "recorded_at"}
+}
+
+
+def words(sql: str) -> str:
+    """Return SQL with single spaces."""
+    return re.sub(r"\s+", " ", sql)
+
+
+def listed(text: str) -> list[str]:
+    """Return the comma-separated names of a list."""
+    return [name.strip() for name in text.split(",")]
+
+
+def between(sql: str, start: str, end: str) -> str:
+    """Return the text between two fragments, each of which occurs."""
+    return words(sql).split(start, 1)[1].split(end, 1)[0]
+
+
+def test_refresh_writes_every_order_column() -> None:
+    inserted = listed(between(REFRESH["refresh_orders"], "twap_orders AS stored (", ")"))
+    updated = re.findall(r"(\w+) = excluded\.\1", REFRESH["refresh_orders"])
+
+    assert sorted(inserted) == sorted(ORDER_COLUMNS)
+    assert sorted(updated) == sorted(DERIVED_COLUMNS)
+
+
+@pytest.mark.parametrize(("query", "derived"), [("refresh_orders", "excluded"), ("differing_orders", "derived")])
+def test_refresh_compares_every_order_column(query: str, derived: str) -> None:
+    comparison = between(REFRESH[query] + " RETURNING", "WHERE ( stored.", " RETURNING")
+    stored, compared = f"stored.{comparison}".split(") IS DISTINCT FROM (")
+
+    assert [name.removeprefix("stored.") for name in listed(stored)] == [
+        name.removeprefix(f"{derived}.") for name in listed(compared.rstrip(") "))
+    ]
+    assert sorted(name.removeprefix("stored.") for name in listed(stored)) == sorted(DERIVED_COLUMNS)
+
+
+@pytest.mark.parametrize("query", ["refresh_orders", "differing_orders"])
+def test_refresh_uses_declared_ranks_and_statuses(query: str) -> None:
+    sql = words(REFRESH[query])
+
+    assert rank_sql("status") in sql
+    assert f"status IN ({sql_in_list(TERMINAL_STATUSES)})" in sql
+
+
+def test_both_refresh_queries_derive_orders_equally() -> None:
+    refreshed, expected = (
+        between(REFRESH[name], "SELECT DISTINCT ON", " FROM t") for name in ("refresh_orders", "differing_orders")
+    )
+
+    assert refreshed == expected
+
+
+def test_checks_use_declared_statuses_and_attempts() -> None:
+    early = {name for name, rank in STATUS_RANK.items() if rank < UNKNOWN_STATUS_RANK}
+
+    assert f"failed_attempts >= {ATTEMPTS_MAX}" in CHECK_QUERIES["no_parked_objects"]
+    for query, names in (
+        ("terminal_event_rate", TERMINAL_STATUSES),
+        ("no_execution_before_terminal_event", early),
+        ("no_unknown_statuses", set(STATUS_RANK)),
+    ):
+        assert f"IN ({sql_in_list(names)})" in words(CHECK_QUERIES[query])
+
+
+def test_every_data_check_query_belongs_to_a_check() -> None:
+    assert {check.name for check in CHECKS} == {*CHECK_QUERIES, "orders_match_events"}
+
+
+def test_verification_compares_every_content_column() -> None:
+    compared = [*CONTENT_COLUMNS, "s3_object_key", "s3_last_modified"]
+    sql = VERIFICATION["create_row_mismatches"]
+    left, right = between(sql, "WHERE ( ", ") AND NOT EXISTS").split(") IS DISTINCT FROM ( ")
+
+    def names(row: str, prefix: str) -> list[str]:
+        return [name.removeprefix(prefix).removesuffix("::text") for name in listed(row)]
+
+    assert names(left, "stored.") == names(right, "expected.") == compared
+    assert re.findall(r"THEN '(\w+)' END", words(sql)) == compared
+    assert f"USING ({', '.join(KEY_COLUMNS)})" in sql
+
+
+def test_ingest_log_statements_write_every_column() -> None:
+    inserted = listed(between(INGEST_LOG["record_version"], "INTO etl_s3_ingest_log AS stored (", ")"))
+    replaced = re.findall(r"^  (\w+) = ", INGEST_LOG["record_version"].split("DO UPDATE")[1], re.MULTILINE)
+
+    assert {*inserted, "orders_refreshed_at"} == {column.name for column in etl_s3_ingest_log.columns}
+    assert {*replaced, "s3_object_key"} == {column.name for column in etl_s3_ingest_log.columns}
+
+
+@pytest.mark.parametrize("query", ["record_version", "requeue"])
+def test_history_receives_every_version_column(query: str) -> None:
+    copied = listed(between(INGEST_LOG[query], "INTO etl_s3_ingest_history (", ")"))
+    selected = listed(between(INGEST_LOG[query], ") SELECT ", " FROM"))
+
+    assert set(copied) == {"s3_object_key", "kind", *VERSION_COLUMNS}
+    assert [name for name in selected if not name.startswith("'")] == [name for name in copied if name != "kind"]
