@@ -59,7 +59,7 @@ def choose_tier(path: str, explicit: Sequence[str] = (), fixtures: Iterable[str]
 
 
 class Tiers:
-    """Pytest plugin: adds its tier marker to each test, and the xdist group to the tests that run serially."""
+    """Pytest plugin: adds its tier marker to each test, and moves the tests that run serially to the front."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -74,6 +74,8 @@ class Tiers:
                 item.add_marker(tier)
             if item.path.name in _SERIAL_FILES:
                 item.add_marker(pytest.mark.xdist_group(SERIAL_GROUP))
+        # The serial tests wait most of the time: they start first, so that the other worker runs everything else.
+        items.sort(key=lambda item: item.path.name not in _SERIAL_FILES)
 
 
 def fixture_names(item: pytest.Item) -> frozenset[str]:

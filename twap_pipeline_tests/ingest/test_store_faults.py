@@ -177,7 +177,7 @@ def refuse_after(gets: int, status: int, code: str) -> Callable[[Request, Respon
     ("status", "code", "cause"),
     [
         (400, "ExpiredToken", "the AWS credentials have expired: renew them"),
-        (403, "RequestTimeTooSkewed", "this host's clock differs from the store's"),
+        (403, "RequestTimeTooSkewed", "the clock of this host is wrong"),
     ],
 )
 def test_refused_credentials_end_the_run_and_keep_progress(remote: Remote, status: int, code: str, cause: str) -> None:

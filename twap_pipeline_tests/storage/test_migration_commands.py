@@ -213,7 +213,7 @@ def test_create_refuses_existing_tables_in_one_line(database: URL) -> None:
 
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith("error: the database already contains etl_s3_ingest_log, ")
+    assert line.startswith("error: the database already contains etl_s3_ingest_history, ")
     assert "twap-pipeline migrate" in line
     assert describe(database) == before
 

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, Row, text
 from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.ingest.audit import audit
 from twap_pipeline.ingest.load import IngestResult, ingest_object
+from twap_pipeline.ingest.object_reader import ObjectReader
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.source.parquet import BATCH_ROWS
 from twap_pipeline.storage.ingest_log import requeue
@@ -411,8 +412,6 @@ def test_merge_uses_the_primary_key_with_stale_statistics(engine: Engine, bucket
 
 def merge_in(connection: Connection, bucket: Bucket) -> RowCounts:
     """Load a.parquet as a new version in the caller's transaction."""
-    from twap_pipeline.ingest.object_reader import ObjectReader
-
     (ref,) = LocalDirectory(bucket.directory).list_objects()
     with (bucket.directory / ref.key).open("rb") as file:
         batches = [status_writer.encode_batch(ref, batch) for batch in ObjectReader(ref, file).batches()]

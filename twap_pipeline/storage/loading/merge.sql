@@ -26,10 +26,11 @@ WITH classified AS MATERIALIZED (
     is_same_object AND stored.inserted_at = now() AS is_from_same_load,
     stored.inserted_at AS stored_inserted_at
   FROM twap_status_staging AS staged
-  -- LATERAL with LIMIT 1 fixes the plan: one primary key lookup per staged row, with any table statistics.
+  -- LATERAL with LIMIT 1 fixes the plan: one lookup by twap_id per staged row, with any table statistics.
+  -- IS NOT DISTINCT FROM excludes the index on (wallet, ts): many events can share both.
   LEFT JOIN LATERAL (
     SELECT * FROM {target} AS event
-    WHERE event.twap_id = staged.twap_id AND event.wallet = staged.wallet AND event.ts = staged.ts
+    WHERE event.twap_id = staged.twap_id AND event.wallet IS NOT DISTINCT FROM staged.wallet AND event.ts = staged.ts
     LIMIT 1
   ) AS stored ON TRUE
   CROSS JOIN LATERAL (
@@ -94,7 +95,8 @@ WITH classified AS MATERIALIZED (
       ELSE 'updated'
     END AS outcome,
     is_inserted IS NOT NULL OR NOT is_pending AND is_stored_already AS is_stored
-  FROM classified LEFT JOIN written USING (twap_id, wallet, ts)
+  -- Every written row is classified. FULL JOIN fixes the plan: PostgreSQL has no nested loop for it.
+  FROM classified FULL JOIN written USING (twap_id, wallet, ts)
 )
 SELECT
   count(*) FILTER (WHERE outcome = 'inserted') AS inserted,
