@@ -1,4 +1,4 @@
-"""Writing rules that a machine can check: retired words, length of test names, SQL outside of f-strings.
+"""Rules that a machine can check: retired words, length of test names, no SQL in f-strings, private Dagster API.
 
 The words are those of the style guide that have no legitimate use in code, such as ``hold``, ``take`` or ``read`` have.
 A word of the field that looks like one of them goes into ``docs/glossary.md`` and leaves this list.
@@ -114,3 +114,10 @@ def test_no_f_string_with_sql_is_excused() -> None:
     excuse = "noqa: " + "S608"
 
     assert [str(path.relative_to(ROOT)) for path in source_files() if excuse in path.read_text("utf-8")] == []
+
+
+def test_private_dagster_api_is_in_one_module() -> None:
+    private = re.compile(r"^\s*(?:from|import) dagster(?:_shared|\w*\._)", re.MULTILINE)
+    paths = (ROOT / "twap_pipeline").rglob("*.py")
+
+    assert [path.name for path in paths if private.search(path.read_text("utf-8"))] == ["event_log.py"]

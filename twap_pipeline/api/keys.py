@@ -1,4 +1,4 @@
-"""API keys. The server stores only their hashes.
+"""Creates, hashes and compares API keys. The server stores only hashes.
 
 A key has 256 random bits, so one round of SHA-256 is sufficient: a guess is infeasible.
 """

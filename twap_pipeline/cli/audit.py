@@ -1,4 +1,4 @@
-"""The command ``audit``."""
+"""The command ``audit``: compares source, ingest log and rows, and prints the findings."""
 
 import json
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""The command ``ingest``."""
+"""The command ``ingest``: loads all pending objects as Dagster runs and prints the row counts."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The command ``migrate``."""
+"""The command ``migrate``: upgrades the database schema to this code's revision."""
 
 import click
 

@@ -1,4 +1,6 @@
-"""Normalization of raw frames: every raw row becomes a normalized row, a rejected row with a reason, or metadata.
+"""Turns the rows of a parquet object into rows of our tables, or quarantines them with a reason.
+
+Rows of the vendor's own metadata (``_metadata``) are only counted.
 
 Values are never corrected: a row with a value that cannot be read without loss is rejected. Parsers of single values
 belong in ``parsers`` and ``timestamps``.

@@ -1,4 +1,4 @@
-"""Row counts: the rows of an object by outcome. The counts of an object add up to the rows read, in the ingest log.
+"""Counts what happened to each row of an object. The counts add up to the rows read, in the ingest log.
 
 Rows read = inserted + updated + unchanged + superseded + quarantined + metadata.
 """

@@ -1,4 +1,4 @@
-"""Edge cases of one object's format: functions that change rows of the usual form.
+"""Functions that change normal sample rows into an unusual form, one per edge case of the feed.
 
 ======================  =======================================================================================
 edge case               content of the object

@@ -1,4 +1,4 @@
-"""Parquet objects to raw frames, in bounded batches.
+"""Reads a parquet object as polars DataFrames of at most 15,000 rows, and refuses malformed files.
 
 An object is decoded in chunks. The chunks are combined into batches that are bounded by rows and bytes, so memory use
 depends on the batch size, not on the object size. Physical encodings of parquet (dictionaries, binary text, wide

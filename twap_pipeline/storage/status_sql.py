@@ -1,4 +1,4 @@
-"""SQL fragments of the lifecycle, generated from `domain.status`: the rank of a status, and the terminal statuses."""
+"""SQL expressions for the rank of a status and for the terminal statuses, generated from `domain.status`."""
 
 from collections.abc import Set as AbstractSet
 

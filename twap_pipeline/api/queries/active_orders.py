@@ -1,4 +1,4 @@
-"""Estimates from orders without a terminal event: the active orders, and the volume that they would still execute.
+"""Lists orders without a terminal event, and estimates the volume that they will still execute.
 
 The feed reports executed sizes only when an order ends. The estimates assume that an order executes evenly over its
 duration. An order that is past its expected end by `STALE_AFTER` is stale: its terminal event is late, lost, or

@@ -1,4 +1,4 @@
-"""The routes on the orders of all wallets: active orders, pressure and daily statistics."""
+"""Routes on the orders of all wallets: active orders, pressure (their estimated remaining volume), daily figures."""
 
 from datetime import timedelta
 

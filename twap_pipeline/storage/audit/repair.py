@@ -1,4 +1,4 @@
-"""Repairs what a deep audit found: deletes wrong rows and requeues the objects that contain the right ones.
+"""Repairs what a deep audit found: deletes wrong rows and marks their objects as not loaded.
 
 A repair writes no row values: the next ingestion loads them from the objects. Comparisons belong to `verification`.
 """

@@ -1,1 +1,1 @@
-"""The declared tables, the revision gate, drift, the locked upgrade, and creation without migrations."""
+"""The database schema: declared tables, check of the revision, upgrade under a lock, and creation."""

@@ -1,4 +1,4 @@
-"""Differences between the database's tables and the declared ones that the Alembic revision does not show."""
+"""Finds differences between the database's tables and the declared tables, even at the head revision."""
 
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
