@@ -61,6 +61,11 @@ def choose_tier(path: str, explicit: Sequence[str] = (), fixtures: Iterable[str]
 class Tiers:
     """Pytest plugin: adds its tier marker to each test, and moves the tests that run serially to the front."""
 
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Add the xdist group; a later hook would be too late, since xdist reads it at the end of the collection."""
+        if item.path.name in _SERIAL_FILES:
+            item.add_marker(pytest.mark.xdist_group(SERIAL_GROUP))
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Mark all collected tests; a test with a wrong tier marker ends the session."""
@@ -72,8 +77,6 @@ class Tiers:
                 raise pytest.UsageError(f"{item.nodeid} {error}") from None
             if not explicit:
                 item.add_marker(tier)
-            if item.path.name in _SERIAL_FILES:
-                item.add_marker(pytest.mark.xdist_group(SERIAL_GROUP))
         # The serial tests wait most of the time: they start first, so that the other worker runs everything else.
         items.sort(key=lambda item: item.path.name not in _SERIAL_FILES)
 
