@@ -17,7 +17,7 @@ unit: ## Run the tests that need no database, network or Dagster instance
 	python3 start.py test -m unit
 
 test: ## Run all tests on two cores
-	python3 start.py test -n 3 --dist loadgroup
+	python3 start.py test -n 3
 
 lint: ## Run ruff, the format check, mypy, import contracts and alembic check
 	python3 start.py lint

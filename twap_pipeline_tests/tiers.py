@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 TIERS = ("unit", "integration", "dagster", "crash", "browser")
 
-SERIAL_GROUP = "processes"
-"""xdist group of the tests that start many processes: they run one after another on one worker."""
 
 _TIER_BY_PATH = {
     "test_browser.py": "browser",
@@ -26,7 +26,7 @@ _TIER_BY_FIXTURE = {"page": "browser", "web": "dagster", "instance": "dagster", 
 _SERVER_FIXTURES = frozenset({"server_url", "s3_of_session"})
 _NEVER_UNIT = frozenset({"api", "cli", "defs", "embedded", "sample", "test_docs.py"})
 """Folders and files whose import or whose tests take seconds."""
-_SERIAL_FILES = frozenset(
+_SERIAL_FILES = frozenset(  # their tests start many processes: they run one after another on one worker
     {"test_browser.py", "test_crashes.py", "test_dagster_crashes.py", "test_dagster_dev.py", "test_end_to_end.py"}
 )
 
@@ -58,13 +58,24 @@ def choose_tier(path: str, explicit: Sequence[str] = (), fixtures: Iterable[str]
     return next(iter((*by_path, *by_fixture)), "integration")
 
 
-class Tiers:
-    """Pytest plugin: adds its tier marker to each test, and moves the tests that run serially to the front."""
+class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist is partly typed
+    """Each test is a unit of distribution, except the tests of `_SERIAL_FILES`, which are one: the largest goes first.
 
-    def pytest_itemcollected(self, item: pytest.Item) -> None:
-        """Add the xdist group; a later hook would be too late, since xdist reads it at the end of the collection."""
-        if item.path.name in _SERIAL_FILES:
-            item.add_marker(pytest.mark.xdist_group(SERIAL_GROUP))
+    ``--dist loadgroup`` would be the standard way. xdist 3.8 sends node IDs without the group with pytest 9.2.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = PurePosixPath(nodeid.partition("::")[0]).name
+        return "serial" if file in _SERIAL_FILES else nodeid
+
+
+class Tiers:
+    """Pytest plugin: adds its tier marker to each test, and distributes the tests over the xdist workers."""
+
+    @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+        """Distribute single tests over the workers, and the serial tests, first, to one of them."""
+        return _Scheduling(config, log)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -77,8 +88,6 @@ class Tiers:
                 raise pytest.UsageError(f"{item.nodeid} {error}") from None
             if not explicit:
                 item.add_marker(tier)
-        # The serial tests wait most of the time: they start first, so that the other worker runs everything else.
-        items.sort(key=lambda item: item.path.name not in _SERIAL_FILES)
 
 
 def fixture_names(item: pytest.Item) -> frozenset[str]:
