@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 UV := $(shell command -v uv || echo .twap/uv/bin/uv)
 
-.PHONY: help demo dev unit test lint format lock vulnerabilities bench clean
+.PHONY: help demo dev unit test coverage lint format lock vulnerabilities bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,10 +17,13 @@ unit: ## Run the tests that need no database, network or Dagster instance
 	python3 start.py test -m unit
 
 test: ## Run all tests on two cores
-	python3 start.py test -n 3
+	python3 start.py test -n 2
 
 lint: ## Run ruff, the format check, mypy, import contracts and alembic check
 	python3 start.py lint
+
+coverage: ## Run all tests with branch coverage; takes about twice as long
+	python3 start.py test -n 2 --cov --cov-report=term
 
 format: ## Format the code and fix what ruff can fix
 	.venv/bin/ruff check --fix .
