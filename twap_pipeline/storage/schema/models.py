@@ -89,7 +89,7 @@ etl_s3_ingest_log = Table(
     _timestamp("last_modified", nullable=False),
     Column("rows_ingested", Integer),
     Column("error_text", Text),
-    _timestamp("ingested_at", nullable=False),
+    Column("ingested_at", DateTime(timezone=True), nullable=False, index=True),
     Column("etag", Text),
     Column("size_bytes", BigInteger),
     Column("sha256", Text),
@@ -101,6 +101,8 @@ etl_s3_ingest_log = Table(
     Column("checksum_verified", Boolean),
     Column("dagster_run_id", Text),
     _timestamp("orders_refreshed_at"),
+    Column("bytes_fetched", BigInteger),
+    Column("source_url", Text, index=True),
     CheckConstraint("rows_read = " + " + ".join(f"rows_{outcome}" for outcome in _ROW_OUTCOMES), name="row_counts_sum"),
 )
 """One row per object: the current version, and whether it is loaded."""
@@ -117,20 +119,38 @@ etl_s3_ingest_history = Table(
     _timestamp("last_modified"),
     Column("size_bytes", BigInteger),
     Column("sha256", Text),
-    _timestamp("ingested_at"),
+    Column("ingested_at", DateTime(timezone=True), index=True),
     Column("rows_read", Integer),
     *(Column(f"rows_{outcome}", Integer) for outcome in _ROW_OUTCOMES),
     Column("dagster_run_id", Text),
     _timestamp("recorded_at", nullable=False, default_now=True),
-    CheckConstraint("kind IN ('replaced_version', 'reuploaded_unchanged', 'requeued', 'adjustment')", name="kind"),
+    Column("bytes_fetched", BigInteger),
+    Column("source_url", Text),
+    Column("error_text", Text),
+    CheckConstraint(
+        "kind IN ('replaced_version', 'failed_attempt', 'reuploaded_unchanged', 'requeued', 'adjustment')", name="kind"
+    ),
 )
 """One row per event in the past of an object. The meaning of the columns depends on ``kind``:
 
-- ``replaced_version``: a loaded version that a version with another ETag replaced; all columns are that version's.
+- ``replaced_version``: a loaded version that another version replaced; all columns are that version's.
+- ``failed_attempt``: a failed attempt that a later attempt replaced; it has ``error_text`` and no row counts.
 - ``requeued``: a loaded version that a repair requeued; all columns are that version's.
-- ``reuploaded_unchanged``: the same bytes under another ETag; the former ``etag``, the upload's ``last_modified``.
+- ``reuploaded_unchanged``: written before revision 004: the same bytes under another ETag; the former ``etag``, the
+  upload's ``last_modified``.
 - ``adjustment``: ``rows_inserted`` corrects the sum of all rows after a repair; it may be negative.
 """
+
+etl_s3_ingest_attempts = Table(
+    "etl_s3_ingest_attempts",
+    metadata,
+    Column("s3_object_key", Text, primary_key=True),
+    Column("etag", Text, nullable=False),
+    Column("size_bytes", BigInteger),
+    Column("crashed_attempts", Integer, nullable=False, server_default=text("0")),
+    _timestamp("started_at", nullable=False, default_now=True),
+)
+"""One row per object that a process is loading. A row without a process means that the process ended abnormally."""
 
 twap_status_quarantine = Table(
     "twap_status_quarantine",

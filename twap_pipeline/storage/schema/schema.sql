@@ -1,4 +1,4 @@
--- The complete schema at revision 003. `python -m twap_pipeline.storage.schema.create` executes this file and stamps
+-- The complete schema at revision 004. `python -m twap_pipeline.storage.schema.create` executes this file and stamps
 -- Alembic's head. A test asserts that it equals the result of the migrations.
 
 CREATE TABLE twap_status (
@@ -50,10 +50,14 @@ CREATE TABLE etl_s3_ingest_log (
   checksum_verified BOOLEAN,
   dagster_run_id TEXT,
   orders_refreshed_at TIMESTAMPTZ,
+  bytes_fetched BIGINT,
+  source_url TEXT,
   CONSTRAINT etl_s3_ingest_log_row_counts_sum_check CHECK (rows_read
     = rows_inserted + rows_updated + rows_unchanged + rows_superseded + rows_quarantined + rows_metadata)
 );
 CREATE INDEX etl_s3_ingest_log_object_date_idx ON etl_s3_ingest_log (object_date);
+CREATE INDEX etl_s3_ingest_log_ingested_at_idx ON etl_s3_ingest_log (ingested_at);
+CREATE INDEX etl_s3_ingest_log_source_url_idx ON etl_s3_ingest_log (source_url);
 
 CREATE TABLE etl_s3_ingest_history (
   history_id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -73,10 +77,22 @@ CREATE TABLE etl_s3_ingest_history (
   rows_metadata INTEGER,
   dagster_run_id TEXT,
   recorded_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+  bytes_fetched BIGINT,
+  source_url TEXT,
+  error_text TEXT,
   CONSTRAINT etl_s3_ingest_history_kind_check CHECK (kind IN
-    ('replaced_version', 'reuploaded_unchanged', 'requeued', 'adjustment'))
+    ('replaced_version', 'failed_attempt', 'reuploaded_unchanged', 'requeued', 'adjustment'))
 );
 CREATE INDEX etl_s3_ingest_history_s3_object_key_idx ON etl_s3_ingest_history (s3_object_key);
+CREATE INDEX etl_s3_ingest_history_ingested_at_idx ON etl_s3_ingest_history (ingested_at);
+
+CREATE TABLE etl_s3_ingest_attempts (
+  s3_object_key TEXT PRIMARY KEY,
+  etag TEXT NOT NULL,
+  size_bytes BIGINT,
+  crashed_attempts INTEGER NOT NULL DEFAULT 0,
+  started_at TIMESTAMPTZ NOT NULL DEFAULT now()
+);
 
 CREATE TABLE twap_status_quarantine (
   s3_object_key TEXT NOT NULL,
