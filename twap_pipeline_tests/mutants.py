@@ -8,7 +8,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import IO, Any
 
 import pytest
@@ -21,7 +21,7 @@ from twap_pipeline.ingest import plan as plan_module
 from twap_pipeline.source import s3
 from twap_pipeline.source.s3 import S3Bucket
 from twap_pipeline.storage import ingest_log, sql_files
-from twap_pipeline.storage.ingest_log import IngestLogEntry
+from twap_pipeline.storage.ingest_log import Attempt, IngestLogEntry
 from twap_pipeline.storage.loading import merge
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
@@ -62,7 +62,6 @@ def separate_log_transaction(patch: pytest.MonkeyPatch) -> None:
 def ingest_log_ignored(patch: pytest.MonkeyPatch) -> None:
     """A loaded version is loaded again."""
     patch.setattr(IngestLogEntry, "is_loaded", lambda _entry, _ref: False)
-    patch.setattr(ingest_log, "record_same_content", lambda *_: False)
 
 
 def no_if_match(patch: pytest.MonkeyPatch) -> None:
@@ -132,7 +131,7 @@ def no_object_lock(patch: pytest.MonkeyPatch) -> None:
 def first_failure_ends_all(patch: pytest.MonkeyPatch) -> None:
     """An object that cannot be read ends the load of the others."""
 
-    def fail(_engine: Engine, _ref: ObjectRef, _day: date, error: ObjectError, _run_id: str | None) -> None:
+    def fail(_engine: Engine, _ref: ObjectRef, _attempt: Attempt, error: ObjectError) -> None:
         raise error
 
     patch.setattr(load, "_record_failure", fail)

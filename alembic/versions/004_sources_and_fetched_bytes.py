@@ -25,7 +25,7 @@ UPGRADE = (
 ALTER TABLE etl_s3_ingest_history ADD bytes_fetched BIGINT, ADD source_url TEXT, ADD error_text TEXT,
   DROP CONSTRAINT etl_s3_ingest_history_kind_check,
   ADD CONSTRAINT etl_s3_ingest_history_kind_check CHECK (kind IN
-    ('replaced_version', 'failed_attempt', 'reuploaded_unchanged', 'requeued', 'adjustment'))
+    ('replaced_version', 'failed_attempt', 'deep_audit', 'reuploaded_unchanged', 'requeued', 'adjustment'))
 """,
     "CREATE INDEX etl_s3_ingest_history_ingested_at_idx ON etl_s3_ingest_history (ingested_at)",
     """
@@ -36,7 +36,7 @@ CREATE TABLE etl_s3_ingest_attempts (s3_object_key TEXT PRIMARY KEY, etag TEXT N
 
 DOWNGRADE = (
     "DROP TABLE etl_s3_ingest_attempts",
-    "DELETE FROM etl_s3_ingest_history WHERE kind = 'failed_attempt'",
+    "DELETE FROM etl_s3_ingest_history WHERE kind IN ('failed_attempt', 'deep_audit')",
     """
 ALTER TABLE etl_s3_ingest_history DROP bytes_fetched, DROP source_url, DROP error_text,
   DROP CONSTRAINT etl_s3_ingest_history_kind_check,

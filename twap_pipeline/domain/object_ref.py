@@ -87,8 +87,8 @@ def partition_date(ref: ObjectRef, key_date_patterns: Sequence[str] = KEY_DATE_P
 
 
 def fingerprint(refs: Iterable[ObjectRef]) -> str:
-    """Return a digest of the set of (key, etag), 16 hex digits, independent of the order: a day's data version."""
+    """Return a digest of the set of versions, 16 hex digits, independent of the order: a day's data version."""
     digest = hashlib.sha256()
     for ref in sorted(refs):
-        digest.update(f"{ref.key}\0{ref.etag}\0".encode("utf-8", "surrogatepass"))
+        digest.update(f"{ref.key}\0{ref.etag}\0{ref.last_modified.isoformat()}\0".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:16]

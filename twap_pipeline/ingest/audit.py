@@ -53,7 +53,9 @@ _DESCRIPTIONS = {
     AuditCode.FAILED: "objects failed to load; `twap-pipeline ingest` tries them again",
     AuditCode.PARKED: "objects failed too often: fix the cause, then run `twap-pipeline ingest --object-key KEY`",
     AuditCode.INCONSISTENT_LOG_ENTRY: "ingest log entries contradict themselves or the listing: they were edited",
-    AuditCode.REUPLOADED_UNCHANGED: "loaded objects are listed with the same ETag and a later LastModified",
+    AuditCode.REUPLOADED_UNCHANGED: (
+        "objects are listed with the ETag of the ingest log and a later LastModified: run `twap-pipeline ingest`"
+    ),
     AuditCode.ORPHAN_ROWS: "rows name an object that is not in the ingest log",
     AuditCode.UNKNOWN_OBJECT_VERSION: "rows name a version that their object never had",
     AuditCode.ROW_COUNT_MISMATCH: "the number of stored rows differs from the ingest log: rows were added or deleted",
@@ -67,7 +69,7 @@ _DESCRIPTIONS = {
     AuditCode.OBJECT_UNREADABLE: "loaded objects can no longer be read: their rows are not verified",
     AuditCode.UNVERIFIABLE_ROWS: "rows of deleted objects and replaced versions: no object is left to verify them",
 }
-_INFORMATIONAL = {AuditCode.DELETED_FROM_SOURCE, AuditCode.REUPLOADED_UNCHANGED, AuditCode.UNVERIFIABLE_ROWS}
+_INFORMATIONAL = {AuditCode.DELETED_FROM_SOURCE, AuditCode.UNVERIFIABLE_ROWS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,6 @@ def audit(
         {
             **_compare_listing(listed, select_in_range(listed.values(), since, key_date_patterns), entries),
             AuditCode.INCONSISTENT_LOG_ENTRY: [f"{key}: {reason}" for key, reason in inconsistent.items()],
-            AuditCode.REUPLOADED_UNCHANGED: _reuploaded(records, listed),
             **_compare_rows(entries, records, stored),
             AuditCode.QUARANTINE_COUNT_MISMATCH: _compare_quarantine(entries, quarantined),
         }
@@ -141,11 +142,16 @@ def select_in_range(
 def _compare_listing(
     listed: Mapping[str, ObjectRef], in_range: Mapping[str, ObjectRef], entries: Mapping[str, IngestLogEntry]
 ) -> dict[AuditCode, list[str]]:
-    changed = {key for key, ref in in_range.items() if key in entries and entries[key].etag != ref.etag}
+    changed = {key for key, ref in in_range.items() if key in entries and not entries[key].includes(ref)}
+    reuploaded = {key for key in changed if entries[key].etag == in_range[key].etag}
     failures = {key: entry for key, entry in entries.items() if entry.error_text is not None and key not in changed}
     return {
         AuditCode.NOT_INGESTED: [key for key in in_range if key not in entries],
-        AuditCode.ETAG_CHANGED: list(changed),
+        AuditCode.ETAG_CHANGED: list(changed - reuploaded),
+        AuditCode.REUPLOADED_UNCHANGED: [
+            f"{key}: ingested with {entries[key].last_modified}, listed with {in_range[key].last_modified}"
+            for key in reuploaded
+        ],
         AuditCode.DELETED_FROM_SOURCE: [
             key for key, entry in entries.items() if key not in listed and entry.error_text is None
         ],
@@ -171,14 +177,6 @@ def inconsistent_entries(
         elif record.object_date != day:
             reasons[key] = f"object_date is {record.object_date}, its partition is {day}"
     return reasons
-
-
-def _reuploaded(records: Mapping[str, IngestLogRecord], listed: Mapping[str, ObjectRef]) -> list[str]:
-    return [
-        f"{key}: loaded with {record.last_modified}, listed with {listed[key].last_modified}"
-        for key, record in records.items()
-        if key in listed and record.etag == listed[key].etag and record.last_modified < listed[key].last_modified
-    ]
 
 
 def _compare_rows(

@@ -9,8 +9,8 @@ that such rows were added or deleted. Neither audit detects edited write times a
 """
 
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 
 from sqlalchemy import Connection, Engine
@@ -19,17 +19,17 @@ from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef
 from twap_pipeline.errors import ObjectError
 from twap_pipeline.ingest.audit import AuditCode, AuditFinding, inconsistent_entries, select_in_range, to_findings
 from twap_pipeline.ingest.object_reader import ObjectReader
-from twap_pipeline.ingest.plan import plan
 from twap_pipeline.source.base import ObjectStore
 from twap_pipeline.storage.audit.counts import read_ingest_log_records
 from twap_pipeline.storage.audit.repair import RepairResult, repair
 from twap_pipeline.storage.audit.verification import (
     EXPECTED_TABLES,
     ExpectedCounts,
+    Version,
     compare,
     compare_quarantine,
     count_unverifiable,
-    record_failed_version,
+    record_failed_versions,
     seed_unverifiable_rows,
     verification_session,
     verified_counts,
@@ -64,10 +64,15 @@ class _ReloadResult:
 def loaded_objects(
     engine: Engine, listing: Iterable[ObjectRef], since: date, key_date_patterns: Sequence[str] = KEY_DATE_PATTERNS
 ) -> list[ObjectRef]:
-    """Return the objects that a deep audit reads: every listed object whose ETag is loaded."""
+    """Return the objects that a deep audit reads: every listed object whose ETag is loaded, with any LastModified."""
     with engine.connect() as connection:
         entries = read_ingest_log(connection)
-    return list(plan(select_in_range(listing, since, key_date_patterns).values(), entries).loaded)
+    in_range = select_in_range(listing, since, key_date_patterns)
+    return [
+        ref
+        for key, ref in in_range.items()
+        if key in entries and entries[key].error_text is None and entries[key].etag == ref.etag
+    ]
 
 
 def deep_audit(
@@ -91,9 +96,9 @@ def deep_audit(
         SourceError: The store failed or refused access as a whole.
     """
     with verification_session(engine) as connection:
-        loaded = _with_loaded_timestamps(connection, refs)
-        seed_unverifiable_rows(connection, [(ref.key, ref.last_modified) for ref in loaded])
-        reloaded = _load_expected_rows(store, connection, loaded)
+        versions = _versions_to_verify(connection, refs)
+        seed_unverifiable_rows(connection, [version for pair in versions.values() for version in pair])
+        reloaded = _load_expected_rows(store, connection, [ref for ref in refs if ref.key in versions], versions)
         with connection.begin():
             mismatches, quarantine = compare(connection), compare_quarantine(connection)
             records = read_ingest_log_records(connection)
@@ -121,14 +126,20 @@ def deep_audit(
     return DeepAuditResult(to_findings(examples), repaired)
 
 
-def _with_loaded_timestamps(connection: Connection, refs: Iterable[ObjectRef]) -> list[ObjectRef]:
-    """Return the objects with the LastModified of the loaded version, which differs after an unchanged re-upload."""
+def _versions_to_verify(connection: Connection, refs: Iterable[ObjectRef]) -> dict[str, set[Version]]:
+    """Return key → the versions that the bytes of an object verify: as listed, and as loaded with the same ETag."""
     with connection.begin():
         entries = read_ingest_log(connection)
-    return [replace(ref, last_modified=entries[ref.key].last_modified) for ref in refs if ref.key in entries]
+    return {
+        ref.key: {(ref.key, ref.last_modified), (ref.key, entries[ref.key].last_modified)}
+        for ref in refs
+        if ref.key in entries
+    }
 
 
-def _load_expected_rows(store: ObjectStore, connection: Connection, refs: Sequence[ObjectRef]) -> _ReloadResult:
+def _load_expected_rows(
+    store: ObjectStore, connection: Connection, refs: Sequence[ObjectRef], versions: Mapping[str, Iterable[Version]]
+) -> _ReloadResult:
     """Load every object into `EXPECTED_TABLES`, one transaction each; record the objects that fail."""
     result = _ReloadResult()
     for ref in refs:
@@ -144,5 +155,5 @@ def _load_expected_rows(store: ObjectStore, connection: Connection, refs: Sequen
             )
         except ObjectError as error:
             result.errors[ref.key] = error.reason
-            record_failed_version(connection, ref.key, ref.last_modified)
+            record_failed_versions(connection, versions[ref.key])
     return result

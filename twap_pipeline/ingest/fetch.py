@@ -4,15 +4,31 @@ A fetch is bound to the listed version (If-Match), so the bytes always belong to
 """
 
 import hashlib
+import tempfile
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ObjectChangedError, ObjectGoneError
 from twap_pipeline.source.base import ObjectStore
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
 MAX_RELISTS = 3
 """How often one fetch lists an overwritten object again, before it fails."""
+
+
+class CountingFile(tempfile.SpooledTemporaryFile[bytes]):
+    """A temporary file that counts the bytes written to it, repeated GET requests included."""
+
+    bytes_written = 0
+
+    def write(self, data: "ReadableBuffer") -> int:
+        """Write the bytes and count them."""
+        count = super().write(data)
+        self.bytes_written += count
+        return count
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ Put here the load of one object and of the objects of a day. Retries belong in `
 """
 
 import logging
-import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -20,13 +19,14 @@ from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.errors import ObjectChangedError, ObjectError, ObjectGoneError
 from twap_pipeline.failpoints import failpoint
 from twap_pipeline.ingest.concurrency import LoadLimits, bounded_map
-from twap_pipeline.ingest.fetch import FetchResult, fetch_latest
+from twap_pipeline.ingest.fetch import CountingFile, FetchResult, fetch_latest
 from twap_pipeline.ingest.object_reader import ObjectPreview, ObjectReader, read_ahead
 from twap_pipeline.ingest.retry import explain_lock_timeout, transaction, with_retries
 from twap_pipeline.source.base import ObjectStore
+from twap_pipeline.source.identity import source_identity
 from twap_pipeline.source.parquet import BATCH_ROWS
 from twap_pipeline.storage import ingest_log
-from twap_pipeline.storage.ingest_log import IngestLogEntry
+from twap_pipeline.storage.ingest_log import Attempt, IngestLogEntry
 from twap_pipeline.storage.loading.status_writer import CopyBatch, LoadMode, encode_batch, load_rows
 
 log = logging.getLogger(__name__)
@@ -127,8 +127,9 @@ def ingest_object(
     """
     limits = limits or LoadLimits(1)
     seconds: dict[str, float] = {}
-    try:
-        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as file:
+    source_url = source_identity(store.url)
+    with CountingFile(max_size=_IN_MEMORY_BYTES) as file:
+        try:
             with _timed(seconds, "reading"):
                 fetched = fetch_latest(store, ref, file)
                 ref = fetched.ref
@@ -136,16 +137,18 @@ def ingest_object(
             with limits.cpu_slot(), _timed(seconds, "decoding"):
                 reader = ObjectReader(ref, file, batch_rows)
                 batches = _batch_factory(reader, limits)
+            attempt = Attempt(day, source_url, file.bytes_written, run_id)
 
             def write_in_slot() -> IngestResult:
                 with limits.write_slot(), _timed(seconds, "writing"):
-                    return _write(engine, fetched, reader, batches, day=day, run_id=run_id)
+                    return _write(engine, fetched, reader, batches, attempt)
 
             with explain_lock_timeout(ref.key):
                 result = with_retries(write_in_slot)
-    except ObjectError as error:
-        with limits.write_slot():
-            result = _record_failure(engine, ref, day, error, run_id)
+        except ObjectError as error:
+            attempt = Attempt(day, source_url, file.bytes_written, run_id)
+            with limits.write_slot():
+                result = _record_failure(engine, ref, attempt, error)
     log.info("%s: %s", ref.key, result.error or f"{result.row_counts.total} rows")
     return replace(result, seconds=seconds)
 
@@ -159,13 +162,14 @@ def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
         seconds[phase] = seconds.get(phase, 0.0) + time.perf_counter() - started
 
 
-def _record_failure(engine: Engine, ref: ObjectRef, day: date, error: ObjectError, run_id: str | None) -> IngestResult:
+def _record_failure(engine: Engine, ref: ObjectRef, attempt: Attempt, error: ObjectError) -> IngestResult:
     with transaction(engine) as connection:
         entry = ingest_log.lock_object(connection, ref.key)
         if entry is not None and _is_loaded_elsewhere(entry, ref, error):
-            return IngestResult(ref, day, skipped=True)
-        failed_attempts = ingest_log.record_failed(connection, ref, day, error.reason, run_id)
-    return IngestResult(ref, day, error=error.reason, failed_attempts=failed_attempts)
+            ingest_log.record_skipped(connection, ref, attempt)
+            return IngestResult(ref, attempt.day, skipped=True)
+        failed_attempts = ingest_log.record_failed(connection, ref, attempt, error.reason)
+    return IngestResult(ref, attempt.day, error=error.reason, failed_attempts=failed_attempts)
 
 
 def _is_loaded_elsewhere(entry: IngestLogEntry, ref: ObjectRef, error: ObjectError) -> bool:
@@ -192,32 +196,30 @@ def _batch_factory(reader: ObjectReader, limits: LoadLimits) -> _BatchFactory:
 
 
 def _write(
-    engine: Engine, fetched: FetchResult, reader: ObjectReader, batches: _BatchFactory, *, day: date, run_id: str | None
+    engine: Engine, fetched: FetchResult, reader: ObjectReader, batches: _BatchFactory, attempt: Attempt
 ) -> IngestResult:
-    """Write the object's rows and its log entry, unless the log records this version as loaded."""
+    """Write the object's rows and its log entry, unless the log records this version as loaded.
+
+    The same bytes with a later LastModified are written again: their rows may win against those of other objects.
+    """
     ref = fetched.ref
     with transaction(engine) as connection:
         entry = ingest_log.lock_object(connection, ref.key)
         if entry is not None and entry.is_loaded(ref):
-            return IngestResult(ref, day, skipped=True)
-        mode = LoadMode.NEW
-        if entry is not None and entry.error_text is None:
-            mode = LoadMode.RELOAD
-            if ingest_log.record_same_content(connection, ref, fetched.sha256):
-                unchanged = replace(entry.row_counts, inserted=0, updated=0, unchanged=entry.row_counts.stored)
-                return IngestResult(ref, day, unchanged)
+            ingest_log.record_skipped(connection, ref, attempt)
+            return IngestResult(ref, attempt.day, skipped=True)
+        mode = LoadMode.RELOAD if entry is not None and entry.error_text is None else LoadMode.NEW
         with closing(batches()) as encoded:
             row_counts = load_rows(connection, ref, encoded, mode=mode)
         ingest_log.record_loaded(
             connection,
             ref,
-            day,
+            attempt,
             row_counts,
             data_warnings=reader.data_warnings,
             checksum_verified=fetched.checksum_verified,
             sha256=fetched.sha256,
-            run_id=run_id,
         )
         failpoint("before-commit")
     failpoint("after-commit")
-    return IngestResult(ref, day, row_counts, dict(reader.data_warnings), preview=reader.preview)
+    return IngestResult(ref, attempt.day, row_counts, dict(reader.data_warnings), preview=reader.preview)

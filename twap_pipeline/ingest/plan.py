@@ -1,6 +1,6 @@
 """Compares a listing with the ingest log: which objects are pending, and what reading them costs.
 
-An object is identified by its key and ETag, never by its time or name alone.
+An object version is identified by key, ETag and LastModified, never by its time or name alone.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

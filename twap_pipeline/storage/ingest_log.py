@@ -1,8 +1,9 @@
 """The ingest log ``etl_s3_ingest_log``: which version of which object is loaded, and its history.
 
-``error_text`` of an entry is NULL if and only if the version that the entry names is loaded. Failures increment
-``failed_attempts``; after `ATTEMPTS_MAX` the object is parked until its ETag changes or a person requests its key.
-Replaced row counts go to ``etl_s3_ingest_history``. Statements about the rows themselves do not belong here.
+A version is identified by key, ETag and LastModified. ``error_text`` of an entry is NULL if and only if the version
+that the entry names is loaded. Failures increment ``failed_attempts``; after `ATTEMPTS_MAX` the object is parked until
+a new version is listed or a person requests its key. Replaced row counts and failed attempts go to
+``etl_s3_ingest_history``. Statements about the rows themselves do not belong here.
 """
 
 import json
@@ -53,13 +54,34 @@ class IngestLogEntry:
     inserted_by_all_versions: int
     history: int = 0
 
+    def includes(self, ref: ObjectRef) -> bool:
+        """Return whether the entry names this version, or a later upload of the same ETag."""
+        return self.etag == ref.etag and self.last_modified >= ref.last_modified
+
     def is_loaded(self, ref: ObjectRef) -> bool:
-        """Return whether this version of the object is loaded."""
-        return self.error_text is None and self.etag == ref.etag
+        """Return whether this version of the object, or a later upload of the same ETag, is loaded."""
+        return self.error_text is None and self.includes(ref)
 
     def is_parked(self, ref: ObjectRef) -> bool:
         """Return whether this version of the object failed `ATTEMPTS_MAX` times."""
-        return self.error_text is not None and self.etag == ref.etag and self.failed_attempts >= ATTEMPTS_MAX
+        return self.error_text is not None and self.includes(ref) and self.failed_attempts >= ATTEMPTS_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt to load a version, as the log records it.
+
+    Args:
+        day: UTC date of the object's partition.
+        source_url: Identity of the source, from `source_identity`.
+        bytes_fetched: Bytes that were received for the attempt, repeated GET requests included.
+        run_id: The Dagster run; None if there is none.
+    """
+
+    day: date
+    source_url: str
+    bytes_fetched: int
+    run_id: str | None = None
 
 
 def _select_entries(*, of_keys: bool) -> Select[Any]:
@@ -116,32 +138,43 @@ def lock_object(connection: Connection, key: str) -> IngestLogEntry | None:
 def record_loaded(
     connection: Connection,
     ref: ObjectRef,
-    day: date,
+    attempt: Attempt,
     row_counts: RowCounts,
     *,
     data_warnings: Mapping[str, int],
     checksum_verified: bool,
     sha256: str,
-    run_id: str | None,
 ) -> None:
     """Record that this version is loaded. Call it in the transaction that writes its rows."""
     _record_version(
         connection,
         ref,
-        day,
+        attempt,
         **{f"rows_{outcome}": count for outcome, count in row_counts.as_dict().items()},
         rows_ingested=row_counts.stored,
         rows_read=row_counts.total,
         data_warnings=json.dumps(data_warnings),
         checksum_verified=checksum_verified,
         sha256=sha256,
-        dagster_run_id=run_id,
     )
 
 
-def record_failed(connection: Connection, ref: ObjectRef, day: date, error_text: str, run_id: str | None) -> int:
+def record_failed(connection: Connection, ref: ObjectRef, attempt: Attempt, error_text: str) -> int:
     """Record that this version failed to load; return its failed attempts, this one included."""
-    return _record_version(connection, ref, day, error_text=error_text.replace("\0", "\\0"), dagster_run_id=run_id)
+    return _record_version(connection, ref, attempt, error_text=error_text.replace("\0", "\\0"))
+
+
+def record_skipped(connection: Connection, ref: ObjectRef, attempt: Attempt) -> None:
+    """Add the fetched bytes of an attempt to the entry of the object, which another run has loaded meanwhile."""
+    parameters = {"key": ref.key, "bytes_fetched": attempt.bytes_fetched}
+    connection.execute(text(_QUERIES["add_bytes_fetched"]), parameters)
+
+
+def record_audit_read(connection: Connection, refs: Sequence[ObjectRef]) -> None:
+    """Record the bytes of the objects that a deep audit reads, so that they count against the budget of the day."""
+    if refs:
+        parameters = {"key": refs[0].key, "bytes_fetched": sum(ref.size_bytes for ref in refs)}
+        connection.execute(text(_QUERIES["record_audit_read"]), parameters)
 
 
 _VERSION_COLUMNS = (
@@ -155,7 +188,7 @@ _VERSION_COLUMNS = (
 )
 
 
-def _record_version(connection: Connection, ref: ObjectRef, day: date, **values: object) -> int:
+def _record_version(connection: Connection, ref: ObjectRef, attempt: Attempt, **values: object) -> int:
     """Insert or replace the entry; columns without a value become NULL. Return the failed attempts."""
     parameters = {
         **dict.fromkeys(_VERSION_COLUMNS),
@@ -163,19 +196,13 @@ def _record_version(connection: Connection, ref: ObjectRef, day: date, **values:
         "last_modified": ref.last_modified,
         "etag": ref.etag,
         "size_bytes": ref.size_bytes,
-        "object_date": day,
+        "object_date": attempt.day,
+        "source_url": attempt.source_url,
+        "bytes_fetched": attempt.bytes_fetched,
+        "dagster_run_id": attempt.run_id,
         **values,
     }
     return int(connection.execute(text(_QUERIES["record_version"]), parameters).scalar_one())
-
-
-def record_same_content(connection: Connection, ref: ObjectRef, sha256: str) -> bool:
-    """Record the new ETag of a loaded object if its SHA-256 is unchanged; return whether it is.
-
-    The entry keeps the LastModified of the loaded version, which its rows name. The former ETag goes to the history.
-    """
-    parameters = {"key": ref.key, "etag": ref.etag, "last_modified": ref.last_modified, "sha256": sha256}
-    return connection.execute(text(_QUERIES["record_same_content"]), parameters).first() is not None
 
 
 def reset_attempts(connection: Connection) -> list[str]:
@@ -203,5 +230,5 @@ def add_adjustment(connection: Connection, rows: int) -> str | None:
 
 
 def bytes_read_today(connection: Connection) -> int:
-    """Return the bytes of the objects whose last attempt, loaded or failed, was since midnight UTC (server clock)."""
+    """Return the bytes that all attempts and deep audits since midnight UTC (server clock) fetched."""
     return int(connection.execute(text(_QUERIES["bytes_read_today"])).scalar_one())

@@ -1,29 +1,32 @@
--- Writes of the ingest log. Every statement that replaces row counts copies them to etl_s3_ingest_history first.
+-- Writes of the ingest log. Every statement that replaces an attempt copies it to etl_s3_ingest_history first.
 
 -- name: lock_object
 -- Locks one object key until the transaction ends, and limits every lock wait of the transaction.
 SELECT set_config('lock_timeout', :lock_timeout, true), pg_advisory_xact_lock(hashtextextended(:key, 7));
 
 -- name: record_version
--- Inserts or replaces the entry of an object; a replaced loaded version is copied to the history.
+-- Inserts or replaces the entry of an object; a replaced loaded version or failed attempt is copied to the history.
 WITH replaced AS (
-  INSERT INTO etl_s3_ingest_history (s3_object_key, kind, etag, last_modified, size_bytes, sha256, ingested_at,
+  INSERT INTO etl_s3_ingest_history (kind, s3_object_key, etag, last_modified, size_bytes, sha256, ingested_at,
     rows_read, rows_inserted, rows_updated, rows_unchanged, rows_superseded, rows_quarantined, rows_metadata,
-    dagster_run_id)
-  SELECT s3_object_key, 'replaced_version', etag, last_modified, size_bytes, sha256, ingested_at,
+    dagster_run_id, bytes_fetched, source_url, error_text)
+  SELECT CASE WHEN error_text IS NULL THEN 'replaced_version' ELSE 'failed_attempt' END,
+    s3_object_key, etag, last_modified, size_bytes, sha256, ingested_at,
     rows_read, rows_inserted, rows_updated, rows_unchanged, rows_superseded, rows_quarantined, rows_metadata,
-    dagster_run_id
+    dagster_run_id, bytes_fetched, source_url, error_text
   FROM etl_s3_ingest_log
-  WHERE s3_object_key = :s3_object_key AND error_text IS NULL AND etag IS DISTINCT FROM :etag
+  WHERE s3_object_key = :s3_object_key AND CASE WHEN error_text IS NULL
+    THEN (etag, last_modified) IS DISTINCT FROM (:etag, CAST(:last_modified AS timestamptz))
+    ELSE bytes_fetched IS NOT NULL END  -- NULL: no attempt since revision 004, or requeued and copied already
 )
 INSERT INTO etl_s3_ingest_log AS stored (s3_object_key, last_modified, etag, size_bytes, sha256, object_date,
   error_text, failed_attempts, ingested_at, rows_ingested,
   rows_read, rows_inserted, rows_updated, rows_unchanged, rows_superseded, rows_quarantined, rows_metadata,
-  data_warnings, checksum_verified, dagster_run_id)
+  data_warnings, checksum_verified, dagster_run_id, bytes_fetched, source_url)
 VALUES (:s3_object_key, :last_modified, :etag, :size_bytes, :sha256, :object_date,
   :error_text, CASE WHEN CAST(:error_text AS text) IS NULL THEN 0 ELSE 1 END, now(), :rows_ingested,
   :rows_read, :rows_inserted, :rows_updated, :rows_unchanged, :rows_superseded, :rows_quarantined, :rows_metadata,
-  CAST(:data_warnings AS jsonb), :checksum_verified, :dagster_run_id)
+  CAST(:data_warnings AS jsonb), :checksum_verified, :dagster_run_id, :bytes_fetched, :source_url)
 ON CONFLICT (s3_object_key) DO UPDATE SET
   last_modified = excluded.last_modified,
   etag = excluded.etag,
@@ -32,6 +35,7 @@ ON CONFLICT (s3_object_key) DO UPDATE SET
   object_date = excluded.object_date,
   error_text = excluded.error_text,
   failed_attempts = CASE WHEN excluded.error_text IS NOT NULL AND stored.etag = excluded.etag
+      AND stored.last_modified >= excluded.last_modified
     THEN stored.failed_attempts + 1 ELSE excluded.failed_attempts END,
   ingested_at = excluded.ingested_at,
   rows_ingested = excluded.rows_ingested,
@@ -45,20 +49,19 @@ ON CONFLICT (s3_object_key) DO UPDATE SET
   data_warnings = excluded.data_warnings,
   checksum_verified = excluded.checksum_verified,
   dagster_run_id = excluded.dagster_run_id,
+  bytes_fetched = excluded.bytes_fetched,
+  source_url = excluded.source_url,
   orders_refreshed_at = CASE WHEN excluded.error_text IS NOT NULL THEN stored.orders_refreshed_at END
 RETURNING failed_attempts;
 
--- name: record_same_content
--- Replaces the ETag of a loaded object whose content did not change; returns its key, or no row.
-WITH reuploaded AS (
-  INSERT INTO etl_s3_ingest_history (s3_object_key, kind, etag, last_modified, size_bytes, sha256)
-  SELECT s3_object_key, 'reuploaded_unchanged', etag, :last_modified, size_bytes, sha256 FROM etl_s3_ingest_log
-  WHERE s3_object_key = :key AND error_text IS NULL AND sha256 = :sha256 AND last_modified <= :last_modified
-  RETURNING s3_object_key
-)
-UPDATE etl_s3_ingest_log AS log SET etag = :etag FROM reuploaded
-WHERE log.s3_object_key = reuploaded.s3_object_key
-RETURNING log.s3_object_key;
+-- name: add_bytes_fetched
+-- Adds the bytes of an attempt that another run made superfluous to the entry of the object.
+UPDATE etl_s3_ingest_log SET bytes_fetched = coalesce(bytes_fetched, 0) + :bytes_fetched WHERE s3_object_key = :key;
+
+-- name: record_audit_read
+-- Records the bytes that a deep audit reads, in the history of one object.
+INSERT INTO etl_s3_ingest_history (s3_object_key, kind, ingested_at, bytes_fetched)
+SELECT s3_object_key, 'deep_audit', now(), :bytes_fetched FROM etl_s3_ingest_log WHERE s3_object_key = :key;
 
 -- name: reset_attempts
 -- Sets the failed attempts of parked objects to 0; returns their keys.
@@ -71,17 +74,17 @@ RETURNING s3_object_key;
 WITH requeued AS (
   INSERT INTO etl_s3_ingest_history (s3_object_key, kind, etag, last_modified, size_bytes, sha256, ingested_at,
     rows_read, rows_inserted, rows_updated, rows_unchanged, rows_superseded, rows_quarantined, rows_metadata,
-    dagster_run_id)
+    dagster_run_id, bytes_fetched, source_url, error_text)
   SELECT s3_object_key, 'requeued', etag, last_modified, size_bytes, sha256, ingested_at,
     rows_read, rows_inserted, rows_updated, rows_unchanged, rows_superseded, rows_quarantined, rows_metadata,
-    dagster_run_id
+    dagster_run_id, bytes_fetched, source_url, error_text
   FROM etl_s3_ingest_log
   WHERE s3_object_key = ANY(:keys) AND (error_text IS NULL OR rows_read IS NOT NULL)
   RETURNING s3_object_key
 )
 UPDATE etl_s3_ingest_log AS log SET error_text = :reason, failed_attempts = 0, sha256 = NULL, rows_ingested = NULL,
   rows_read = NULL, rows_inserted = NULL, rows_updated = NULL, rows_unchanged = NULL, rows_superseded = NULL,
-  rows_quarantined = NULL, rows_metadata = NULL, data_warnings = NULL, checksum_verified = NULL
+  rows_quarantined = NULL, rows_metadata = NULL, data_warnings = NULL, checksum_verified = NULL, bytes_fetched = NULL
 FROM requeued WHERE log.s3_object_key = requeued.s3_object_key;
 
 -- name: add_adjustment
@@ -92,5 +95,9 @@ ORDER BY error_text IS NULL, s3_object_key LIMIT 1
 RETURNING s3_object_key;
 
 -- name: bytes_read_today
--- The bytes of the objects whose last attempt was since midnight UTC.
-SELECT coalesce(sum(size_bytes), 0) FROM etl_s3_ingest_log WHERE ingested_at >= date_trunc('day', now(), 'UTC');
+-- The bytes that all attempts and deep audits since midnight UTC fetched.
+SELECT coalesce(sum(bytes_fetched), 0) FROM (
+  SELECT bytes_fetched FROM etl_s3_ingest_log WHERE ingested_at >= date_trunc('day', now(), 'UTC')
+  UNION ALL
+  SELECT bytes_fetched FROM etl_s3_ingest_history WHERE ingested_at >= date_trunc('day', now(), 'UTC')
+) AS attempts;

@@ -207,11 +207,12 @@ def test_fingerprint_changes_with_every_added_object(listing: list[ObjectRef]) -
 
 
 @pytest.mark.fault("D2")
-def test_fingerprint_changes_with_the_etag_only() -> None:
+def test_fingerprint_changes_with_etag_and_last_modified() -> None:
     before = fingerprint([listed(etag="a")])
 
     assert fingerprint([listed(etag="b")]) != before
-    assert fingerprint([listed(etag="a", data=b"more", hours=5)]) == before
+    assert fingerprint([listed(etag="a", hours=5)]) != before
+    assert fingerprint([listed(etag="a", data=b"more")]) == before
 
 
 @pytest.mark.fault("D7")

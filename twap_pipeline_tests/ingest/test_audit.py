@@ -113,13 +113,14 @@ def test_failed_and_deleted_object_is_reported_as_failed(engine: Engine, loaded:
     assert examples_by_code(engine, loaded) == {"failed": ("bad.parquet",)}
 
 
-def test_unchanged_reupload_is_informational(engine: Engine, loaded: Bucket) -> None:
+@pytest.mark.fault("V13")
+def test_reupload_of_the_same_etag_is_an_error(engine: Engine, loaded: Bucket) -> None:
     refs = list(LocalDirectory(loaded.directory).list_objects())
     later = replace(refs[0], last_modified=refs[0].last_modified + timedelta(hours=1))
 
     (finding,) = audit(engine, [later, *refs[1:]], loaded.day)
 
-    assert (finding.code, len(finding.examples), finding.is_informational) == ("reuploaded_unchanged", 1, True)
+    assert (finding.code, len(finding.examples), finding.is_informational) == ("reuploaded_unchanged", 1, False)
 
 
 def test_object_before_start_date_is_not_reported(engine: Engine, loaded: Bucket) -> None:

@@ -113,27 +113,26 @@ def test_replaced_version_leaves_the_log_alone(engine: Engine, bucket: Bucket) -
     assert log_entry(engine).error_text is None
 
 
-def test_same_bytes_with_new_etag_update_only_the_log(engine: Engine, bucket: Bucket) -> None:
+def test_same_bytes_with_new_etag_are_loaded_again(engine: Engine, bucket: Bucket) -> None:
     rows = [event(1), event(1, executed="1"), event(2, wallet="nobody")]
     bucket.put(DATED, rows)
     (first,) = load(engine, bucket, DATED)
-    before, etag = digest(engine), log_entry(engine).etag
+    etag = log_entry(engine).etag
     bucket.put(DATED, rows, hours=1)
 
     (again,) = load(engine, bucket, DATED)
 
     assert first.row_counts == RowCounts(inserted=1, superseded=1, quarantined=1)
     assert again.row_counts == RowCounts(unchanged=1, superseded=1, quarantined=1)
-    assert digest(engine) == before
-    entry = log_entry(engine)
-    assert (entry.rows_inserted, entry.error_text) == (1, None)
+    entry, uploaded_again = log_entry(engine), datetime(2025, 8, 21, 13, tzinfo=UTC)
+    assert (entry.rows_inserted, entry.error_text, entry.last_modified) == (0, None, uploaded_again)
     assert entry.etag != etag
+    assert scalar(engine, "SELECT s3_last_modified FROM twap_status") == uploaded_again
     with engine.connect() as connection:
-        past = connection.execute(text("SELECT kind, etag, last_modified FROM etl_s3_ingest_history")).one()
-    assert past == ("reuploaded_unchanged", etag, datetime(2025, 8, 21, 13, tzinfo=UTC))
+        past = connection.execute(text("SELECT kind, etag, rows_inserted FROM etl_s3_ingest_history")).one()
+    assert past == ("replaced_version", etag, 1)
     assert load(engine, bucket, DATED)[0].skipped
-    findings = audit(engine, LocalDirectory(bucket.directory).list_objects(), bucket.day)
-    assert [(finding.code, finding.is_informational) for finding in findings] == [("reuploaded_unchanged", True)]
+    assert audit(engine, LocalDirectory(bucket.directory).list_objects(), bucket.day) == []
 
 
 def test_same_bytes_are_loaded_again_after_a_requeue(engine: Engine, bucket: Bucket) -> None:

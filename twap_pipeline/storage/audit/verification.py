@@ -80,10 +80,11 @@ def seed_unverifiable_rows(connection: Connection, versions: Iterable[Version]) 
         connection.execute(text(_QUERIES["seed_unverifiable_rows"]))
 
 
-def record_failed_version(connection: Connection, key: str, last_modified: datetime) -> None:
-    """Record that a version could not be read: its rows are neither verified nor wrong."""
+def record_failed_versions(connection: Connection, versions: Iterable[Version]) -> None:
+    """Record that versions could not be read: their rows are neither verified nor wrong."""
+    rows = [{"key": key, "last_modified": last_modified} for key, last_modified in versions]
     with connection.begin():
-        connection.execute(text(_QUERIES["record_version_failed"]), {"key": key, "last_modified": last_modified})
+        connection.execute(text(_QUERIES["record_version_failed"]), rows)
 
 
 def compare(connection: Connection) -> list[RowMismatch]:

@@ -111,7 +111,8 @@ WHERE (
 -- Objects of one UTC date of which a version is, or was, loaded; with the time of their last attempt.
 SELECT s3_object_key, ingested_at FROM etl_s3_ingest_log AS log
 WHERE object_date = :day AND (error_text IS NULL
-  OR EXISTS (SELECT FROM etl_s3_ingest_history AS past WHERE past.s3_object_key = log.s3_object_key));
+  OR EXISTS (SELECT FROM etl_s3_ingest_history AS past
+    WHERE past.s3_object_key = log.s3_object_key AND past.kind <> 'failed_attempt'));
 
 -- name: mark_refreshed
 -- Marks objects as refreshed, except those loaded again since `loaded_objects`.
@@ -124,5 +125,6 @@ WHERE log.s3_object_key = refreshed.s3_object_key AND log.ingested_at = refreshe
 SELECT object_date, md5(string_agg(s3_object_key || ingested_at, ' ' ORDER BY s3_object_key)) AS digest
 FROM etl_s3_ingest_log AS log
 WHERE orders_refreshed_at IS NULL AND object_date IS NOT NULL AND (error_text IS NULL
-  OR EXISTS (SELECT FROM etl_s3_ingest_history AS past WHERE past.s3_object_key = log.s3_object_key))
+  OR EXISTS (SELECT FROM etl_s3_ingest_history AS past
+    WHERE past.s3_object_key = log.s3_object_key AND past.kind <> 'failed_attempt'))
 GROUP BY object_date ORDER BY object_date;

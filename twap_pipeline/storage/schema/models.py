@@ -128,13 +128,16 @@ etl_s3_ingest_history = Table(
     Column("source_url", Text),
     Column("error_text", Text),
     CheckConstraint(
-        "kind IN ('replaced_version', 'failed_attempt', 'reuploaded_unchanged', 'requeued', 'adjustment')", name="kind"
+        "kind IN ('replaced_version', 'failed_attempt', 'deep_audit', 'reuploaded_unchanged', 'requeued',"
+        " 'adjustment')",
+        name="kind",
     ),
 )
 """One row per event in the past of an object. The meaning of the columns depends on ``kind``:
 
 - ``replaced_version``: a loaded version that another version replaced; all columns are that version's.
 - ``failed_attempt``: a failed attempt that a later attempt replaced; it has ``error_text`` and no row counts.
+- ``deep_audit``: ``bytes_fetched`` by a deep audit at ``ingested_at``, in the history of the first object that it read.
 - ``requeued``: a loaded version that a repair requeued; all columns are that version's.
 - ``reuploaded_unchanged``: written before revision 004: the same bytes under another ETag; the former ``etag``, the
   upload's ``last_modified``.

@@ -81,7 +81,7 @@ CREATE TABLE etl_s3_ingest_history (
   source_url TEXT,
   error_text TEXT,
   CONSTRAINT etl_s3_ingest_history_kind_check CHECK (kind IN
-    ('replaced_version', 'failed_attempt', 'reuploaded_unchanged', 'requeued', 'adjustment'))
+    ('replaced_version', 'failed_attempt', 'deep_audit', 'reuploaded_unchanged', 'requeued', 'adjustment'))
 );
 CREATE INDEX etl_s3_ingest_history_s3_object_key_idx ON etl_s3_ingest_history (s3_object_key);
 CREATE INDEX etl_s3_ingest_history_ingested_at_idx ON etl_s3_ingest_history (ingested_at);
