@@ -59,7 +59,7 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
             *build_maintenance_jobs(partitions, key_date_patterns, start_date=settings.start_date, budget=budget),
         ],
         sensors=[
-            build_new_objects_sensor(ingest, partitions, key_date_patterns, settings.sensor_interval_seconds),
+            build_new_objects_sensor(ingest, partitions, key_date_patterns, settings.sensor_interval_seconds, budget),
             build_orders_sensor(refresh, partitions, max_partitions_per_run),
             failed_run_alert,
         ],

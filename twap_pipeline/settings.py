@@ -45,6 +45,11 @@ class Settings(BaseSettings):
         alias="TWAP_SOURCE_URL",
         description="Location of the objects: s3://bucket/prefix/ or file:///directory/; unset: the sample data.",
     )
+    accept_source_urls: str = Field(
+        default="",
+        alias="TWAP_ACCEPT_SOURCE_URLS",
+        description="Comma-separated source URLs that may be mixed with the source of the ingest log; unset: none.",
+    )
     start_date: date = Field(
         default=DATASET_START,
         alias="TWAP_START_DATE",
@@ -147,6 +152,11 @@ class Settings(BaseSettings):
     def database_url_text(self) -> str | None:
         """DATABASE_URL with its password in clear text; pass it to the database driver only."""
         return self.database_url.get_secret_value() if self.database_url else None
+
+    @property
+    def accept_source_url_list(self) -> tuple[str, ...]:
+        """Source URLs that may be mixed with the source of the ingest log."""
+        return _split_csv(self.accept_source_urls)
 
     @property
     def api_key_hash_list(self) -> tuple[str, ...]:

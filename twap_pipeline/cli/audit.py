@@ -5,14 +5,20 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from twap_pipeline.cli.context import MAX_PRINTED_FAILURES, database, load_command_settings, source, source_option
+from twap_pipeline.cli.context import (
+    MAX_PRINTED_FAILURES,
+    database,
+    load_command_settings,
+    require_source,
+    source,
+    source_option,
+)
 from twap_pipeline.cli.tables import format_bytes
 from twap_pipeline.domain.object_ref import ObjectRef, resolve_key_date_patterns
 from twap_pipeline.ingest.audit import AuditFinding
 from twap_pipeline.ingest.audit_runner import run_audit
 from twap_pipeline.source.s3_pricing import get_cost_usd
 from twap_pipeline.storage.audit.repair import RepairResult
-from twap_pipeline.storage.schema.revision_gate import require_head
 
 
 @click.command()
@@ -28,7 +34,7 @@ def audit(source_url: str | None, *, deep: bool, requeue: bool, as_json: bool) -
     settings = load_command_settings(source_url)
     store = source(settings)
     with database(settings) as (engine, _):
-        require_head(engine)
+        require_source(settings, engine, store)
         report = run_audit(
             store,
             engine,

@@ -10,9 +10,11 @@ from typing import TypeVar
 import click
 from sqlalchemy import URL, Engine
 
+from twap_pipeline.ingest.source_check import require_same_source
 from twap_pipeline.settings import Settings, load_settings
 from twap_pipeline.source.base import ObjectStore, open_store, resolve_source_url
 from twap_pipeline.storage.engine.engine import open_database
+from twap_pipeline.storage.schema.revision_gate import require_head
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 
@@ -39,6 +41,17 @@ def load_command_settings(source_url: str | None) -> Settings:
 def database(settings: Settings) -> AbstractContextManager[tuple[Engine, URL]]:
     """Return `open_database` for the configured or embedded database: yields an engine and its URL."""
     return open_database(settings.database_url_text, settings.home)
+
+
+def require_source(settings: Settings, engine: Engine, store: ObjectStore) -> None:
+    """Check that the database is at head and that its ingest log contains no objects of another source.
+
+    Raises:
+        SchemaRevisionError: The database is not at head.
+        ConfigurationError: The ingest log contains objects of another source.
+    """
+    require_head(engine)
+    require_same_source(engine, store, settings.accept_source_url_list)
 
 
 def source(settings: Settings) -> ObjectStore:

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 from sqlalchemy import Engine
 
-from twap_pipeline.cli.context import database, source
+from twap_pipeline.cli.context import database, require_source, source
 from twap_pipeline.cli.dagster_runs import dagster_home, run_checks, run_ingest, run_refresh
 from twap_pipeline.cli.tables import print_day_summary, print_order_history
 from twap_pipeline.domain.object_ref import resolve_key_date_patterns
@@ -85,6 +85,7 @@ def _migrate(engine: Engine) -> None:
 def _ingest_sample(settings: Settings, engine: Engine) -> None:
     """Ingest the pending objects of the sample and run the asset checks."""
     store = source(settings)
+    require_source(settings, engine, store)
     with engine.connect() as connection:
         entries = read_ingest_log(connection)
     refs_by_date = group_by_day(store.list_objects(), resolve_key_date_patterns(settings.key_date_pattern))

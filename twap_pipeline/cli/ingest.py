@@ -9,7 +9,14 @@ from datetime import date, datetime
 import click
 from sqlalchemy import Engine
 
-from twap_pipeline.cli.context import MAX_PRINTED_FAILURES, database, load_command_settings, source, source_option
+from twap_pipeline.cli.context import (
+    MAX_PRINTED_FAILURES,
+    database,
+    load_command_settings,
+    require_source,
+    source,
+    source_option,
+)
 from twap_pipeline.cli.dagster_runs import run_ingest, run_refresh
 from twap_pipeline.cli.tables import format_bytes, print_day_summary
 from twap_pipeline.domain.object_ref import ObjectRef, resolve_key_date_patterns
@@ -21,7 +28,6 @@ from twap_pipeline.source.base import ObjectStore
 from twap_pipeline.source.s3_pricing import get_cost_usd
 from twap_pipeline.storage.ingest_log import read_ingest_log
 from twap_pipeline.storage.reports.ingest_summary import day_reports, failed_objects
-from twap_pipeline.storage.schema.revision_gate import require_head
 
 _DATE = click.DateTime(["%Y-%m-%d"])
 _PRINTED_PARKED_KEYS = 3
@@ -75,7 +81,7 @@ def ingest(
     settings = load_command_settings(source_url)
     store = source(settings)
     with database(settings) as (engine, _):
-        require_head(engine)
+        require_source(settings, engine, store)
         refs_by_date = _list_objects(settings, store, since, until, object_keys)
         with engine.connect() as connection:
             entries = read_ingest_log(connection)

@@ -100,7 +100,9 @@ def _build_source_check(start_date: date, key_date_patterns: Sequence[str]) -> d
         if _skip_in_backfill_run(context):
             return
         with database.engine() as engine:
-            report = run_audit(object_store.open(), engine, since=start_date, key_date_patterns=key_date_patterns)
+            report = run_audit(
+                object_store.open_for(engine), engine, since=start_date, key_date_patterns=key_date_patterns
+            )
         lines = [
             f"- **{finding.code}** ({len(finding.examples)}): {finding.description};"
             f" {', '.join(finding.examples[:_MAX_EXAMPLES])}"

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from twap_pipeline.defs.event_log import provenance_tags, record_source_partitions
 from twap_pipeline.defs.partition_metadata import partition_metadata
+from twap_pipeline.defs.refused_runs import tag_refused_run
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
 from twap_pipeline.domain.status import CONTENT_COLUMN_DESCRIPTIONS, KEY_COLUMN_DESCRIPTIONS
 from twap_pipeline.errors import BudgetExceededError
@@ -70,6 +71,11 @@ class ByteBudget:
     max_bytes_per_run: int | None
     max_bytes_per_day: int | None
 
+    def defers(self, size_bytes: int, read_today_bytes: int) -> bool:
+        """Return whether a run of this size exceeds the budget of this UTC day, and fits into that of the next one."""
+        limit = self.max_bytes_per_day
+        return limit is not None and size_bytes <= limit < size_bytes + read_today_bytes
+
     def enforce(self, refs: Sequence["ObjectRef"], read_today_bytes: int) -> None:
         """Return if a run may read these objects.
 
@@ -96,14 +102,20 @@ def build_source_asset(partitions: dg.DailyPartitionsDefinition, key_date_patter
         group_name=GROUP,
         description=(
             "Parquet objects of Hyperliquid TWAP statuses in a requester-pays bucket, by UTC day of the object."
-            " The data version of a day is the fingerprint of its set of (key, ETag)."
+            " The data version of a day is the fingerprint of its set of (key, ETag, LastModified)."
         ),
         tags={"dagster/kind/s3": "", "dagster/kind/parquet": ""},
     )
     def twap_s3_objects(
-        context: dg.AssetExecutionContext, object_store: dg.ResourceParam[ObjectStoreResource]
+        context: dg.AssetExecutionContext,
+        database: dg.ResourceParam[DatabaseResource],
+        object_store: dg.ResourceParam[ObjectStoreResource],
+        schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> dg.DataVersionsByPartition:
-        observe_source_partitions(context, object_store.open(), partitions, key_date_patterns)
+        with database.engine() as engine:
+            schema_guard.require_head(engine)
+            store = object_store.open_for(engine)
+        observe_source_partitions(context, store, partitions, key_date_patterns)
         return dg.DataVersionsByPartition({})  # the line above recorded them, with metadata
 
     return twap_s3_objects
@@ -170,12 +182,12 @@ def build_status_asset(
         object_store: dg.ResourceParam[ObjectStoreResource],
         schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> dg.MaterializeResult[None]:
-        with database.engine() as engine:
+        with tag_refused_run(context), database.engine() as engine:
             schema_guard.require_head(engine)
             results = _ingest_partitions(
                 context,
                 engine,
-                object_store.open(),
+                object_store.open_for(engine),
                 key_date_patterns=key_date_patterns,
                 object_keys=config.object_keys,
                 budget=budget,

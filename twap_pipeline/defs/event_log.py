@@ -64,7 +64,7 @@ def record_source_partitions(
     *,
     limit: int = 10_000,
 ) -> list[str]:
-    """Record an observation and a materialization for each partition whose set of (key, ETag) changed.
+    """Record an observation and a materialization for each partition whose set of object versions changed.
 
     The observation makes downstream partitions stale; the materialization shows the partition as present.
 

@@ -50,8 +50,16 @@ def build_maintenance_jobs(
 
 def _build_observe_job(partitions: dg.DailyPartitionsDefinition, key_date_patterns: Sequence[str]) -> dg.JobDefinition:
     @dg.op(description="Lists the source and records each partition whose set of objects changed.")
-    def observe_source(context: dg.OpExecutionContext, object_store: dg.ResourceParam[ObjectStoreResource]) -> None:
-        observe_source_partitions(context, object_store.open(), partitions, key_date_patterns)
+    def observe_source(
+        context: dg.OpExecutionContext,
+        database: dg.ResourceParam[DatabaseResource],
+        object_store: dg.ResourceParam[ObjectStoreResource],
+        schema_guard: dg.ResourceParam[SchemaGuard],
+    ) -> None:
+        with database.engine() as engine:
+            schema_guard.require_head(engine)
+            store = object_store.open_for(engine)
+        observe_source_partitions(context, store, partitions, key_date_patterns)
 
     @dg.job(description="Lists the source and records which partitions have objects and which changed.")
     def observe_twap_s3_objects() -> None:
@@ -71,9 +79,9 @@ def _build_audit_job(key_date_patterns: Sequence[str], start_date: date, budget:
     ) -> None:
         from twap_pipeline.ingest import audit_runner
 
-        store = object_store.open()
         with database.engine() as engine:
             schema_guard.require_head(engine)
+            store = object_store.open_for(engine)
             try:
                 report = audit_runner.run_audit(
                     store,

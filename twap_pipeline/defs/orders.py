@@ -14,6 +14,7 @@ import dagster as dg
 
 from twap_pipeline.defs.assets import GROUP, OWNERS, STATUS_KEY, table_schema
 from twap_pipeline.defs.markdown import bars, table
+from twap_pipeline.defs.refused_runs import tag_refused_run
 from twap_pipeline.defs.resources import DatabaseResource, SchemaGuard
 from twap_pipeline.domain.orders import DAILY_STATS_COLUMNS, ORDER_COLUMNS
 from twap_pipeline.storage.orders.refresh import refresh_orders
@@ -59,7 +60,7 @@ def build_orders_asset(partitions: dg.DailyPartitionsDefinition, max_partitions_
         database: dg.ResourceParam[DatabaseResource],
         schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> dg.MaterializeResult[None]:
-        with database.engine() as engine:
+        with tag_refused_run(context), database.engine() as engine:
             schema_guard.require_head(engine)
             for partition_key in context.partition_keys:
                 started = time.perf_counter()

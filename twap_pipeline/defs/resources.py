@@ -47,6 +47,21 @@ class ObjectStoreResource:
 
     settings: Settings
 
+    def open_for(self, engine: "Engine") -> ObjectStore:
+        """Return the store after a check that the ingest log contains no objects of another source.
+
+        Args:
+            engine: A database at head.
+
+        Raises:
+            ConfigurationError: See `open`; or the log contains objects of another source.
+        """
+        from twap_pipeline.ingest.source_check import require_same_source
+
+        store = self.open()
+        require_same_source(engine, store, self.settings.accept_source_url_list)
+        return store
+
     def open(self) -> ObjectStore:
         """Return the store. Open it once per run: creating an S3 client costs about 0.1 s.
 

@@ -1,7 +1,8 @@
 """Sensors that start runs: ``new_twap_objects`` for pending objects, ``stale_twap_orders`` for orders to refresh.
 
 The ingest log decides what is pending. A cursor only stores where a long listing continues. An object stays pending
-until a run loads it, so that a failed run is requested again, at most `MAX_RUNS_PER_BATCH` times per batch. The
+until a run loads it, so that a failed run is requested again, at most `MAX_RUNS_PER_BATCH` times per batch. A tick
+requests no run while the database is not at head, and none that must wait for the byte budget of the next day. The
 sensor for failed runs is in `alerts`.
 """
 
@@ -10,20 +11,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from twap_pipeline.defs.assets import SOURCE_KEY
+from twap_pipeline.defs.assets import SOURCE_KEY, ByteBudget
 from twap_pipeline.defs.event_log import PARTITION_NAME_TAG, UnresolvedAssetJobDefinition, record_source_partitions
 from twap_pipeline.defs.jobs import INGEST_JOB
 from twap_pipeline.defs.partitions import group_into_ranges, range_tags
+from twap_pipeline.defs.refused_runs import REFUSED, REFUSED_TAG
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
 from twap_pipeline.domain.object_ref import ObjectRef, fingerprint
+from twap_pipeline.errors import SchemaRevisionError
 from twap_pipeline.failpoints import failpoint
 from twap_pipeline.ingest import plan as ingest_plan
 from twap_pipeline.ingest.incremental_listing import list_days, list_slice
-from twap_pipeline.storage.ingest_log import IngestLogEntry, read_ingest_log
+from twap_pipeline.storage.ingest_log import IngestLogEntry, bytes_read_today, read_ingest_log
 from twap_pipeline.storage.orders.refresh import dates_pending_refresh
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 KEYS_PER_TICK = 20_000
 """Maximum keys that a tick lists: 20 LIST requests, and about two more for recent days."""
@@ -52,6 +59,9 @@ ORDERS_INTERVAL_SECONDS = 60
 BATCH_FINGERPRINT_TAG = "twap/batch_fingerprint"
 ATTEMPT_TAG = "twap/attempt"
 
+REFUSED_RETRY_WINDOW = timedelta(hours=1)
+"""After this time a batch is retried whose runs were refused: their cause is not the objects, and often short."""
+
 _TERMINAL_STATUSES = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 _IN_PROGRESS_STATUSES = [status for status in dg.DagsterRunStatus if status not in _TERMINAL_STATUSES]
 
@@ -64,11 +74,13 @@ class PendingPartition:
         day: The partition, or the first one of the range.
         fingerprint: Identifies the batch of pending work. It changes with the pending objects, their failed attempts
             and their requeues, so that the run limit applies per batch.
+        size_bytes: Size of the pending objects.
         last: The last partition of the range; None for a single partition.
     """
 
     day: date
     fingerprint: str
+    size_bytes: int = 0
     last: date | None = None
 
     @property
@@ -83,6 +95,7 @@ def build_new_objects_sensor(
     partitions: dg.DailyPartitionsDefinition,
     key_date_patterns: Sequence[str],
     interval_seconds: int,
+    budget: ByteBudget,
 ) -> dg.SensorDefinition:
     """Return the sensor that requests a run for each partition with pending objects.
 
@@ -91,6 +104,7 @@ def build_new_objects_sensor(
         partitions: The partitions; objects of other days are ignored.
         key_date_patterns: Regular expressions that find the date in a key, in order of preference.
         interval_seconds: Minimum seconds between two ticks.
+        budget: Limits of the object bytes that runs read.
     """
 
     @dg.sensor(
@@ -98,8 +112,8 @@ def build_new_objects_sensor(
         job=job,
         minimum_interval_seconds=interval_seconds,
         description=(
-            "Lists the source, compares (key, ETag) with etl_s3_ingest_log, and requests one run per partition with"
-            " pending objects."
+            "Lists the source, compares (key, ETag, LastModified) with etl_s3_ingest_log, and requests one run per"
+            " partition with pending objects."
         ),
     )
     def new_twap_objects(
@@ -107,9 +121,12 @@ def build_new_objects_sensor(
         database: dg.ResourceParam[DatabaseResource],
         object_store: dg.ResourceParam[ObjectStoreResource],
     ) -> dg.SensorResult:
-        store = object_store.open()
-        with database.engine() as engine, engine.connect() as connection:
-            entries = read_ingest_log(connection)
+        with database.engine() as engine:
+            if refusal := _schema_refusal(engine):
+                return dg.SensorResult(skip_reason=refusal, cursor=context.cursor)
+            store = object_store.open_for(engine)
+            with engine.connect() as connection:
+                entries, read_today_bytes = read_ingest_log(connection), bytes_read_today(connection)
         listing = list_slice(
             store, context.cursor or "", key_date_patterns, keys_max=KEYS_PER_TICK, seconds_max=SECONDS_PER_TICK
         )
@@ -128,6 +145,8 @@ def build_new_objects_sensor(
             context.instance,
             pending_partitions(refs_by_date, entries),
             skip_message="no pending objects",
+            budget=budget,
+            read_today_bytes=read_today_bytes,
             cursor=listing.next_cursor,
             resume_cursors=listing.resume_after_by_date,
         )
@@ -156,19 +175,33 @@ def build_orders_sensor(
     ) -> dg.SensorResult:
         if context.instance.get_runs_count(dg.RunsFilter(job_name=INGEST_JOB, statuses=_IN_PROGRESS_STATUSES)):
             return dg.SensorResult(skip_reason="an ingest run is in progress; it refreshes its orders at the end")
-        with database.engine() as engine, engine.connect() as connection:
-            fingerprints = {
-                day: text
-                for day, text in dates_pending_refresh(connection).items()
-                if partitions.has_partition_key(day.isoformat())
-            }
+        with database.engine() as engine:
+            if refusal := _schema_refusal(engine):
+                return dg.SensorResult(skip_reason=refusal)
+            with engine.connect() as connection:
+                fingerprints = {
+                    day: text
+                    for day, text in dates_pending_refresh(connection).items()
+                    if partitions.has_partition_key(day.isoformat())
+                }
         pending = [
-            PendingPartition(first, _range_fingerprint(fingerprints, first, last), last)
+            PendingPartition(first, _range_fingerprint(fingerprints, first, last), last=last)
             for first, last in group_into_ranges(fingerprints, max_partitions_per_run)
         ]
         return _build_sensor_result(context.instance, pending, skip_message="orders are up to date")
 
     return stale_twap_orders
+
+
+def _schema_refusal(engine: "Engine") -> str | None:
+    """Return why no run can start on this database; None if it is at head. A tick during an upgrade is skipped."""
+    from twap_pipeline.storage.schema.revision_gate import require_head
+
+    try:
+        require_head(engine)
+    except SchemaRevisionError as error:
+        return str(error)
+    return None
 
 
 def _range_fingerprint(fingerprints: Mapping[date, str], first: date, last: date) -> str:
@@ -186,7 +219,9 @@ def pending_partitions(
             known = [entries[ref.key] for ref in pending_refs if ref.key in entries]
             failed_attempts = sum(entry.failed_attempts for entry in known)
             history = sum(entry.history for entry in known)
-            pending.append(PendingPartition(day, f"{fingerprint(pending_refs)}-{failed_attempts}-{history}"))
+            size_bytes = sum(ref.size_bytes for ref in pending_refs)
+            batch = f"{fingerprint(pending_refs)}-{failed_attempts}-{history}"
+            pending.append(PendingPartition(day, batch, size_bytes))
     return pending
 
 
@@ -197,8 +232,10 @@ def _build_sensor_result(
     skip_message: str,
     cursor: str | None = None,
     resume_cursors: Mapping[date, str] | None = None,
+    budget: ByteBudget | None = None,
+    read_today_bytes: int = 0,
 ) -> dg.SensorResult:
-    """Request a run per pending partition unless one is in progress or the run limit is reached.
+    """Request a run per pending partition, unless a run is in progress or a run limit or the day's budget is reached.
 
     Args:
         instance: The instance with the runs so far.
@@ -206,25 +243,43 @@ def _build_sensor_result(
         skip_message: Skip reason if nothing is pending.
         cursor: Cursor of the next tick.
         resume_cursors: Cursor of the next tick per partition that exceeds `REQUESTS_PER_TICK`.
+        budget: Limits of the object bytes that runs read.
+        read_today_bytes: Bytes that were read on this UTC day. The bytes of each requested run are added.
     """
     requests: list[dg.RunRequest] = []
-    in_progress = exhausted = 0
+    in_progress = exhausted = deferred = 0
     for partition in pending:
         runs = partial(_count_runs, instance, partition.tags)
         if runs(statuses=_IN_PROGRESS_STATUSES):
             in_progress += 1
-        elif runs(created_after=datetime.now(UTC) - RETRY_WINDOW) >= MAX_RUNS_PER_BATCH:
+        elif budget is not None and budget.defers(partition.size_bytes, read_today_bytes):
+            deferred += 1
+        elif _is_exhausted(instance, partition):
             exhausted += 1
         elif len(requests) == REQUESTS_PER_TICK:
             cursor = (resume_cursors or {}).get(partition.day, cursor)
             break
         else:
             requests.append(_build_run_request(partition, runs() + 1))
+            read_today_bytes += partition.size_bytes
     if requests:
         return dg.SensorResult(run_requests=requests, cursor=cursor)
     if pending:
         skip_message = f"{len(pending)} pending partitions: {in_progress} in progress, {exhausted} exhausted retries"
+        skip_message += f", {deferred} deferred by TWAP_MAX_BYTES_PER_DAY" if deferred else ""
     return dg.SensorResult(skip_reason=skip_message, cursor=cursor)
+
+
+def _is_exhausted(instance: dg.DagsterInstance, partition: PendingPartition) -> bool:
+    """Return whether the batch reached the run limit. A refused run counts for `REFUSED_RETRY_WINDOW` only."""
+    now = datetime.now(UTC)
+    runs = partial(_count_runs, instance, partition.tags)
+    refused = partial(_count_runs, instance, {**partition.tags, REFUSED_TAG: REFUSED})
+    count = runs(created_after=now - RETRY_WINDOW)
+    if count < MAX_RUNS_PER_BATCH:
+        return False
+    attempts = count - refused(created_after=now - RETRY_WINDOW)
+    return max(attempts, refused(created_after=now - REFUSED_RETRY_WINDOW)) >= MAX_RUNS_PER_BATCH
 
 
 def _count_runs(

@@ -12,7 +12,7 @@ from twap_pipeline.ingest.deep_audit import deep_audit, loaded_objects
 from twap_pipeline.ingest.plan import check_budget
 from twap_pipeline.source.base import ObjectStore
 from twap_pipeline.storage.audit.repair import RepairResult
-from twap_pipeline.storage.ingest_log import bytes_read_today
+from twap_pipeline.storage.ingest_log import bytes_read_today, record_audit_read
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,5 +99,7 @@ def run_audit(
     with engine.connect() as connection:
         read_today = bytes_read_today(connection)
     check_budget(refs, max_bytes=max_bytes_per_run, max_bytes_today=max_bytes_per_day, read_today_bytes=read_today)
+    with engine.begin() as connection:
+        record_audit_read(connection, refs)
     result = deep_audit(store, engine, refs, key_date_patterns, requeue=requeue)
     return AuditReport([*findings, *result.findings], len(refs), result.repair)

@@ -232,3 +232,8 @@ def add_adjustment(connection: Connection, rows: int) -> str | None:
 def bytes_read_today(connection: Connection) -> int:
     """Return the bytes that all attempts and deep audits since midnight UTC (server clock) fetched."""
     return int(connection.execute(text(_QUERIES["bytes_read_today"])).scalar_one())
+
+
+def find_other_source(connection: Connection, source_url: str) -> str | None:
+    """Return a source of the log if no entry has this source; None if one has, or if the log records no source."""
+    return connection.execute(text(_QUERIES["other_source"]), {"source_url": source_url}).scalar_one_or_none()

@@ -101,3 +101,9 @@ SELECT coalesce(sum(bytes_fetched), 0) FROM (
   UNION ALL
   SELECT bytes_fetched FROM etl_s3_ingest_history WHERE ingested_at >= date_trunc('day', now(), 'UTC')
 ) AS attempts;
+
+-- name: other_source
+-- A source of the ingest log if none of its entries has this source; no row if the source is unknown or the same.
+SELECT source_url FROM etl_s3_ingest_log
+WHERE source_url IS NOT NULL AND NOT EXISTS (SELECT FROM etl_s3_ingest_log WHERE source_url = :source_url)
+LIMIT 1;

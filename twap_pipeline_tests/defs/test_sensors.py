@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+import psycopg
 import pytest
 from sqlalchemy import Engine, text
 from werkzeug.wrappers import Request, Response
@@ -18,8 +19,17 @@ from twap_pipeline.defs.event_log import (
     ASSET_PARTITION_RANGE_START_TAG,
     PARTITION_NAME_TAG,
 )
+from twap_pipeline.defs.refused_runs import REFUSED_TAG
 from twap_pipeline.domain.object_ref import partition_date
-from twap_pipeline.errors import SourceUnavailableError
+from twap_pipeline.errors import (
+    BudgetExceededError,
+    DatabaseUnavailableError,
+    ObjectInvalidError,
+    SchemaRevisionError,
+    SourceAccessError,
+    SourceUnavailableError,
+)
+from twap_pipeline.ingest import load
 from twap_pipeline.ingest.load import ingest_object
 from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
@@ -73,6 +83,20 @@ def skip_message(result: dg.SensorResult) -> str:
     return (
         result.skip_reason.skip_message if isinstance(result.skip_reason, dg.SkipReason) else result.skip_reason
     ) or ""
+
+
+def fail_loads(patch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Let every run fail when it starts to load objects."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    patch.setattr(load, "ingest_objects", fail)
+
+
+def set_revision(engine: Engine, revision: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE twap_alembic_version SET version_num = :revision"), {"revision": revision})
 
 
 def key(name: str, days: int = 0) -> str:
@@ -130,11 +154,10 @@ def test_mutant_key_alone_is_detected(instance: dg.DagsterInstance, bucket: Buck
 
 @pytest.mark.fault("R3")
 def test_failed_run_is_requested_again_with_new_run_key(
-    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.put(key("a"), [event(1)])
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE twap_alembic_version SET version_num = '001'"))
+    fail_loads(monkeypatch, RuntimeError("by the test"))
     first = tick(instance)
     (request,) = first.run_requests or []
 
@@ -146,10 +169,11 @@ def test_failed_run_is_requested_again_with_new_run_key(
 
 
 @pytest.mark.fault("X1")
-def test_runs_per_batch_are_limited(instance: dg.DagsterInstance, bucket: Bucket, engine: Engine) -> None:
+def test_runs_per_batch_are_limited(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bucket.put(key("a"), [event(1)])
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE twap_alembic_version SET version_num = '001'"))
+    fail_loads(monkeypatch, RuntimeError("by the test"))
     requests = 0
     for _ in range(10):
         result = tick(instance)
@@ -165,13 +189,11 @@ def test_exhausted_batch_is_retried_after_retry_window(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.put(key("a"), [event(1)])
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE twap_alembic_version SET version_num = '001'"))
-    for _ in range(sensors.MAX_RUNS_PER_BATCH):
-        run_all(instance, tick(instance))
+    with monkeypatch.context() as patch:
+        fail_loads(patch, RuntimeError("by the test"))
+        for _ in range(sensors.MAX_RUNS_PER_BATCH):
+            run_all(instance, tick(instance))
     assert requested_partitions(tick(instance)) == []
-    with engine.begin() as connection:
-        connection.execute(text(f"UPDATE twap_alembic_version SET version_num = '{code_head()}'"))
 
     monkeypatch.setattr(sensors, "RETRY_WINDOW", timedelta(0))
     later = tick(instance)
@@ -180,6 +202,86 @@ def test_exhausted_batch_is_retried_after_retry_window(
     assert str((later.run_requests or [])[0].run_key).endswith(f":{sensors.MAX_RUNS_PER_BATCH + 1}")
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM twap_status")).scalar_one() == 1
+
+
+@pytest.mark.fault("R6")
+@pytest.mark.parametrize("name", ["new_twap_objects", "stale_twap_orders"])
+@pytest.mark.parametrize("revision", ["001", "999"])
+def test_tick_during_upgrade_is_skipped_with_reason(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine, name: str, revision: str
+) -> None:
+    """During 15 minutes of another revision no run is requested; the first tick afterwards requests the work."""
+    bucket.put(key("a"), [event(1)])
+    set_revision(engine, revision)
+    skipped = [tick(instance, name=name) for _ in range(sensors.MAX_RUNS_PER_BATCH + 1)]
+    set_revision(engine, code_head())
+
+    assert [requested_partitions(result) for result in skipped] == [[]] * len(skipped)
+    assert f"the database is at {revision}, " in skip_message(skipped[-1])
+    assert instance.get_runs_count() == 0
+    assert requested_partitions(tick(instance)) == [str(DAY)]
+
+
+@pytest.mark.fault("W7")
+@pytest.mark.parametrize(
+    ("error", "is_refused"),
+    [
+        (SchemaRevisionError("the database is at 001"), True),
+        (DatabaseUnavailableError("no connection"), True),
+        (SourceAccessError("GET s3://twap/raw/a: 403"), True),
+        (psycopg.OperationalError("the server closed the connection"), True),
+        (psycopg.errors.DiskFull("no space left"), False),
+        (RuntimeError("a fault of the code"), False),
+        (BudgetExceededError("over the budget"), False),
+        (ObjectInvalidError("a.parquet", "not parquet"), False),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+@pytest.mark.usefixtures("engine")
+def test_refused_run_is_not_an_attempt_at_the_objects(
+    instance: dg.DagsterInstance,
+    bucket: Bucket,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    *,
+    is_refused: bool,
+) -> None:
+    """Refused runs pause a batch for an hour, other failed runs for a day."""
+    bucket.put(key("a"), [event(1)])
+    fail_loads(monkeypatch, error)
+    run_all(instance, tick(instance))
+    (failed,) = instance.get_runs()
+    monkeypatch.setattr(sensors, "MAX_RUNS_PER_BATCH", 1)
+    within_the_hour = requested_partitions(tick(instance))
+    monkeypatch.setattr(sensors, "REFUSED_RETRY_WINDOW", timedelta(0))
+
+    after_the_hour = requested_partitions(tick(instance))
+
+    assert (REFUSED_TAG in failed.tags) == is_refused
+    assert within_the_hour == []
+    assert after_the_hour == ([str(DAY)] if is_refused else [])
+
+
+@pytest.mark.fault("X6")
+def test_tick_defers_runs_over_the_budget_of_the_day(
+    instance: dg.DagsterInstance, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs of one tick would each fit. A run that never fits is requested: it fails and names the budget."""
+    for days in range(2):
+        bucket.put(key("a", days=days), [event(days)])
+    bucket.put(key("large", days=2), [event(number) for number in range(2_000)])
+    size = (bucket.directory / key("a")).stat().st_size
+    monkeypatch.setenv("TWAP_MAX_BYTES_PER_DAY", str(size * 3 // 2))
+
+    first = tick(instance)
+    run_all(instance, dg.SensorResult(run_requests=(first.run_requests or [])[:1]))
+    monkeypatch.setattr(sensors, "MAX_RUNS_PER_BATCH", 0)
+    second = tick(instance)
+
+    assert requested_partitions(first) == [str(DAY), str(DAY + timedelta(days=2))]
+    assert skip_message(second) == (
+        "2 pending partitions: 0 in progress, 1 exhausted retries, 1 deferred by TWAP_MAX_BYTES_PER_DAY"
+    )
 
 
 @pytest.mark.fault("X1")

@@ -1,0 +1,50 @@
+"""Runs that were refused: they ended before they could try their objects, for example during an upgrade.
+
+The cause is the schema revision, the database, the source as a whole, or a setting. A sensor does not count such a run
+as an attempt at the objects. A run over a byte budget counts: a sensor requests none while the day's budget is spent.
+A run on a full disk counts too: it reads its objects before it fails. Which errors are refusals is decided here.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from twap_pipeline.errors import (
+    BudgetExceededError,
+    DatabaseUnavailableError,
+    LoadCancelledError,
+    ObjectError,
+    TwapPipelineError,
+)
+
+REFUSED_TAG = "twap/refused"
+"""Tag of a refused run; its value is `REFUSED`. The run's error names the cause."""
+
+REFUSED = "true"
+
+_COUNTED_ERRORS = (ObjectError, LoadCancelledError, BudgetExceededError)
+_DISK_FULL = "53100"
+
+
+@contextmanager
+def tag_refused_run(context: dg.AssetExecutionContext) -> Iterator[None]:
+    """Add `REFUSED_TAG` to the run if the block raises a refusal; the error is raised again."""
+    try:
+        yield
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error, dg.Failure) else error
+        if _is_refusal(cause):
+            context.instance.add_run_tags(context.run.run_id, {REFUSED_TAG: REFUSED})
+        raise
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Return whether the error is not about an object, nor repeats the reading of objects at each attempt."""
+    if isinstance(error, DatabaseUnavailableError) and _is_disk_full(error.__cause__):
+        return False
+    return isinstance(error, TwapPipelineError) and not isinstance(error, _COUNTED_ERRORS)
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    return getattr(getattr(error, "orig", error), "sqlstate", None) == _DISK_FULL

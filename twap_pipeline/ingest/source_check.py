@@ -1,0 +1,39 @@
+"""Checks that a store and a database belong together: the objects of two sources have the same keys."""
+
+from collections.abc import Collection
+
+from sqlalchemy import Engine
+
+from twap_pipeline.errors import ConfigurationError
+from twap_pipeline.source.base import ObjectStore
+from twap_pipeline.source.identity import SAMPLE, source_identity
+from twap_pipeline.storage.ingest_log import find_other_source
+
+
+def require_same_source(engine: Engine, store: ObjectStore, accepted_urls: Collection[str]) -> None:
+    """Return if the ingest log contains objects of this source, or of none, or if the source is accepted by name.
+
+    Args:
+        engine: A database at head.
+        store: The store.
+        accepted_urls: Values of TWAP_ACCEPT_SOURCE_URLS.
+
+    Raises:
+        ConfigurationError: The log contains objects of another source; the message names both sources.
+    """
+    identity = source_identity(store.url)
+    if identity in map(source_identity, accepted_urls):
+        return
+    with engine.connect() as connection:
+        other = find_other_source(connection, identity)
+    if other is not None:
+        raise ConfigurationError(
+            f"the source is {_describe(identity)}, and the database contains objects of {_describe(other)}: objects"
+            " with the same key would replace each other. Use another database (DATABASE_URL, or another TWAP_HOME for"
+            " the embedded one), or correct TWAP_SOURCE_URL. If both contain the same data set, set"
+            f" TWAP_ACCEPT_SOURCE_URLS={identity}"
+        )
+
+
+def _describe(identity: str) -> str:
+    return "the generated sample" if identity == SAMPLE else identity
