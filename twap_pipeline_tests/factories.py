@@ -66,8 +66,12 @@ class Bucket:
         path = self.directory / key
         path.parent.mkdir(parents=True, exist_ok=True)
         frame.write_parquet(path)
+        self.touch(key, hours=hours)
+
+    def touch(self, key: str, *, hours: float) -> None:
+        """Set the LastModified of an object."""
         modified = (NOON + timedelta(days=1, hours=hours)).timestamp()
-        os.utime(path, (modified, modified))
+        os.utime(self.directory / key, (modified, modified))
 
     def clear(self) -> None:
         """Delete every object."""

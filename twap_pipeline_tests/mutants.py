@@ -98,6 +98,11 @@ def key_alone(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(IngestLogEntry, "is_loaded", lambda entry, _ref: entry.error_text is None)
 
 
+def etag_alone(patch: pytest.MonkeyPatch) -> None:
+    """A version counts as loaded with any LastModified."""
+    patch.setattr(IngestLogEntry, "includes", lambda entry, ref: entry.etag == ref.etag)
+
+
 def most_common_unit(patch: pytest.MonkeyPatch) -> None:
     """A column with several time units is read in the most common one."""
     patch.setattr(object_reader, "infer_unit", lambda counts, **_: max(counts, key=counts.get, default=None))
