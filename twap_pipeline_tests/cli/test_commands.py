@@ -13,9 +13,11 @@ from sqlalchemy import URL, Engine, text
 from werkzeug.wrappers import Request, Response
 
 from twap_pipeline.cli import COMMANDS, load_command, main
+from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.schema.revision_gate import code_head
 from twap_pipeline_tests.databases import reachable_directory
 from twap_pipeline_tests.factories import DAY, Bucket, event
+from twap_pipeline_tests.invariants import ingest_everything
 from twap_pipeline_tests.s3_server import S3Server
 
 
@@ -225,6 +227,24 @@ def test_sample_is_refused_for_configured_database(
 
     assert outcome.status == 1
     assert "DATABASE_URL is set and TWAP_SOURCE_URL is not" in outcome.err
+
+
+@pytest.mark.fault("D10")
+@pytest.mark.parametrize("arguments", [["ingest"], ["ingest", "--dry-run"], ["audit"], ["audit", "--deep"]])
+def test_other_source_is_refused_in_one_error_line(
+    command: Command, bucket: Bucket, engine: Engine, tmp_path: Path, arguments: list[str]
+) -> None:
+    bucket.put(key("a"), [event(1)])
+    ingest_everything(LocalDirectory(bucket.directory), engine)
+    (tmp_path / "other").mkdir()
+    Bucket(tmp_path / "other").put(key("a"), [event(1), event(2)], hours=1)
+
+    outcome = command(*arguments, "--source", (tmp_path / "other").as_uri())
+
+    assert outcome.status == 1
+    (line,) = outcome.err.splitlines()
+    assert line.startswith(f"error: the source is {(tmp_path / 'other').as_uri()}/, and the database contains objects")
+    assert count_rows(engine) == 1
 
 
 def test_objects_before_start_date_are_ignored(

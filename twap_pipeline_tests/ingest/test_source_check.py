@@ -1,0 +1,92 @@
+"""A database that contains objects of one source refuses another one, unless its URL is accepted by name."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+
+from twap_pipeline.errors import ConfigurationError
+from twap_pipeline.ingest.source_check import require_same_source
+from twap_pipeline.sample.manifest import MANIFEST
+from twap_pipeline.source.local import LocalDirectory
+from twap_pipeline_tests.factories import Bucket, event
+from twap_pipeline_tests.invariants import ingest_everything
+
+pytestmark = pytest.mark.fault("D10")
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> LocalDirectory:
+    """Another source, with the same key."""
+    (tmp_path / "other").mkdir()
+    bucket = Bucket(tmp_path / "other")
+    bucket.put("a", [event(1, executed="2")], hours=1)
+    return LocalDirectory(bucket.directory)
+
+
+def test_other_source_is_refused_and_both_are_named(engine: Engine, bucket: Bucket, other: LocalDirectory) -> None:
+    bucket.put("a", [event(1)])
+    store = LocalDirectory(bucket.directory)
+    require_same_source(engine, other, [])
+    ingest_everything(store, engine)
+
+    require_same_source(engine, store, [])
+    with pytest.raises(ConfigurationError) as refused:
+        require_same_source(engine, other, ["s3://accepted/raw/"])
+
+    assert str(refused.value).startswith(
+        f"the source is {other.url}, and the database contains objects of {store.url}: objects"
+    )
+    assert "another TWAP_HOME" in str(refused.value)
+    assert str(refused.value).endswith(f"set TWAP_ACCEPT_SOURCE_URLS={other.url}")
+
+
+def test_failed_object_of_another_source_also_names_it(engine: Engine, bucket: Bucket, other: LocalDirectory) -> None:
+    (bucket.directory / "a").write_bytes(b"not parquet")
+    ingest_everything(LocalDirectory(bucket.directory), engine)
+
+    with pytest.raises(ConfigurationError, match="contains objects of"):
+        require_same_source(engine, other, [])
+
+
+def test_accepted_source_is_recorded_beside_the_first(engine: Engine, bucket: Bucket, other: LocalDirectory) -> None:
+    """Once its objects are loaded, both sources are known, and the history names the source of each version."""
+    bucket.put("a", [event(1)])
+    store = LocalDirectory(bucket.directory)
+    ingest_everything(store, engine)
+
+    require_same_source(engine, other, ["s3://x/", other.url.removesuffix("/")])
+    ingest_everything(other, engine)
+
+    require_same_source(engine, other, [])
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT source_url FROM etl_s3_ingest_log")).scalar_one() == other.url
+        assert connection.execute(text("SELECT source_url FROM etl_s3_ingest_history")).scalar_one() == store.url
+
+
+def test_entries_without_a_source_accept_and_record_any(engine: Engine, bucket: Bucket, other: LocalDirectory) -> None:
+    """Entries that are older than revision 004 have no source; the next load records it."""
+    for key in ("a", "b"):
+        bucket.put(key, [event(1)])
+    store = LocalDirectory(bucket.directory)
+    ingest_everything(store, engine)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE etl_s3_ingest_log SET source_url = NULL"))
+    require_same_source(engine, other, [])
+    bucket.put("b", [event(2)], hours=1)
+    ingest_everything(store, engine)
+
+    require_same_source(engine, store, [])
+    with pytest.raises(ConfigurationError, match="contains objects of"):
+        require_same_source(engine, other, [])
+
+
+def test_real_source_is_refused_after_the_sample(engine: Engine, bucket: Bucket, other: LocalDirectory) -> None:
+    bucket.put("a", [event(1)])
+    (bucket.directory / MANIFEST).write_text("{}", "utf-8")
+    ingest_everything(LocalDirectory(bucket.directory), engine)
+    moved = bucket.directory.rename(bucket.directory.with_name("moved"))
+
+    require_same_source(engine, LocalDirectory(moved), [])
+    with pytest.raises(ConfigurationError, match="the database contains objects of the generated sample: objects"):
+        require_same_source(engine, other, [])
