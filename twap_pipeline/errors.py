@@ -24,6 +24,9 @@ Put new error types here. The code that detects an error raises it and writes it
 to do. A message never contains a password, a key or a token.
 """
 
+REASON_MAX_CHARACTERS = 2_000
+"""Maximum length of an object's error. A library may quote a whole cell, and the ingest log stores the text."""
+
 
 class TwapPipelineError(Exception):
     """Base of every error raised on purpose."""
@@ -78,10 +81,15 @@ class ObjectError(SourceError):
 
     Args:
         key: The object's key, as the store lists it.
-        reason: What is wrong with the object, in one sentence.
+        reason: What is wrong with the object, in one sentence. It is put on one line and cut to
+            `REASON_MAX_CHARACTERS`; characters that PostgreSQL cannot store are escaped.
     """
 
     def __init__(self, key: str, reason: str) -> None:
+        if len(reason) > REASON_MAX_CHARACTERS:
+            reason = f"{reason[:REASON_MAX_CHARACTERS]} ... ({len(reason)} characters)"
+        reason = " ".join(filter(None, map(str.strip, reason.splitlines())))
+        reason = reason.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
         super().__init__(f"{key}: {reason}")
         self.key = key
         self.reason = reason

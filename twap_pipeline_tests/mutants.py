@@ -11,18 +11,20 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import IO, Any
 
+import polars as pl
+import pyarrow as pa
 import pytest
 from sqlalchemy import Connection, Engine
 
 from twap_pipeline.domain.object_ref import ObjectRef
-from twap_pipeline.errors import ObjectError
+from twap_pipeline.errors import ObjectError, ObjectInvalidError
 from twap_pipeline.ingest import load, object_reader
 from twap_pipeline.ingest import plan as plan_module
-from twap_pipeline.source import s3
+from twap_pipeline.source import parquet, s3
 from twap_pipeline.source.s3 import S3Bucket
 from twap_pipeline.storage import ingest_log, sql_files
 from twap_pipeline.storage.ingest_log import Attempt, IngestLogEntry
-from twap_pipeline.storage.loading import merge
+from twap_pipeline.storage.loading import merge, status_writer
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
 """Patches the fault into this process."""
@@ -140,6 +142,20 @@ def first_failure_ends_all(patch: pytest.MonkeyPatch) -> None:
         raise error
 
     patch.setattr(load, "_record_failure", fail)
+
+
+def only_known_exceptions(patch: pytest.MonkeyPatch) -> None:
+    """Only the exceptions of pyarrow and polars that were foreseen fail an object; any other ends the run."""
+
+    @contextmanager
+    def translate_foreseen(key: str, problem: str) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, OSError, pl.exceptions.PolarsError) as error:
+            raise ObjectInvalidError(key, f"{problem}: {error}") from error
+
+    for module in (object_reader, parquet, status_writer):
+        patch.setattr(module, "object_errors", translate_foreseen)
 
 
 def retries_without_a_cap(patch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ belong in ``parsers`` and ``timestamps``.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import polars as pl
 from polars.datatypes import DataTypeClass
@@ -44,6 +45,23 @@ class _RowValidation:
         return pl.when(~self.valid).then(pl.format("{} {}: {}", pl.lit(self.column), pl.lit(self.message), printable))
 
 
+class Rejections(NamedTuple):
+    """Rows that were rejected for one reason, which is a column and a message.
+
+    Args:
+        rows: Number of rows.
+        first_row: Position in the object of the first one.
+        example: Reason of the first one, with its value.
+    """
+
+    rows: int
+    first_row: int
+    example: str
+
+    def __add__(self, later: "Rejections") -> "Rejections":  # type: ignore[override]
+        return self._replace(rows=self.rows + later.rows)
+
+
 @dataclass(frozen=True, slots=True)
 class NormalizedBatch:
     """The rows of a raw frame, by outcome.
@@ -53,14 +71,22 @@ class NormalizedBatch:
         rejected: Columns ``row_number``, ``reason``, ``raw_row`` (JSON).
         metadata_rows: Number of metadata rows of the vendor.
         data_warnings: Warning → number of rows.
+        rejections: Column and message → the rows that were rejected for it; a row can have several reasons.
     """
 
     rows: pl.DataFrame
     rejected: pl.DataFrame
     metadata_rows: int
     data_warnings: Counter[str] = field(default_factory=Counter)
+    rejections: Mapping[str, Rejections] = field(default_factory=dict)
 
 
+WARNINGS_MAX = 20
+"""Unknown statuses, and unknown columns, that the data warnings of an object name; further ones are only counted."""
+
+_WARNING_TEXT_MAX = 200
+_UNKNOWN_STATUS = "unknown status "
+_INT64_MAX = 2**63 - 1
 _NOT_IN_TIME_RANGE = "is not a time within the valid range of this object"
 _NO_REJECTED_ROWS = pl.DataFrame(schema={"row_number": pl.Int64, "reason": pl.String, "raw_row": pl.String})
 
@@ -91,12 +117,14 @@ def normalize(
     parsed = _parse(events, mapping, units, time_range)
     validations = _row_validations(mapping, events.schema, time_range)
     valid = parsed.select(pl.all_horizontal(validation.valid for validation in validations)).to_series()
-    rejected = _NO_REJECTED_ROWS
+    rejected, rejections = _NO_REJECTED_ROWS, {}
     if not valid.all():
-        rejected = _reject(parsed.filter(~valid).rechunk(), validations)
+        invalid = parsed.filter(~valid).rechunk()
+        rejected, rejections = _reject(invalid, validations), _count_rejections(invalid, validations)
         parsed = parsed.filter(valid).rechunk()
     rows = parsed[["row_number", *ROW_COLUMNS]]
-    return NormalizedBatch(rows, rejected, numbered.height - events.height, _data_warnings(rows, mapping))
+    metadata_rows = numbered.height - events.height
+    return NormalizedBatch(rows, rejected, metadata_rows, _data_warnings(rows, mapping), rejections)
 
 
 def _reject(invalid: pl.DataFrame, validations: Sequence[_RowValidation]) -> pl.DataFrame:
@@ -105,33 +133,70 @@ def _reject(invalid: pl.DataFrame, validations: Sequence[_RowValidation]) -> pl.
     return invalid.select("row_number", reason.alias("reason"), raw_row="raw_payload")
 
 
+def _count_rejections(invalid: pl.DataFrame, validations: Sequence[_RowValidation]) -> dict[str, Rejections]:
+    rejections = {}
+    for validation in validations:
+        reasons = invalid.select("row_number", reason=validation.reason()).drop_nulls("reason")
+        if reasons.height:
+            name = f"{validation.column} {validation.message}"
+            rejections[name] = Rejections(reasons.height, *reasons.row(0))
+    return rejections
+
+
 def to_json_rows(raw: pl.DataFrame) -> pl.Series:
-    """Return each row as JSON text; a column with NaN or infinity, which JSON lacks, is converted to text."""
+    r"""Return each row as JSON text that PostgreSQL can read in every way.
+
+    At any depth, a column with NaN or infinity, which JSON lacks, is converted to text, and a column with times beyond
+    the calendar to numbers. NUL, which PostgreSQL's texts lack, becomes the six characters ``\u0000``. Backslashes
+    directly before ``u0000`` are doubled, so this is reversible: each pair of such backslashes is one, and an odd one
+    with ``u0000`` is NUL.
+    """
     if raw.is_empty():
         return pl.Series("raw_payload", [], pl.String)
-    if any(_has_nan_or_inf(column) for column in raw):
-        columns = [column.cast(_as_text(column.dtype)) if _has_nan_or_inf(column) else column for column in raw]
-        raw = pl.DataFrame({column.name: column for column in columns})
-    return raw.to_struct("raw_payload").struct.json_encode()
+    lacking = [column for column in raw if _lacks_json_form(column)]
+    raw = raw.with_columns(pl.Series(column.name, column.cast(_json_type(column.dtype))) for column in lacking)
+    rows = raw.to_struct("raw_payload").struct.json_encode()
+    if rows.str.contains(r"\u0000", literal=True).any():
+        # The escape sequence of NUL has an odd number of backslashes, that of the text \u0000 an even one: both double.
+        rows = rows.str.replace_all(r"(\\+)u0000", "${1}${1}u0000")
+    return rows
 
 
-def _has_nan_or_inf(column: pl.Series) -> bool:
-    """Return whether a column of doubles, at any depth, contains NaN or infinity."""
+_CALENDAR_DAYS = 90_000_000
+"""Days before and after 1970 that polars can write as a date: 246,000 years."""
+
+_TICKS_PER_DAY = {"ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+
+
+def _lacks_json_form(column: pl.Series) -> bool:
+    """Return whether a column, at any depth, contains a value that polars cannot write as JSON without loss."""
     dtype = column.dtype
+    unnamed = column.alias("")  # polars interprets a name like ^a.*$ as a pattern
     if dtype.is_float():
-        unnamed = column.alias("")  # polars interprets a name like ^a.*$ as a pattern
         return not unnamed.is_finite().all()
+    if isinstance(dtype, pl.Date | pl.Datetime):
+        limit = _CALENDAR_DAYS * (_TICKS_PER_DAY[dtype.time_unit] if isinstance(dtype, pl.Datetime) else 1)
+        return not unnamed.to_physical().is_between(-min(limit, _INT64_MAX), min(limit, _INT64_MAX)).all()
     if isinstance(dtype, pl.Struct):
-        return any(_has_nan_or_inf(column.struct.field(field.name)) for field in dtype.fields)
-    return isinstance(dtype, pl.List) and _has_nan_or_inf(column.explode().drop_nulls())
+        return any(_lacks_json_form(column.struct.field(field.name)) for field in dtype.fields)
+    if isinstance(dtype, pl.Map):
+        return dtype.key != pl.String or _lacks_json_form(unnamed.map.values().explode().drop_nulls())
+    return isinstance(dtype, pl.List | pl.Array) and _lacks_json_form(column.explode().drop_nulls())
 
 
-def _as_text(dtype: DataTypeClass | pl.DataType) -> DataTypeClass | pl.DataType:
+def _json_type(dtype: DataTypeClass | pl.DataType) -> DataTypeClass | pl.DataType:
+    """Return the type to which a column is cast that contains such values."""
     if isinstance(dtype, pl.Struct):
-        return pl.Struct([pl.Field(field.name, _as_text(field.dtype)) for field in dtype.fields])
+        return pl.Struct([pl.Field(field.name, _json_type(field.dtype)) for field in dtype.fields])
     if isinstance(dtype, pl.List):
-        return pl.List(_as_text(dtype.inner))
-    return pl.String() if dtype in (pl.Float32, pl.Float64) else dtype
+        return pl.List(_json_type(dtype.inner))
+    if isinstance(dtype, pl.Array):
+        return pl.Array(_json_type(dtype.inner), dtype.size)
+    if isinstance(dtype, pl.Map):
+        return pl.Map(pl.String, _json_type(dtype.value))
+    if isinstance(dtype, pl.Date | pl.Datetime):
+        return pl.Int64()
+    return pl.String() if dtype.is_float() else dtype
 
 
 def flatten(raw: pl.DataFrame) -> pl.DataFrame:
@@ -235,13 +300,33 @@ def _is_started_at_valid(column: str, dtype: pl.DataType, time_range: EventTimeR
 
 def _data_warnings(rows: pl.DataFrame, mapping: ColumnMapping) -> Counter[str]:
     warnings: Counter[str] = Counter()
-    unknown_statuses = set(rows["status"].unique()) - set(STATUS_RANK)
-    for status in sorted(unknown_statuses, key=str):
-        warnings[f"unknown status {status!r}, stored verbatim"] += int(rows["status"].eq_missing(status).sum())
-    for name in mapping.unknown_columns:
-        warnings[f"unknown column {name!r}, only in raw_payload"] += rows.height
+    statuses = rows["status"].value_counts().filter(~pl.col("status").is_in(STATUS_RANK).fill_null(value=False))
+    for status, count in sorted(statuses.iter_rows(), key=str):
+        warnings[f"{_UNKNOWN_STATUS}{_shorten(status)}, stored verbatim"] += count
+    for name in mapping.unknown_columns[:WARNINGS_MAX]:
+        warnings[f"unknown column {_shorten(name)}, only in raw_payload"] += rows.height
+    if further := mapping.unknown_columns[WARNINGS_MAX:]:
+        warnings[f"{len(further)} further unknown columns, only in raw_payload"] += rows.height
     if mapping.uses_creation_time:
         warnings["no event time column: ts is the order's creation, so later events replace earlier ones"] += (
             rows.height
         )
     return warnings
+
+
+def _shorten(text: str | None) -> str:
+    if text is None or len(text) <= _WARNING_TEXT_MAX:
+        return repr(text)
+    return f"{text[:_WARNING_TEXT_MAX]!r}... ({len(text)} characters)"
+
+
+def add_warnings(total: Counter[str], added: Mapping[str, int]) -> None:
+    """Add the data warnings of a batch to those of its object, with at most `WARNINGS_MAX` unknown statuses."""
+    statuses = sum(warning.startswith(_UNKNOWN_STATUS) for warning in total)
+    for warning, rows in added.items():
+        is_new_status = warning.startswith(_UNKNOWN_STATUS) and warning not in total
+        if is_new_status and statuses >= WARNINGS_MAX:
+            total["further unknown statuses, stored verbatim"] += rows
+        else:
+            statuses += is_new_status
+            total[warning] += rows

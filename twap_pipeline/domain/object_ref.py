@@ -7,7 +7,7 @@ ingestion belongs in ``storage``.
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 KEY_DATE_PATTERNS: tuple[str, ...] = (
@@ -21,21 +21,54 @@ KEY_DATE_PATTERNS: tuple[str, ...] = (
 is not published. A key that matches none belongs to the day of its LastModified."""
 
 
+_YEAR_MAX = 2100
+"""Latest year of a LastModified. Valid event times end one day after it, so a later one would admit any time."""
+
+_SIZE_MAX = 2**63 - 1
+"""Maximum of PostgreSQL's BIGINT."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class ObjectRef:
     """One version of an object, as listed.
 
     Args:
-        key: The full key in the store, verbatim.
+        key: The full key in the store, verbatim; escaped if PostgreSQL cannot store it.
         etag: ETag of this version, without quotes.
-        last_modified: LastModified of this version, aware UTC.
-        size_bytes: Size of this version.
+        last_modified: LastModified of this version, aware UTC; 1970 if the listed one is not valid.
+        size_bytes: Size of this version; 0 if the listed one is not valid.
+        invalid: Why this listing entry is not valid, so the object cannot be fetched; None if it is.
     """
 
     key: str
     etag: str
     last_modified: datetime
     size_bytes: int
+    invalid: str | None = field(default=None, init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Replace values of the listing that cannot be stored or computed with, and set ``invalid``."""
+        if not _is_storable_text(self.key):
+            self._replace_invalid(
+                "key", _escape(self.key), "the key contains NUL or bytes that are not UTF-8: rename it"
+            )
+        if self.last_modified.tzinfo is None or self.last_modified.year > _YEAR_MAX:
+            reason = f"LastModified {self.last_modified.isoformat()} has no time zone or is after {_YEAR_MAX}"
+            self._replace_invalid("last_modified", datetime(1970, 1, 1, tzinfo=UTC), reason)
+        if not 0 <= self.size_bytes <= _SIZE_MAX:
+            self._replace_invalid("size_bytes", 0, f"a size of {self.size_bytes} bytes is not valid")
+
+    def _replace_invalid(self, name: str, value: object, reason: str) -> None:
+        object.__setattr__(self, name, value)
+        object.__setattr__(self, "invalid", f"{self.invalid}; {reason}" if self.invalid else reason)
+
+
+def _is_storable_text(text: str) -> bool:
+    return "\0" not in text and (text.isascii() or _escape(text) == text)
+
+
+def _escape(text: str) -> str:
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def resolve_key_date_patterns(first: str | None) -> tuple[str, ...]:

@@ -48,8 +48,11 @@ def parse_wallet(column: str) -> pl.Expr:
 
 
 def status_text(statuses: pl.Series) -> pl.Series:
-    """Return statuses as text: unchanged, or as JSON if the column is a struct."""
+    """Return statuses as text: unchanged, or as JSON if the column is a struct or a map."""
     name = statuses.name
+    if isinstance(statuses.dtype, pl.Map):
+        texts = [value if value is None else json.dumps(value, default=str) for value in statuses.to_list()]
+        return pl.Series(name, texts, pl.String)
     if not isinstance(statuses.dtype, pl.Struct):
         return statuses.cast(pl.String)
     json_text = pl.when(pl.col(name).is_not_null()).then(pl.col(name).struct.json_encode())
@@ -59,8 +62,9 @@ def status_text(statuses: pl.Series) -> pl.Series:
 def split_status(text: pl.Series) -> pl.DataFrame:
     """Return columns ``status`` and ``status_error`` from any form of the feed.
 
-    ``{"error": "message"}`` and ``error: message`` become status ``error`` and the message. Other text is the status,
-    verbatim.
+    ``{"error": "message"}`` and ``error: message`` become status ``error`` and the message. The form of the exchange's
+    API, ``{"status": "error", "description": "message"}``, becomes the status and the description, which is None if it
+    is missing or empty. Other text is the status, verbatim.
     """
     statuses = text.to_list()
     parts = {value: _split(value) for value in set(statuses)}
@@ -77,7 +81,7 @@ def split_status(text: pl.Series) -> pl.DataFrame:
 def _split(text: str | None) -> tuple[str | None, str | None]:
     if text is None:
         return None, None
-    if text[:1] in ("{", '"'):
+    if text.lstrip()[:1] in ("{", '"'):
         return _split_json(text)
     name, colon, message = text.partition(":")
     return ("error", message.strip()) if colon and name.strip() == "error" else (text, None)
@@ -92,6 +96,10 @@ def _split_json(text: str) -> tuple[str | None, str | None]:
     if isinstance(value, str):
         return value, None
     present = {name: content for name, content in value.items() if content is not None}
+    if isinstance(status := present.get("status"), str):  # as in the answers of the exchange's API
+        name, message = _split(status)
+        description = present.get("description") or message
+        return name, description if description is None or isinstance(description, str) else json.dumps(description)
     if len(present) != 1:
         return (text if present else None), None
     name, content = next(iter(present.items()))

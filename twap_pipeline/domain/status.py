@@ -32,7 +32,7 @@ CONTENT_COLUMN_DESCRIPTIONS: dict[str, str] = {
     "status": "activated, finished, terminated, error, waitingForTrigger, stopped, or an unknown status, verbatim.",
     "duration_minutes": "Planned duration of the order, minutes.",
     "started_at": "Creation time of the order; equal in all its events. NULL if the feed contains 0.",
-    "status_error": "Message of the exchange if status is error.",
+    "status_error": "Message or description that the exchange writes with a status, as a rule with error.",
     "reduce_only": "The order may only reduce a position.",
     "randomize": "The exchange randomizes the slices.",
     "raw_payload": "The whole source row as JSON.",

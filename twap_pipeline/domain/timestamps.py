@@ -1,7 +1,8 @@
 """Parser of times of the feed, in any encoding, to UTC with microseconds.
 
 The feed contains ISO text without a zone, timestamps, milliseconds in timestamp[ns], and epochs in s, ms, µs and ns as
-integers, digit text and doubles. The unit of epochs is inferred per object and column, from all values of the column.
+integers, digit text and doubles; copies of the feed contain the text forms of other systems. The unit of epochs is
+inferred per object and column, from all values of the column.
 """
 
 from collections.abc import Mapping
@@ -26,10 +27,22 @@ _NAIVE_ISO = ("%Y-%m-%dT%H:%M:%S.%9f", "%Y-%m-%dT%H:%M:%S%.f")
 """The feed's usual format comes first: its fixed length makes parsing four times as fast as the general format."""
 
 _EPOCH_TEXT = r"^-?[0-9]{1,19}$"
-_ISO_TEXT = (
-    r"^([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?)[0-9]*"
-    r"(Z|[+-](?:0[0-9]|1[0-5])(?::?[0-5][0-9])?|)$"
+_DAY_AND_CLOCK = (
+    r"([0-9]{4})[-/]([0-9]{2})[-/]([0-9]{2})(?:[Tt]| +)"
+    r"([0-9]{2}:[0-9]{2})(?:(:[0-9]{2})(?:[.,]([0-9]{1,9})[0-9]*)?)?"
 )
+_ZONES = (
+    "",  # the feed itself
+    r" ?(?:Z|z|UTC|GMT)",  # ISO 8601, BigQuery, Snowflake
+    r"Z\[(?:Etc/)?(?:UTC|GMT|UCT)\]",  # java.time in UTC
+    r" ?[+-](?:0[0-9]|1[0-5])(?::?[0-5][0-9])?",  # ISO 8601, PostgreSQL, SQL Server, Snowflake
+    r"[+-](?:0[0-9]|1[0-5]):[0-5][0-9]\[[A-Za-z_]+/[A-Za-z_/+-]+\]",  # java.time in a region; the offset decides
+    r" [+]00:?00 UTC",  # Go, Ruby
+)
+"""Regular expressions of the zones of times. A name of a zone without its offset is not read, except UTC."""
+
+_TIME_TEXT = f"^{_DAY_AND_CLOCK}({'|'.join(_ZONES)})$"
+"""Regular expression of every time in text that is not in the feed's own form: day, clock, fraction and zone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +77,9 @@ def to_epoch(values: pl.Series) -> pl.Series:
         return values.to_physical()
     if dtype.is_float():
         whole = (values == values.floor()) & (values.abs() < _EXACT_IN_DOUBLE)
+        return values.set(~whole.fill_null(value=False), None).cast(pl.Int64, strict=False)
+    if isinstance(dtype, pl.Decimal):
+        whole = values == values.round(0)
         return values.set(~whole.fill_null(value=False), None).cast(pl.Int64, strict=False)
     if dtype == pl.String:
         return values.to_frame("v").select(
@@ -154,15 +170,17 @@ def _from_naive_iso(text: pl.Series) -> pl.Series:
 
 
 def _from_other_text(text: pl.Series, unit: str | None) -> pl.Series:
+    """Return times in the forms of `_TIME_TEXT`, and epochs as digits."""
     name = text.name
-    trimmed = pl.col(name).str.strip_chars()
-    day, clock, zone = (trimmed.str.extract(_ISO_TEXT, group) for group in (1, 2, 3))
-    naive = pl.concat_str([day, pl.lit("T"), clock]).str.to_datetime(
-        "%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False
-    )
-    sign = pl.when(zone.str.starts_with("-")).then(-1).otherwise(1)
-    digits = zone.str.replace_all("[^0-9]", "").str.pad_end(4, "0")
+    parts = pl.col(name).str.strip_chars().str.extract_groups(_TIME_TEXT).struct
+    year, month, day, clock, seconds, fraction, zone = (parts.field(str(group)) for group in range(1, 8))
+    date = pl.concat_str(year, month, day, separator="-")
+    iso = pl.concat_str(date, pl.lit("T"), clock, seconds.fill_null(":00"), pl.lit("."), fraction.fill_null("0"))
+    naive = iso.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
+    offset = zone.str.extract(r"([+-][0-9:]+)")
+    sign = pl.when(offset.str.starts_with("-")).then(-1).otherwise(1)
+    digits = offset.fill_null("").str.replace_all("[^0-9]", "").str.pad_end(4, "0")
     minutes = digits.str.slice(0, 2).cast(pl.Int64) * 60 + digits.str.slice(2, 2).cast(pl.Int64)
-    iso = (naive - pl.duration(minutes=sign * minutes)).dt.replace_time_zone("UTC")
+    times = (naive - pl.duration(minutes=sign * minutes)).dt.replace_time_zone("UTC")
     frame = text.to_frame().with_columns(_from_epochs(to_epoch(text), unit).alias("epoch"))
-    return frame.select(pl.coalesce(pl.col("epoch"), iso).alias(name)).to_series()
+    return frame.select(pl.coalesce(pl.col("epoch"), times).alias(name)).to_series()

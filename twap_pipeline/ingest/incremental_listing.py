@@ -61,7 +61,7 @@ def list_slice(
             )
         resume_after_by_date.setdefault(day, last_key)
         days.setdefault(day, []).append(ref)
-        last_key, count = ref.key, count + 1
+        last_key, count = (last_key if ref.invalid else ref.key), count + 1  # a key that is not valid is escaped
     return ListingSlice(days, is_complete=after == "", resume_after_by_date=resume_after_by_date, next_cursor="")
 
 

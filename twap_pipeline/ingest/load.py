@@ -16,8 +16,9 @@ from sqlalchemy import Engine
 
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.row_counts import RowCounts
-from twap_pipeline.errors import ObjectChangedError, ObjectError, ObjectGoneError
+from twap_pipeline.errors import ObjectChangedError, ObjectError, ObjectGoneError, ObjectInvalidError
 from twap_pipeline.failpoints import failpoint
+from twap_pipeline.ingest.attempts import PROCESS_ENDED, AttemptMarks
 from twap_pipeline.ingest.concurrency import LoadLimits, bounded_map
 from twap_pipeline.ingest.fetch import CountingFile, FetchResult, fetch_latest
 from twap_pipeline.ingest.object_reader import ObjectPreview, ObjectReader, read_ahead
@@ -26,8 +27,9 @@ from twap_pipeline.source.base import ObjectStore
 from twap_pipeline.source.identity import source_identity
 from twap_pipeline.source.parquet import BATCH_ROWS
 from twap_pipeline.storage import ingest_log
+from twap_pipeline.storage.ingest_attempts import remove_attempts
 from twap_pipeline.storage.ingest_log import Attempt, IngestLogEntry
-from twap_pipeline.storage.loading.status_writer import CopyBatch, LoadMode, encode_batch, load_rows
+from twap_pipeline.storage.loading.status_writer import CopyBatch, LoadMode, data_errors, encode_batch, load_rows
 
 log = logging.getLogger(__name__)
 """Logs one line per object, at level INFO."""
@@ -78,7 +80,8 @@ def ingest_objects(
     """Load the objects of a day and return their results in the same order.
 
     The next objects are fetched and decoded while others are written. An object that cannot be read is recorded as
-    failed, and the load of the others continues.
+    failed, and the load of the others continues. Objects that a process was reading when it ended are loaded last, one
+    at a time.
 
     Args:
         store: The objects' store.
@@ -94,7 +97,29 @@ def ingest_objects(
     """
     limits = LoadLimits(connections)
     load = partial(ingest_object, store, engine, day=day, run_id=run_id, limits=limits)
-    return list(bounded_map(load, refs, limits))
+    refs, marks = list(refs), AttemptMarks(engine)
+    with marks.removed_at_end():
+        interrupted = marks.find_interrupted(refs)
+        others = [ref for ref in refs if ref.key not in interrupted]
+        results = iter(list(bounded_map(load, marks.mark(others), limits)))
+        alone = {
+            ref.key: _load_interrupted(load, marks, engine, ref, Attempt(day, source_identity(store.url), 0, run_id))
+            for ref in refs
+            if ref.key in interrupted
+        }
+    return [alone[ref.key] if ref.key in alone else next(results) for ref in refs]
+
+
+def _load_interrupted(
+    load: Callable[[ObjectRef], IngestResult], marks: AttemptMarks, engine: Engine, ref: ObjectRef, attempt: Attempt
+) -> IngestResult:
+    """Count a failed attempt of an object that a process was reading when it ended; load it unless it is parked now."""
+    attempt = replace(attempt, bytes_fetched=ref.size_bytes)
+    result = with_retries(lambda: _record_failure(engine, ref, attempt, ObjectInvalidError(ref.key, PROCESS_ENDED)))
+    if result.failed_attempts >= ingest_log.ATTEMPTS_MAX or result.skipped:
+        return result
+    (ref,) = marks.mark([ref])
+    return load(ref)
 
 
 def ingest_object(
@@ -130,6 +155,8 @@ def ingest_object(
     source_url = source_identity(store.url)
     with CountingFile(max_size=_IN_MEMORY_BYTES) as file:
         try:
+            if ref.invalid is not None:
+                raise ObjectInvalidError(ref.key, ref.invalid)
             with _timed(seconds, "reading"):
                 fetched = fetch_latest(store, ref, file)
                 ref = fetched.ref
@@ -165,6 +192,7 @@ def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
 def _record_failure(engine: Engine, ref: ObjectRef, attempt: Attempt, error: ObjectError) -> IngestResult:
     with transaction(engine) as connection:
         entry = ingest_log.lock_object(connection, ref.key)
+        remove_attempts(connection, [ref.key])
         if entry is not None and _is_loaded_elsewhere(entry, ref, error):
             ingest_log.record_skipped(connection, ref, attempt)
             return IngestResult(ref, attempt.day, skipped=True)
@@ -211,15 +239,17 @@ def _write(
         mode = LoadMode.RELOAD if entry is not None and entry.error_text is None else LoadMode.NEW
         with closing(batches()) as encoded:
             row_counts = load_rows(connection, ref, encoded, mode=mode)
-        ingest_log.record_loaded(
-            connection,
-            ref,
-            attempt,
-            row_counts,
-            data_warnings=reader.data_warnings,
-            checksum_verified=fetched.checksum_verified,
-            sha256=fetched.sha256,
-        )
+        with data_errors(ref.key):
+            ingest_log.record_loaded(
+                connection,
+                ref,
+                attempt,
+                row_counts,
+                data_warnings=reader.data_warnings,
+                checksum_verified=fetched.checksum_verified,
+                sha256=fetched.sha256,
+            )
+        remove_attempts(connection, [ref.key])
         failpoint("before-commit")
     failpoint("after-commit")
     return IngestResult(ref, attempt.day, row_counts, dict(reader.data_warnings), preview=reader.preview)

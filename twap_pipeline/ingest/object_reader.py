@@ -12,7 +12,8 @@ from typing import IO, TypeVar
 
 import polars as pl
 
-from twap_pipeline.domain.normalize import NormalizedBatch, flatten, normalize
+from twap_pipeline.domain.normalize import WARNINGS_MAX, NormalizedBatch, Rejections, add_warnings, flatten, normalize
+from twap_pipeline.domain.object_errors import object_errors
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.source_schema import CREATION_TIME, NESTED_STATE_COLUMN, flat_schema, map_columns
 from twap_pipeline.domain.timestamps import EventTimeRange, count_matches_by_unit, infer_unit, to_epoch
@@ -22,6 +23,12 @@ from twap_pipeline.source.parquet import BATCH_ROWS, ParquetObject
 PREVIEW_ROWS = 5
 """Rows of an object in its preview."""
 
+MAX_REJECTED_SHARE = 0.5
+"""Share of an object's events that may be rejected for one reason. More than that is a column in a form that this code
+does not read: the object fails, so that its rows are loaded once the code reads the form."""
+
+_PREVIEW_STATUSES_MAX = 20
+_PREVIEW_TEXT_MAX = 200
 _MICROSECONDS_PER_HOUR = 3_600_000_000
 _T = TypeVar("_T")
 
@@ -33,7 +40,7 @@ class ObjectPreview:
     Args:
         rows: The first canonical rows, at most `PREVIEW_ROWS`; None if nothing was read.
         by_hour: UTC hour of the day → events.
-        by_status: Status → events; ``NULL`` for a missing status.
+        by_status: Status → events; ``NULL`` for a missing status. Further statuses than the first twenty are one item.
     """
 
     rows: pl.DataFrame | None = None
@@ -46,8 +53,10 @@ class ObjectPreview:
             # A copy: a slice would keep the whole batch in memory as long as the preview exists.
             self.rows = pl.DataFrame(rows.head(PREVIEW_ROWS).rows(), rows.schema, orient="row")
         self.by_hour.update(dict((rows["ts"].to_physical() // _MICROSECONDS_PER_HOUR % 24).value_counts().iter_rows()))
-        for status, count in rows["status"].value_counts().iter_rows():
-            self.by_status["NULL" if status is None else status] += count
+        for status, count in rows["status"].value_counts().sort("status").iter_rows():
+            name = "NULL" if status is None else status[:_PREVIEW_TEXT_MAX]
+            is_named = name in self.by_status or len(self.by_status) < _PREVIEW_STATUSES_MAX
+            self.by_status[name if is_named else "further statuses"] += count
 
 
 class ObjectReader:
@@ -67,12 +76,13 @@ class ObjectReader:
         self._batch_rows = batch_rows
         self.data_warnings: Counter[str] = Counter()
         self.preview = ObjectPreview()
-        self._object = ParquetObject(ref.key, file, ref.size_bytes)
-        self._schema = flat_schema(ref.key, self._object.schema)
-        self._mapping = map_columns(ref.key, self._schema)
-        self._time_range = EventTimeRange.before(ref.last_modified)
-        self._only_batch = self._read_if_small()
-        self._units = self._infer_units()
+        with object_errors(ref.key, "cannot be read"):
+            self._object = ParquetObject(ref.key, file, ref.size_bytes)
+            self._schema = flat_schema(ref.key, self._object.schema)
+            self._mapping = map_columns(ref.key, self._schema)
+            self._time_range = EventTimeRange.before(ref.last_modified)
+            self._only_batch = self._read_if_small()
+            self._units = self._infer_units()
 
     @property
     def is_small(self) -> bool:
@@ -83,24 +93,37 @@ class ObjectReader:
         """Yield normalized batches from the start; ``data_warnings`` and ``preview`` are reset and filled again.
 
         Raises:
-            ObjectInvalidError: polars cannot compute a batch.
+            ObjectInvalidError: A batch cannot be computed, or more than `MAX_REJECTED_SHARE` of the events are
+                rejected for one reason. The latter is raised after the last batch.
         """
         self.data_warnings.clear()
         self.preview = ObjectPreview()
-        first_row = 0
+        rejections: dict[str, Rejections] = {}
+        first_row = events = 0
         for raw in self._raw_batches():
             batch = self._normalize(raw, first_row)
-            self.data_warnings.update(batch.data_warnings)
-            self.preview.add(batch.rows)
+            events += raw.height - batch.metadata_rows
+            for reason, rejected in batch.rejections.items():
+                rejections[reason] = rejections[reason] + rejected if reason in rejections else rejected
             first_row += raw.height
             yield batch
+        for name, reason in islice(self._object.lost_columns.items(), WARNINGS_MAX):
+            self.data_warnings[f"unknown column {name!r}: values are lost, because it {reason}"] = first_row
+        for rejected in rejections.values():
+            if rejected.rows > events * MAX_REJECTED_SHARE:
+                raise ObjectInvalidError(
+                    self.ref.key,
+                    f"{rejected.rows} of {events} rows cannot be read for the same reason, the first one is row"
+                    f" {rejected.first_row}: {rejected.example}; more than half of the rows: the column is probably in"
+                    " a form that this version does not read",
+                )
 
     def _normalize(self, raw: pl.DataFrame, first_row: int) -> NormalizedBatch:
-        try:
-            return normalize(raw, self._mapping, self._units, self._time_range, first_row)
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:  # a panic must not end the run
-            reason = f"rows {first_row} to {first_row + raw.height - 1} cannot be computed: {error}"
-            raise ObjectInvalidError(self.ref.key, reason) from error
+        with object_errors(self.ref.key, f"rows {first_row} to {first_row + raw.height - 1} cannot be computed"):
+            batch = normalize(raw, self._mapping, self._units, self._time_range, first_row)
+            add_warnings(self.data_warnings, batch.data_warnings)
+            self.preview.add(batch.rows)
+        return batch
 
     def _raw_batches(self, columns: Sequence[str] | None = None) -> Iterable[pl.DataFrame]:
         if self._only_batch is not None:

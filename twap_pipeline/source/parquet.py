@@ -5,9 +5,7 @@ depends on the batch size, not on the object size. Physical encodings of parquet
 decimals, time zones) are converted here. The meaning of values belongs in ``domain``.
 """
 
-import json
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import IO
 
 import polars as pl
@@ -15,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from twap_pipeline.domain.source_schema import ACCEPTED_TYPES
+from twap_pipeline.domain.object_errors import object_errors
+from twap_pipeline.domain.source_schema import ACCEPTED_TYPES, NESTED_STATE_COLUMN
 from twap_pipeline.errors import ObjectInvalidError
 
 BATCH_ROWS = 15_000
@@ -24,12 +23,17 @@ BATCH_ROWS = 15_000
 BATCH_BYTES = 64 * 1024 * 1024
 """Maximum decoded size of a batch of more than one chunk."""
 
+CELL_MAX_BYTES = 2 * 1024 * 1024
+"""Maximum size of a decoded value. The longest real values are error messages of some hundred bytes."""
+
+ROW_MAX_BYTES = 4 * 1024 * 1024
+"""Maximum decoded size of a row, which bounds ``raw_payload``: the API returns it whole, a thousand rows per page."""
+
 _CHUNK_ROWS = 1_000
 _BOMB_ROWS = 1_000_000
+_READ_COLUMNS = frozenset({*ACCEPTED_TYPES, NESTED_STATE_COLUMN})
 _BOMB_ROWS_PER_BYTE = 1.0
 """A real row has a unique id and time, which take tens of bytes. More rows than bytes are not a real object."""
-
-_UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError, pl.exceptions.PolarsError)
 
 
 class ParquetObject:
@@ -46,17 +50,53 @@ class ParquetObject:
 
     def __init__(self, key: str, file: IO[bytes], size_bytes: int) -> None:
         self.key = key
-        try:
-            self._file = pq.ParquetFile(file, pre_buffer=False)
+        with object_errors(key, f"is not a readable parquet file ({size_bytes} bytes)"):
+            # INT96 is read in µs: in ns, years after 2262 would become times of this century.
+            self._file = pq.ParquetFile(file, pre_buffer=False, coerce_int96_timestamp_unit="us")
             self.arrow_schema: pa.Schema = self._file.schema_arrow
-            self.schema = [(field.name, _dtype(_plain(field.name, field.type))) for field in self.arrow_schema]
+            self.schema = [(field.name, _dtype(field.name, field.type)) for field in self.arrow_schema]
             """Name and type of each column of `batches`, in the object's order, repeated names included."""
-        except _UNREADABLE as error:
-            raise ObjectInvalidError(key, f"is not a readable parquet file ({size_bytes} bytes): {error}") from error
+        self.lost_columns: dict[str, str] = {}
+        """Name of an unknown column with values that could not be read, which are null → the reason."""
         self.num_rows = self._file.metadata.num_rows
         if self.num_rows > _BOMB_ROWS and self.num_rows > size_bytes * _BOMB_ROWS_PER_BYTE:
             reason = f"declares {self.num_rows} rows in {size_bytes} bytes: refused as a decompression bomb"
             raise ObjectInvalidError(key, reason)
+        self._check_footer()
+
+    def _check_footer(self) -> None:
+        """Refuse values that are too large before they are decoded: the average of a row group is at most the maximum.
+
+        Raises:
+            ObjectInvalidError: A row group contains a value or a row that is too large.
+        """
+        metadata = self._file.metadata
+        for group in (metadata.row_group(index) for index in range(metadata.num_row_groups)):
+            columns = (group.column(index) for index in range(group.num_columns))
+            sizes = {column.path_in_schema: column.total_uncompressed_size for column in columns}
+            name, largest = max(sizes.items(), key=lambda size: size[1], default=("", 0))
+            rows = max(group.num_rows, 1)
+            if largest > rows * CELL_MAX_BYTES:
+                reason = f"column {name!r}: {largest} bytes in {rows} rows, so a value exceeds {CELL_MAX_BYTES} bytes"
+                raise ObjectInvalidError(self.key, reason)
+            if sum(sizes.values()) > rows * ROW_MAX_BYTES:
+                reason = f"{sum(sizes.values())} bytes in {rows} rows, so a row exceeds {ROW_MAX_BYTES} bytes"
+                raise ObjectInvalidError(self.key, f"{reason}; the largest column is {name!r}")
+
+    def _check_chunk(self, chunk: pa.RecordBatch, first_row: int) -> None:
+        """Raise ObjectInvalidError if a decoded value or row is too large."""
+        if _decoded_bytes(chunk) <= CELL_MAX_BYTES:
+            return
+        for index in range(chunk.num_rows):
+            row = chunk.slice(index, 1)
+            sizes = {name: _decoded_bytes(row.select([name])) for name in row.schema.names}
+            name, largest = max(sizes.items(), key=lambda size: size[1])
+            if largest > CELL_MAX_BYTES or sum(sizes.values()) > ROW_MAX_BYTES:
+                raise ObjectInvalidError(
+                    self.key,
+                    f"column {name!r}, row {first_row + index}: the value has {largest} bytes and the row"
+                    f" {sum(sizes.values())}; the maximum is {CELL_MAX_BYTES} per value and {ROW_MAX_BYTES} per row",
+                )
 
     def batches(self, columns: Sequence[str] | None = None, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
         """Yield the rows in order.
@@ -85,11 +125,17 @@ class ParquetObject:
     def _chunks(self, columns: Sequence[str] | None, rows: int) -> Iterator[tuple[pa.RecordBatch, int]]:
         """Yield chunks of at most so many rows, each with its decoded size in bytes."""
         names = None if columns is None else list(columns)
-        try:
-            for chunk in self._file.iter_batches(batch_size=rows, columns=names, use_threads=False):
-                yield chunk, _decoded_bytes(chunk)
-        except _UNREADABLE as error:
-            raise ObjectInvalidError(self.key, f"cannot be decoded: {error}") from error
+        chunks = self._file.iter_batches(batch_size=rows, columns=names, use_threads=False)
+        first_row = 0
+        while True:
+            with object_errors(self.key, "cannot be decoded"):
+                chunk = next(chunks, None)
+                if chunk is None:
+                    return
+                self._check_chunk(chunk, first_row)
+                size_bytes = _decoded_bytes(chunk)
+            first_row += chunk.num_rows
+            yield chunk, size_bytes
 
     def _frame(self, chunks: Sequence[pa.RecordBatch]) -> pl.DataFrame:
         table = pa.Table.from_batches(chunks)
@@ -98,11 +144,13 @@ class ParquetObject:
     def _column(self, table: pa.Table, name: str) -> pl.Series:
         column = table.column(name)
         try:
-            column.validate(full=True)
-            is_plain = column.type == _plain(name, column.type)
-            return _series(column if is_plain else _plain_array(name, column.combine_chunks()))
-        except _UNREADABLE as error:
-            raise ObjectInvalidError(self.key, f"column {name!r} cannot be read without loss: {error}") from error
+            with object_errors(self.key, f"column {name!r} cannot be read without loss"):
+                return _series(_plain(name, column))
+        except ObjectInvalidError as error:
+            if name in _READ_COLUMNS:
+                raise
+            self.lost_columns.setdefault(name, error.reason.removeprefix(f"column {name!r} "))
+            return pl.Series([None], dtype=dict(self.schema)[name]).new_from_index(0, len(column))
 
 
 def _decoded_bytes(chunk: pa.RecordBatch) -> int:
@@ -115,26 +163,73 @@ def _decoded_bytes(chunk: pa.RecordBatch) -> int:
     return int(size)
 
 
-def _plain(name: str, kind: pa.DataType) -> pa.DataType:
-    """Return the type to which a column is converted: without physical encodings; text for types without JSON form."""
-    if isinstance(kind, pa.BaseExtensionType):
-        return _plain(name, kind.storage_type)
-    if pa.types.is_dictionary(kind):
-        return _plain(name, kind.value_type)
-    if pa.types.is_timestamp(kind) and kind.tz is not None:
-        return pa.timestamp(kind.unit, "UTC")
-    if pa.types.is_struct(kind):
-        return pa.struct([pa.field(field.name, _plain(f"{name}_{field.name}", field.type)) for field in kind])
-    return pa.string() if _is_bytes(kind) or pa.types.is_decimal256(kind) or _lacks_json_form(kind) else kind
+def _plain(name: str, column: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Return a column without physical encodings, in types that polars reads without loss."""
+    if _is_plain(column.type):
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid:
+            pass  # text that is not UTF-8, which only the conversion can keep
+        else:
+            return column
+    return _convert(name, pa.concat_arrays(column.chunks) if column.chunks else pa.array([], column.type))
 
 
-def _plain_array(name: str, array: pa.Array) -> pa.Array:
+def _is_plain(kind: pa.DataType) -> bool:
+    number_types = (pa.types.is_integer, pa.types.is_float32, pa.types.is_float64)
+    other_types = (pa.types.is_boolean, pa.types.is_null)
+    return _is_text(kind) or any(is_type(kind) for is_type in (*number_types, *other_types))
+
+
+def _convert(name: str, array: pa.Array) -> pa.Array:
+    """Return an array in types that polars reads without loss, with the types of nested values converted as well.
+
+    Args:
+        name: Name of the column. Only in columns that the pipeline does not read, bytes that are not UTF-8 become hex.
+        array: The array, with offset 0.
+
+    Raises:
+        pa.ArrowInvalid: Text is not UTF-8, in a column that the pipeline reads.
+    """
+    kind = array.type
     if isinstance(array, pa.ExtensionArray):
-        array = array.storage
-    plain = _plain(name, array.type)
-    if name not in ACCEPTED_TYPES and (_is_bytes(array.type) or _lacks_json_form(array.type)):
-        return _unknown_as_text(array)
-    return pc.cast(array, plain)
+        return _convert(name, array.storage)
+    if pa.types.is_dictionary(kind):
+        return _convert(name, array.dictionary_decode())
+    if pa.types.is_struct(kind):
+        fields = [_convert(_field_name(name, kind[i].name), array.field(i)) for i in range(kind.num_fields)]
+        names = [field.name for field in kind]
+        return pa.StructArray.from_arrays(fields, names, mask=array.is_null()) if names else array
+    if pa.types.is_map(kind):
+        keys = pc.cast(_convert(name, array.keys), pa.string())
+        return pa.MapArray.from_arrays(array.offsets, keys, _convert(name, array.items), mask=array.is_null())
+    if pa.types.is_nested(kind):
+        lengths = pc.cast(pc.fill_null(pc.list_value_length(array), 0), pa.int64())
+        offsets = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(lengths)])
+        return pa.LargeListArray.from_arrays(offsets, _convert(name, array.flatten()), mask=array.is_null())
+    return _convert_leaf(name, array)
+
+
+def _convert_leaf(name: str, array: pa.Array) -> pa.Array:
+    kind = array.type
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        return pc.cast(array, pa.timestamp(kind.unit, "UTC"))
+    if pa.types.is_duration(kind) and kind.unit == "s":
+        return pc.cast(array, pa.int64())  # polars multiplies by 1,000, which can overflow
+    if pa.types.is_float16(kind):
+        return pc.cast(array, pa.float32())
+    if pa.types.is_decimal256(kind):
+        return pc.cast(array, pa.string())
+    return _convert_text(name, array) if _is_text(kind) or _is_bytes(kind) else array
+
+
+def _field_name(name: str, field: str) -> str:
+    """Return the name under which a field of a struct is mapped: a field of ``state`` is a column of its own."""
+    return f"{name}_{field}" if name == NESTED_STATE_COLUMN else name
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return any(is_type(kind) for is_type in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
@@ -142,30 +237,24 @@ def _is_bytes(kind: pa.DataType) -> bool:
     return any(predicate(kind) for predicate in predicates)
 
 
-def _lacks_json_form(kind: pa.DataType) -> bool:
-    """Return whether a list or map contains values that polars cannot encode as JSON."""
-    is_list = pa.types.is_nested(kind) and not pa.types.is_struct(kind)
-    return is_list and any(name in str(kind) for name in ("binary", "decimal256", "extension"))
+def _convert_text(name: str, array: pa.Array) -> pa.Array:
+    data = pc.cast(array, pa.large_binary())
+    try:
+        return pc.cast(data, pa.large_string())
+    except pa.ArrowInvalid:
+        if name in _READ_COLUMNS:
+            raise
+        return pa.array([value and value.hex() for value in data.to_pylist()], pa.large_string())
 
 
-def _unknown_as_text(array: pa.Array) -> pa.Array:
-    """Return an unknown column as text for ``raw_payload``: bytes as UTF-8, or as hex if they are not UTF-8."""
-    if _is_bytes(array.type):
-        try:
-            return pc.cast(pc.cast(array, pa.binary()), pa.string())
-        except pa.ArrowInvalid:
-            return pa.array([value and value.hex() for value in array.to_pylist()], pa.string())
-    texts = [None if value is None else json.dumps(value, default=_json_default) for value in array.to_pylist()]
-    return pa.array(texts, pa.string())
-
-
-def _json_default(value: object) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)
-
-
-@lru_cache
-def _dtype(kind: pa.DataType) -> pl.DataType:
-    return _series(pa.nulls(0, kind)).dtype
+def _dtype(name: str, kind: pa.DataType) -> pl.DataType:
+    """Return the type of a column of `ParquetObject.batches`."""
+    try:
+        return _series(_plain(name, pa.chunked_array([pa.nulls(0, kind)]))).dtype
+    except (Exception, pl.exceptions.PanicException):  # a type that cannot be read, which must not refuse the object
+        if name in _READ_COLUMNS:
+            raise
+        return pl.Null()
 
 
 def _series(array: pa.Array | pa.ChunkedArray) -> pl.Series:

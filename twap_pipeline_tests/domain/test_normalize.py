@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -9,7 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from twap_pipeline.domain.normalize import NormalizedBatch, flatten, normalize, to_json_rows
@@ -394,7 +395,7 @@ def test_nul_character_is_rejected_and_not_in_the_reason(column: str) -> None:
     assert normalized.rows["row_number"].to_list() == [1]
     assert f"{column} contains a NUL character" in normalized.rejected["reason"][0]
     assert "\0" not in normalized.rejected["reason"][0] + normalized.rejected["raw_row"][0]
-    assert json.loads(normalized.rejected["raw_row"][0])[column] == "a\0b"
+    assert json.loads(normalized.rejected["raw_row"][0])[column] == r"a\u0000b"
 
 
 @pytest.mark.fault("V7")
@@ -474,6 +475,35 @@ def test_payload_round_trips(rows: list[tuple[object, ...]]) -> None:
     assert all(character >= " " for text in texts for character in text)
 
 
+def unescape(text: str) -> str:
+    r"""Reverse the escape of NUL in payloads: pairs of backslashes before ``u0000`` are one, the odd one is NUL."""
+    return re.sub(
+        r"(\\+)u0000", lambda m: m[1][: len(m[1]) // 2] + ("\0" if len(m[1]) % 2 else "u0000"), text, flags=re.ASCII
+    )
+
+
+@pytest.mark.fault("V7")
+@given(st.text(st.sampled_from('\0\\u0a"')), st.lists(st.text(st.sampled_from("\0\\u0"))))
+@examples(100)
+@example("\0", [r"\u0000", "\\\0", r"\\u0000", "\0u0000", "u0000"])
+def test_payload_nul_is_escaped_reversibly(note: str, tags: list[str]) -> None:
+    """PostgreSQL's json accepts the escape sequence of NUL, and then every query that reads a field of it fails."""
+    (text,) = to_json_rows(raw_rows(x=note, y=pl.Series([tags], dtype=pl.List(pl.String))))
+
+    row = json.loads(text)
+
+    assert "\0" not in row["x"] + "".join(row["y"])
+    assert unescape(row["x"]) == note
+    assert [unescape(tag) for tag in row["y"]] == tags
+
+
+@pytest.mark.fault("V7")
+def test_payload_nul_in_a_column_name_is_escaped() -> None:
+    (text,) = to_json_rows(pl.DataFrame({"a\0b": [{"c\0": 1}]}))
+
+    assert json.loads(text) == {r"a\u0000b": {r"c\u0000": 1}}
+
+
 def test_payload_nan_and_infinity_are_text() -> None:
     texts = to_json_rows(pl.DataFrame({"x": [math.nan, math.inf, -math.inf, 1.5, None]}))
 
@@ -494,6 +524,9 @@ def test_payload_nan_and_infinity_are_text() -> None:
         (pl.Series([EVENT_NS]).cast(pl.Datetime("ns")), "2026-09-24 11:12:32.992506967"),
         (pl.Series([None], dtype=pl.Null), None),
         (pl.Series([[math.nan]]), ["NaN"]),
+        (pl.Series([[math.nan, 1.5]], dtype=pl.Array(pl.Float64, 2)), ["NaN", "1.5"]),
+        (pl.Series([{"a": -math.inf}], dtype=pl.Map(pl.String, pl.Float64)), {"a": "-inf"}),
+        (pl.Series([[{"a": [math.nan]}]], dtype=pl.List(pl.Map(pl.String, pl.List(pl.Float32)))), [{"a": ["NaN"]}]),
         (pl.Series([{"a": math.inf}]), {"a": "inf"}),
     ],
     ids=label,

@@ -328,6 +328,35 @@ def test_split_status_message_is_exact_in_every_form(message: str) -> None:
     assert parsers.split_status(as_struct).rows() == [("error", message)]
 
 
+@pytest.mark.fault("V12")
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"status": "finished"}, ("finished", None)),
+        ({"status": "activated", "description": None}, ("activated", None)),
+        ({"status": "terminated", "description": ""}, ("terminated", None)),
+        ({"status": "error", "description": "Insufficient margin: 5 USD"}, ("error", "Insufficient margin: 5 USD")),
+        ({"description": "why", "status": "stopped"}, ("stopped", "why")),
+        ({"status": "error: why", "description": None}, ("error", "why")),
+        ({"status": "paused", "description": None}, ("paused", None)),
+        ({"status": None, "description": None}, (None, None)),
+        ({"status": "finished", "code": "0"}, ("finished", None)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("form", ["text", "text with blanks", "struct", "map"])
+def test_split_status_of_the_exchange_api(value: dict[str, str | None], expected: object, form: str) -> None:
+    """The exchange's API writes a status as an object; without this form no order would ever end."""
+    if form == "map":
+        column = pl.Series("status", [value, None], pl.Map(pl.String, pl.String))
+    elif form == "struct":
+        column = pl.Series("status", [value, None])
+    else:
+        column = text(json.dumps(value) if form == "text" else f"\n {json.dumps(value, indent=2)}", None)
+
+    assert parsers.split_status(parsers.status_text(column)).rows() == [expected, (None, None)]
+
+
 @pytest.mark.fault("F5")
 def test_split_status_of_structs() -> None:
     structs = pl.Series(

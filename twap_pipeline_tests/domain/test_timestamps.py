@@ -1,6 +1,7 @@
 """Unit tests of the timestamp parser: equal results for every encoding, and inferred or refused units."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from itertools import pairwise
 
 import polars as pl
@@ -101,6 +102,45 @@ def test_nanosecond_before_epoch_is_floored() -> None:
     assert to_utc(column_of("1969-12-31T23:59:59.999999999"), None).to_list() == [before]
 
 
+@pytest.mark.fault("V11")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-09-24 11:12:32.992506 UTC",
+        "2026-09-24 11:12:32.992506 GMT",
+        "2026-09-24T11:12:32.992506Z[UTC]",
+        "2026-09-24T11:12:32.992506Z[Etc/UTC]",
+        "2026-09-24T13:12:32.992506+02:00[Europe/Vienna]",
+        "2026-09-24T11:12:32,992506",
+        "2026-09-24 11:12:32,992506967Z",
+        "2026-09-24 11:12:32.992506+00",
+        "2026-09-24 13:12:32.992506+0200",
+        "2026-09-24 13:12:32.9925069 +02:00",
+        "2026-09-24 11:12:32.992506 +0000 UTC",
+        "2026-09-24t11:12:32.992506z",
+        "2026/09/24 11:12:32.992506",
+    ],
+)
+def test_text_form_of_another_system_is_read(text: str) -> None:
+    assert to_utc(column_of(text, EVENT_TEXT, None), None).to_list() == [EVENT, EVENT, None]
+
+
+@pytest.mark.fault("V11")
+@pytest.mark.parametrize(
+    "text", ["2026-09-24T11:12", "2026-09-24 11:12Z", "2026-09-24T13:12+02:00", "2026/09/24 11:12"]
+)
+def test_text_without_seconds_is_a_full_minute(text: str) -> None:
+    assert read(column_of(text)) == [EVENT.replace(second=0, microsecond=0)]
+
+
+@pytest.mark.fault("F5")
+def test_whole_decimal_is_an_epoch() -> None:
+    numbers = column_of(Decimal(EVENT_NS), None, Decimal("0.5"), Decimal("9" * 30), dtype=pl.Decimal(38, 1))
+
+    assert to_epoch(numbers).to_list() == [EVENT_NS, None, None, None]
+    assert read(numbers) == [EVENT, None, None, None]
+
+
 def test_timestamp_of_another_zone_is_its_instant() -> None:
     vienna = pl.Series("time", [datetime(2026, 9, 24, 13, 12, 32, 992_506)]).dt.replace_time_zone(  # noqa: DTZ001
         "Europe/Vienna"
@@ -123,11 +163,15 @@ def test_epochs_and_iso_text_in_one_column() -> None:
         "now",
         "NaT",
         "2026-09-24",
-        "2026-09-24T11:12",
+        "2026-09-24T11",
+        "2026-09-24T11:12.5",
         "2026-02-30T00:00:00",
         "2026-09-24T24:00:00",
         "2026-09-24T11:12:32.",
-        "2026-09-24T11:12:32 UTC",
+        "2026-09-24T11:12:32 CEST",
+        "2026-09-24T11:12:32[Europe/Vienna]",
+        "2026-09-24T11:12:32 +0200 UTC",
+        "24/09/2026 11:12:32",
         "12026-09-24T11:12:32",
         "\u0662\u0660\u0662\u0666-\u0660\u0669-\u0662\u0664T\u0661\u0661:\u0661\u0662:\u0663\u0662",
         "9" * 20,

@@ -1,20 +1,23 @@
 """An object's bytes are read as canonical rows, in any accepted form; units are inferred from the whole object."""
 
+import errno
 import json
-import re
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
+from unittest.mock import Mock
 
 import polars as pl
 import pyarrow as pa
 import pytest
 
-from twap_pipeline.errors import ObjectInvalidError
+from twap_pipeline.domain.normalize import WARNINGS_MAX
+from twap_pipeline.errors import LoadCancelledError, ObjectInvalidError
 from twap_pipeline.ingest.object_reader import PREVIEW_ROWS, ObjectReader, read_ahead
 from twap_pipeline.sample.real_orders import read_real_orders, real_events
 from twap_pipeline.source.parquet import BATCH_ROWS
+from twap_pipeline.storage.loading.status_writer import encode_batch
 from twap_pipeline_tests.feed_factories import (
     CREATED_MS,
     EVENT,
@@ -149,20 +152,87 @@ def test_column_of_zero_creation_times_is_null() -> None:
 
 @pytest.mark.fault("V6")
 def test_time_out_of_range_is_quarantined() -> None:
-    raw = raw_rows(4, time=[EVENT_NS, 0, 2**63 - 1, -EVENT_NS], block_time=None)
+    raw = raw_rows(6, time=[EVENT_NS, 0, 2**63 - 1, -EVENT_NS, EVENT_NS, EVENT_NS], block_time=None)
 
-    assert read_rows(raw)["row_number"].to_list() == [0]
+    assert read_rows(raw)["row_number"].to_list() == [0, 4, 5]
     assert quarantined_rows(raw)["row_number"].to_list() == [1, 2, 3]
 
 
 @pytest.mark.fault("V6")
 @pytest.mark.parametrize("after", ["2026-09-25T13:00:00", "2026-09-25T13:00:00.000001"])
 def test_time_range_ends_a_day_after_last_modified(after: str) -> None:
-    reader = open_reader(raw_rows(time=after))
+    reader = open_reader(raw_rows(2, time=[EVENT_TEXT, after]))
 
     (batch,) = reader.batches()
 
-    assert batch.rows.height == (1 if after.endswith("00") else 0)
+    assert batch.rows.height == (2 if after.endswith("00") else 1)
+
+
+# Objects whose rows are rejected for one reason
+
+
+@pytest.mark.fault("V11")
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("time", "20.08.2025 01:00", "time is not a time within the valid range of this object: 20.08.2025 01:00"),
+        ("time", "1755651605.123456", "time is not a time within the valid range of this object: 1755651605.123456"),
+        ("state_user", "bcb881aa", "state_user is not 0x and 40 hex digits: bcb881aa"),
+        ("state_sz", "108,36", "state_sz is not a finite decimal number: 108,36"),
+        ("state_minutes", "PT90M", "state_minutes is not a whole number of minutes: PT90M"),
+    ],
+)
+@pytest.mark.parametrize("rejected", [3, 4])
+def test_most_rows_rejected_for_one_reason_fail(column: str, value: str, reason: str, rejected: int) -> None:
+    valid = raw_rows(1)[column][0]
+    values = [str(valid)] * (4 - rejected) + [value] * rejected
+    reader = open_reader(raw_rows(5, **{column: [*values, value]}, _metadata=[None] * 4 + [True]))
+
+    with pytest.raises(ObjectInvalidError) as raised:
+        list(reader.batches())
+
+    assert raised.value.reason.startswith(
+        f"{rejected} of 4 rows cannot be read for the same reason, the first one is row {4 - rejected}: {reason}; "
+    )
+
+
+@pytest.mark.fault("V11")
+def test_half_of_the_rows_rejected_are_quarantined() -> None:
+    assert quarantined_rows(raw_rows(4, time=["x", "x", EVENT_TEXT, EVENT_TEXT])).height == 2
+
+
+@pytest.mark.fault("V11")
+def test_rows_rejected_for_different_reasons_are_quarantined() -> None:
+    raw = raw_rows(3, time=["x", EVENT_TEXT, EVENT_TEXT], twap_id=[1, None, 2])
+
+    assert quarantined_rows(raw).height == 2
+
+
+@pytest.mark.fault("V11")
+def test_object_of_metadata_rows_only_is_read() -> None:
+    assert read_rows(raw_rows(2, time="x", _metadata=True)).is_empty()
+
+
+@pytest.mark.fault("V11")
+def test_rejected_rows_are_counted_over_all_batches() -> None:
+    """The first batch is sound: only the whole object shows that most rows are rejected."""
+    times = pl.Series([EVENT_TEXT] * BATCH_ROWS + ["x"] * (BATCH_ROWS + 1))
+
+    with pytest.raises(ObjectInvalidError, match=f"{BATCH_ROWS + 1} of {2 * BATCH_ROWS + 1} rows .* row {BATCH_ROWS}:"):
+        list(open_reader(raw_rows(2 * BATCH_ROWS + 1, time=times)).batches())
+
+
+@pytest.mark.fault("V6")
+@pytest.mark.parametrize("year", [2610, 9999])
+def test_int96_time_beyond_2262_is_not_wrapped(year: int) -> None:
+    """As nanoseconds, INT96 of 2610-03-05 wraps to August 2025 and would be stored as a valid time."""
+    far = pa.array([EVENT, EVENT.replace(year=year, month=3, day=5)], pa.timestamp("us"))
+    data = write_parquet(arrow_table(raw_rows(2), time=far), use_deprecated_int96_timestamps=True, store_schema=False)
+
+    (batch,) = ObjectReader(listed(data), opened(data)).batches()
+
+    assert batch.rows["ts"].to_list() == [EVENT]
+    assert str(year) in batch.rejected["reason"][0]
 
 
 def test_object_without_event_time_is_read_with_a_warning() -> None:
@@ -246,6 +316,19 @@ def test_unknown_column_of_any_name_is_harmless(name: str) -> None:
 )
 def test_unknown_column_of_any_type_is_harmless(array: pa.Array) -> None:
     assert read_rows(arrow_table(raw_rows(), x=array)).height == 1
+
+
+@pytest.mark.fault("F9")
+def test_unknown_column_that_cannot_be_read_is_reported() -> None:
+    repeated = pa.StructArray.from_arrays([pa.array([1, 2]), pa.array([3, 4])], names=["a", "a"])
+    reader = open_reader(arrow_table(raw_rows(2), x=repeated))
+
+    (batch,) = reader.batches()
+
+    assert batch.rows.height == 2
+    (lost,) = (warning for warning in reader.data_warnings if "lost" in warning)
+    assert lost.startswith("unknown column 'x': values are lost, because it cannot be read without loss: ")
+    assert reader.data_warnings[lost] == 2
 
 
 @pytest.mark.fault("F5")
@@ -395,6 +478,46 @@ def test_preview_counts_all_batches() -> None:
     assert reader.preview.by_status == {"activated": MANY}
 
 
+# Data warnings
+
+
+@pytest.mark.fault("F8")
+@pytest.mark.parametrize("batch_rows", [7, 1_000])
+def test_many_unknown_statuses_give_few_warnings(batch_rows: int) -> None:
+    """An object of 300,000 statuses took 100 seconds, and its data warnings exceeded the size of a jsonb value."""
+    statuses = [f"s{number:04}" + "z" * 1_000 for number in range(500)]
+    data = write_parquet(raw_rows(501, status=[*statuses, "finished"]))
+    reader = ObjectReader(listed(data), opened(data), batch_rows)
+
+    assert sum(batch.rows.height for batch in reader.batches()) == 501
+    assert len(reader.data_warnings) == WARNINGS_MAX + 1
+    assert sum(reader.data_warnings.values()) == 500
+    assert reader.data_warnings["further unknown statuses, stored verbatim"] == 480
+    assert f"unknown status 's0000{'z' * 195}'... (1005 characters), stored verbatim" in reader.data_warnings
+    assert max(map(len, reader.data_warnings)) < 300
+
+
+@pytest.mark.fault("F8")
+def test_many_unknown_columns_give_few_warnings() -> None:
+    reader = open_reader(raw_rows(2, **{f"x{number:03}": 1 for number in range(100)}))
+
+    list(reader.batches())
+
+    assert len(reader.data_warnings) == WARNINGS_MAX + 1
+    assert reader.data_warnings["80 further unknown columns, only in raw_payload"] == 2
+
+
+@pytest.mark.fault("F8")
+def test_preview_names_few_statuses() -> None:
+    reader = open_reader(raw_rows(100, status=[f"s{number}" * 100 for number in range(100)]))
+
+    list(reader.batches())
+
+    assert len(reader.preview.by_status) == 21
+    assert reader.preview.by_status["further statuses"] == 80
+    assert max(map(len, reader.preview.by_status)) == 200
+
+
 # Reading ahead
 
 
@@ -445,7 +568,7 @@ def test_closing_read_ahead_ends_its_thread() -> None:
 
 
 @pytest.mark.parametrize("column", ["twap_id", "state_user", "state_sz", "time", "_metadata"])
-@pytest.mark.parametrize("excluded", [range(3_000, 3_005), range(5), range(2_000), range(1_000, 5_000)], ids=str)
+@pytest.mark.parametrize("excluded", [range(3_000, 3_005), range(5), range(2_000), range(2_600, 5_000)], ids=str)
 def test_excluded_rows_may_be_anywhere_in_an_object(column: str, excluded: range) -> None:
     """An object is decoded in chunks of a thousand rows; a chunk without valid rows must not affect the others."""
     valid = {"_metadata": None, "state_sz": "1", "state_user": WALLET, "time": EVENT_TEXT, "twap_id": "7"}[column]
@@ -458,15 +581,74 @@ def test_excluded_rows_may_be_anywhere_in_an_object(column: str, excluded: range
     assert (excluded_rows, batch.rows.height) == (len(excluded), 5_000 - len(excluded))
 
 
-@pytest.mark.fault("F1")
+@pytest.mark.fault("F7")
 @pytest.mark.parametrize(
-    "error", [pl.exceptions.ComputeError("by the test"), pl.exceptions.PanicException("by the test")]
+    "error",
+    [
+        pl.exceptions.ComputeError("by the\n test"),
+        pl.exceptions.PanicException("by the test"),
+        pa.ArrowNotImplementedError("by the test"),
+        pa.ArrowMemoryError("by the test"),
+        ValueError("by the test"),
+        OverflowError("by the test"),
+        RecursionError("by the test"),
+        InvalidOperation("by the test"),
+        json.JSONDecodeError("by the test", "", 0),
+        OSError("by the test"),
+    ],
+    ids=lambda error: type(error).__name__,
 )
-def test_polars_error_fails_the_object(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise error
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [
+        ("twap_pipeline.ingest.object_reader.normalize", "rows 0 to 7 cannot be computed"),
+        ("twap_pipeline.ingest.object_reader.ObjectPreview.add", "rows 0 to 7 cannot be computed"),
+        ("twap_pipeline.ingest.object_reader.count_matches_by_unit", "cannot be read"),
+        ("twap_pipeline.source.parquet._decoded_bytes", "cannot be decoded"),
+        ("twap_pipeline.storage.loading.status_writer.copy_text", "cannot be encoded"),
+    ],
+)
+def test_any_exception_fails_the_object_by_name(
+    target: str, problem: str, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target, Mock(side_effect=error))
 
-    monkeypatch.setattr("twap_pipeline.ingest.object_reader.normalize", fail)
+    def read_and_encode() -> None:
+        reader = open_reader(raw_rows(8))
+        for batch in reader.batches():
+            encode_batch(reader.ref, batch)
 
-    with pytest.raises(ObjectInvalidError, match=f"^{re.escape(KEY)}: rows 0 to 7 cannot be computed: by the test$"):
+    with pytest.raises(ObjectInvalidError) as raised:
+        read_and_encode()
+
+    assert raised.value.key == KEY
+    assert raised.value.reason.startswith(f"{problem}: {type(error).__name__}: by the test")
+
+
+@pytest.mark.fault("F7")
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), OSError(errno.ENOSPC, "No space left on device"), LoadCancelledError(""), KeyboardInterrupt()],
+)
+def test_error_that_is_not_the_objects_is_raised_unchanged(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twap_pipeline.ingest.object_reader.normalize", Mock(side_effect=error))
+
+    with pytest.raises(type(error)) as raised:
         list(open_reader(raw_rows(8)).batches())
+
+    assert raised.value is error
+
+
+@pytest.mark.fault("F7")
+@pytest.mark.parametrize("column", ["sz", "user", "note"])
+def test_field_with_extension_metadata_is_read_as_its_storage(column: str) -> None:
+    """A nested field with an unknown extension name is read by polars as a type that it cannot cast."""
+    raw = nested(raw_rows(2, state_note="x"))
+    state = arrow_table(raw)["state"].combine_chunks()
+    metadata = {"ARROW:extension:name": "vendor.type", "ARROW:extension:metadata": ""}
+    fields = [field.with_metadata(metadata) if field.name == column else field for field in state.type]
+    annotated = pa.StructArray.from_arrays(state.flatten(), fields=fields)
+
+    assert read_rows(arrow_table(raw, state=annotated)).equals(read_rows(raw))

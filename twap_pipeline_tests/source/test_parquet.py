@@ -1,6 +1,8 @@
 """Unit tests of `ParquetObject`: an object is read without loss in bounded batches, or refused completely."""
 
 import json
+import math
+import re
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from twap_pipeline.domain.normalize import to_json_rows
 from twap_pipeline.errors import ObjectInvalidError
-from twap_pipeline.source.parquet import BATCH_ROWS, ParquetObject
+from twap_pipeline.source.parquet import BATCH_ROWS, CELL_MAX_BYTES, ParquetObject
 from twap_pipeline_tests.feed_factories import EVENT_NS, KEY, arrow_table, opened, raw_rows, write_parquet
 from twap_pipeline_tests.hypothesis_profiles import examples
 
@@ -251,6 +253,89 @@ def test_read_unknown_column_of_any_type(array: pa.Array) -> None:
     assert "x" in json.loads(to_json_rows(frame)[0])
 
 
+_FAR = pa.array([2**31 - 1], pa.int32()).cast(pa.date32())
+_NOT_UTF8 = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers())
+_ONE = pa.array([0, 1], pa.int32())
+
+
+def _struct(**fields: pa.Array) -> pa.Array:
+    return pa.StructArray.from_arrays(list(fields.values()), names=list(fields))
+
+
+UNKNOWN: dict[str, tuple[pa.Array, object]] = {
+    "text that is not UTF-8": (_NOT_UTF8, "ff"),
+    "list of text that is not UTF-8": (pa.ListArray.from_arrays(_ONE, _NOT_UTF8), ["ff"]),
+    "list of bytes": (pa.array([[b"\xff", b"a"]]), ["ff", "61"]),
+    "list of struct of bytes": (pa.array([[{"b": b"\xff"}]]), [{"b": "ff"}]),
+    "struct of list of struct of bytes": (pa.array([{"l": [{"b": b"a"}]}]), {"l": [{"b": "a"}]}),
+    "farthest date": (_FAR, 2**31 - 1),
+    "list of struct of bytes and farthest date": (
+        pa.ListArray.from_arrays(_ONE, _struct(b=pa.array([b"\xff"]), d=_FAR)),
+        [{"b": "ff", "d": 2**31 - 1}],
+    ),
+    "list of farthest timestamps": (pa.array([[2**62]], pa.list_(pa.timestamp("ms"))), [2**62]),
+    "map of whole numbers": (pa.array([[(1, "a")]], pa.map_(pa.int32(), pa.string())), {"1": "a"}),
+    "map of times": (pa.array([[(1, 2)]], pa.map_(pa.time64("us"), pa.int8())), {"00:00:00.000001": 2}),
+    "map of maps": (
+        pa.array([[("a", [(1, math.nan)])]], pa.map_(pa.string(), pa.map_(pa.int64(), pa.float64()))),
+        {"a": {"1": "NaN"}},
+    ),
+    "map of timestamps with an offset": (
+        pa.array([[("a", 1)]], pa.map_(pa.string(), pa.timestamp("us", "+05:30"))),
+        {"a": "1970-01-01T00:00:00.000001+00:00"},
+    ),
+    "list of timestamps with an offset": (
+        pa.array([[1]], pa.list_(pa.timestamp("us", "+05:30"))),
+        ["1970-01-01T00:00:00.000001+00:00"],
+    ),
+    "fixed-size list of NaN": (pa.array([[math.nan, 1.5]], pa.list_(pa.float64(), 2)), ["NaN", "1.5"]),
+    "list view": (pa.array([[1, 2]], pa.list_view(pa.int64())), [1, 2]),
+    "half float NaN": (pa.array([math.nan], pa.float16()), "NaN"),
+    "seconds beyond milliseconds": (pa.array([2**62], pa.duration("s")), 2**62),
+    "list of uuid": (
+        pa.ListArray.from_arrays(_ONE, pa.array([b"0123456789abcdef"], pa.uuid())),
+        ["0123456789abcdef"],
+    ),
+    "struct of wide decimal": (_struct(d=pa.array([Decimal("1.50")], pa.decimal256(70, 2))), {"d": "1.50"}),
+}
+
+
+@pytest.mark.fault("F9")
+@pytest.mark.parametrize(("array", "expected"), UNKNOWN.values(), ids=UNKNOWN)
+def test_unknown_column_is_kept_in_the_payload(array: pa.Array, expected: object) -> None:
+    parquet = open_object(write_parquet(arrow_table(raw_rows(), x=array)))
+
+    (frame,) = parquet.batches()
+
+    assert json.loads(to_json_rows(frame)[0])["x"] == expected
+    assert parquet.lost_columns == {}
+    assert frame["x"].dtype == dict(parquet.schema)["x"]
+
+
+NESTED: dict[str, tuple[pa.DataType, list[object], list[object]]] = {
+    "list": (pa.list_(pa.binary()), [[b"a", None], None, [], [b"b"]], [["a", None], None, [], ["b"]]),
+    "large list": (pa.large_list(pa.binary()), [[b"a"], None, [b"b"]], [["a"], None, ["b"]]),
+    "fixed-size list": (pa.list_(pa.int64(), 2), [[1, 2], None, [3, 4]], [[1, 2], None, [3, 4]]),
+    "list view": (pa.list_view(pa.string()), [["a"], None, ["b"]], [["a"], None, ["b"]]),
+    "map": (pa.map_(pa.int8(), pa.binary()), [[(1, b"a")], None, [(2, None)]], [{"1": "a"}, None, {"2": None}]),
+    "struct": (
+        pa.struct([("a", pa.list_(pa.binary()))]),
+        [{"a": [b"a"]}, None, {"a": None}],
+        [{"a": ["a"]}, None, {"a": None}],
+    ),
+}
+
+
+@pytest.mark.fault("F9")
+@pytest.mark.parametrize(("kind", "values", "expected"), NESTED.values(), ids=NESTED)
+def test_unknown_nested_column_keeps_nulls_and_positions(
+    kind: pa.DataType, values: list[object], expected: list[object]
+) -> None:
+    frame = read(write_parquet(arrow_table(raw_rows(len(values)), x=pa.array(values, kind))))
+
+    assert [json.loads(text)["x"] for text in to_json_rows(frame)] == expected
+
+
 @pytest.mark.fault("F4")
 def test_read_struct_with_repeated_field_is_refused() -> None:
     repeated = pa.StructArray.from_arrays([pa.array(["1"]), pa.array(["2"])], names=["sz", "sz"])
@@ -326,3 +411,57 @@ def test_batches_of_long_repeated_text_are_bounded() -> None:
         return
 
     assert largest < 64 * 1024 * 1024
+
+
+# F8: values and rows of extreme size
+
+
+HUGE = "x" * (CELL_MAX_BYTES + 1)
+
+
+@pytest.mark.fault("F8")
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"x": pa.array([HUGE])}, "column 'x': "),
+        ({"x": pa.array([HUGE.encode()])}, "column 'x': "),
+        ({"state_coin": pa.array([HUGE])}, "column 'state_coin': "),
+        ({"x": pa.array([[{"a": HUGE}]])}, "column 'x.list.element.a': "),
+        ({f"x{number}": pa.array([HUGE[:-1000]]) for number in range(3)}, "6"),
+    ],
+    ids=["text", "bytes", "known column", "nested text", "row"],
+)
+def test_huge_value_is_refused_before_decoding(columns: dict[str, pa.Array], reason: str) -> None:
+    data = write_parquet(arrow_table(raw_rows(), **columns), compression="zstd")
+    assert len(data) < 20_000
+
+    with pytest.raises(ObjectInvalidError, match=f"{KEY}: {re.escape(reason)}.* exceeds (2097152|4194304) bytes"):
+        open_object(data)
+
+
+@pytest.mark.fault("F8")
+@pytest.mark.parametrize(
+    ("value", "column"),
+    [(HUGE, "x"), (["a" * 1_000] * 3_000, "x"), ({"a": HUGE}, "x"), (HUGE, "state_coin")],
+    ids=["text", "list", "struct", "known column"],
+)
+def test_huge_value_among_others_is_refused_by_name(value: object, column: str) -> None:
+    """The footer contains only sums: the value is found when its chunk is decoded."""
+    array = pa.array([None] * 2_500 + [value] + [None] * 99)
+    data = write_parquet(arrow_table(raw_rows(2_600), **{column: array}), compression="zstd")
+
+    assert re.match(rf"column '{column}', row 2500: the value has [23]\d{{6}} bytes and the row ", refusal(data))
+
+
+@pytest.mark.fault("F8")
+def test_huge_row_among_others_is_refused_by_name() -> None:
+    columns = {f"x{number}": pa.array([None] * 7 + [HUGE[:-1000]] + [None] * 92) for number in range(3)}
+
+    assert re.match(r"column 'x\d', row 7: .* the row 6", refusal(write_parquet(arrow_table(raw_rows(100), **columns))))
+
+
+@pytest.mark.fault("F8")
+def test_value_of_the_maximum_size_is_read() -> None:
+    long = "x" * (CELL_MAX_BYTES - 100)
+
+    assert column(pa.array([None, long, None])).to_list() == [None, long, None]

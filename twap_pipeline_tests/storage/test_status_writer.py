@@ -519,6 +519,36 @@ def test_row_with_a_nul_character_is_quarantined(engine: Engine, bucket: Bucket)
     assert "NUL" in row.reason
 
 
+@pytest.mark.fault("V7")
+def test_rows_with_nul_characters_are_readable_by_sql(engine: Engine, bucket: Bucket) -> None:
+    rows = [
+        event(1) | {"note": "a\0b", "tags": ["\0"]},
+        event(2, asset="A\0B") | {"note": r"a\u0000b", "tags": [r"\u0000"]},
+        event(3, status="x\0") | {"note": "\\\0", "tags": [""]},
+        event(4) | {"note": "plain", "tags": []},
+    ]
+    bucket.put("a.parquet", rows)
+
+    load(engine, bucket, "a.parquet")
+
+    with engine.connect() as connection:
+        loaded = connection.execute(
+            text("SELECT raw_payload ->> 'note', raw_payload::jsonb #>> '{tags,0}' FROM twap_status ORDER BY twap_id")
+        ).all()
+        quarantined = connection.execute(
+            text(
+                "SELECT raw_row ->> 'note', raw_row ->> 'state_coin', raw_row::jsonb ->> 'status', reason "
+                "FROM twap_status_quarantine ORDER BY row_number"
+            )
+        ).all()
+    assert [tuple(row) for row in loaded] == [(r"a\u0000b", r"\u0000"), ("plain", None)]
+    assert [tuple(row)[:3] for row in quarantined] == [
+        (r"a\\u0000b", r"A\u0000B", "activated"),
+        (r"\\\u0000", "HYPE", r"x\u0000"),
+    ]
+    assert [row.reason.split(" ")[0] for row in quarantined] == ["state_coin", "status"]
+
+
 def test_new_version_replaces_the_quarantined_rows(engine: Engine, bucket: Bucket) -> None:
     bucket.put("a.parquet", [event(1), event(2, wallet="nobody")])
     load(engine, bucket, "a.parquet")

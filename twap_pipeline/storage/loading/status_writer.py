@@ -9,8 +9,8 @@ COPY writes it into a staging table, and `merge` merges that. Defined here: enco
 """
 
 import io
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC
 from enum import Enum, auto
@@ -20,8 +20,10 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from twap_pipeline.domain.normalize import NormalizedBatch
+from twap_pipeline.domain.object_errors import object_errors
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.domain.status import CONTENT_COLUMNS, KEY_COLUMNS, ROW_COLUMNS, STATUS_RANK, UNKNOWN_STATUS_RANK
@@ -92,15 +94,20 @@ class CopyBatch:
 
 
 def encode_batch(ref: ObjectRef, batch: NormalizedBatch) -> CopyBatch:
-    """Return the rows of a batch as COPY text, duplicates of a key resolved by the precedence rule."""
-    rows, copies = _resolve_duplicates(batch.rows.select(ROW_COLUMNS).sort(KEY_COLUMNS, maintain_order=True))
-    full = rows.with_columns(
-        pl.lit(ref.key).alias("s3_object_key"),
-        pl.lit(f"{ref.last_modified.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00").alias("s3_last_modified"),
-    )
-    text = copy_text(full, plain=_COLUMNS_WITHOUT_SPECIALS, json=("raw_payload",))
-    superseded = batch.rows.height - rows.height - sum(copies)
-    return CopyBatch(text, copies, superseded, batch.rejected, batch.metadata_rows)
+    """Return the rows of a batch as COPY text, duplicates of a key resolved by the precedence rule.
+
+    Raises:
+        ObjectInvalidError: The rows cannot be encoded.
+    """
+    with object_errors(ref.key, "cannot be encoded"):
+        rows, copies = _resolve_duplicates(batch.rows.select(ROW_COLUMNS).sort(KEY_COLUMNS, maintain_order=True))
+        full = rows.with_columns(
+            pl.lit(ref.key).alias("s3_object_key"),
+            pl.lit(f"{ref.last_modified.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00").alias("s3_last_modified"),
+        )
+        text = copy_text(full, plain=_COLUMNS_WITHOUT_SPECIALS, json=("raw_payload",))
+        superseded = batch.rows.height - rows.height - sum(copies)
+        return CopyBatch(text, copies, superseded, batch.rejected, batch.metadata_rows)
 
 
 def _resolve_duplicates(rows: pl.DataFrame) -> tuple[pl.DataFrame, Sequence[int]]:
@@ -119,6 +126,30 @@ def _resolve_duplicates(rows: pl.DataFrame) -> tuple[pl.DataFrame, Sequence[int]
         rows.group_by(identical).len(), on=identical, how="left", nulls_equal=True, maintain_order="left"
     )
     return winners, [size - 1 for size in sizes["len"]]
+
+
+@contextmanager
+def data_errors(key: str) -> Iterator[None]:
+    """Raise `ObjectInvalidError` if PostgreSQL, or psycopg, refuses a value of the object within the block.
+
+    These are errors of the SQLSTATE classes 22 (data exception) and 54 (program limit exceeded). All others are raised
+    unchanged.
+    """
+    try:
+        yield
+    except (psycopg.Error, DBAPIError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if not isinstance(cause, psycopg.Error) or not _is_data_error(cause):
+            raise
+        context = f" ({cause.diag.context})" if cause.diag.context else ""
+        text = cause.diag.message_primary or str(cause)
+        raise ObjectInvalidError(
+            key, f"PostgreSQL cannot store one of its rows: {type(cause).__name__}: {text}{context}"
+        ) from error
+
+
+def _is_data_error(error: psycopg.Error) -> bool:
+    return isinstance(error, psycopg.DataError) or (error.sqlstate or "")[:2] in ("22", "54")
 
 
 def load_rows(
@@ -146,28 +177,23 @@ def load_rows(
         raise TypeError("rows are loaded through psycopg 3: use a postgresql+psycopg URL")
     row_counts = RowCounts()
     quarantined: list[pl.DataFrame] = []
-    try:
-        with driver_connection.cursor() as cursor:
-            for batch in batches:
-                written = _copy_new_rows(cursor, target.status, batch) if mode is LoadMode.NEW else None
-                if written is None:
-                    written = _merge(cursor, target.status, batch)
-                # The next batch is expected to be like this one.
-                mode = LoadMode.NEW if written.inserted == len(batch.copies) else LoadMode.RELOAD
-                row_counts += written + RowCounts(
-                    superseded=batch.superseded, quarantined=batch.quarantined.height, metadata=batch.metadata_rows
+    with data_errors(ref.key), driver_connection.cursor() as cursor:
+        for batch in batches:
+            written = _copy_new_rows(cursor, target.status, batch) if mode is LoadMode.NEW else None
+            if written is None:
+                written = _merge(cursor, target.status, batch)
+            # The next batch is expected to be like this one.
+            mode = LoadMode.NEW if written.inserted == len(batch.copies) else LoadMode.RELOAD
+            row_counts += written + RowCounts(
+                superseded=batch.superseded, quarantined=batch.quarantined.height, metadata=batch.metadata_rows
+            )
+            quarantined.append(batch.quarantined)
+            if row_counts.quarantined > MAX_QUARANTINED_ROWS:
+                reason = batch.quarantined["reason"][-1]
+                raise ObjectInvalidError(
+                    ref.key, f"more than {MAX_QUARANTINED_ROWS} rows cannot be read; the last one: {reason}"
                 )
-                quarantined.append(batch.quarantined)
-                if row_counts.quarantined > MAX_QUARANTINED_ROWS:
-                    reason = batch.quarantined["reason"][-1]
-                    raise ObjectInvalidError(
-                        ref.key, f"more than {MAX_QUARANTINED_ROWS} rows cannot be read; the last one: {reason}"
-                    )
-            _replace_quarantine(cursor, target.quarantine, ref, quarantined)
-    except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
-        raise ObjectInvalidError(
-            ref.key, f"PostgreSQL cannot store one of its rows: {error.diag.message_primary}"
-        ) from error
+        _replace_quarantine(cursor, target.quarantine, ref, quarantined)
     return row_counts
 
 

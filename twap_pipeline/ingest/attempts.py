@@ -1,0 +1,86 @@
+"""Survives objects that end the process, by a crash in a library or by the memory that they need.
+
+No exception reports such an end. Objects are therefore marked in the database before they are read. The next run finds
+the remaining marks, counts a failed attempt for each, and loads these objects last and one at a time, so that at the
+next crash only the object at fault is marked.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+
+import psycopg
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from twap_pipeline.domain.object_ref import ObjectRef
+from twap_pipeline.ingest.concurrency import MAX_IN_FLIGHT_OBJECTS
+from twap_pipeline.ingest.retry import transaction, with_retries
+from twap_pipeline.storage.ingest_attempts import begin_attempts, find_attempts, remove_attempts
+
+log = logging.getLogger(__name__)
+
+PROCESS_ENDED = (
+    "a process ended while it read this object: it was killed, lacked memory, or crashed in a library; if other objects"
+    " load, the object is at fault"
+)
+"""Reason of the failed attempt that a remaining mark stands for."""
+
+
+class AttemptMarks:
+    """The marks of one call of `load.ingest_objects`.
+
+    Args:
+        engine: The database.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._keys: set[str] = set()
+
+    def find_interrupted(self, refs: Iterable[ObjectRef]) -> set[str]:
+        """Return the keys of the objects that a process was reading, in this version, when it ended."""
+        etags = {ref.key: ref.etag for ref in refs}
+
+        def find() -> dict[str, str]:
+            with transaction(self._engine) as connection:
+                return find_attempts(connection, etags)
+
+        return {key for key, etag in with_retries(find).items() if etag == etags[key]}
+
+    def mark(self, refs: Iterable[ObjectRef]) -> Iterator[ObjectRef]:
+        """Yield the objects, each marked before; the marks of up to eight objects are one statement."""
+        remaining = iter(refs)
+        while group := list(islice(remaining, MAX_IN_FLIGHT_OBJECTS)):
+
+            def begin(group: list[ObjectRef] = group) -> None:
+                with transaction(self._engine) as connection:
+                    begin_attempts(connection, group)
+
+            with_retries(begin)
+            self._keys.update(ref.key for ref in group)
+            yield from group
+
+    @contextmanager
+    def removed_at_end(self) -> Iterator[None]:
+        """Delete the remaining marks when the block ends, also by an exception: the process has not crashed.
+
+        After a MemoryError the marks remain: an object that needs too much memory must not end every run.
+        """
+        try:
+            yield
+        except MemoryError:
+            raise
+        except BaseException:
+            self._remove()
+            raise
+        else:
+            self._remove()
+
+    def _remove(self) -> None:
+        try:
+            with transaction(self._engine) as connection:
+                remove_attempts(connection, self._keys)
+        except (psycopg.Error, DBAPIError) as error:
+            log.warning("the marks of %s objects were not deleted: %s", len(self._keys), type(error).__name__)

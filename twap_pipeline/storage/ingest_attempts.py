@@ -1,0 +1,36 @@
+"""Marks of the objects that are being read: the table ``etl_s3_ingest_attempts``.
+
+A mark is committed before an object is fetched and deleted with the result of its load. A mark that remains means that
+a process ended while it read the object: it was killed, lacked memory, or crashed in a library. Which objects are
+marked and what follows from a mark is decided in ``ingest.attempts``.
+"""
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import Connection, text
+
+from twap_pipeline.domain.object_ref import ObjectRef
+from twap_pipeline.storage.sql_files import load_queries
+
+_QUERIES = load_queries("twap_pipeline.storage", "ingest_attempts.sql")
+
+
+def begin_attempts(connection: Connection, refs: Sequence[ObjectRef]) -> None:
+    """Mark objects as being read, with one statement."""
+    parameters = {
+        "keys": [ref.key for ref in refs],
+        "etags": [ref.etag for ref in refs],
+        "sizes": [ref.size_bytes for ref in refs],
+    }
+    connection.execute(text(_QUERIES["begin"]), parameters)
+
+
+def find_attempts(connection: Connection, keys: Collection[str]) -> dict[str, str]:
+    """Return key → ETag of the marks of these objects."""
+    rows = connection.execute(text(_QUERIES["find"]), {"keys": list(keys)})
+    return {row.s3_object_key: row.etag for row in rows}
+
+
+def remove_attempts(connection: Connection, keys: Collection[str]) -> None:
+    """Delete the marks of these objects."""
+    connection.execute(text(_QUERIES["remove"]), {"keys": list(keys)})
