@@ -10,6 +10,7 @@ The tree::
     ├── BudgetExceededError         the run would read more bytes than its budget
     ├── ExportError                 an order cannot be written in the requested format
     ├── LoadCancelledError          the load of an object was cancelled, because another one failed
+    ├── LocalResourceError          this host lacks disk space, file descriptors or a temporary folder
     └── SourceError                 the object store, or one object of it
         ├── SourceUnavailableError  the store failed after bounded retries
         ├── SourceAccessError       refused: credentials, permission, requester-pays
@@ -18,6 +19,8 @@ The tree::
             ├── ObjectGoneError     deleted between listing and reading
             ├── ObjectChangedError  overwritten between listing and reading
             ├── ObjectCorruptError  bytes differ from the store's checksum or length
+            ├── ObjectRefusedError  the store refused the GET of this object
+            ├── ObjectArchivedError in an archive storage class, and not restored
             └── ObjectInvalidError  not parquet, or its columns cannot be read without loss
 
 Put new error types here. The code that detects an error raises it and writes its message: what failed, why, and what
@@ -58,6 +61,10 @@ class ExportError(TwapPipelineError):
 
 class LoadCancelledError(TwapPipelineError):
     """The load of an object was cancelled: the load of another object failed, or the run was interrupted."""
+
+
+class LocalResourceError(TwapPipelineError):
+    """This host lacks a resource: disk space, memory, file descriptors, or a temporary folder."""
 
 
 class SourceError(TwapPipelineError):
@@ -105,6 +112,14 @@ class ObjectChangedError(ObjectError):
 
 class ObjectCorruptError(ObjectError):
     """The received bytes differ from the stored bytes."""
+
+
+class ObjectRefusedError(ObjectError):
+    """The store refused the GET of this object. Several in a row are a failure of the store: see `RefusalStreak`."""
+
+
+class ObjectArchivedError(ObjectError):
+    """The object is in an archive storage class and must be restored before it can be read."""
 
 
 class ObjectInvalidError(ObjectError):

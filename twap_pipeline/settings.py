@@ -60,6 +60,11 @@ class Settings(BaseSettings):
         alias="TWAP_HOME",
         description="Folder of local state: embedded database, sample data, Dagster storage.",
     )
+    object_pattern: str = Field(
+        default="*.parquet",
+        alias="TWAP_OBJECT_PATTERN",
+        description="Shell pattern of the names of data objects, such as *.parquet; other objects are skipped.",
+    )
     key_date_pattern: str | None = Field(
         default=None,
         alias="TWAP_KEY_DATE_PATTERN",

@@ -8,6 +8,7 @@ from twap_pipeline.cli.context import database, source
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.errors import SchemaRevisionError, TwapPipelineError
 from twap_pipeline.settings import Settings, load_settings
+from twap_pipeline.source.selection import SkippedObjects
 from twap_pipeline.storage.engine.url import redacted_url
 from twap_pipeline.storage.schema.drift import drift
 from twap_pipeline.storage.schema.revision_gate import require_head
@@ -58,8 +59,10 @@ def _check_drift(settings: Settings) -> str:
 
 def _check_source(settings: Settings) -> str:
     store = source(settings)
-    first = next(iter(store.list_objects()), None)
-    return f"{store.url}: first key {first.key}" if first else f"{store.url}: reachable, contains no objects"
+    skipped = SkippedObjects()
+    if first := next(store.list_objects(skipped=skipped), None):
+        return f"{store.url}: first key {first.key}"
+    return f"{store.url}: reachable, contains no data" + (f"; skipped objects: {skipped}" if skipped else "")
 
 
 def _check_definitions(settings: Settings) -> str:

@@ -65,4 +65,6 @@ def source(settings: Settings) -> ObjectStore:
         has_database=settings.database_url is not None,
         sample_directory=settings.sample_directory,
     )
-    return open_store(url, allow_insecure_endpoint=settings.allow_insecure_endpoint)
+    return open_store(
+        url, object_pattern=settings.object_pattern, allow_insecure_endpoint=settings.allow_insecure_endpoint
+    )

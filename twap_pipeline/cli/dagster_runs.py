@@ -14,6 +14,7 @@ import click
 import dagster as dg
 import yaml
 
+from twap_pipeline import errors
 from twap_pipeline.cli.context import database
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs.assets import FAILED_OBJECTS_KEY, SOURCE_KEY
@@ -27,6 +28,9 @@ from twap_pipeline.settings import Settings
 from twap_pipeline.storage.orders.refresh import dates_pending_refresh
 
 _LOAD_LOG = logging.getLogger("twap_pipeline.ingest.load")
+_PIPELINE_ERRORS = {
+    name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)
+}
 _NO_CONSOLE_LOG = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -141,9 +145,13 @@ def _run_job(
 
 
 def _root_cause(error: SerializableErrorInfo | None) -> str:
-    while error is not None and error.cause is not None:
+    """Return the message of the first error that the pipeline raised on purpose, or else of the innermost error."""
+    while error is not None and error.cls_name not in _PIPELINE_ERRORS and error.cause is not None:
         error = error.cause
-    return error.message.strip() if error is not None else "no error message"
+    if error is None:
+        return "no error message"
+    message = error.message.strip()
+    return message.partition(": ")[2] if error.cls_name in _PIPELINE_ERRORS else message
 
 
 class _ProgressHandler(logging.Handler):

@@ -1,6 +1,5 @@
 """The command ``discover``: what a source contains, how its keys encode dates, and how one object is mapped."""
 
-import tempfile
 from collections.abc import Sequence
 from datetime import date
 
@@ -11,9 +10,13 @@ from twap_pipeline.cli.tables import format_bytes, print_table
 from twap_pipeline.domain.object_ref import ObjectRef, day_from_key, partition_date, resolve_key_date_patterns
 from twap_pipeline.domain.source_schema import flat_schema, map_columns
 from twap_pipeline.errors import SourceNotFoundError
+from twap_pipeline.ingest.plan import group_by_day, objects_before
+from twap_pipeline.settings import Settings
 from twap_pipeline.source.base import ObjectStore
+from twap_pipeline.source.object_file import ObjectFile
 from twap_pipeline.source.parquet import ParquetObject
 from twap_pipeline.source.s3_pricing import get_cost_usd, list_cost_usd, list_requests
+from twap_pipeline.source.selection import SkippedObjects, join_keys
 
 _PRINTED_KEYS = 5
 _NO_MATCH = "no match: LastModified date"
@@ -28,9 +31,11 @@ def discover(source_url: str | None) -> None:
     """
     settings = load_command_settings(source_url)
     store = source(settings)
-    listing = sorted(store.list_objects())
+    skipped = SkippedObjects()
+    listing = sorted(store.list_objects(skipped=skipped))
     if not listing:
-        raise SourceNotFoundError(f"{store.url} contains no objects; check the prefix in TWAP_SOURCE_URL")
+        reason = f"; check TWAP_OBJECT_PATTERN; skipped objects: {skipped}" if skipped else ""
+        raise SourceNotFoundError(f"{store.url} contains no data; check the prefix in TWAP_SOURCE_URL{reason}")
     size_bytes = sum(ref.size_bytes for ref in listing)
     click.echo(f"{store.url}: {len(listing):,} objects, {format_bytes(size_bytes)}")
     click.echo(
@@ -48,7 +53,8 @@ def discover(source_url: str | None) -> None:
         count_by_key_pattern(listing, resolve_key_date_patterns(settings.key_date_pattern)),
     )
     click.echo("")
-    _print_object(store, max(listing, key=lambda ref: (ref.last_modified, ref.key)))
+    _print_ignored(settings, listing, skipped)
+    _print_object(store, max(listing, key=lambda ref: (ref.invalid is None, ref.last_modified, ref.key)))
 
 
 def count_by_key_pattern(
@@ -65,9 +71,22 @@ def count_by_key_pattern(
     return [(pattern, len(days), min(days), max(days)) for pattern, days in dates.items()]
 
 
+def _print_ignored(settings: Settings, listing: Sequence[ObjectRef], skipped: SkippedObjects) -> None:
+    """Print the number and first keys of the objects that are not ingested, by reason."""
+    days = group_by_day(listing, resolve_key_date_patterns(settings.key_date_pattern))
+    early = [ref.key for ref in objects_before(days, settings.start_date)]
+    ignored: list[tuple[str, list[str]]] = [*skipped.keys.items()]
+    if early:
+        ignored.append((f"before TWAP_START_DATE ({settings.start_date})", early))
+    rows = [(len(keys), reason, join_keys(keys)) for reason, keys in ignored]
+    if rows:
+        print_table(["objects not ingested", "reason", "first keys"], rows)
+        click.echo("")
+
+
 def _print_object(store: ObjectStore, ref: ObjectRef) -> None:
     """Print the Arrow schema of an object and the column that each of its columns maps to."""
-    with tempfile.SpooledTemporaryFile() as file:
+    with ObjectFile() as file:
         is_verified = store.fetch(ref, file)
         parquet = ParquetObject(ref.key, file, ref.size_bytes)
         mapping = map_columns(ref.key, flat_schema(ref.key, parquet.schema))

@@ -22,15 +22,31 @@ from twap_pipeline.cli.tables import format_bytes, print_day_summary
 from twap_pipeline.domain.object_ref import ObjectRef, resolve_key_date_patterns
 from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.errors import SourceNotFoundError
-from twap_pipeline.ingest.plan import Plan, group_by_day, plan
+from twap_pipeline.ingest.plan import Plan, group_by_day, objects_before, plan
 from twap_pipeline.settings import Settings
 from twap_pipeline.source.base import ObjectStore
 from twap_pipeline.source.s3_pricing import get_cost_usd
+from twap_pipeline.source.selection import SkippedObjects, join_keys
 from twap_pipeline.storage.ingest_log import read_ingest_log
 from twap_pipeline.storage.reports.ingest_summary import day_reports, failed_objects
 
 _DATE = click.DateTime(["%Y-%m-%d"])
-_PRINTED_PARKED_KEYS = 3
+_PRINTED_KEYS = 3
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """The objects of the source, by what an ingestion does with them.
+
+    Args:
+        refs_by_date: UTC day → objects, of the requested days.
+        before_start_date: Keys of objects of days before TWAP_START_DATE.
+        skipped: Objects that are not data.
+    """
+
+    refs_by_date: dict[date, list[ObjectRef]]
+    before_start_date: list[str]
+    skipped: SkippedObjects
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,9 @@ class _Summary:
         estimated_cost_usd: Cost of reading them from outside the bucket's region.
         objects_already_ingested: Listed objects that are loaded.
         objects_parked: Keys of the parked objects.
+        objects_before_start_date: Listed objects of days before TWAP_START_DATE, which are not ingested.
+        first_keys_before_start_date: Their first keys.
+        objects_skipped: Reason → listed objects that are not data.
     """
 
     source: str
@@ -54,6 +73,9 @@ class _Summary:
     estimated_cost_usd: float
     objects_already_ingested: int
     objects_parked: list[str]
+    objects_before_start_date: int
+    first_keys_before_start_date: list[str]
+    objects_skipped: dict[str, int]
 
 
 @click.command()
@@ -82,11 +104,13 @@ def ingest(
     store = source(settings)
     with database(settings) as (engine, _):
         require_source(settings, engine, store)
-        refs_by_date = _list_objects(settings, store, since, until, object_keys)
+        listing = _list_objects(settings, store, since, until, object_keys)
+        refs_by_date = listing.refs_by_date
         with engine.connect() as connection:
             entries = read_ingest_log(connection)
         plans = {day: plan(refs, entries, only=object_keys) for day, refs in refs_by_date.items()}
-        summary = _summarize(store.url, plans.values())
+        summary = _summarize(store.url, plans.values(), listing)
+        _warn_of_early_objects(settings, listing)
         if dry_run:
             _print_plan(summary, as_json=as_json, dry_run=True)
             return
@@ -113,28 +137,30 @@ def _list_objects(
     since: datetime | None,
     until: datetime | None,
     object_keys: Sequence[str],
-) -> dict[date, list[ObjectRef]]:
-    """Return the listed objects per UTC day of the range.
+) -> _Listing:
+    """Return the listed objects, those of the range per UTC day.
 
     Raises:
         SourceNotFoundError: The range has no objects, or an object key is not listed.
     """
     first = max(since.date(), settings.start_date) if since else settings.start_date
     last = until.date() if until else date.max
-    listed = group_by_day(store.list_objects(), resolve_key_date_patterns(settings.key_date_pattern))
+    skipped = SkippedObjects()
+    listed = group_by_day(store.list_objects(skipped=skipped), resolve_key_date_patterns(settings.key_date_pattern))
     refs_by_date = {day: refs for day, refs in listed.items() if first <= day <= last}
     if not refs_by_date:
         available = f"it has objects from {min(listed)} to {max(listed)}" if listed else "it contains no objects"
+        available += f"; skipped objects that are not data: {skipped}" if skipped else ""
         requested = f"from {since.date() if since else first} to {until.date() if until else 'now'}"
         raise SourceNotFoundError(f"{store.url} has no objects {requested}; {available}")
     if missing := set(object_keys) - {ref.key for refs in refs_by_date.values() for ref in refs}:
         raise SourceNotFoundError(
             f"{store.url} lists no object {min(missing)!r} in this range; run `twap-pipeline discover`"
         )
-    return refs_by_date
+    return _Listing(refs_by_date, [ref.key for ref in objects_before(listed, settings.start_date)], skipped)
 
 
-def _summarize(source_url: str, plans: Iterable[Plan]) -> _Summary:
+def _summarize(source_url: str, plans: Iterable[Plan], listing: _Listing) -> _Summary:
     plans = list(plans)
     pending = [ref for plan in plans for ref in plan.pending]
     size_bytes = sum(ref.size_bytes for ref in pending)
@@ -146,7 +172,18 @@ def _summarize(source_url: str, plans: Iterable[Plan]) -> _Summary:
         estimated_cost_usd=round(get_cost_usd(len(pending), size_bytes), 6),
         objects_already_ingested=sum(len(plan.loaded) for plan in plans),
         objects_parked=sorted(ref.key for plan in plans for ref in plan.parked),
+        objects_before_start_date=len(listing.before_start_date),
+        first_keys_before_start_date=listing.before_start_date[:_PRINTED_KEYS],
+        objects_skipped={str(reason): len(keys) for reason, keys in listing.skipped.keys.items()},
     )
+
+
+def _warn_of_early_objects(settings: Settings, listing: _Listing) -> None:
+    """Print the number and first keys of the objects that no partition contains."""
+    if keys := listing.before_start_date:
+        click.echo(
+            f"ignored {len(keys):,} objects before TWAP_START_DATE ({settings.start_date}): {join_keys(keys)}", err=True
+        )
 
 
 def _print_plan(summary: _Summary, *, as_json: bool, dry_run: bool) -> None:
@@ -197,4 +234,4 @@ def _print_json(summary: _Summary, outcome: Mapping[str, object]) -> None:
 
 def _print_parked(summary: _Summary) -> None:
     if keys := summary.objects_parked:
-        click.echo(f"skipped {len(keys)} parked objects: {', '.join(keys[:_PRINTED_PARKED_KEYS])}", err=True)
+        click.echo(f"skipped {len(keys)} parked objects: {join_keys(keys)}", err=True)

@@ -20,6 +20,7 @@ from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, 
 from twap_pipeline.domain.status import CONTENT_COLUMN_DESCRIPTIONS, KEY_COLUMN_DESCRIPTIONS
 from twap_pipeline.errors import BudgetExceededError
 from twap_pipeline.ingest import plan as ingest_plan
+from twap_pipeline.source.selection import SkippedObjects, join_keys
 from twap_pipeline.storage.ingest_log import bytes_read_today, read_ingest_log
 from twap_pipeline.storage.schema import models
 
@@ -127,11 +128,27 @@ def observe_source_partitions(
     partitions: dg.DailyPartitionsDefinition,
     key_date_patterns: Sequence[str],
 ) -> None:
-    """List the whole source and record each changed partition in the event log."""
-    listed = ingest_plan.group_by_day(store.list_objects(), key_date_patterns)
+    """List the whole source and record each changed partition in the event log.
+
+    The metadata also counts the objects of the listing that no partition contains.
+    """
+    skipped = SkippedObjects()
+    listed = ingest_plan.group_by_day(store.list_objects(skipped=skipped), key_date_patterns)
     refs_by_date = {day: refs for day, refs in listed.items() if partitions.has_partition_key(day.isoformat())}
-    changed = record_source_partitions(context.instance, SOURCE_KEY, store.url, refs_by_date)
+    early = [ref.key for ref in ingest_plan.objects_before(listed, partitions.start.date())]
+    metadata = {
+        "objects_before_start_date": dg.MetadataValue.int(len(early)),
+        "first_keys_before_start_date": dg.MetadataValue.text(join_keys(early)),
+        "objects_skipped": dg.MetadataValue.text(str(skipped)),
+    }
+    changed = record_source_partitions(
+        context.instance, SOURCE_KEY, store.url, refs_by_date, listing_metadata=metadata if early or skipped else {}
+    )
     context.log.info(f"{len(refs_by_date)} partitions have objects; {len(changed)} are new or changed")
+    if early:
+        context.log.warning(f"ignored {len(early)} objects before TWAP_START_DATE: {join_keys(early)}")
+    if skipped:
+        context.log.info(f"skipped objects that are not data: {skipped}")
 
 
 def build_status_asset(
@@ -225,7 +242,8 @@ def _ingest_partitions(
     Raises:
         dagster.Failure: The pending objects exceed the budget; nothing was read.
     """
-    from twap_pipeline.ingest.load import ingest_objects
+    from twap_pipeline.ingest.load import ingest_objects, record_refusals
+    from twap_pipeline.ingest.refusals import RefusalStreak
 
     listed = ingest_plan.group_by_day(store.list_objects(), key_date_patterns)
     with engine.connect() as connection:
@@ -234,10 +252,17 @@ def _ingest_partitions(
     plans = {day: ingest_plan.plan(listed.get(day, []), entries, only=object_keys) for day in days}
     budget.enforce([ref for plan in plans.values() for ref in plan.pending], read_today)
     partition_results: dict[str, _PartitionResult] = {}
+    refusals = RefusalStreak()
     for number, (day, plan) in enumerate(plans.items(), start=1):
         started = time.perf_counter()
         results = ingest_objects(
-            store, engine, plan.pending, day, run_id=context.run.run_id, connections=write_concurrency
+            store,
+            engine,
+            plan.pending,
+            day,
+            run_id=context.run.run_id,
+            connections=write_concurrency,
+            refusals=refusals,
         )
         metadata = partition_metadata(
             plan,
@@ -253,6 +278,7 @@ def _ingest_partitions(
         )
         for error in errors:
             context.log.error(error)
+    record_refusals(engine, refusals.end())
     return partition_results
 
 

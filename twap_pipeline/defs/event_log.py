@@ -63,6 +63,7 @@ def record_source_partitions(
     refs_by_date: Mapping[date, Sequence[ObjectRef]],
     *,
     limit: int = 10_000,
+    listing_metadata: Mapping[str, dg.MetadataValue[Any]] | None = None,
 ) -> list[str]:
     """Record an observation and a materialization for each partition whose set of object versions changed.
 
@@ -74,6 +75,7 @@ def record_source_partitions(
         url: The source URL, shown as metadata.
         refs_by_date: All objects of each UTC day.
         limit: Maximum number of partitions to record; the next call records further ones.
+        listing_metadata: Metadata of the listing as a whole, shown with each partition.
 
     Returns:
         The keys of the recorded partitions.
@@ -87,6 +89,7 @@ def record_source_partitions(
             "objects": dg.MetadataValue.int(len(refs)),
             "bytes": dg.MetadataValue.int(sum(ref.size_bytes for ref in refs)),
             "dagster/uri": dg.MetadataValue.text(url),
+            **(listing_metadata or {}),
         }
         for event in (dg.AssetObservation, dg.AssetMaterialization):
             instance.report_runless_asset_event(

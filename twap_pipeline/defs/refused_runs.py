@@ -2,7 +2,8 @@
 
 The cause is the schema revision, the database, the source as a whole, or a setting. A sensor does not count such a run
 as an attempt at the objects. A run over a byte budget counts: a sensor requests none while the day's budget is spent.
-A run on a full disk counts too: it reads its objects before it fails. Which errors are refusals is decided here.
+A run on a full disk, of the database or of this host, counts too: it reads its objects before it fails.
+Which errors are refusals is decided here.
 """
 
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from twap_pipeline.errors import (
     BudgetExceededError,
     DatabaseUnavailableError,
     LoadCancelledError,
+    LocalResourceError,
     ObjectError,
     TwapPipelineError,
 )
@@ -23,7 +25,7 @@ REFUSED_TAG = "twap/refused"
 
 REFUSED = "true"
 
-_COUNTED_ERRORS = (ObjectError, LoadCancelledError, BudgetExceededError)
+_COUNTED_ERRORS = (ObjectError, LoadCancelledError, LocalResourceError, BudgetExceededError)
 _DISK_FULL = "53100"
 
 

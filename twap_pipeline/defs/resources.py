@@ -66,11 +66,12 @@ class ObjectStoreResource:
         """Return the store. Open it once per run: creating an S3 client costs about 0.1 s.
 
         Raises:
-            ConfigurationError: A database is configured without a source, or the S3 endpoint is not allowed.
+            ConfigurationError: A database is configured without a source, the AWS configuration is not valid, or the
+                S3 endpoint is not allowed.
         """
         from dagster_aws.s3 import S3Resource
 
-        from twap_pipeline.source.s3 import REQUEST_RETRIES
+        from twap_pipeline.source.s3 import REQUEST_RETRIES, configured_region
 
         url = resolve_source_url(
             self.settings.source_url,
@@ -79,7 +80,10 @@ class ObjectStoreResource:
         )
         return open_store(
             url,
-            make_s3_client=S3Resource(max_attempts=REQUEST_RETRIES).get_client,
+            object_pattern=self.settings.object_pattern,
+            make_s3_client=lambda: S3Resource(
+                region_name=configured_region(), max_attempts=REQUEST_RETRIES
+            ).get_client(),
             allow_insecure_endpoint=self.settings.allow_insecure_endpoint,
         )
 

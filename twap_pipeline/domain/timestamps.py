@@ -7,7 +7,7 @@ inferred per object and column, from all values of the column.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 
@@ -19,6 +19,7 @@ UNITS: dict[str, int] = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_0
 EARLIEST = datetime(2023, 1, 1, tzinfo=UTC)
 """Lower bound of event times; the exchange has no older TWAP order."""
 
+_LATEST = datetime.max.replace(tzinfo=UTC) - timedelta(days=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UTC_MICROSECONDS = pl.Datetime("us", "UTC")
 _EXACT_IN_DOUBLE = 2**53
@@ -47,7 +48,7 @@ _TIME_TEXT = f"^{_DAY_AND_CLOCK}({'|'.join(_ZONES)})$"
 
 @dataclass(frozen=True, slots=True)
 class EventTimeRange:
-    """Valid event times of one object: from `EARLIEST` to one day after the object's LastModified.
+    """Valid event times of one object: from `EARLIEST` to one day after the object's LastModified or day.
 
     The upper bound does not depend on this host's clock, so loading an object again returns the same rows.
     """
@@ -56,9 +57,17 @@ class EventTimeRange:
     end: datetime
 
     @classmethod
-    def before(cls, last_modified: datetime) -> "EventTimeRange":
-        """Return the range of an object with this LastModified."""
-        return cls(EARLIEST, last_modified + timedelta(days=1))
+    def before(cls, last_modified: datetime, day: date | None = None) -> "EventTimeRange":
+        """Return the range of an object with this LastModified.
+
+        Args:
+            last_modified: LastModified of the object; aware.
+            day: UTC day of the object. Its end replaces an older LastModified, such as 1980 in an unpacked archive.
+        """
+        newest = last_modified
+        if day is not None and last_modified.astimezone(UTC).date() < day:
+            newest = datetime.combine(day, time.max, UTC)
+        return cls(EARLIEST, min(newest, _LATEST) + timedelta(days=1))
 
     def contains(self, value: pl.Expr) -> pl.Expr:
         """Return whether each time (Datetime µs, UTC) is within the range; false for null."""
@@ -100,7 +109,9 @@ def count_matches_by_unit(values: pl.Series, time_range: EventTimeRange) -> dict
     return {unit: int(match.sum()) for unit, match in matches.items() if match.any()}
 
 
-def infer_unit(counts: Mapping[str, int], *, values_present: int, key: str, column: str) -> str | None:
+def infer_unit(
+    counts: Mapping[str, int], *, values_present: int, key: str, column: str, time_range: EventTimeRange
+) -> str | None:
     """Return the unit of a column of epochs; None if the column contains no number.
 
     Single values that match no unit are quarantined later. A column in which no value matches, or in which values match
@@ -111,6 +122,7 @@ def infer_unit(counts: Mapping[str, int], *, values_present: int, key: str, colu
         values_present: Number of non-null values in the column, without zeros (the feed's "unknown").
         key: Key of the object, for error messages.
         column: Name of the column, for error messages.
+        time_range: The valid times, for error messages.
 
     Raises:
         ObjectInvalidError: No unit matches, or more than one unit matches.
@@ -122,7 +134,8 @@ def infer_unit(counts: Mapping[str, int], *, values_present: int, key: str, colu
     if not counts:
         reason = (
             f"in none of s, ms, µs, ns is any of its {values_present} values a time"
-            f" between {EARLIEST:%Y-%m-%d} and the object's LastModified"
+            f" between {time_range.start:%Y-%m-%d} and {time_range.end:%Y-%m-%d}, one day after the object's"
+            " LastModified or the day in its key"
         )
     else:
         reason = "it mixes units: " + ", ".join(f"{count} values in {unit}" for unit, count in counts.items())

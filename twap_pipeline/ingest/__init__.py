@@ -6,6 +6,7 @@ objects are loaded is decided in ``defs`` and ``cli``.
 * `plan`: compares a listing with the ingest log, on (key, ETag).
 * `incremental_listing`: lists a store in slices.
 * `fetch`: fetches the latest version of an object.
+* `refusals`: decides whether refused GETs are failures of objects or of the store.
 * `object_reader`: reads an object's bytes as normalized batches.
 * `concurrency`: runs several loads at once, within limits.
 * `load`: loads one object, or the objects of a day.

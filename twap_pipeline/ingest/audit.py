@@ -32,6 +32,7 @@ class AuditCode(StrEnum):
     PARKED = "parked"
     INCONSISTENT_LOG_ENTRY = "inconsistent_log_entry"
     REUPLOADED_UNCHANGED = "reuploaded_unchanged"
+    BEFORE_START_DATE = "before_start_date"
     ORPHAN_ROWS = "orphan_rows"
     UNKNOWN_OBJECT_VERSION = "unknown_object_version"
     ROW_COUNT_MISMATCH = "row_count_mismatch"
@@ -56,6 +57,7 @@ _DESCRIPTIONS = {
     AuditCode.REUPLOADED_UNCHANGED: (
         "objects are listed with the ETag of the ingest log and a later LastModified: run `twap-pipeline ingest`"
     ),
+    AuditCode.BEFORE_START_DATE: "objects are of days before TWAP_START_DATE: they are not ingested",
     AuditCode.ORPHAN_ROWS: "rows name an object that is not in the ingest log",
     AuditCode.UNKNOWN_OBJECT_VERSION: "rows name a version that their object never had",
     AuditCode.ROW_COUNT_MISMATCH: "the number of stored rows differs from the ingest log: rows were added or deleted",
@@ -69,7 +71,7 @@ _DESCRIPTIONS = {
     AuditCode.OBJECT_UNREADABLE: "loaded objects can no longer be read: their rows are not verified",
     AuditCode.UNVERIFIABLE_ROWS: "rows of deleted objects and replaced versions: no object is left to verify them",
 }
-_INFORMATIONAL = {AuditCode.DELETED_FROM_SOURCE, AuditCode.UNVERIFIABLE_ROWS}
+_INFORMATIONAL = {AuditCode.DELETED_FROM_SOURCE, AuditCode.BEFORE_START_DATE, AuditCode.UNVERIFIABLE_ROWS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ def audit(
     Args:
         engine: A database at head. The tables are read in one snapshot.
         listing: All objects of the source.
-        since: First UTC date of the partitions; older objects need not be ingested.
+        since: First UTC date of the partitions; older objects are an informational finding.
         key_date_patterns: Regular expressions of dates in keys.
     """
     listed = {ref.key: ref for ref in listing}
@@ -122,9 +124,11 @@ def audit(
         entries, records = read_ingest_log(connection), read_ingest_log_records(connection)
         stored, quarantined = rows_by_version(connection), quarantined_rows_by_object(connection)
     inconsistent = inconsistent_entries(records, listed, key_date_patterns)
+    in_range = select_in_range(listed.values(), since, key_date_patterns)
     return to_findings(
         {
-            **_compare_listing(listed, select_in_range(listed.values(), since, key_date_patterns), entries),
+            **_compare_listing(listed, in_range, entries),
+            AuditCode.BEFORE_START_DATE: [key for key in listed if key not in in_range],
             AuditCode.INCONSISTENT_LOG_ENTRY: [f"{key}: {reason}" for key, reason in inconsistent.items()],
             **_compare_rows(entries, records, stored),
             AuditCode.QUARANTINE_COUNT_MISMATCH: _compare_quarantine(entries, quarantined),

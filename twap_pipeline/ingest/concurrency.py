@@ -5,7 +5,7 @@ Put here how work is distributed over threads and cancelled. What is done with a
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event, Semaphore
@@ -67,7 +67,9 @@ class LoadLimits:
             raise LoadCancelledError("the load was cancelled: the load of another object failed or was interrupted")
 
 
-def bounded_map(work: Callable[[ObjectRef], _R], refs: Iterable[ObjectRef], limits: LoadLimits) -> Iterator[_R]:
+def bounded_map(
+    work: Callable[[ObjectRef], _R], refs: Iterable[ObjectRef], limits: LoadLimits
+) -> Generator[_R, None, None]:
     """Yield the result of the work per object, in the objects' order, while threads work on the next objects.
 
     If the work raises an error, or the caller stops, no further object is started and all threads end. In-flight work

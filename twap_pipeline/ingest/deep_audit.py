@@ -8,18 +8,18 @@ Rows of deleted objects and of replaced versions are counted, but cannot be veri
 that such rows were added or deleted. Neither audit detects edited write times and run ids.
 """
 
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
 from sqlalchemy import Connection, Engine
 
-from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef
+from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef, partition_date
 from twap_pipeline.errors import ObjectError
 from twap_pipeline.ingest.audit import AuditCode, AuditFinding, inconsistent_entries, select_in_range, to_findings
 from twap_pipeline.ingest.object_reader import ObjectReader
 from twap_pipeline.source.base import ObjectStore
+from twap_pipeline.source.object_file import ObjectFile
 from twap_pipeline.storage.audit.counts import read_ingest_log_records
 from twap_pipeline.storage.audit.repair import RepairResult, repair
 from twap_pipeline.storage.audit.verification import (
@@ -98,7 +98,8 @@ def deep_audit(
     with verification_session(engine) as connection:
         versions = _versions_to_verify(connection, refs)
         seed_unverifiable_rows(connection, [version for pair in versions.values() for version in pair])
-        reloaded = _load_expected_rows(store, connection, [ref for ref in refs if ref.key in versions], versions)
+        to_read = [ref for ref in refs if ref.key in versions]
+        reloaded = _load_expected_rows(store, connection, to_read, versions, key_date_patterns)
         with connection.begin():
             mismatches, quarantine = compare(connection), compare_quarantine(connection)
             records = read_ingest_log_records(connection)
@@ -138,15 +139,19 @@ def _versions_to_verify(connection: Connection, refs: Iterable[ObjectRef]) -> di
 
 
 def _load_expected_rows(
-    store: ObjectStore, connection: Connection, refs: Sequence[ObjectRef], versions: Mapping[str, Iterable[Version]]
+    store: ObjectStore,
+    connection: Connection,
+    refs: Sequence[ObjectRef],
+    versions: Mapping[str, Iterable[Version]],
+    key_date_patterns: Sequence[str],
 ) -> _ReloadResult:
     """Load every object into `EXPECTED_TABLES`, one transaction each; record the objects that fail."""
     result = _ReloadResult()
     for ref in refs:
         try:
-            with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as file:
+            with ObjectFile(max_size=_IN_MEMORY_BYTES) as file:
                 store.fetch(ref, file)
-                reader = ObjectReader(ref, file)
+                reader = ObjectReader(ref, file, day=partition_date(ref, key_date_patterns))
                 batches = (encode_batch(ref, batch) for batch in reader.batches())
                 with connection.begin():
                     row_counts = load_rows(connection, ref, batches, mode=LoadMode.NEW, target=EXPECTED_TABLES)

@@ -4,13 +4,13 @@ A fetch is bound to the listed version (If-Match), so the bytes always belong to
 """
 
 import hashlib
-import tempfile
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ObjectChangedError, ObjectGoneError
 from twap_pipeline.source.base import ObjectStore
+from twap_pipeline.source.object_file import ObjectFile
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -19,7 +19,7 @@ MAX_RELISTS = 3
 """How often one fetch lists an overwritten object again, before it fails."""
 
 
-class CountingFile(tempfile.SpooledTemporaryFile[bytes]):
+class CountingFile(ObjectFile):
     """A temporary file that counts the bytes written to it, repeated GET requests included."""
 
     bytes_written = 0
@@ -56,8 +56,9 @@ def fetch_latest(store: ObjectStore, ref: ObjectRef, into: IO[bytes]) -> FetchRe
 
     Raises:
         ObjectChangedError: The object was overwritten more than `MAX_RELISTS` times during the fetch.
-        ObjectError: The object was deleted, or its bytes are not intact.
+        ObjectError: The object was deleted, refused, or its bytes are not intact.
         SourceError: The store as a whole refused or failed.
+        LocalResourceError: This host could not store the bytes.
     """
     for _ in range(MAX_RELISTS):
         try:

@@ -16,12 +16,19 @@ from sqlalchemy import Engine
 
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.row_counts import RowCounts
-from twap_pipeline.errors import ObjectChangedError, ObjectError, ObjectGoneError, ObjectInvalidError
+from twap_pipeline.errors import (
+    ObjectChangedError,
+    ObjectError,
+    ObjectGoneError,
+    ObjectInvalidError,
+    ObjectRefusedError,
+)
 from twap_pipeline.failpoints import failpoint
 from twap_pipeline.ingest.attempts import PROCESS_ENDED, AttemptMarks
 from twap_pipeline.ingest.concurrency import LoadLimits, bounded_map
 from twap_pipeline.ingest.fetch import CountingFile, FetchResult, fetch_latest
 from twap_pipeline.ingest.object_reader import ObjectPreview, ObjectReader, read_ahead
+from twap_pipeline.ingest.refusals import Refusal, RefusalStreak
 from twap_pipeline.ingest.retry import explain_lock_timeout, transaction, with_retries
 from twap_pipeline.source.base import ObjectStore
 from twap_pipeline.source.identity import source_identity
@@ -50,7 +57,8 @@ class IngestResult:
         row_counts: Its rows by outcome; all zero if the load failed or was skipped.
         data_warnings: Warning → rows.
         error: Why the load failed; None if the object is loaded.
-        failed_attempts: Failed attempts at this version, including this one.
+        failed_attempts: Failed attempts at this version, including this one; 0 for a refusal.
+        refusal: The refusal, if the store refused the GET. The caller of `ingest_object` records it.
         skipped: Whether another run loaded this version, or a newer one, first.
         preview: A sample of the rows.
         seconds: Phase → duration: ``reading`` from the store, ``decoding``, ``writing``. For a large object ``writing``
@@ -63,6 +71,7 @@ class IngestResult:
     data_warnings: Mapping[str, int] = field(default_factory=dict)
     error: str | None = None
     failed_attempts: int = 0
+    refusal: Refusal | None = None
     skipped: bool = False
     preview: ObjectPreview = field(default_factory=ObjectPreview)
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -76,6 +85,7 @@ def ingest_objects(
     *,
     run_id: str | None = None,
     connections: int = 1,
+    refusals: RefusalStreak | None = None,
 ) -> list[IngestResult]:
     """Load the objects of a day and return their results in the same order.
 
@@ -90,36 +100,58 @@ def ingest_objects(
         day: The UTC day of the objects.
         run_id: The Dagster run, for the ingest log.
         connections: Number of objects that are written at once, each in its own transaction.
+        refusals: The refusals of the run, if it loads several days. Its caller records the last ones.
 
     Raises:
         SourceError: The store as a whole refused or failed.
+        LocalResourceError: This host lacks a resource.
         OperationalError: The database failed, also after retries.
     """
     limits = LoadLimits(connections)
     load = partial(ingest_object, store, engine, day=day, run_id=run_id, limits=limits)
+    streak = RefusalStreak() if refusals is None else refusals
     refs, marks = list(refs), AttemptMarks(engine)
+    results: dict[str, IngestResult] = {}
     with marks.removed_at_end():
         interrupted = marks.find_interrupted(refs)
         others = [ref for ref in refs if ref.key not in interrupted]
-        results = iter(list(bounded_map(load, marks.mark(others), limits)))
-        alone = {
-            ref.key: _load_interrupted(load, marks, engine, ref, Attempt(day, source_identity(store.url), 0, run_id))
-            for ref in refs
-            if ref.key in interrupted
-        }
-    return [alone[ref.key] if ref.key in alone else next(results) for ref in refs]
+        alone = [ref for ref in refs if ref.key in interrupted]
+        with closing(bounded_map(load, marks.mark(others), limits)) as loads:
+            for result in loads:
+                results[result.ref.key] = result
+                _follow_refusals(engine, streak, result)
+        for ref in alone:
+            attempt = Attempt(day, source_identity(store.url), ref.size_bytes, run_id)
+            results[ref.key] = result = _load_interrupted(load, marks, engine, ref, attempt)
+            _follow_refusals(engine, streak, result)
+    if refusals is None:
+        record_refusals(engine, streak.end())
+    return [results[ref.key] for ref in refs]
+
+
+def _follow_refusals(engine: Engine, streak: RefusalStreak, result: IngestResult) -> None:
+    """Add a refused object to the streak; after another object, record those that were refused before it."""
+    if result.refusal is not None:
+        streak.add(result.refusal)
+    else:
+        record_refusals(engine, streak.end())
 
 
 def _load_interrupted(
     load: Callable[[ObjectRef], IngestResult], marks: AttemptMarks, engine: Engine, ref: ObjectRef, attempt: Attempt
 ) -> IngestResult:
     """Count a failed attempt of an object that a process was reading when it ended; load it unless it is parked now."""
-    attempt = replace(attempt, bytes_fetched=ref.size_bytes)
     result = with_retries(lambda: _record_failure(engine, ref, attempt, ObjectInvalidError(ref.key, PROCESS_ENDED)))
     if result.failed_attempts >= ingest_log.ATTEMPTS_MAX or result.skipped:
         return result
     (ref,) = marks.mark([ref])
     return load(ref)
+
+
+def record_refusals(engine: Engine, refusals: Iterable[Refusal]) -> None:
+    """Record refused objects as failed, one attempt each."""
+    for refusal in refusals:
+        _record_failure(engine, refusal.ref, refusal.attempt, refusal.error)
 
 
 def ingest_object(
@@ -134,7 +166,7 @@ def ingest_object(
 ) -> IngestResult:
     """Load one object: fetch and decode it, then write its rows and its log entry in one transaction.
 
-    An object that cannot be read is recorded as failed, and no error is raised.
+    An object that cannot be read is recorded as failed, and no error is raised. A refused object is not recorded.
 
     Args:
         store: The object's store.
@@ -162,7 +194,7 @@ def ingest_object(
                 ref = fetched.ref
             failpoint("downloaded")
             with limits.cpu_slot(), _timed(seconds, "decoding"):
-                reader = ObjectReader(ref, file, batch_rows)
+                reader = ObjectReader(ref, file, batch_rows, day=day)
                 batches = _batch_factory(reader, limits)
             attempt = Attempt(day, source_url, file.bytes_written, run_id)
 
@@ -172,6 +204,9 @@ def ingest_object(
 
             with explain_lock_timeout(ref.key):
                 result = with_retries(write_in_slot)
+        except ObjectRefusedError as error:
+            attempt = Attempt(day, source_url, file.bytes_written, run_id)
+            result = IngestResult(ref, day, error=error.reason, refusal=Refusal(ref, attempt, error))
         except ObjectError as error:
             attempt = Attempt(day, source_url, file.bytes_written, run_id)
             with limits.write_slot():

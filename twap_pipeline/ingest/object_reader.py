@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import date
 from itertools import islice
 from typing import IO, TypeVar
 
@@ -66,12 +67,15 @@ class ObjectReader:
         ref: The object.
         file: Its bytes, seekable.
         batch_rows: Maximum number of rows per batch.
+        day: The UTC day of the object; None if only its LastModified bounds its event times.
 
     Raises:
         ObjectInvalidError: The object cannot be read without loss.
     """
 
-    def __init__(self, ref: ObjectRef, file: IO[bytes], batch_rows: int = BATCH_ROWS) -> None:
+    def __init__(
+        self, ref: ObjectRef, file: IO[bytes], batch_rows: int = BATCH_ROWS, *, day: date | None = None
+    ) -> None:
         self.ref = ref
         self._batch_rows = batch_rows
         self.data_warnings: Counter[str] = Counter()
@@ -80,7 +84,7 @@ class ObjectReader:
             self._object = ParquetObject(ref.key, file, ref.size_bytes)
             self._schema = flat_schema(ref.key, self._object.schema)
             self._mapping = map_columns(ref.key, self._schema)
-            self._time_range = EventTimeRange.before(ref.last_modified)
+            self._time_range = EventTimeRange.before(ref.last_modified, day)
             self._only_batch = self._read_if_small()
             self._units = self._infer_units()
 
@@ -151,7 +155,13 @@ class ObjectReader:
                 if name == CREATION_TIME:  # the feed writes 0 for an unknown creation time
                     present[name] -= int((numbers == 0).sum())
         return {
-            name: infer_unit(counts[name], values_present=present[name], key=self.ref.key, column=name)
+            name: infer_unit(
+                counts[name],
+                values_present=present[name],
+                key=self.ref.key,
+                column=name,
+                time_range=self._time_range,
+            )
             for name in columns
         }
 

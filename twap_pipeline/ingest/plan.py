@@ -23,6 +23,11 @@ def group_by_day(
     return dict(sorted(days.items()))
 
 
+def objects_before(days: Mapping[date, Sequence[ObjectRef]], start: date) -> list[ObjectRef]:
+    """Return the objects of days before the first partition, which are never loaded."""
+    return [ref for day, refs in days.items() if day < start for ref in refs]
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The objects of a listing by their state in the ingest log.

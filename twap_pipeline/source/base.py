@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.sample import generate_sample
+from twap_pipeline.source.selection import EVERY_NAME, SkippedObjects
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -26,12 +27,15 @@ class ObjectStore(Protocol):
     def url(self) -> str:
         """The source URL, without credentials."""
 
-    def list_objects(self, *, below: str = "", after: str = "") -> Iterator[ObjectRef]:
-        """Yield the objects in key order, without directory markers and hidden files (see `is_hidden`).
+    def list_objects(
+        self, *, below: str = "", after: str = "", skipped: SkippedObjects | None = None
+    ) -> Iterator[ObjectRef]:
+        """Yield the data objects in key order; which objects are data is decided by `selection.skip_reason`.
 
         Args:
             below: Only keys with this prefix; all keys of the source by default.
             after: Only keys greater than this key.
+            skipped: Receives the objects that are not data.
 
         Raises:
             SourceError: The listing failed. The objects yielded so far are not all of them.
@@ -44,8 +48,9 @@ class ObjectStore(Protocol):
             Whether a checksum of the store verified the bytes.
 
         Raises:
-            ObjectError: The object is deleted, overwritten, or was not received completely.
-            SourceError: The store refused the request or failed.
+            ObjectError: The object is deleted, overwritten, refused, or was not received completely.
+            SourceError: The store as a whole refused the request or failed.
+            LocalResourceError: This host could not write the bytes.
         """
 
     def uri(self, key: str) -> str:
@@ -59,10 +64,12 @@ class StoreOptions:
     Args:
         make_s3_client: Returns a configured boto3 S3 client; None for the default client.
         allow_insecure_endpoint: Whether an endpoint without TLS is accepted.
+        object_pattern: Shell pattern of the names of data objects.
     """
 
     make_s3_client: "Callable[[], S3Client] | None" = None
     allow_insecure_endpoint: bool = False
+    object_pattern: str = EVERY_NAME
 
 
 class StoreScheme(NamedTuple):
@@ -86,12 +93,17 @@ STORES: dict[str, StoreScheme] = {
 
 
 def open_store(
-    url: str, *, make_s3_client: "Callable[[], S3Client] | None" = None, allow_insecure_endpoint: bool = False
+    url: str,
+    *,
+    object_pattern: str = EVERY_NAME,
+    make_s3_client: "Callable[[], S3Client] | None" = None,
+    allow_insecure_endpoint: bool = False,
 ) -> ObjectStore:
     """Return the object store of a source URL.
 
     Args:
         url: A URL in one of the forms listed in `STORES`.
+        object_pattern: Shell pattern of the names of data objects; every name by default.
         make_s3_client: Called only for ``s3`` URLs; `source.s3.make_s3_client` by default.
         allow_insecure_endpoint: Accept S3 endpoints without TLS, for development.
 
@@ -105,7 +117,7 @@ def open_store(
     if scheme not in STORES:
         raise invalid_source_url(url)
     factory: Callable[[str, StoreOptions], ObjectStore] = resolve_name(STORES[scheme].factory)
-    return factory(url, StoreOptions(make_s3_client, allow_insecure_endpoint))
+    return factory(url, StoreOptions(make_s3_client, allow_insecure_endpoint, object_pattern))
 
 
 def invalid_source_url(url: str) -> ConfigurationError:
@@ -135,9 +147,3 @@ def resolve_source_url(source_url: str | None, *, has_database: bool, sample_dir
         )
     generate_sample(sample_directory)
     return sample_directory.absolute().as_uri() + "/"
-
-
-def is_hidden(key: str) -> bool:
-    """Return whether listings omit the key: a directory marker, or a name that starts with ``.`` or ``_``."""
-    name = key.rsplit("/", 1)[-1]
-    return name == "" or name.startswith((".", "_"))

@@ -4,6 +4,7 @@ A file's path below the directory is its key. Its modification time is the LastM
 form the ETag, so an overwritten file is a new version.
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,15 +14,32 @@ from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from twap_pipeline.domain.object_ref import ObjectRef
-from twap_pipeline.errors import ObjectChangedError, ObjectGoneError, SourceAccessError, SourceNotFoundError
-from twap_pipeline.source.base import StoreOptions, invalid_source_url, is_hidden
+from twap_pipeline.errors import (
+    ObjectChangedError,
+    ObjectCorruptError,
+    ObjectGoneError,
+    ObjectRefusedError,
+    SourceAccessError,
+    SourceNotFoundError,
+)
+from twap_pipeline.source.base import StoreOptions, invalid_source_url
+from twap_pipeline.source.object_file import raise_local_error
+from twap_pipeline.source.selection import EVERY_NAME, SkippedObjects, select_objects
+
+_GONE = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR}
 
 
 class LocalDirectory:
-    """Object store whose objects are the files below a directory."""
+    """Object store whose objects are the files below a directory.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: The directory.
+        object_pattern: Shell pattern of the names of data files.
+    """
+
+    def __init__(self, directory: Path, object_pattern: str = EVERY_NAME) -> None:
         self._directory = directory
+        self._object_pattern = object_pattern
 
     @property
     def url(self) -> str:
@@ -32,13 +50,17 @@ class LocalDirectory:
         """Return the file's ``file://`` URI."""
         return (self._directory.absolute() / key).as_uri()
 
-    def list_objects(self, *, below: str = "", after: str = "") -> Iterator[ObjectRef]:
+    def list_objects(
+        self, *, below: str = "", after: str = "", skipped: SkippedObjects | None = None
+    ) -> Iterator[ObjectRef]:
         """Yield the files in key order; see `ObjectStore.list_objects`."""
+        self._require_directory()
+        refs = sorted(ref for ref in self._walk(str(self._directory)) if ref.key.startswith(below) and ref.key > after)
+        yield from select_objects(refs, prefix="", name_pattern=self._object_pattern, skipped=skipped)
+
+    def _require_directory(self) -> None:
         if not self._directory.is_dir():
             raise SourceNotFoundError(f"directory {self._directory} does not exist; correct TWAP_SOURCE_URL")
-        yield from sorted(
-            ref for ref in self._walk(str(self._directory)) if ref.key.startswith(below) and ref.key > after
-        )
 
     def _walk(self, folder: str, parents: frozenset[tuple[int, int]] = frozenset()) -> Iterator[ObjectRef]:
         """Yield the files below a folder; a symbolic link to a parent folder is skipped."""
@@ -51,10 +73,11 @@ class LocalDirectory:
                 for entry in entries:
                     if entry.is_dir():
                         yield from self._walk(entry.path, parents | {inode})
-                    elif entry.is_file() and not is_hidden(entry.name):
+                    elif entry.is_file():
                         key = os.path.relpath(entry.path, self._directory).replace(os.sep, "/")
                         yield _ref(key, entry.stat())
         except OSError as error:
+            raise_local_error(error)
             raise SourceAccessError(f"cannot list {folder}: {error.strerror}: {error.filename}") from error
 
     def fetch(self, ref: ObjectRef, into: IO[bytes]) -> bool:
@@ -65,10 +88,15 @@ class LocalDirectory:
                 into.truncate()
                 shutil.copyfileobj(file, into, 1 << 20)
                 current = _ref(ref.key, os.fstat(file.fileno()))
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-            raise ObjectGoneError(ref.key, "the file was deleted after it was listed") from error
-        except PermissionError as error:
-            raise SourceAccessError(f"{ref.key}: cannot read {self._directory / ref.key}: {error.strerror}") from error
+        except OSError as error:  # of the source file: `into` raises LocalResourceError
+            raise_local_error(error)
+            self._require_directory()
+            if error.errno in _GONE:
+                raise ObjectGoneError(ref.key, "the file was deleted after it was listed") from error
+            reason = f"cannot read {self._directory / ref.key}: {error.strerror}"
+            if isinstance(error, PermissionError):
+                raise ObjectRefusedError(ref.key, f"{reason}; give this process's user read permission") from error
+            raise ObjectCorruptError(ref.key, reason) from error
         if current.etag != ref.etag:
             raise ObjectChangedError(ref.key, "the file was overwritten after it was listed; list again")
         into.seek(0)
@@ -90,15 +118,22 @@ def parse_file_url(url: str) -> Path:
     return Path(unquote(parts.path))
 
 
-def open_directory(url: str, _options: StoreOptions) -> LocalDirectory:
+def open_directory(url: str, options: StoreOptions) -> LocalDirectory:
     """Return the store of a ``file://`` URL.
 
     Raises:
         ConfigurationError: The URL is malformed.
     """
-    return LocalDirectory(parse_file_url(url))
+    return LocalDirectory(parse_file_url(url), options.object_pattern)
 
 
 def _ref(key: str, stat: os.stat_result) -> ObjectRef:
-    modified = datetime.fromtimestamp(stat.st_mtime_ns // 1_000 / 1_000_000, UTC)
-    return ObjectRef(key, f"{stat.st_mtime_ns:x}-{stat.st_size:x}", modified, stat.st_size)
+    return ObjectRef(key, f"{stat.st_mtime_ns:x}-{stat.st_size:x}", _modified(stat.st_mtime_ns), stat.st_size)
+
+
+def _modified(mtime_ns: int) -> datetime:
+    """Return the modification time, at most the end of the year 9999."""
+    try:
+        return datetime.fromtimestamp(mtime_ns // 1_000 / 1_000_000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.max.replace(tzinfo=UTC)

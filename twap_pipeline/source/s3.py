@@ -5,46 +5,33 @@ the store's checksum. A GET whose body breaks off is repeated: boto3 retries req
 """
 
 import hashlib
+import itertools
 import re
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from http import HTTPStatus
+from datetime import UTC
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    FlexibleChecksumError,
-    NoCredentialsError,
-    PartialCredentialsError,
-)
 from botocore.session import Session
-from urllib3.exceptions import HTTPError
 
 from twap_pipeline.domain.object_ref import ObjectRef
-from twap_pipeline.errors import (
-    ObjectChangedError,
-    ObjectCorruptError,
-    ObjectError,
-    ObjectGoneError,
-    SourceAccessError,
-    SourceError,
-    SourceNotFoundError,
-    SourceUnavailableError,
-)
-from twap_pipeline.source.base import StoreOptions, invalid_source_url, is_hidden
+from twap_pipeline.errors import ConfigurationError, ObjectCorruptError, ObjectError, SourceUnavailableError
+from twap_pipeline.source.base import StoreOptions, invalid_source_url
 from twap_pipeline.source.endpoint_policy import require_safe_endpoint
+from twap_pipeline.source.s3_errors import translate_errors
+from twap_pipeline.source.selection import EVERY_NAME, SkippedObjects, select_objects
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, ListObjectsV2OutputTypeDef
 
 REQUEST_RETRIES = 3
 """botocore's retries of one request (mode ``standard``): a failing request is sent at most four times."""
@@ -57,23 +44,13 @@ GET_DEADLINE_SECONDS = 300.0
 
 _CHUNK_BYTES = 1 << 18
 _MD5_ETAG = re.compile(r"^[0-9a-f]{32}$")
-_REQUESTER_PAYS = (
-    "the bucket is requester-pays: the AWS identity needs permission for this call, and its AWS account is charged"
-    " (RequestPayer=requester was sent)"
-)
 
-_EXPIRED = "the AWS credentials have expired: renew them and run again; loaded objects are not read again"
-_HINTS_BY_CODE = {
-    "ExpiredToken": _EXPIRED,
-    "TokenRefreshRequired": _EXPIRED,
-    "RequestExpired": _EXPIRED,
-    "RequestTimeTooSkewed": "the clock of this host is wrong: correct it and run again",
-}
+_ACCESS_POINT = re.compile(r"arn:[^/]+:(?:accesspoint|outpost[:/][^/:]+[:/]accesspoint)[:/][^/:]+")
 
 
 @dataclass(frozen=True, slots=True)
 class S3Location:
-    """A bucket and the key prefix of the objects."""
+    """A bucket, or the ARN of an access point, and the key prefix of the objects: a folder, or empty."""
 
     bucket: str
     prefix: str
@@ -91,12 +68,18 @@ class S3Bucket:
         client: boto3 S3 client. Its configuration bounds the retries of one request.
         location: Bucket and prefix.
         deadline_seconds: Time limit for fetching one object, all attempts included.
+        object_pattern: Shell pattern of the names of data objects.
     """
 
     def __init__(
-        self, client: "S3Client", location: S3Location, deadline_seconds: float = GET_DEADLINE_SECONDS
+        self,
+        client: "S3Client",
+        location: S3Location,
+        deadline_seconds: float = GET_DEADLINE_SECONDS,
+        object_pattern: str = EVERY_NAME,
     ) -> None:
         self._client = client
+        self._object_pattern = object_pattern
         self._location = location
         self._deadline_seconds = deadline_seconds
 
@@ -109,17 +92,46 @@ class S3Bucket:
         """Return ``s3://bucket/key``."""
         return f"s3://{self._location.bucket}/{key}"
 
-    def list_objects(self, *, below: str = "", after: str = "") -> Iterator[ObjectRef]:
-        """Yield the objects in key order, with one LIST request per 1,000 keys."""
-        prefix = below or self._location.prefix
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._location.bucket, Prefix=prefix, StartAfter=after, RequestPayer="requester"
+    def list_objects(
+        self, *, below: str = "", after: str = "", skipped: SkippedObjects | None = None
+    ) -> Iterator[ObjectRef]:
+        """Yield the objects in key order, with one LIST request per 1,000 keys.
+
+        Raises:
+            SourceUnavailableError: A page is not complete: see `_parse_page`.
+        """
+        refs = self._list(below or self._location.prefix, after)
+        yield from select_objects(
+            refs, prefix=self._location.prefix, name_pattern=self._object_pattern, skipped=skipped
         )
-        with _translate_errors(f"LIST s3://{self._location.bucket}/{prefix}"):
-            for page in pages:
-                for item in page.get("Contents", []):
-                    if not is_hidden(item["Key"]):
-                        yield ObjectRef(item["Key"], item["ETag"].strip('"'), item["LastModified"], item["Size"])
+
+    def _list(self, prefix: str, after: str) -> Iterator[ObjectRef]:
+        pages = iter(
+            self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._location.bucket,
+                Prefix=prefix,
+                StartAfter=after,
+                RequestPayer="requester",
+                EncodingType="url",  # keys are decoded here: botocore would replace bytes that are not UTF-8
+            )
+        )
+        tokens: set[str] = set()
+        for number in itertools.count(1):
+            action = f"LIST s3://{self._location.bucket}/{prefix}" + (f" (page {number})" if number > 1 else "")
+            with translate_errors(action):
+                page = next(pages, None)
+            if page is None:
+                return
+            try:
+                refs, after = _parse_page(page, prefix, after)
+                if page["IsTruncated"]:
+                    _require_new_token(page.get("NextContinuationToken"), tokens)
+            except _IncompletePageError as error:
+                raise SourceUnavailableError(
+                    f"{action}: page {number} of the listing is not complete: {error}; nothing is known about the"
+                    " objects after it. Try again later; a proxy in front of the store can be the cause"
+                ) from error
+            yield from refs
 
     def fetch(self, ref: ObjectRef, into: IO[bytes]) -> bool:
         """Fetch the object with at most `GET_ATTEMPTS` GET requests, within the deadline."""
@@ -139,7 +151,7 @@ class S3Bucket:
         digest = hashlib.md5(usedforsecurity=False)
         into.seek(0)
         into.truncate()
-        with _translate_errors(f"GET {self.uri(ref.key)}", ref.key):
+        with translate_errors(f"GET {self.uri(ref.key)}", ref.key):
             response = self._client.get_object(
                 Bucket=self._location.bucket,
                 Key=ref.key,
@@ -159,42 +171,112 @@ class S3Bucket:
 
 
 def parse_s3_url(url: str) -> S3Location:
-    """Return the bucket and prefix of ``s3://bucket/prefix``; the prefix is kept verbatim.
+    """Return the bucket and prefix of ``s3://bucket/prefix``, where the bucket can be the ARN of an access point.
+
+    The prefix is a folder: a slash is appended if it does not end with one. Otherwise it is kept verbatim.
 
     Raises:
         ConfigurationError: The URL has another form.
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise invalid_source_url(url) from error
-    if parts.scheme != "s3" or not parts.netloc or "@" in parts.netloc:
+    scheme, separator, path = url.partition("://")  # not urlsplit: a key may contain ? and #
+    access_point = _ACCESS_POINT.match(path)
+    bucket = access_point[0] if access_point else path.partition("/")[0]
+    prefix = path[len(bucket) + 1 :]
+    if scheme != "s3" or not separator or not bucket or set(bucket) & set("@[]?#"):
         raise invalid_source_url(url)
-    bucket, _, prefix = url.partition("://")[2].partition("/")  # not parts.path: a key may contain ? and #
-    return S3Location(bucket, prefix)
+    return S3Location(bucket, prefix if not prefix or prefix.endswith("/") else f"{prefix}/")
+
+
+def _session() -> Session:
+    """Return a session that reads the region from AWS_REGION, then AWS_DEFAULT_REGION, as the AWS CLI does.
+
+    boto3 itself reads AWS_DEFAULT_REGION only.
+    """
+    return Session(session_vars={"region": ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)})
+
+
+def configured_region() -> str | None:
+    """Return the region of the AWS variables, or of the profile; None if there is none."""
+    region: str | None = _session().get_config_variable("region")
+    return region
 
 
 def make_s3_client() -> "S3Client":
-    """Return a client configured by the AWS variables and files, with `REQUEST_RETRIES`.
-
-    boto3 reads AWS_DEFAULT_REGION only. This client also reads AWS_REGION, first, as the AWS CLI does.
-    """
-    session = Session(session_vars={"region": ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)})
+    """Return a client configured by the AWS variables and files, with `REQUEST_RETRIES`."""
     config = Config(retries={"max_attempts": REQUEST_RETRIES, "mode": "standard"})
-    return boto3.Session(botocore_session=session).client("s3", config=config)
+    return boto3.Session(botocore_session=_session()).client("s3", config=config)
 
 
 def open_bucket(url: str, options: StoreOptions) -> S3Bucket:
     """Return the store of an ``s3://`` URL.
 
     Raises:
-        ConfigurationError: The URL is malformed, or the client's endpoint is refused by `require_safe_endpoint`.
+        ConfigurationError: The URL is malformed, the AWS configuration is not valid, or the client's endpoint is
+            refused by `require_safe_endpoint`.
+        SourceAccessError: There are no credentials.
     """
     location = parse_s3_url(url)
-    client = (options.make_s3_client or make_s3_client)()
+    with translate_errors("AWS configuration", otherwise=ConfigurationError):
+        _require_ca_bundle(_session().get_config_variable("ca_bundle"))
+        client = (options.make_s3_client or make_s3_client)()
     if not options.allow_insecure_endpoint:
         require_safe_endpoint(client.meta.endpoint_url)
-    return S3Bucket(client, location)
+    return S3Bucket(client, location, object_pattern=options.object_pattern)
+
+
+def _require_ca_bundle(path: str | None) -> None:
+    """Raise if the file does not exist: botocore would report an unreachable endpoint."""
+    if path and not Path(path).exists():
+        raise ConfigurationError(f"AWS_CA_BUNDLE, or ca_bundle of the AWS profile, is {path}, which does not exist")
+
+
+class _IncompletePageError(Exception):
+    """A page of a listing does not contain what it must contain."""
+
+
+def _parse_page(page: "ListObjectsV2OutputTypeDef", prefix: str, after: str) -> tuple[list[ObjectRef], str]:
+    """Return the objects of a page and its last key, in which bytes that are not UTF-8 are surrogates.
+
+    Raises:
+        _IncompletePageError: The response is not a listing, or has fewer keys than it declares, or its keys are not
+            in order below the prefix, or an entry lacks a value.
+    """
+    if "IsTruncated" not in page:
+        status = page["ResponseMetadata"]["HTTPStatusCode"]
+        raise _IncompletePageError(f"the response (HTTP {status}) is not a ListBucketResult")
+    items = page.get("Contents", [])
+    if (declared := page.get("KeyCount", len(items))) != len(items):
+        raise _IncompletePageError(f"it declares {declared} keys and contains {len(items)}")
+    is_encoded = page.get("EncodingType") == "url"
+    refs = []
+    for item in items:
+        if missing := {"Key", "ETag", "LastModified", "Size"} - set(item):
+            raise _IncompletePageError(f"the entry of {item.get('Key')!r} has no {min(missing)}")
+        key = unquote_plus(item["Key"], errors="surrogateescape") if is_encoded else item["Key"]
+        if _order(key) <= _order(after) or not key.startswith(prefix):
+            raise _IncompletePageError(f"{key!r} follows {after!r}: the keys are not in order below the prefix")
+        modified = item["LastModified"]  # UTC, also if the store omits the zone
+        modified = modified.astimezone(UTC) if modified.tzinfo else modified.replace(tzinfo=UTC)
+        refs.append(ObjectRef(key, item["ETag"].strip('"'), modified, item["Size"]))
+        after = key
+    return refs, after
+
+
+def _order(key: str) -> bytes:
+    """Return what S3 sorts by: the UTF-8 bytes of the key."""
+    return key.encode("utf-8", "surrogateescape")
+
+
+def _require_new_token(token: str | None, tokens: set[str]) -> None:
+    """Add the token of the next page to ``tokens``.
+
+    Raises:
+        _IncompletePageError: There is no token, or an earlier page had the same one.
+    """
+    if not token or token in tokens:
+        reason = "has the token of an earlier page" if token else "has no token"
+        raise _IncompletePageError(f"it declares that another page follows, and {reason} for it")
+    tokens.add(token)
 
 
 def _verify(ref: ObjectRef, response: "GetObjectOutputTypeDef", md5: bytes) -> bool:
@@ -230,47 +312,3 @@ def _abort_at(deadline: float, body: "StreamingBody") -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-
-
-@contextmanager
-def _translate_errors(action: str, key: str = "") -> Iterator[None]:
-    """Translate exceptions of boto3 to `SourceError`; messages start with ``action``.
-
-    Args:
-        action: The request: ``GET s3://bucket/key``.
-        key: Key of the object; empty for a LIST request.
-    """
-    try:
-        yield
-    except ClientError as error:
-        raise _error_from_response(error, action, key) from error
-    except (NoCredentialsError, PartialCredentialsError) as error:
-        reason = f"{action}: no AWS credentials: {error}; set AWS_PROFILE or AWS_ACCESS_KEY_ID; {_REQUESTER_PAYS}"
-        raise SourceAccessError(reason) from error
-    except (FlexibleChecksumError, HTTPError, OSError) as error:
-        if not key:
-            raise SourceUnavailableError(f"{action}: {error}") from error
-        raise ObjectCorruptError(key, f"{action} broke off: {error}") from error
-    except BotoCoreError as error:
-        if key and type(error).__name__ in ("IncompleteReadError", "ResponseStreamingError", "ReadTimeoutError"):
-            raise ObjectCorruptError(key, f"{action} broke off: {error}") from error
-        raise SourceUnavailableError(
-            f"{action}: {error}; check the network, AWS_ENDPOINT_URL and AWS_REGION"
-        ) from error
-
-
-def _error_from_response(error: ClientError, action: str, key: str) -> SourceError:
-    details = error.response.get("Error", {})
-    code, status = details.get("Code", "?"), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    message = f"{action}: {status} {code}: {details.get('Message', '')}".rstrip(": ")
-    if code in ("NoSuchBucket", "InvalidBucketName"):
-        return SourceNotFoundError(f"{message}; correct the bucket's name in TWAP_SOURCE_URL")
-    if key and (code == "NoSuchKey" or status == HTTPStatus.NOT_FOUND):
-        return ObjectGoneError(key, f"{message}; it was deleted after it was listed")
-    if key and status == HTTPStatus.PRECONDITION_FAILED:
-        return ObjectChangedError(key, f"{message}; it was overwritten after it was listed; list again")
-    if code in _HINTS_BY_CODE:
-        return SourceAccessError(f"{message}; {_HINTS_BY_CODE[code]}")
-    if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return SourceAccessError(f"{message}; {_REQUESTER_PAYS}")
-    return SourceUnavailableError(f"{message}; the request failed after botocore's retries; try again later")

@@ -247,7 +247,8 @@ def test_other_source_is_refused_in_one_error_line(
     assert count_rows(engine) == 1
 
 
-def test_objects_before_start_date_are_ignored(
+@pytest.mark.fault("D12")
+def test_objects_before_start_date_are_ignored_and_named(
     command: Command, bucket: Bucket, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.put(key("a"), [event(1)])
@@ -256,8 +257,75 @@ def test_objects_before_start_date_are_ignored(
     ingested, audited = command("ingest", "--since", "2025-01-01"), command("audit")
 
     assert (ingested.status, audited.status) == (0, 0)
+    ignored = "ignored 1 objects before TWAP_START_DATE (2025-08-17): hourly/2025/01/05/12/old.parquet"
+    assert ignored in ingested.err
+    assert "before_start_date (1)" in audited.out
+    assert "hourly/2025/01/05/12/old.parquet" in audited.out
     with engine.connect() as connection:
         assert connection.execute(text("SELECT twap_id FROM twap_status")).scalars().all() == ["1"]
+
+
+@pytest.mark.fault("D9", "D12")
+def test_ingest_json_counts_objects_that_are_not_ingested(
+    command: Command, bucket: Bucket, database: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put(key("a"), [event(1)])
+    for day in range(1, 6):
+        bucket.put(f"hourly/2025/01/0{day}/12/old.parquet", [event(2)])
+    for name in ("manifest.json", "_temporary/b.parquet"):
+        path = bucket.directory / f"hourly/2025/08/20/12/{name}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    outcome = command("ingest", "--dry-run", "--json")
+
+    summary = json.loads(outcome.out)
+    assert (summary["objects"], summary["objects_before_start_date"]) == (1, 5)
+    assert summary["first_keys_before_start_date"] == [f"hourly/2025/01/0{day}/12/old.parquet" for day in (1, 2, 3)]
+    assert summary["objects_skipped"] == {
+        "a path segment starts with _ or .": 1,
+        "name does not match TWAP_OBJECT_PATTERN": 1,
+    }
+
+
+@pytest.mark.fault("D9")
+def test_object_pattern_selects_the_data(
+    command: Command, bucket: Bucket, database: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.parquet", "part-1.pq", "part-2.pq"):
+        bucket.put(f"hourly/2025/08/20/12/{name}", [event(1)])
+    monkeypatch.setenv("TWAP_OBJECT_PATTERN", "part-*.pq")
+
+    assert json.loads(command("ingest", "--dry-run", "--json").out)["objects"] == 2
+
+    monkeypatch.setenv("TWAP_OBJECT_PATTERN", "*.csv")
+    for name, expected in (("discover", "check TWAP_OBJECT_PATTERN"), ("ingest", "it contains no objects")):
+        outcome = command(name)
+        assert outcome.status == 1
+        assert expected in outcome.err
+        assert "3: name does not match TWAP_OBJECT_PATTERN (hourly/2025/08/20/12/a.parquet, " in outcome.err
+
+
+@pytest.mark.fault("S7")
+def test_refused_objects_in_a_row_are_one_error_line(
+    command: Command, bucket: Bucket, engine: Engine, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error of the run is the pipeline's, which names bucket and key, not botocore's."""
+    bucket.put("a.parquet", [event(1)])
+    s3.client().create_bucket(Bucket="twap")
+    for name in "abc":
+        s3.client().upload_file(str(bucket.directory / "a.parquet"), "twap", f"raw/{DAY:%Y/%m/%d}/{name}.parquet")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
+    s3.faults.append(refuse_get)
+
+    outcome = command("ingest", "--source", "s3://twap/raw/")
+
+    assert outcome.status == 1
+    assert "the store refused 3 objects in a row" in outcome.err
+    assert "GET s3://twap/raw/2025/08/20/c.parquet: 403 AccessDenied" in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM etl_s3_ingest_log")).scalar_one() == 0
 
 
 @pytest.mark.parametrize("pattern", ["(", "no-groups"])
@@ -321,6 +389,10 @@ def test_refused_bucket_is_one_error_line_with_requester_pays(
     assert "requester-pays" in outcome.err
     assert len(outcome.err.splitlines()) == 1
     assert count_rows(engine) == 0
+
+
+def refuse_get(request: Request, response: Response) -> Response:
+    return response if "list-type" in request.args else refuse_access(request, response)
 
 
 def refuse_access(_request: Request, _response: Response) -> Response:
@@ -475,6 +547,22 @@ def test_discover_prints_key_pattern_mapping_and_cost(command: Command, bucket: 
     assert outcome.status == 0
     for part in ("1 objects", "1 LIST requests", "state_executedSz", "size_executed", "2025-08-20"):
         assert part in outcome.out
+    assert "objects not ingested" not in outcome.out
+
+
+@pytest.mark.fault("D9", "D12")
+def test_discover_counts_objects_that_are_not_ingested(command: Command, bucket: Bucket) -> None:
+    bucket.put(key("a"), [event(1)])
+    bucket.put("hourly/2025/01/05/12/old.parquet", [event(2)])
+    for name in ("x_$folder$", "manifest.json", "_SUCCESS"):
+        (bucket.directory / name).touch()
+
+    outcome = command("discover")
+
+    lines = [line.split() for line in outcome.out.splitlines()]
+    assert ["2", *["name", "does", "not", "match", "TWAP_OBJECT_PATTERN", "manifest.json,", "x_$folder$"]] in lines
+    assert ["1", *["a", "path", "segment", "starts", "with", "_", "or", ".", "_SUCCESS"]] in lines
+    assert ["1", *["before", "TWAP_START_DATE", "(2025-08-17)", "hourly/2025/01/05/12/old.parquet"]] in lines
 
 
 def test_invalid_setting_error_names_the_variable(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

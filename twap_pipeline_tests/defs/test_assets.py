@@ -1,7 +1,7 @@
 """The assets with an in-memory Dagster instance, PostgreSQL and a local directory as the source."""
 
 from datetime import date, timedelta
-from typing import Any
+from typing import IO, Any
 
 import dagster as dg
 import pytest
@@ -12,7 +12,11 @@ from twap_pipeline.defs.assets import FAILED_OBJECTS_KEY, SOURCE_KEY, STATUS_KEY
 from twap_pipeline.defs.event_log import observe as observe_assets
 from twap_pipeline.defs.orders import DAILY_STATS_KEY, ORDERS_KEY
 from twap_pipeline.defs.partitions import range_tags
+from twap_pipeline.domain.object_ref import ObjectRef
+from twap_pipeline.errors import ObjectRefusedError
 from twap_pipeline.settings import load_settings
+from twap_pipeline.source.local import LocalDirectory
+from twap_pipeline.storage.ingest_log import read_ingest_log
 from twap_pipeline.storage.schema.revision_gate import code_head
 from twap_pipeline_tests.factories import DAY, Bucket, event
 from twap_pipeline_tests.mutants import expect_failure, first_failure_ends_all
@@ -135,6 +139,36 @@ def test_bad_object_does_not_stop_other_objects_and_partitions(
     assert count_rows(engine) == 5
 
 
+@pytest.mark.fault("S7")
+def test_refused_object_does_not_stop_later_partitions(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The failed attempt of the last refused objects is recorded at the end of the run."""
+    days = [DAY + timedelta(days=number) for number in range(4)]
+    for number, day in enumerate(days):
+        bucket.put(object_key(day, "a"), [event(number)])
+    refused = {object_key(days[0], "a"), object_key(days[3], "a")}
+    fetch = LocalDirectory.fetch
+
+    def refuse(store: LocalDirectory, ref: ObjectRef, into: IO[bytes]) -> bool:
+        if ref.key in refused:
+            raise ObjectRefusedError(ref.key, "no permission")
+        return fetch(store, ref, into)
+
+    monkeypatch.setattr(LocalDirectory, "fetch", refuse)
+
+    result = run(instance, days[0], days[3])
+
+    assert not result.success
+    assert "2 objects failed in 2 of 4 partitions" in failure_text(result)
+    assert count_rows(engine) == 2
+    with engine.connect() as connection:
+        entries = read_ingest_log(connection)
+    assert {key: entry.failed_attempts for key, entry in entries.items() if entry.error_text} == dict.fromkeys(
+        refused, 1
+    )
+
+
 @pytest.mark.fault("R1", control=True)
 def test_mutant_first_failure_ends_all_is_detected(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
@@ -201,6 +235,22 @@ def test_observe_records_each_changed_partition_once(instance: dg.DagsterInstanc
 
     records = instance.fetch_materializations(SOURCE_KEY, limit=100, ascending=True).records
     assert [record.partition_key for record in records] == ["2025-08-20", "2025-08-21", "2025-08-20"]
+
+
+@pytest.mark.fault("D12")
+def test_observe_metadata_counts_objects_before_start_date(instance: dg.DagsterInstance, bucket: Bucket) -> None:
+    bucket.put(object_key(DAY, "a"), [event(1)])
+    bucket.put(object_key(date(2025, 1, 5), "old"), [event(2)])
+    (bucket.directory / "manifest.json").touch()
+
+    observe(instance)
+
+    (record,) = instance.fetch_materializations(SOURCE_KEY, limit=100).records
+    assert record.asset_materialization is not None
+    metadata = {name: entry.value for name, entry in record.asset_materialization.metadata.items()}
+    assert metadata["objects_before_start_date"] == 1
+    assert metadata["first_keys_before_start_date"] == object_key(date(2025, 1, 5), "old")
+    assert metadata["objects_skipped"] == "1: name does not match TWAP_OBJECT_PATTERN (manifest.json)"
 
 
 def observe(instance: dg.DagsterInstance) -> None:

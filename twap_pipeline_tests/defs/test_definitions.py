@@ -13,6 +13,7 @@ from twap_pipeline.defs.partitions import daily_partitions
 from twap_pipeline.defs.resources import ObjectStoreResource
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.settings import load_settings
+from twap_pipeline.source.s3 import S3Bucket
 
 _IMPORT = """
 import sys
@@ -125,3 +126,28 @@ def test_run_config_cannot_set_endpoint_or_database(config: dict[str, object]) -
     for job in definitions.resolve_all_job_defs():
         with pytest.raises(dg.DagsterInvalidConfigError):
             dg.validate_run_config(job, {"resources": config})
+
+
+@pytest.mark.fault("S8")
+def test_object_store_resource_reads_aws_region_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3 itself reads AWS_DEFAULT_REGION only."""
+    monkeypatch.setenv("TWAP_SOURCE_URL", "s3://twap/raw/")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-2")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+
+    store = ObjectStoreResource(load_settings()).open()
+
+    assert isinstance(store, S3Bucket)
+    assert store._client.meta.region_name == "eu-west-1"
+
+
+@pytest.mark.fault("S8")
+@pytest.mark.parametrize(
+    ("name", "value"), [("AWS_PROFILE", "nobody"), ("AWS_ENDPOINT_URL", "minio:9000"), ("AWS_REGION", "us east 1")]
+)
+def test_object_store_resource_translates_aws_errors(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv("TWAP_SOURCE_URL", "s3://twap/raw/")
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(ConfigurationError, match=f"AWS configuration: .*{name}"):
+        ObjectStoreResource(load_settings()).open()

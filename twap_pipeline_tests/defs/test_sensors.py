@@ -24,6 +24,7 @@ from twap_pipeline.domain.object_ref import partition_date
 from twap_pipeline.errors import (
     BudgetExceededError,
     DatabaseUnavailableError,
+    LocalResourceError,
     ObjectInvalidError,
     SchemaRevisionError,
     SourceAccessError,
@@ -233,6 +234,7 @@ def test_tick_during_upgrade_is_skipped_with_reason(
         (psycopg.errors.DiskFull("no space left"), False),
         (RuntimeError("a fault of the code"), False),
         (BudgetExceededError("over the budget"), False),
+        (LocalResourceError("no space left"), False),
         (ObjectInvalidError("a.parquet", "not parquet"), False),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",

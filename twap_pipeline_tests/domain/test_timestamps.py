@@ -38,7 +38,9 @@ def read(column: pl.Series, time_range: EventTimeRange = TIME_RANGE) -> list[dat
     """Infer the unit of the column and return its times."""
     counts = count_matches_by_unit(column, time_range)
     present = int(to_epoch(column).is_not_null().sum())
-    return to_utc(column, infer_unit(counts, values_present=present, key=KEY, column=column.name)).to_list()
+    return to_utc(
+        column, infer_unit(counts, values_present=present, key=KEY, column=column.name, time_range=time_range)
+    ).to_list()
 
 
 def column_of(*values: object, dtype: pl.DataType | None = None) -> pl.Series:
@@ -299,6 +301,30 @@ def test_range_depends_on_last_modified_only() -> None:
     time_range = EventTimeRange.before(LAST_MODIFIED)
 
     assert (time_range.start, time_range.end) == (datetime(2023, 1, 1, tzinfo=UTC), LAST_MODIFIED + timedelta(days=1))
+
+
+@pytest.mark.parametrize("year", [1970, 1980, 2022])
+def test_range_of_an_old_object_ends_after_its_day(year: int) -> None:
+    """An unpacked archive has files of 1980, and a key with the day of its events."""
+    day = EVENT.date()
+
+    time_range = EventTimeRange.before(datetime(year, 1, 1, tzinfo=UTC), day)
+
+    assert (time_range.end - timedelta(days=2)).date() == day - timedelta(days=1)
+    assert EventTimeRange.before(LAST_MODIFIED, day).end == LAST_MODIFIED + timedelta(days=1)
+
+
+def test_range_at_the_last_timestamp_does_not_overflow() -> None:
+    latest = datetime.max.replace(tzinfo=UTC)
+
+    assert EventTimeRange.before(latest).end == EventTimeRange.before(latest, latest.date()).end == latest
+
+
+def test_unit_error_names_the_valid_range() -> None:
+    time_range = EventTimeRange.before(datetime(1980, 1, 1, tzinfo=UTC))
+
+    with pytest.raises(ObjectInvalidError, match="between 2023-01-01 and 1980-01-02, one day after the object's"):
+        read(column_of(EVENT_NS), time_range)
 
 
 @pytest.mark.parametrize("unit", UNITS)

@@ -123,5 +123,11 @@ def test_reupload_of_the_same_etag_is_an_error(engine: Engine, loaded: Bucket) -
     assert (finding.code, len(finding.examples), finding.is_informational) == ("reuploaded_unchanged", 1, False)
 
 
-def test_object_before_start_date_is_not_reported(engine: Engine, loaded: Bucket) -> None:
-    assert audit(engine, LocalDirectory(loaded.directory).list_objects(), loaded.day + timedelta(days=9)) == []
+@pytest.mark.fault("D12")
+def test_objects_before_start_date_are_informational(engine: Engine, loaded: Bucket) -> None:
+    listing = list(LocalDirectory(loaded.directory).list_objects())
+
+    (finding,) = audit(engine, listing, loaded.day + timedelta(days=9))
+
+    assert (finding.code, finding.is_informational) == ("before_start_date", True)
+    assert finding.examples == tuple(ref.key for ref in listing)

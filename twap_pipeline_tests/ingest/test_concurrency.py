@@ -156,7 +156,7 @@ def test_closing_the_generator_ends_all_threads() -> None:
     results = bounded_map(lambda ref: ref.key, REFS, limits)
 
     assert next(results) == "000"
-    results.close()  # type: ignore[attr-defined]  # a generator
+    results.close()
 
     assert object_threads() == []
     with pytest.raises(LoadCancelledError):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.errors import BudgetExceededError
-from twap_pipeline.ingest.plan import Plan, check_budget, group_by_day, plan
+from twap_pipeline.ingest.plan import Plan, check_budget, group_by_day, objects_before, plan
 from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX, IngestLogEntry
 from twap_pipeline_tests.feed_factories import LAST_MODIFIED, listed
 from twap_pipeline_tests.hypothesis_profiles import examples
@@ -153,6 +153,14 @@ def test_day_is_from_a_custom_key_date_pattern() -> None:
     ref = listed(key="2025/08/17/d18.parquet")
 
     assert list(group_by_day([ref], [r"(?P<year>\d{4})/(?P<month>\d\d)/\d\d/d(?P<day>\d\d)"])) == [date(2025, 8, 18)]
+
+
+@pytest.mark.fault("D12")
+def test_objects_before_the_first_partition_are_returned() -> None:
+    refs = [listed(key=f"2025/08/{day}/x.parquet") for day in (15, 16, 17, 18)]
+
+    assert objects_before(group_by_day(refs), date(2025, 8, 17)) == refs[:2]
+    assert objects_before(group_by_day(refs), date(2025, 8, 15)) == []
 
 
 @pytest.mark.fault("R5")

@@ -18,6 +18,7 @@ from twap_pipeline.errors import ObjectChangedError
 from twap_pipeline.ingest.audit_runner import run_audit
 from twap_pipeline.ingest.load import ingest_object
 from twap_pipeline.source.local import LocalDirectory
+from twap_pipeline.source.selection import SkippedObjects
 from twap_pipeline_tests.factories import NOON, Bucket, event
 from twap_pipeline_tests.hypothesis_profiles import examples
 from twap_pipeline_tests.invariants import ingest_everything
@@ -30,9 +31,11 @@ Row = tuple[str, str, str, timedelta]
 class ContentEtags(LocalDirectory):
     """A directory whose ETags depend on the bytes alone, as those of S3 do. The default ETags contain the time."""
 
-    def list_objects(self, *, below: str = "", after: str = "") -> Iterator[ObjectRef]:
+    def list_objects(
+        self, *, below: str = "", after: str = "", skipped: SkippedObjects | None = None
+    ) -> Iterator[ObjectRef]:
         """Yield the files with the MD5 of their bytes as ETag."""
-        for ref in super().list_objects(below=below, after=after):
+        for ref in super().list_objects(below=below, after=after, skipped=skipped):
             yield replace(ref, etag=self._etag(ref.key))
 
     def fetch(self, ref: ObjectRef, into: IO[bytes]) -> bool:

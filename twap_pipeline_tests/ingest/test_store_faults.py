@@ -1,8 +1,11 @@
 """Loads from a bucket that changes, refuses requests or has unusual keys, over the S3 protocol into a real table."""
 
 import io
+import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -10,15 +13,18 @@ from dagster_aws.s3 import S3Resource
 from sqlalchemy import Engine, text
 from werkzeug.wrappers import Request, Response
 
-from twap_pipeline.errors import SourceAccessError
+from twap_pipeline.errors import LocalResourceError, SourceAccessError
 from twap_pipeline.failpoints import activate_failpoint
+from twap_pipeline.ingest import load
 from twap_pipeline.ingest.fetch import MAX_RELISTS
-from twap_pipeline.ingest.load import ingest_object
+from twap_pipeline.ingest.load import ingest_object, ingest_objects
+from twap_pipeline.ingest.refusals import RefusalStreak
 from twap_pipeline.source.s3 import S3Bucket, S3Location
+from twap_pipeline.storage.ingest_log import read_ingest_log
 from twap_pipeline_tests.factories import DAY, event
 from twap_pipeline_tests.invariants import ExpectedHash, assert_invariants, ingest_everything
 from twap_pipeline_tests.mutants import expect_failure, no_if_match
-from twap_pipeline_tests.s3_server import S3Server
+from twap_pipeline_tests.s3_server import Fault, S3Server
 
 NAME, PREFIX = "twap", "raw/twap_statuses/"
 
@@ -195,6 +201,132 @@ def test_refused_credentials_end_the_run_and_keep_progress(remote: Remote, statu
     remote.server.requests.clear()
     ingest_everything(remote.store, remote.engine)
     remote.assert_invariants(gets_max=3)
+
+
+def refuse_objects(names: str, code: str, message: str = "no") -> Fault:
+    """Return a fault that refuses every GET of the objects whose names start with one of these letters."""
+
+    def fault(request: Request, response: Response) -> Response:
+        if "list-type" in request.args or not request.path.removeprefix(f"/{NAME}/{PREFIX}").startswith(tuple(names)):
+            return response
+        return Response(f"<Error><Code>{code}</Code><Message>{message}</Message></Error>", 403)
+
+    return fault
+
+
+@pytest.mark.fault("S7")
+@pytest.mark.parametrize(
+    ("names", "code", "message"),
+    [
+        ("b", "AccessDenied", "Access Denied"),
+        ("ab", "AccessDenied", "not authorized to perform: kms:Decrypt"),
+        ("bd", "AccessDenied", "Access Denied"),
+        ("b", "InvalidObjectState", "archived"),
+        ("abcd", "InvalidObjectState", "archived"),
+    ],
+)
+def test_refused_objects_park_and_the_others_load(remote: Remote, names: str, code: str, message: str) -> None:
+    """An archived object is at fault itself, also if there are many."""
+    for name in "abcde":
+        remote.put(f"{name}.parquet", ord(name))
+    remote.server.faults.append(refuse_objects(names, code, message))
+    remote.server.requests.clear()
+
+    for _ in range(4):
+        ingest_everything(remote.store, remote.engine)
+
+    entries = remote.log_entries()
+    failed = {f"{name}.parquet" for name in names}
+    assert {name for name, (_, error) in entries.items() if error is None} == {f"{n}.parquet" for n in "abcde"} - failed
+    assert all(f"GET s3://{NAME}/{PREFIX}{name}: 403 {code}" in str(entries[name][1]) for name in failed)
+    with remote.engine.connect() as connection:
+        assert all(read_ingest_log(connection)[PREFIX + name].failed_attempts == 3 for name in failed)
+    assert remote.server.requests["GET"] == 5 + 2 * len(names)
+
+
+@pytest.mark.fault("S7")
+@pytest.mark.parametrize("names", ["abc", "cde", "abcde"])
+def test_refusals_in_a_row_end_the_run_and_count_no_attempt(remote: Remote, names: str) -> None:
+    for name in "abcde":
+        remote.put(f"{name}.parquet", ord(name))
+    remote.server.faults.append(refuse_objects(names, "AccessDenied"))
+    remote.server.requests.clear()
+
+    for _ in range(4):
+        with pytest.raises(SourceAccessError, match=r"refused 3 objects in a row.*\.parquet: 403 AccessDenied"):
+            ingest_everything(remote.store, remote.engine)
+
+    assert all(error is None for _, error in remote.log_entries().values())
+    remote.server.faults.clear()
+    ingest_everything(remote.store, remote.engine)
+    remote.assert_invariants(gets_max=25)
+
+
+@pytest.mark.fault("S7")
+def test_refusals_in_a_row_are_counted_across_days(remote: Remote) -> None:
+    for name in "abc":
+        remote.put(f"{name}.parquet", ord(name))
+    remote.server.faults.append(refuse_objects("abc", "AccessDenied"))
+    first, second, third = remote.store.list_objects()
+    streak = RefusalStreak()
+
+    for ref in (first, second):
+        (result,) = ingest_objects(remote.store, remote.engine, [ref], DAY, refusals=streak)
+        assert "403 AccessDenied" in (result.error or "")
+    with pytest.raises(SourceAccessError, match="3 objects in a row"):
+        ingest_objects(remote.store, remote.engine, [third], DAY, refusals=streak)
+
+    assert remote.log_entries() == {}
+
+
+@pytest.mark.fault("W6")
+@pytest.mark.parametrize("folder", ["gone", "a-file/below"])
+def test_missing_temporary_folder_ends_the_run_without_attempt(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: str
+) -> None:
+    remote.put("a.parquet", 1)
+    (tmp_path / "a-file").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(load, "_IN_MEMORY_BYTES", 1)
+        patch.setattr(tempfile, "tempdir", str(tmp_path / folder))
+        with pytest.raises(LocalResourceError, match=f"{folder}.*set TMPDIR"):
+            ingest_everything(remote.store, remote.engine)
+
+    assert remote.log_entries() == {}
+    ingest_everything(remote.store, remote.engine)
+    assert len(remote.log_entries()) == 1
+
+
+@pytest.mark.fault("D7")
+def test_odd_entries_of_a_listing_do_not_stop_the_others(remote: Remote) -> None:
+    """Keys with NUL and other bytes, sizes up to 10^19, and LastModified without a zone and of the year 9999."""
+    for name in "abc":
+        remote.put(f"{name}.parquet", ord(name))
+    odd = "".join(
+        f"<Contents><Key>{PREFIX}{key}</Key><LastModified>2025-09-01T00:00:00Z</LastModified><ETag>e</ETag>"
+        f"<Size>{size}</Size></Contents>"
+        for key, size in (("d%00.parquet", 1), ("d%FF.parquet", 1), ("e.parquet", 10**19), ("f.parquet", 10**18))
+    )
+
+    def add_entries(request: Request, response: Response) -> Response:
+        if "list-type" not in request.args:
+            return response
+        text = re.sub("<KeyCount>.*</KeyCount>", "", response.get_data(as_text=True))
+        times = iter(["2025-08-20T12:00:00", "1980-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+        text = re.sub("(?<=<LastModified>)[^<]*", lambda match: next(times, match[0]), text)
+        text = text.replace("</ListBucketResult>", f"{odd}</ListBucketResult>")
+        return Response(text, 200, mimetype="application/xml")
+
+    remote.server.faults.append(add_entries)
+
+    refs = list(remote.store.list_objects())
+    results = ingest_objects(remote.store, remote.engine, refs, DAY)
+
+    assert [result.error is None for result in results] == [True, True, *[False] * 5]
+    entries = remote.log_entries()
+    assert sorted(name for name, (_, error) in entries.items() if error) == sorted(
+        [r"d\x00.parquet", r"d\udcff.parquet", "c.parquet", "e.parquet", "f.parquet"]
+    )
 
 
 UNUSUAL_KEYS = [

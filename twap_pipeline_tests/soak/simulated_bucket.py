@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING
 import polars as pl
 
 from twap_pipeline.domain.object_ref import ObjectRef
+from twap_pipeline.source.selection import SkippedObjects
 from twap_pipeline_tests.s3_server import S3Server
 
 if TYPE_CHECKING:
@@ -181,7 +182,9 @@ class RecordedStore:
         """Return the S3 URI of a key."""
         return f"s3://{BUCKET}/{key}"
 
-    def list_objects(self, *, below: str = "", after: str = "") -> Iterator[ObjectRef]:
+    def list_objects(
+        self, *, below: str = "", after: str = "", skipped: SkippedObjects | None = None
+    ) -> Iterator[ObjectRef]:
         """Yield every recorded version in key order, filtered by key prefix and by start key."""
         yield from (ref for ref in self._refs if ref.key.startswith(below) and ref.key > after)
 

@@ -1,11 +1,13 @@
 """Unit tests of `LocalDirectory`: listing, exact keys, versions, and files that change after the listing."""
 
 import dataclasses
+import errno
 import io
 import os
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import IO
 
 import pytest
 from hypothesis import given
@@ -13,12 +15,19 @@ from hypothesis import strategies as st
 
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import (
+    LocalResourceError,
     ObjectChangedError,
+    ObjectCorruptError,
     ObjectGoneError,
+    ObjectRefusedError,
     SourceAccessError,
     SourceNotFoundError,
 )
-from twap_pipeline.source.local import LocalDirectory, parse_file_url
+from twap_pipeline.source import local
+from twap_pipeline.source.base import StoreOptions
+from twap_pipeline.source.local import LocalDirectory, open_directory, parse_file_url
+from twap_pipeline.source.object_file import ObjectFile
+from twap_pipeline.source.selection import SkippedObjects, SkipReason
 from twap_pipeline_tests.hypothesis_profiles import examples
 
 pytestmark = pytest.mark.unit
@@ -78,7 +87,31 @@ def test_list_skips_markers_hidden_files_and_empty_folders(tmp_path: Path) -> No
         put(tmp_path, key)
     (tmp_path / "empty").mkdir()
 
-    assert keys(tmp_path) == ["_a/y.parquet", "a/x.parquet"]
+    assert keys(tmp_path) == ["a/x.parquet"]
+
+
+@pytest.mark.fault("D9")
+def test_list_skips_and_counts_files_that_are_not_data(tmp_path: Path) -> None:
+    for key in ["a/x.parquet", "a/_temporary/0/y.parquet", "a/manifest.json", ".z/z.parquet"]:
+        put(tmp_path, key)
+    skipped = SkippedObjects()
+
+    listed = list(LocalDirectory(tmp_path, "*.parquet").list_objects(skipped=skipped))
+
+    assert [ref.key for ref in listed] == ["a/x.parquet"]
+    assert skipped.keys == {
+        SkipReason.HIDDEN: [".z/z.parquet", "a/_temporary/0/y.parquet"],
+        SkipReason.NAME: ["a/manifest.json"],
+    }
+
+
+@pytest.mark.fault("D9")
+def test_list_sibling_directory_is_not_listed(tmp_path: Path) -> None:
+    put(tmp_path, "raw/x.parquet")
+    put(tmp_path, "raw_v2/x.parquet")
+
+    for url in (f"{tmp_path.as_uri()}/raw", f"{tmp_path.as_uri()}/raw/"):
+        assert [ref.key for ref in open_directory(url, StoreOptions()).list_objects()] == ["x.parquet"]
 
 
 @pytest.mark.parametrize(
@@ -172,13 +205,30 @@ def test_fetch_similar_keys_are_different_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault("D7")
-def test_fetch_non_utf8_name_is_read(tmp_path: Path) -> None:
-    put(tmp_path, os.fsdecode(b"\xff.parquet"))
+@pytest.mark.parametrize("name", [b"\xff.parquet", b"caf\xe9.parquet", b"\xf0\x9f/x.parquet"])
+def test_list_non_utf8_name_is_not_valid(tmp_path: Path, name: bytes) -> None:
+    put(tmp_path, os.fsdecode(name))
+    put(tmp_path, "a.parquet")
+
+    assert sorted(ref.invalid is None for ref in listing(tmp_path)) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "year"), [(0, 1970), (1, 1970), (315_532_800, 1980), (-1, 1969), (4_000_000_000, 2096)]
+)
+def test_list_extreme_modification_time_is_data(tmp_path: Path, seconds: int, year: int) -> None:
+    """Unpacked archives have 1980, reproducible images 1970."""
+    put(tmp_path, "a.parquet", modified_ns=seconds * 10**9)
 
     (ref,) = listing(tmp_path)
 
     assert fetch(tmp_path, ref) == b"bytes"
-    assert LocalDirectory(tmp_path).uri(ref.key).endswith("/%FF.parquet")
+    assert ref.last_modified.year == year
+
+
+@pytest.mark.parametrize("seconds", [2**40, 2**62])
+def test_modification_time_after_9999_is_clamped(seconds: int) -> None:
+    assert local._modified(seconds * 10**9) == datetime.max.replace(tzinfo=UTC)
 
 
 @pytest.mark.fault("D7")
@@ -285,13 +335,65 @@ def test_list_unreadable_folder_raises_access_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(as_root, reason="root can read every file")
-def test_fetch_unreadable_file_raises_access_error(tmp_path: Path) -> None:
+def test_fetch_unreadable_file_raises_refused(tmp_path: Path) -> None:
     path = put(tmp_path, "a/x")
     (ref,) = listing(tmp_path)
     path.chmod(0)
 
-    with pytest.raises(SourceAccessError, match="a/x: cannot read"):
+    with pytest.raises(ObjectRefusedError, match="a/x: cannot read"):
         fetch(tmp_path, ref)
+
+
+@pytest.mark.fault("S7")
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [
+        (errno.EACCES, ObjectRefusedError),
+        (errno.EPERM, ObjectRefusedError),
+        (errno.EIO, ObjectCorruptError),
+        (errno.ESTALE, ObjectCorruptError),
+        (errno.ENOENT, ObjectGoneError),
+        (errno.EMFILE, LocalResourceError),
+        (errno.ENOMEM, LocalResourceError),
+    ],
+)
+def test_fetch_error_of_the_file_or_of_this_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, error: type[Exception]
+) -> None:
+    put(tmp_path, "a/x")
+    (ref,) = listing(tmp_path)
+
+    def refuse(path: Path, *_: object) -> IO[bytes]:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+
+    with pytest.raises(error, match=os.strerror(number) if number != errno.ENOENT else "deleted"):
+        fetch(tmp_path, ref)
+
+
+@pytest.mark.fault("D4")
+def test_fetch_from_vanished_directory_raises_not_found(tmp_path: Path) -> None:
+    """An unmounted file system is not a deletion of its files."""
+    put(tmp_path / "mounted", "a/x")
+    (ref,) = listing(tmp_path / "mounted")
+    (tmp_path / "mounted").rename(tmp_path / "other")
+
+    with pytest.raises(SourceNotFoundError, match="mounted"):
+        fetch(tmp_path / "mounted", ref)
+
+
+@pytest.mark.parametrize("folder", ["gone", "file/below"])
+def test_fetch_without_temporary_folder_raises_local_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    put(tmp_path / "source", "a/x")
+    put(tmp_path, "file")
+    (ref,) = listing(tmp_path / "source")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / folder))
+
+    with ObjectFile(max_size=1) as file, pytest.raises(LocalResourceError, match=folder):
+        LocalDirectory(tmp_path / "source").fetch(ref, file)
 
 
 def test_list_skips_dangling_link(tmp_path: Path) -> None:

@@ -1,28 +1,44 @@
 """Tests of `S3Bucket` against a local S3 server: requester-pays, versions, checksums, broken bodies, messages."""
 
+import errno
 import hashlib
 import io
+import itertools
+import re
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError
 from werkzeug.wrappers import Request, Response
 
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import (
+    LocalResourceError,
+    ObjectArchivedError,
     ObjectChangedError,
     ObjectCorruptError,
     ObjectGoneError,
+    ObjectRefusedError,
     SourceAccessError,
     SourceNotFoundError,
     SourceUnavailableError,
 )
-from twap_pipeline.source.s3 import GET_ATTEMPTS, S3Bucket, S3Location, make_s3_client
+from twap_pipeline.source.object_file import ObjectFile
+from twap_pipeline.source.s3 import GET_ATTEMPTS, S3Bucket, S3Location, make_s3_client, parse_s3_url
+from twap_pipeline.source.s3_errors import translate_errors
+from twap_pipeline.source.selection import SkippedObjects, SkipReason
 from twap_pipeline_tests.mutants import expect_failure, unproven_bytes
-from twap_pipeline_tests.s3_server import S3Server
+from twap_pipeline_tests.s3_server import Fault, S3Server, made_up_listing
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 BUCKET, PREFIX, KEY = "twap-test", "raw/twap_statuses/", "raw/twap_statuses/hourly/2025/08/20/12/a.parquet"
 BODY = bytes(range(256)) * 40
@@ -37,11 +53,18 @@ def store(s3: S3Server) -> S3Bucket:
     return open_bucket(s3)
 
 
-def open_bucket(s3: S3Server, bucket: str = BUCKET, deadline_seconds: float = 20) -> S3Bucket:
+@cache
+def client_of(url: str) -> "S3Client":
+    """Return a client, which costs more than a request, once per server."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL_S3", s3.url)
-        client = make_s3_client()
-    return S3Bucket(client, S3Location(bucket, PREFIX), deadline_seconds)
+        patch.setenv("AWS_ENDPOINT_URL_S3", url)
+        return make_s3_client()
+
+
+def open_bucket(
+    s3: S3Server, bucket: str = BUCKET, deadline_seconds: float = 20, object_pattern: str = "*"
+) -> S3Bucket:
+    return S3Bucket(client_of(s3.url), S3Location(bucket, PREFIX), deadline_seconds, object_pattern)
 
 
 def only_object(store: S3Bucket) -> ObjectRef:
@@ -139,10 +162,208 @@ def test_fetch_403_is_not_retried_and_names_the_key(store: S3Bucket, s3: S3Serve
     ref = only_object(store)
     s3.faults.append(refuse)
 
-    with pytest.raises(SourceAccessError, match=f"GET s3://{BUCKET}/{KEY}: 403 AccessDenied.*requester-pays"):
+    with pytest.raises(ObjectRefusedError, match=f"GET s3://{BUCKET}/{KEY}: 403 AccessDenied.*requester-pays"):
         store.fetch(ref, io.BytesIO())
 
     assert s3.requests["GET"] == 1
+
+
+def error_response(status: int, code: str, message: str = "no") -> Response:
+    return Response(f"<Error><Code>{code}</Code><Message>{message}</Message></Error>", status)
+
+
+@pytest.mark.fault("S7")
+@pytest.mark.parametrize(
+    ("refusal", "error", "advice"),
+    [
+        ((403, "InvalidObjectState", "archived"), ObjectArchivedError, "restore the object"),
+        ((403, "AccessDenied", "not authorized to perform: kms:Decrypt"), ObjectRefusedError, "allow.*kms:Decrypt"),
+        ((400, "KMS.DisabledException", "key is disabled"), ObjectRefusedError, "check that the key is enabled"),
+        ((400, "InvalidRequest", "stored using SSE-C"), ObjectRefusedError, "a customer's encryption key"),
+        ((403, "AccessDenied", "Access Denied"), ObjectRefusedError, "s3:GetObject for this key.*Object Ownership"),
+        ((403, "InvalidAccessKeyId", "unknown"), SourceAccessError, "the AWS credentials are not valid"),
+        ((403, "SignatureDoesNotMatch", "no"), SourceAccessError, "the AWS credentials are not valid"),
+        ((400, "AuthorizationHeaderMalformed", "region"), SourceAccessError, "set AWS_REGION"),
+        ((401, "Unauthorized", "no"), SourceAccessError, "requester-pays"),
+    ],
+)
+def test_fetch_refusal_concerns_the_object_or_the_store(
+    store: S3Bucket, s3: S3Server, refusal: tuple[int, str, str], error: type[Exception], advice: str
+) -> None:
+    ref = only_object(store)
+    s3.faults.append(on_get(lambda _: error_response(*refusal)))
+
+    with pytest.raises(error, match=f"GET s3://{BUCKET}/{KEY}: {refusal[0]} {refusal[1]}.*{advice}") as raised:
+        store.fetch(ref, io.BytesIO())
+
+    assert type(raised.value) is error
+
+
+def test_fetch_full_disk_raises_local_error(store: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = only_object(store)
+    monkeypatch.setattr(tempfile, "tempdir", "/no/such/folder")
+
+    with ObjectFile(max_size=1) as file, pytest.raises(LocalResourceError, match="/no/such/folder"):
+        store.fetch(ref, file)
+
+
+def test_connection_without_file_descriptor_raises_local_error() -> None:
+    failed = EndpointConnectionError(endpoint_url="https://s3.example.com")
+    failed.__context__ = OSError(errno.EMFILE, "Too many open files")
+
+    with pytest.raises(LocalResourceError, match=r"Too many open files.*ulimit"), translate_errors("GET", KEY):
+        raise failed
+
+
+def pages_of(*keys: str) -> Fault:
+    return made_up_listing([PREFIX + key for key in keys])
+
+
+def on_list(change: Callable[[str], Response | str], page: int = 1) -> Fault:
+    """Return a fault that changes the text of one page of a listing."""
+
+    def fault(request: Request, response: Response) -> Response:
+        if "list-type" not in request.args or ("continuation-token" in request.args) != (page == 2):
+            return response
+        changed = change(response.get_data(as_text=True))
+        return changed if isinstance(changed, Response) else Response(changed, 200, mimetype="application/xml")
+
+    return fault
+
+
+NUMBERED = [f"{number:04}.parquet" for number in range(1_500)]
+TOKEN = re.compile("<NextContinuationToken>.*</NextContinuationToken>")
+
+
+@pytest.mark.fault("D11")
+@pytest.mark.parametrize(
+    ("change", "page", "reason"),
+    [
+        (lambda text: TOKEN.sub("", text), 1, "page 1 .*another page follows, and has no token"),
+        (lambda text: TOKEN.sub("<NextContinuationToken/>", text), 1, "page 1 .*has no token"),
+        (
+            lambda text: text.replace("<IsTruncated>false</IsTruncated>", "<IsTruncated>true</IsTruncated>"),
+            2,
+            "page 2 .*has no token",
+        ),
+        (lambda _: "<html><body>Please sign in</body></html>", 2, r"page 2 .*HTTP 200\) is not a ListBucketResult"),
+        (lambda _: "<!doctype html><br>Please sign in", 2, r"\(page 2\): 500"),
+        (lambda _: "", 1, "page 1 .*is not a ListBucketResult"),
+        (lambda _: "", 2, "page 2 .*is not a ListBucketResult"),
+        (lambda _: Response("", 204), 2, r"page 2 .*HTTP 204\) is not a ListBucketResult"),
+        (lambda text: text[:-40], 2, r"\(page 2\): 500"),
+        (lambda text: text.replace("<Contents>", "<KeyCount>501</KeyCount><Contents>", 1), 2, "declares 501 keys"),
+        (lambda text: text.replace("/1200.parquet", "/0999.parquet"), 2, "page 2 .*not in order"),
+        (lambda text: text.replace("/0500.parquet", "/0501.parquet"), 1, "page 1 .*not in order"),
+        (lambda text: text.replace("raw/twap_statuses/", "raw/twap_statuses_v2/"), 1, "not in order below the prefix"),
+        (lambda text: text.replace("<Size>1</Size>", "", 1), 2, "page 2 .*1000.parquet' has no Size"),
+        (lambda text: text.replace("<LastModified>2025", "<LastModified>then", 1), 1, "LIST s3://twap-test/"),
+    ],
+)
+def test_list_incomplete_page_raises_unavailable(
+    s3: S3Server, change: Callable[[str], Response | str], page: int, reason: str
+) -> None:
+    """Each of these responses would pass for the end of the listing, or for fewer objects."""
+    s3.faults += [pages_of(*NUMBERED), on_list(change, page)]
+
+    with pytest.raises(SourceUnavailableError, match=reason) as raised:
+        list(open_bucket(s3).list_objects())
+
+    assert f"LIST s3://{BUCKET}/{PREFIX}" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.fault("D11")
+def test_list_repeated_token_of_empty_pages_ends(s3: S3Server) -> None:
+    """Two tokens in turn would be followed for ever."""
+    tokens = itertools.cycle(["a", "b"])
+    page = "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>{}</NextContinuationToken>{}"
+
+    def repeat(_request: Request, _response: Response) -> Response:
+        return Response(page.format(next(tokens), "</ListBucketResult>"), 200, mimetype="application/xml")
+
+    s3.faults.append(repeat)
+
+    with pytest.raises(SourceUnavailableError, match=r"page 3 .*has the token of an earlier page"):
+        list(open_bucket(s3).list_objects())
+
+
+@pytest.mark.fault("D11")
+def test_list_store_that_ignores_start_after_is_detected(s3: S3Server) -> None:
+    with_all_keys = pages_of("a.parquet")(Request({"QUERY_STRING": "list-type=2"}), Response()).get_data(as_text=True)
+    s3.faults.append(on_list(lambda _: with_all_keys))
+
+    with pytest.raises(SourceUnavailableError, match="not in order"):
+        list(open_bucket(s3).list_objects(after=f"{PREFIX}b.parquet"))
+
+
+@pytest.mark.fault("D9")
+def test_list_skips_and_counts_objects_that_are_not_data(s3: S3Server) -> None:
+    s3.faults.append(pages_of("a_$folder$", "b/.x/c.parquet", "b/_temporary/d.parquet", "b/e.parquet", "f.json"))
+    skipped = SkippedObjects()
+
+    bucket = open_bucket(s3, object_pattern="*.parquet")
+
+    assert [ref.key for ref in bucket.list_objects(skipped=skipped)] == [f"{PREFIX}b/e.parquet"]
+    assert {reason: len(keys) for reason, keys in skipped.keys.items()} == {SkipReason.NAME: 2, SkipReason.HIDDEN: 2}
+
+
+@pytest.mark.fault("D9")
+def test_list_sibling_prefix_is_not_listed(store: S3Bucket, s3: S3Server) -> None:
+    s3.client().put_object(Bucket=BUCKET, Key="raw/twap_statuses_v2/a.parquet", Body=b"x")
+    client = store._client
+
+    listed = S3Bucket(client, parse_s3_url(f"s3://{BUCKET}/raw/twap_statuses")).list_objects()
+
+    assert [ref.key for ref in listed] == [KEY]
+
+
+ENTRY = (
+    "<Contents><Key>{key}</Key><LastModified>{modified}</LastModified><ETag>&quot;e&quot;</ETag>"
+    "<Size>{size}</Size></Contents>"
+)
+
+
+@pytest.mark.fault("D7")
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"key": "raw/twap_statuses/a%00b.parquet"},
+        {"key": "raw/twap_statuses/a%FF.parquet"},
+        {"key": "raw/twap_statuses/caf%E9/x.parquet"},
+        {"key": "raw/twap_statuses/%F0%9F.parquet"},
+        {"size": "10000000000000000000"},
+        {"size": "-1"},
+        {"modified": "9999-12-31T23:59:59Z"},
+    ],
+)
+def test_list_entry_that_is_not_valid_does_not_stop_others(s3: S3Server, odd: dict[str, str]) -> None:
+    entry = {"key": f"{PREFIX}a.parquet", "modified": "2025-08-20T00:00:00Z", "size": "1", **odd}
+    s3.faults += [
+        pages_of("0.parquet", "😀.parquet"),
+        on_list(lambda text: text.replace("</Contents><Contents>", f"</Contents>{ENTRY.format(**entry)}<Contents>")),
+    ]
+
+    first, middle, last = open_bucket(s3).list_objects()
+
+    assert (first.invalid, last.invalid, middle.invalid is None) == (None, None, False)
+
+
+@pytest.mark.fault("D7")
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2025-08-20T12:00:00", datetime(2025, 8, 20, 12, tzinfo=UTC)),
+        ("2025-08-20T12:00:00+09:00", datetime(2025, 8, 20, 3, tzinfo=UTC)),
+        ("1980-01-01T00:00:00.000Z", datetime(1980, 1, 1, tzinfo=UTC)),
+    ],
+)
+def test_list_odd_last_modified_is_utc(s3: S3Server, text: str, expected: datetime) -> None:
+    s3.faults += [pages_of("a.parquet"), on_list(lambda page: page.replace("2025-09-01T00:00:00.000Z", text))]
+
+    (ref,) = open_bucket(s3).list_objects()
+
+    assert (ref.last_modified, ref.last_modified.tzinfo) == (expected, UTC)
 
 
 @pytest.mark.fault("S1")
@@ -275,7 +496,7 @@ def test_list_without_credentials_raises_access_error(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     client = boto3.session.Session().client("s3", endpoint_url=s3.url, region_name="us-east-1")
 
-    with pytest.raises(SourceAccessError, match="no AWS credentials"):
+    with pytest.raises(SourceAccessError, match="Unable to locate credentials; set AWS_PROFILE"):
         list(S3Bucket(client, S3Location(BUCKET, PREFIX)).list_objects())
 
 

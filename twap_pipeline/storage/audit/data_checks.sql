@@ -14,9 +14,11 @@ SELECT inserted, stored FROM (
 ) AS counts WHERE inserted <> stored;
 
 -- name: event_times_in_range
--- Events before the exchange existed, or more than a day after their object was written.
-SELECT twap_id, wallet, ts, s3_object_key FROM twap_status
-WHERE ts < '2023-01-01' OR ts > s3_last_modified + interval '1 day';
+-- Events before the exchange existed, or more than a day after their object was written and after its day.
+SELECT status.twap_id, status.wallet, status.ts, status.s3_object_key
+FROM twap_status AS status LEFT JOIN etl_s3_ingest_log AS log ON log.s3_object_key = status.s3_object_key
+WHERE status.ts < '2023-01-01' OR status.ts > interval '1 day'
+  + greatest(status.s3_last_modified, CAST(log.object_date + 1 AS timestamp) AT TIME ZONE 'UTC');
 
 -- name: terminal_event_rate
 -- Dates on which less than 95 % of the activated orders have a terminal event seven days later.
