@@ -19,7 +19,7 @@ unit: ## Run the tests that need no database, network or Dagster instance
 test: ## Run all tests on two cores
 	python3 start.py test -n 2
 
-lint: ## Run ruff, the format check, mypy, import contracts and alembic check
+lint: ## Run ruff, the format check, mypy and import contracts
 	python3 start.py lint
 
 coverage: ## Run all tests with branch coverage; takes about twice as long

@@ -4,13 +4,15 @@
     python3 start.py demo     start a local PostgreSQL, load the sample data, print a summary
     python3 start.py dev      the same, then start Dagster's web UI
     python3 start.py test     run the tests; further arguments go to pytest
-    python3 start.py lint     lint, format, types, import contracts, migrations
+    python3 start.py lint     lint, format, types, import contracts
     python3 start.py vulnerabilities
                               check the locked versions for known vulnerabilities (public OSV database)
 
+Test and lint run without the caller's settings of database, source, Dagster and AWS: they never use a configured one.
 Requires Python 3.11 to 3.13. Uses the standard library only.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -22,8 +24,12 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parent
 BIN = ROOT / ".venv" / "bin"
 STAMP = ROOT / ".venv" / "installed"
+LOCK_FILE = ROOT / ".twap" / "install.lock"  # not in .venv, which is deleted before an installation
 LOCK = ROOT / "requirements.lock"
 OLDEST, NEWEST = (3, 11), (3, 13)
+IS_SUPPORTED = f"import sys; sys.exit(not {OLDEST} <= sys.version_info[:2] <= {NEWEST})"
+ISOLATED_COMMANDS = ("lint", "test")
+SETTINGS = ("DATABASE_URL", "TWAP_", "DAGSTER_", "AWS_", "PG", "ALEMBIC_")
 COMMANDS = {
     "demo": [["twap-pipeline", "demo"]],
     "dev": [["twap-pipeline", "dev"]],
@@ -33,8 +39,6 @@ COMMANDS = {
         ["ruff", "format", "--check", "."],
         ["mypy"],
         ["lint-imports"],
-        ["alembic", "upgrade", "head"],
-        ["alembic", "check"],
     ],
     "vulnerabilities": [
         ["pip-audit", "--requirement", "requirements.lock", "--disable-pip", "--vulnerability-service", "osv"]
@@ -47,14 +51,14 @@ def main() -> NoReturn:
     if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
         print(__doc__, file=sys.stderr)
         sys.exit(2)
+    command = sys.argv[1]
     use_supported_python()
-    digest = installation_digest()
-    if not STAMP.is_file() or STAMP.read_text() != digest:
-        install()
-        STAMP.write_text(digest)
-    steps = [[str(BIN / step[0]), *step[1:]] for step in COMMANDS[sys.argv[1]]]
+    ensure_installed()
+    steps = [[str(BIN / step[0]), *step[1:]] for step in COMMANDS[command]]
     steps[-1] += sys.argv[2:]
-    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    environment = make_environment(command)
+    if command == "vulnerabilities":
+        sys.exit(audit(steps[0], environment))
     for step in steps[:-1]:
         if code := subprocess.call(step, cwd=ROOT, env=environment):
             sys.exit(code)
@@ -63,14 +67,67 @@ def main() -> NoReturn:
     os.execve(steps[-1][0], steps[-1], environment)
 
 
+def make_environment(command: str) -> dict[str, str]:
+    """Return the environment of a command's steps: .venv comes first, lint and test get no variable of `SETTINGS`."""
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    if command not in ISOLATED_COMMANDS:
+        return environment
+    return {name: value for name, value in environment.items() if not name.startswith(SETTINGS)}
+
+
+def audit(step: list[str], environment: dict[str, str]) -> int:
+    """Run pip-audit and return its exit status; it ends with a traceback if it cannot query the database."""
+    process = subprocess.run(step, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    if "Traceback" in process.stderr:
+        cause = process.stderr.strip().splitlines()[-1]
+        raise SystemExit(f"the locked versions were not checked: {cause}; check the network and the proxy settings")
+    sys.stderr.write(process.stderr)
+    return process.returncode
+
+
 def use_supported_python() -> None:
-    """Return on a supported Python; else restart with one, or exit if there is none."""
+    """Return on a supported Python; else restart with one, or exit if there is none.
+
+    Candidates are executed first: a version manager's ``python3.12`` may exist without an active Python 3.12.
+    """
     if OLDEST <= sys.version_info[:2] <= NEWEST:
         return
     for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
-        if python := shutil.which(f"python3.{minor}"):
-            os.execv(python, [python, *sys.argv])
+        for folder in os.get_exec_path():
+            python = shutil.which(f"python3.{minor}", path=folder)
+            if python and is_supported(python):
+                os.execv(python, [python, *sys.argv])
     raise SystemExit(f"Python 3.11, 3.12 or 3.13 is required; this is {sys.version.split()[0]}")
+
+
+def is_supported(python: str) -> bool:
+    """Return whether a program can be executed and is a supported Python."""
+    command = [python, "-c", IS_SUPPORTED]
+    try:
+        return subprocess.call(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
+    except OSError:
+        return False
+
+
+def ensure_installed() -> None:
+    """Install unless .venv is complete. Of several processes one installs, and the others wait for it."""
+    digest = installation_digest()
+    if is_installed(digest):
+        return
+    try:
+        LOCK_FILE.parent.mkdir(exist_ok=True)
+        with LOCK_FILE.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not is_installed(digest):
+                install()
+                STAMP.write_text(digest)
+    except OSError as error:
+        raise SystemExit(f"cannot set up .venv: {error}; make {ROOT} writable, or copy it and run the copy") from None
+
+
+def is_installed(digest: str) -> bool:
+    """Return whether .venv is complete and has this digest."""
+    return STAMP.is_file() and STAMP.read_text() == digest
 
 
 def installation_digest() -> str:
@@ -117,4 +174,8 @@ def install_uv() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -8,7 +8,7 @@ The tree::
     ├── EmbeddedDatabaseError       the local PostgreSQL could not be set up or started
     ├── SchemaRevisionError         the database is not at this code's Alembic head
     ├── BudgetExceededError         the run would read more bytes than its budget
-    ├── ExportError                 an order cannot be written in the requested format
+    ├── ExportError                 an order cannot be written in the requested format, or the file cannot be written
     ├── LoadCancelledError          the load of an object was cancelled, because another one failed
     ├── LocalResourceError          this host lacks disk space, file descriptors or a temporary folder
     └── SourceError                 the object store, or one object of it
@@ -56,7 +56,7 @@ class BudgetExceededError(TwapPipelineError):
 
 
 class ExportError(TwapPipelineError):
-    """An order cannot be written in the requested format."""
+    """An order cannot be written in the requested format, or the output file cannot be written."""
 
 
 class LoadCancelledError(TwapPipelineError):

@@ -1,4 +1,4 @@
-"""All settings, and the only code of the package that reads the environment.
+"""All settings, and the only code of the package that reads settings from the environment.
 
 Add a setting here as a field with an alias (the environment variable) and a description; the settings reference in
 the documentation lists the same fields. Only composition roots (Dagster resources, the API's app factory, commands,

@@ -30,7 +30,7 @@ from twap_pipeline_tests.tiers import Tiers, has_no_unit_test
 settings.register_profile(LONG_PROFILE, print_blob=True)
 settings.register_profile(QUICK_PROFILE)
 
-_AMBIENT_PREFIXES = ("DATABASE_URL", "TWAP_", "DAGSTER_HOME", "AWS_")
+_AMBIENT_PREFIXES = ("DATABASE_URL", "TWAP_", "DAGSTER_", "AWS_", "ALEMBIC_", "PG")
 _secret_scan = SecretScan(AWS_SECRET)
 
 

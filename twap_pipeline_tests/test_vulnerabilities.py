@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from start import COMMANDS
+import start
 from twap_pipeline.paths import ROOT
 
 
@@ -62,11 +62,15 @@ def advisories() -> Iterator[AdvisoryServer]:
 
 def audit(url: str, cache: Path) -> subprocess.CompletedProcess[str]:
     """Run the launcher's audit command against this database."""
-    ((program, *arguments),) = COMMANDS["vulnerabilities"]
-    options = ["--osv-url", url, "--cache-dir", str(cache), "--timeout", "5"]
-    command = [str(Path(sys.executable).with_name(program)), *arguments, *options]
     environment = {**os.environ, "NO_PROXY": "127.0.0.1"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command(url, cache), cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def command(url: str, cache: Path) -> list[str]:
+    """Return the launcher's audit command for this database."""
+    ((program, *arguments),) = start.COMMANDS["vulnerabilities"]
+    options = ["--osv-url", url, "--cache-dir", str(cache), "--timeout", "5"]
+    return [str(Path(sys.executable).with_name(program)), *arguments, *options]
 
 
 @pytest.mark.fault("X5")
@@ -89,5 +93,10 @@ def test_audit_with_vulnerable_package_fails_and_names_it(advisories: AdvisorySe
 
 
 @pytest.mark.fault("X5")
-def test_audit_with_unreachable_database_fails(tmp_path: Path) -> None:
-    assert audit("http://127.0.0.1:9/v1/query", tmp_path).returncode != 0
+@pytest.mark.parametrize("host", ["127.0.0.1:9", "database.invalid"])
+def test_audit_with_unreachable_database_is_one_line(tmp_path: Path, host: str) -> None:
+    with pytest.raises(SystemExit, match=r"were not checked: .*check the network") as caught:
+        start.audit(command(f"http://{host}/v1/query", tmp_path), dict(os.environ))
+
+    assert host.partition(":")[0] in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1

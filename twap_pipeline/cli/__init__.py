@@ -5,6 +5,7 @@ print results; ingestion, queries and migrations belong to the packages below. `
 the command line: it imports the module of the command that runs, so command modules import at the top of the file.
 """
 
+import signal
 import sys
 from importlib import import_module
 
@@ -28,6 +29,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Command name -> (module in this package, summary for the list of commands)."""
 
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as of a shell: 128 and the number of SIGINT."""
+
+
 class LazyGroup(click.Group):
     """A group that imports a command's module when the command runs; ``--help`` of the group imports none."""
 
@@ -38,6 +43,15 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command, or None if the name is unknown."""
         return load_command(cmd_name) if cmd_name in COMMANDS else None
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command. Ctrl-C ends it with one line and exit status 130, also while it is imported."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the end of the server
+            click.echo("interrupted", err=True)
+            raise SystemExit(INTERRUPTED) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command list without importing the commands."""

@@ -1,8 +1,9 @@
-"""What several commands share: the ``--source`` option, the settings, the database and the source.
+"""What several commands share: the ``--source`` option, the settings, the database, the source and the port check.
 
 Keep command logic out of this module, and keep Dagster out of it: commands that need no Dagster must start fast.
 """
 
+import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TypeVar
@@ -10,6 +11,7 @@ from typing import TypeVar
 import click
 from sqlalchemy import URL, Engine
 
+from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.ingest.source_check import require_same_source
 from twap_pipeline.settings import Settings, load_settings
 from twap_pipeline.source.base import ObjectStore, open_store, resolve_source_url
@@ -20,6 +22,12 @@ _Function = TypeVar("_Function", bound=Callable[..., object])
 
 MAX_PRINTED_FAILURES = 20
 """Failures or findings that a command prints in full."""
+
+
+_CONNECT_TIMEOUT_SECONDS = 2.0
+
+PORT = click.IntRange(1, 65535)
+"""Type of the option ``--port``."""
 
 
 def source_option(function: _Function) -> _Function:
@@ -68,3 +76,28 @@ def source(settings: Settings) -> ObjectStore:
     return open_store(
         url, object_pattern=settings.object_pattern, allow_insecure_endpoint=settings.allow_insecure_endpoint
     )
+
+
+def require_free_port(host: str, port: int) -> None:
+    """Return if a server can listen on the address.
+
+    Raises:
+        ConfigurationError: The port is in use, or the host is not an address of this machine.
+    """
+    try:
+        for family, *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):
+            socket.create_server(address[:2], family=family).close()
+    except (OSError, UnicodeError) as error:
+        cause = getattr(error, "strerror", None) or error
+        raise ConfigurationError(
+            f"cannot listen on {host}:{port}: {cause}; choose another --port or --host, or stop what uses the port"
+        ) from error
+
+
+def is_listening(host: str, port: int) -> bool:
+    """Return whether a server accepts connections on the address."""
+    try:
+        socket.create_connection((host, port), timeout=_CONNECT_TIMEOUT_SECONDS).close()
+    except OSError:
+        return False
+    return True

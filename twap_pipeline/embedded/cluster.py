@@ -7,11 +7,15 @@ import os
 import secrets
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from twap_pipeline.embedded.binaries import run_program
 from twap_pipeline.embedded.paths import UNFINISHED_PREFIX, ServerPaths
 from twap_pipeline.errors import EmbeddedDatabaseError
+
+with suppress(ModuleNotFoundError):  # Windows: importable, but not callable
+    import pwd
 
 ROLE = "twap"
 DATABASE = "twap"
@@ -59,19 +63,32 @@ def ensure_cluster(paths: ServerPaths, password: str, server_lock: int) -> None:
             next start waits for ``initdb``.
 
     Raises:
-        EmbeddedDatabaseError: ``initdb`` failed.
+        EmbeddedDatabaseError: ``initdb`` failed, or this process's user has no name.
     """
     parent = paths.data.parent
     for leftover in parent.glob(f"{UNFINISHED_PREFIX}*"):
         shutil.rmtree(leftover)
     if _exists(paths.data):
         return
+    if paths.os_user is None:
+        _require_user_name()
     unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED_PREFIX, dir=parent))
     try:
         _run_initdb(paths, unfinished, password, server_lock)
         (unfinished / "data").rename(paths.data)
     finally:
         shutil.rmtree(unfinished)
+
+
+def _require_user_name() -> None:
+    """Return if ``initdb`` finds a name for this process's user; it requires one although the role has its own."""
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise EmbeddedDatabaseError(
+            f"the local PostgreSQL needs a user with a name, and user {os.geteuid()} has none: add a line for it to "
+            "/etc/passwd, run as a user that is listed there, or set DATABASE_URL"
+        ) from None
 
 
 def _exists(data: Path) -> bool:

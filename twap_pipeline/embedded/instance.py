@@ -67,7 +67,8 @@ class EmbeddedPostgres:
     def start(self) -> str:
         """Start the server if it does not run, and return its URL. The server runs at least until `close`.
 
-        Calling it again is cheap. If the server has died, a new one is started.
+        Calling it again is cheap. If the server has died, a new one is started. The first call removes libpq's
+        variables (PGSSLMODE, PGSERVICE and so on) from this process's environment: they describe another server.
 
         Returns:
             ``postgresql://twap:<password>@127.0.0.1:<port>/twap``.

@@ -4,6 +4,7 @@ The caller has locked ``start.lock``. Counting clients belongs in ``instance``; 
 """
 
 import os
+import re
 import shlex
 import socket
 import time
@@ -28,20 +29,17 @@ _ATTACH_TIMEOUT_SECONDS = 30.0
 _START_TIMEOUT_SECONDS = 300  # crash recovery can be slow; a server that ends is detected without waiting
 _PORT_ATTEMPTS = 5
 _POLL_SECONDS = 0.05
+_LIBPQ_VARIABLE = re.compile("PG[A-Z]+")
 _PORT_LINE = 3  # of postmaster.pid, counted from 0
-# All parameters that libpq would otherwise read from PG* variables. SCRAM only: the password is not sent to the server.
+# SCRAM only: the password is not sent to the server.
 _CONNECTION = {
     "host": HOST,
-    "hostaddr": HOST,
     "user": ROLE,
     "dbname": "postgres",
     "connect_timeout": "5",
     "require_auth": "scram-sha-256",
     "sslmode": "disable",
     "gssencmode": "disable",
-    "channel_binding": "disable",
-    "target_session_attrs": "any",
-    "client_encoding": "UTF8",
     "options": "-c statement_timeout=60s",
     "application_name": "twap-embedded",
 }
@@ -50,12 +48,15 @@ _CONNECTION = {
 def ensure_started(paths: ServerPaths) -> str:
     """Start the server if it does not run, create the database if it does not exist, and return the database's URL.
 
+    The URL connects only in a process without libpq's variables, so this function removes them from this process.
+
     Returns:
         ``postgresql://…``, without a driver name.
 
     Raises:
         EmbeddedDatabaseError: The server could not be started or reached; contains the last lines of its log.
     """
+    remove_libpq_variables()
     password = load_password(paths)
     server_lock = FileLock(paths.directory / "server.lock")
     try:
@@ -69,6 +70,17 @@ def ensure_started(paths: ServerPaths) -> str:
     finally:
         server_lock.close()  # the server has inherited the lock
     return f"postgresql://{ROLE}:{quote(password, safe='')}@{HOST}:{port}/{DATABASE}"
+
+
+def remove_libpq_variables() -> None:
+    """Remove libpq's variables, such as PGSSLMODE and PGSERVICE, from the environment of this process.
+
+    They describe another server. The URL of the embedded server cannot override all of them: libpq has no parameter
+    that disables PGSERVICE. Child processes inherit the environment without them. Names with an underscore, such as
+    PG_PASSWORD, are not libpq's.
+    """
+    for name in [name for name in os.environ if _LIBPQ_VARIABLE.fullmatch(name)]:
+        del os.environ[name]
 
 
 def _attach(paths: ServerPaths, password: str, server_lock: FileLock) -> int | None:

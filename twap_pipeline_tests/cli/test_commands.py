@@ -2,9 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from sqlalchemy import URL, Engine, text
 from werkzeug.wrappers import Request, Response
 
 from twap_pipeline.cli import COMMANDS, load_command, main
+from twap_pipeline.cli.dev import print_next_commands
+from twap_pipeline.failpoints import FailpointName, activate_failpoint
+from twap_pipeline.paths import ROOT
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.schema.revision_gate import code_head
 from twap_pipeline_tests.databases import reachable_directory
@@ -574,6 +578,23 @@ def test_invalid_setting_error_names_the_variable(command: Command, monkeypatch:
     assert "TWAP_START_DATE" in outcome.err
 
 
+@pytest.mark.parametrize(
+    ("prefix", "program"),
+    [(ROOT / ".venv", ".venv/bin/twap-pipeline"), (Path("/usr"), "twap-pipeline"), (ROOT.parent, "twap-pipeline")],
+)
+def test_next_commands_exist_where_they_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], prefix: Path, program: str
+) -> None:
+    """An installed package has no start.py, and a checkout's program is not in the PATH of the shell."""
+    monkeypatch.setattr(sys, "prefix", str(prefix))
+
+    print_next_commands()
+
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert {line[0] for line in lines} == {program}
+    assert {line[1] for line in lines} <= {*COMMANDS, "--help"}
+
+
 @pytest.mark.timeout(600)
 def test_demo_twice_gives_the_same_content_checksum() -> None:
     with reachable_directory() as home:
@@ -596,3 +617,24 @@ def demo(home: Path) -> Outcome:
 def checksum_line(outcome: Outcome) -> str:
     (line,) = [line for line in outcome.out.splitlines() if line.startswith("content checksum: ")]
     return line
+
+
+@pytest.fixture
+def restored_interrupt() -> Iterator[None]:
+    """Commands ignore further interrupts after the first one."""
+    yield
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.mark.usefixtures("restored_interrupt")
+@pytest.mark.parametrize("name", ["downloaded", "mid-copy", "after-commit"])
+def test_ingest_interrupted_is_one_line(command: Command, bucket: Bucket, engine: Engine, name: FailpointName) -> None:
+    bucket.put(key("a"), [event(1)])
+    bucket.put(key("b"), [event(2)])
+
+    with activate_failpoint(name, lambda: os.kill(os.getpid(), signal.SIGINT)):
+        interrupted = command("ingest")
+
+    assert (interrupted.status, interrupted.err) == (130, "interrupted\n")
+    assert command("ingest").status == 0
+    assert order_ids(engine) == ["1", "2"]

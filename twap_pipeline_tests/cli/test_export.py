@@ -1,6 +1,9 @@
 """The commands ``export``, ``make-api-key`` and ``grant-reader``."""
 
 import csv
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from twap_pipeline.api.keys import hash_key
 from twap_pipeline.cli import cli
 from twap_pipeline.errors import ExportError
 from twap_pipeline_tests.api.serving import Tables
+from twap_pipeline_tests.embedded.client_process import IS_ROOT
 from twap_pipeline_tests.factories import WALLET, Bucket, event
 
 
@@ -56,6 +60,107 @@ def test_failed_export_keeps_the_old_file(tables: Tables, tmp_path: Path) -> Non
     assert isinstance(result.exception, ExportError)
     assert output.read_text() == "last year's"
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["year.csv"]
+
+
+def missing_directory(tmp_path: Path) -> Path:
+    return tmp_path / "missing" / "year.csv"
+
+
+def file_as_directory(tmp_path: Path) -> Path:
+    (tmp_path / "file").touch()
+    return tmp_path / "file" / "year.csv"
+
+
+def name_too_long(tmp_path: Path) -> Path:
+    return tmp_path / ("y" * 300)
+
+
+def unwritable_directory(tmp_path: Path) -> Path:
+    if IS_ROOT:
+        return Path("/proc/year.csv")
+    tmp_path.chmod(0o500)
+    return tmp_path / "year.csv"
+
+
+def full_device(tmp_path: Path) -> Path:
+    (tmp_path / "year.csv").symlink_to("/dev/full")
+    return tmp_path / "year.csv"
+
+
+@pytest.mark.parametrize(
+    "place", [missing_directory, file_as_directory, name_too_long, unwritable_directory, full_device]
+)
+@pytest.mark.parametrize("name", ["csv", "parquet"])
+def test_export_unwritable_output_is_one_line(
+    tables: Tables, tmp_path: Path, place: Callable[[Path], Path], name: str
+) -> None:
+    output = place(tmp_path)
+
+    arguments = ["export", "--wallet", WALLET, "--format", name, "--output", str(output)]
+    result = CliRunner().invoke(cli, arguments)
+
+    assert isinstance(result.exception, ExportError), result.output
+    assert str(result.exception).startswith(f"cannot write {output}: ")
+    assert len(str(result.exception).splitlines()) == 1
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_export_on_full_disk_keeps_the_old_file(
+    tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "year.csv"
+    output.write_text("last year's")
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    result = CliRunner().invoke(cli, ["export", "--wallet", WALLET, "--output", str(output)])
+
+    assert isinstance(result.exception, ExportError)
+    assert f"cannot write {output}: No space left on device" in str(result.exception)
+    assert output.read_text() == "last year's"
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_export_to_link_keeps_the_link(tables: Tables, tmp_path: Path) -> None:
+    (tmp_path / "link.csv").symlink_to(tmp_path / ("y" * 251 + ".csv"))
+
+    result = CliRunner().invoke(cli, ["export", "--wallet", WALLET, "--output", str(tmp_path / "link.csv")])
+
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "link.csv").read_text().startswith("twap_id,")
+
+
+def test_export_to_pipe_writes_the_pipe(tables: Tables, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+
+    result = CliRunner().invoke(cli, ["export", "--wallet", WALLET, "--output", str(pipe)])
+
+    assert result.exit_code == 0, result.output
+    assert os.read(reader, 1000).startswith(b"twap_id,")
+    assert pipe.is_fifo()
+    os.close(reader)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["export", "--wallet", WALLET, "--start", "2025-08-21", "--end", "2025-08-20"],
+        ["export", "--wallet", WALLET, "--start", "2025-08-20", "--end", "2025-08-20T00:00:00Z"],
+        ["ingest", "--since", "2025-08-21", "--until", "2025-08-20"],
+        ["export", "--wallet", WALLET, "--output", ""],
+        ["export", "--wallet", WALLET, "--output", "."],
+    ],
+)
+def test_reversed_range_or_no_file_is_a_usage_error(arguments: list[str]) -> None:
+    result = CliRunner().invoke(cli, arguments)
+
+    assert result.exit_code == 2
+    assert any(word in result.output for word in ("must be before", "must not be after", "'--output'"))
 
 
 def test_export_invalid_wallet_is_a_usage_error(database: URL) -> None:

@@ -21,10 +21,14 @@ from twap_pipeline_tests.databases import reachable_directory
 COMMAND = [sys.executable, "-c", "from twap_pipeline.cli import main; main()", "serve", "--port"]
 
 
-def test_serve_without_settings_uses_the_embedded_database() -> None:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+def test_serve_without_settings_uses_the_embedded_database() -> None:
+    port = free_port()
     with reachable_directory() as directory, httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
         environment = {**os.environ, "TWAP_HOME": str(directory)}
         process = subprocess.Popen(
@@ -56,7 +60,7 @@ def test_serve_without_settings_uses_the_embedded_database() -> None:
 def test_serve_refuses_another_schema_revision(empty_database: URL, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", empty_database.render_as_string(hide_password=False))
 
-    result = CliRunner().invoke(cli, ["serve", "--port", "0"])
+    result = CliRunner().invoke(cli, ["serve", "--port", str(free_port())])
 
     assert isinstance(result.exception, SchemaRevisionError)
     assert "run `twap-pipeline migrate`" in str(result.exception)

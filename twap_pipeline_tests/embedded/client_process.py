@@ -21,10 +21,13 @@ IS_ROOT = os.geteuid() == 0
 _CLIENT = """
 import sys
 from pathlib import Path
+import psycopg
 from twap_pipeline.embedded import EmbeddedPostgres
 
 server = EmbeddedPostgres(Path(sys.argv[1]))
-print(server.start(), flush=True)
+url = server.start()
+psycopg.connect(url).close()
+print(url, flush=True)
 sys.stdin.readline()
 server.close()
 print("closed", flush=True)
@@ -40,7 +43,7 @@ def query(url: str, statement: str) -> Any:
 
 
 def start_client(directory: Path, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """Start a client process. It prints the URL, reads a line, closes its client and prints ``closed``."""
+    """Start a client process. It connects, prints the URL, reads a line, closes its client and prints ``closed``."""
     return subprocess.Popen(
         [sys.executable, "-c", _CLIENT, str(directory)],
         stdin=subprocess.PIPE,

@@ -1,5 +1,6 @@
 """Integration tests of the embedded PostgreSQL: environment variables, unusual paths, and the password."""
 
+import os
 import stat
 import sys
 import threading
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 
 from twap_pipeline.embedded import EmbeddedPostgres
+from twap_pipeline.embedded.server import remove_libpq_variables
 from twap_pipeline_tests.embedded.client_process import discard, query, running_client
 
 
@@ -45,12 +47,40 @@ HOSTILE = {
     "PGCLIENTENCODING": "SQL_ASCII",
     "PGTZ": "Asia/Tokyo",
     "PGDATESTYLE": "SQL, DMY",
+    "PGSERVICE": "production",
+    "PGSERVICEFILE": "/nonexistent",
+    "PGGSSENCMODE": "require",
     "PG_COLOR": "always",
     "LD_LIBRARY_PATH": "/nonexistent",
     "LC_ALL": "xx_YY.bogus",
     "LANG": "tlh",
     "TZ": "Mars/Olympus",
 }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PGSSLMODE", "verify-full"),
+        ("PGSERVICE", "production"),
+        ("PGTARGETSESSIONATTRS", "standby"),
+        ("PGREQUIREAUTH", "none"),
+        ("PGCHANNELBINDING", "require"),
+        ("PGGSSENCMODE", "require"),
+        ("PGMINPROTOCOLVERSION", "none"),
+        ("PGOPTIONS", "-c no.such=1 --bad"),
+    ],
+)
+def test_libpq_variable_is_removed(server_url: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PG_PASSWORD", "not a variable of libpq")
+    with pytest.raises(psycopg.OperationalError):
+        query(server_url, "SELECT 1")
+
+    remove_libpq_variables()
+
+    assert query(server_url, "SELECT 1") == 1
+    assert os.environ["PG_PASSWORD"]
 
 
 def test_client_environment_is_ignored(directory: Path) -> None:

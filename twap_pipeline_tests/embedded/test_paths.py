@@ -4,15 +4,20 @@ import os
 import pwd
 import shutil
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent import futures
 from pathlib import Path
 
+import grpc  # type: ignore[import-untyped]  # a dependency of Dagster
 import pytest
 
 from twap_pipeline.embedded import EmbeddedPostgres, instance, paths
-from twap_pipeline.embedded.binaries import find_installation
-from twap_pipeline.embedded.paths import EXTERNAL_ROOT
+from twap_pipeline.embedded.binaries import OsUser, find_installation, run_program
+from twap_pipeline.embedded.cluster import ensure_cluster
+from twap_pipeline.embedded.paths import EXTERNAL_ROOT, ServerPaths, _test_as
 from twap_pipeline.embedded.watchdog import find_postmaster
 from twap_pipeline.errors import EmbeddedDatabaseError
 from twap_pipeline_tests.embedded.client_process import IS_ROOT, discard, query
@@ -174,6 +179,75 @@ def test_external_root_writable_by_others_is_refused(closed: Path, monkeypatch: 
     monkeypatch.setattr(paths, "EXTERNAL_ROOT", shared)
     with pytest.raises(EmbeddedDatabaseError, match="only root can write"):
         EmbeddedPostgres(closed).start()
+
+
+_LETHAL_FORK = """
+import ctypes, pathlib, sys
+libc = ctypes.CDLL(None)
+libc.__register_atfork(None, None, ctypes.cast(libc.abort, ctypes.c_void_p), None)
+from twap_pipeline.embedded.binaries import OsUser, run_program
+from twap_pipeline.embedded.paths import _test_as
+user = OsUser(65534, 65534)
+print([_test_as(user, test, pathlib.Path("/")) for test in ("true", "false", 'test -x "$1"', 'test -w "$1"')])
+print(run_program(["/usr/bin/id", "-u"], user).stdout.strip(), run_program(["/usr/bin/id", "-G"], user).stdout.strip())
+"""
+
+
+@as_root
+def test_access_test_survives_lethal_fork_handlers() -> None:
+    """gRPC, which Dagster imports, registers C fork handlers that can kill the child; here they always do."""
+    command = [sys.executable, "-c", _LETHAL_FORK]
+
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert process.stdout.splitlines() == ["[True, False, True, False]", "65534 65534"], process.stderr
+
+
+@as_root
+def test_access_test_next_to_grpc_is_reliable() -> None:
+    server = grpc.server(futures.ThreadPoolExecutor())
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        grpc.channel_ready_future(channel).result(10)
+        results = {_test_as(OsUser(65534, 65534), "true", Path("/")) for _ in range(20)}
+    server.stop(None).wait()
+
+    assert results == {True}
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("test", "number"), [("kill -9 $$", 9), ("kill -SEGV $$", 11), ("sh -c 'kill -9 $$'; exit $?", 9)]
+)
+def test_killed_access_test_is_not_a_refusal(test: str, number: int) -> None:
+    with pytest.raises(EmbeddedDatabaseError, match=f"was killed by signal {number}"):
+        _test_as(OsUser(65534, 65534), test, Path("/"))
+
+
+@as_root
+@pytest.mark.parametrize("command", [["/no/such/program"], ["/etc/passwd"]])
+def test_program_that_cannot_be_executed_is_named(command: list[str]) -> None:
+    done = run_program(command, OsUser(65534, 65534))
+
+    assert done.returncode == 126
+    assert done.stdout.startswith(f"{command[0]}: ")
+
+
+def test_user_without_name_is_refused(open_to_all: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(uid: int) -> pwd.struct_passwd:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    paths = ServerPaths(open_to_all, open_to_all / "data", find_installation(), None)
+    open_to_all.mkdir(parents=True)
+
+    with pytest.raises(EmbeddedDatabaseError, match="user 54321 has none: add a line for it to /etc/passwd") as caught:
+        ensure_cluster(paths, "secret", -1)
+
+    assert len(str(caught.value).splitlines()) == 1
+    assert list(open_to_all.iterdir()) == []
 
 
 def test_data_link_of_the_operator_is_followed(open_to_all: Path) -> None:
