@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from twap_pipeline.errors import TwapPipelineError
 from twap_pipeline.settings import load_settings
 from twap_pipeline.storage.engine.engine import open_database
+from twap_pipeline.storage.engine.server import require_supported_server
 from twap_pipeline.storage.schema.drift import types_differ
 from twap_pipeline.storage.schema.locks import lock_timeout, migration_lock
 from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata
@@ -63,6 +64,7 @@ def run_on_configured_database() -> None:
         open_database(settings.database_url_text or ini_url(), settings.home) as (engine, _),
         engine.connect() as connection,
     ):
+        require_supported_server(connection)
         run(connection, migration_lock(engine))
 
 

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
@@ -19,10 +20,12 @@ from twap_pipeline.storage.engine.url import parse_database_url
 _numbers = itertools.count(1)
 
 
-def create_database(server_url: str, template: str = "template1") -> URL:
-    """Create a copy of the template database on the server and return its URL."""
+def create_database(server_url: str, template: str = "template1", options: LiteralString = "") -> URL:
+    """Create a copy of the template database on the server, with options of CREATE DATABASE; return its URL."""
     name = f"test_{next(_numbers)}"
-    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} {}").format(
+        sql.Identifier(name), sql.Identifier(template), sql.SQL(options)
+    )
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(statement)
     return parse_database_url(server_url).set(database=name)

@@ -31,6 +31,7 @@ from twap_pipeline.ingest.audit import AuditCode, AuditFinding
 from twap_pipeline.ingest.plan import plan
 from twap_pipeline.paths import ROOT
 from twap_pipeline.settings import Settings, load_settings
+from twap_pipeline.storage.engine.server import MINIMUM_SERVER_VERSION
 from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata, twap_daily_stats
 from twap_pipeline.storage.schema.revision_gate import migrations_config
 
@@ -215,6 +216,23 @@ def test_tables_page_lists_exactly_the_columns(name: str) -> None:
 
 def test_tables_page_names_the_version_table() -> None:
     assert f"`{ALEMBIC_VERSION_TABLE}`" in (REFERENCE / "tables.md").read_text("utf-8")
+
+
+@pytest.mark.fault("A8")
+def test_roles_page_names_the_oldest_server_and_every_table() -> None:
+    page = REFERENCE / "database-roles.md"
+    (granted,) = re.findall(r"GRANT SELECT, INSERT, UPDATE, DELETE ON ([\w, \n]+) TO", "".join(fenced(page, "sql")))
+
+    assert f"PostgreSQL {MINIMUM_SERVER_VERSION} to " in page.read_text("utf-8")
+    assert sorted(re.findall(r"\w+", granted)) == sorted(metadata.tables)
+
+
+def test_revision_ids_of_examples_are_free() -> None:
+    """With the id of an existing revision, every later command of Alembic fails."""
+    numbers = re.findall(r"--rev-id (\d+)", MIGRATE.read_text("utf-8"))
+
+    assert numbers
+    assert not {*numbers} & {script.revision for script in REVISIONS}
 
 
 def test_api_page_lists_every_path() -> None:

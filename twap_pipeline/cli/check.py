@@ -2,13 +2,14 @@
 
 import click
 import dagster as dg
-from sqlalchemy import text
+from sqlalchemy import func, select
 
 from twap_pipeline.cli.context import database, source
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.errors import SchemaRevisionError, TwapPipelineError
 from twap_pipeline.settings import Settings, load_settings
 from twap_pipeline.source.selection import SkippedObjects
+from twap_pipeline.storage.engine.server import require_supported_server
 from twap_pipeline.storage.engine.url import redacted_url
 from twap_pipeline.storage.schema.drift import drift
 from twap_pipeline.storage.schema.revision_gate import require_head
@@ -39,8 +40,9 @@ def check() -> None:
 
 def _check_database(settings: Settings) -> str:
     with database(settings) as (engine, url), engine.connect() as connection:
-        version = connection.execute(text("SHOW server_version")).scalar_one()
-        return f"PostgreSQL {version} at {redacted_url(url)}"
+        version = require_supported_server(connection)
+        schema = connection.scalar(select(func.current_schema()))
+        return f"PostgreSQL {version} at {redacted_url(url)}, schema {schema}"
 
 
 def _check_revision(settings: Settings) -> str:

@@ -17,7 +17,6 @@ import dagster as dg
 import yaml
 from sqlalchemy.exc import SQLAlchemyError
 
-from twap_pipeline import errors
 from twap_pipeline.cli.context import database
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs.assets import FAILED_OBJECTS_KEY, SOURCE_KEY
@@ -26,15 +25,13 @@ from twap_pipeline.defs.jobs import CHECK_JOB, INGEST_JOB, REFRESH_JOB
 from twap_pipeline.defs.partitions import group_into_ranges, range_tags
 from twap_pipeline.defs.resources import build_resources
 from twap_pipeline.domain.object_ref import ObjectRef
-from twap_pipeline.errors import ConfigurationError
+from twap_pipeline.errors import ConfigurationError, TwapPipelineError
 from twap_pipeline.paths import project_file
 from twap_pipeline.settings import Settings
 from twap_pipeline.storage.orders.refresh import dates_pending_refresh
 
 _LOAD_LOG = logging.getLogger("twap_pipeline.ingest.load")
-_PIPELINE_ERRORS = {
-    name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)
-}
+_OWN_ERRORS = f"{TwapPipelineError.__module__}."
 _VALUES = re.compile(r"\. |, instead got")
 _NO_CONSOLE_LOG = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -208,18 +205,18 @@ def _run_job(
 
 
 def _root_cause(error: SerializableErrorInfo | None) -> SerializableErrorInfo | None:
-    """Return the first error that the pipeline raised on purpose, or else the innermost error."""
-    while error is not None and error.cls_name not in _PIPELINE_ERRORS and error.cause is not None:
+    """Return the first error of this package in the chain of causes, else the last cause."""
+    while error is not None and error.cause is not None and not error.message.startswith(_OWN_ERRORS):
         error = error.cause
     return error
 
 
 def _message(error: SerializableErrorInfo | None) -> str:
-    """Return the message of an error, without the name of its class if the pipeline raised it on purpose."""
+    """Return the message of an error, without the class if it is an error of this package."""
     if error is None:
         return "no error message"
     message = error.message.strip()
-    return message.partition(": ")[2] if error.cls_name in _PIPELINE_ERRORS else message
+    return message.partition(": ")[2] if message.startswith(_OWN_ERRORS) else message
 
 
 class _ProgressHandler(logging.Handler):

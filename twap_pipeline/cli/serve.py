@@ -53,7 +53,9 @@ def grant_reader(role: str) -> None:
     """Grant ROLE read access to the tables of the API, and nothing else. Creates the role if it does not exist."""
     with database(load_settings()) as (engine, _):
         require_head(engine)
-        password = reader_role.grant_reader(engine, role)
-    click.echo(f"{role} can read {', '.join(reader_role.READER_TABLES)}, and write nothing")
-    if password is not None:
-        click.echo(f"password  {password}")
+        grant = reader_role.grant_reader(engine, role)
+    click.echo(f"{role} can read {', '.join(reader_role.READER_TABLES)}, and write to no table")
+    for privilege, statements in grant.excess:
+        click.echo(f"{role} can still {privilege}; the database's owner or a superuser can revoke it: {statements}")
+    if grant.password is not None:
+        click.echo(f"password  {grant.password}")

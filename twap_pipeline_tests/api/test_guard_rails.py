@@ -131,7 +131,7 @@ def test_lost_clients_free_their_connections(database: URL, locked: psycopg.Conn
 def test_reader_role_serves_every_route(tables: Tables, database: URL) -> None:
     tables.load("a", ended_order(1))
     role = f"serving-{database.database}"
-    reader = database.set(username=role, password=grant_reader(tables.engine, role))
+    reader = database.set(username=role, password=grant_reader(tables.engine, role).password)
     paths = (
         TWAPS,
         "/api/v1/twaps/1",

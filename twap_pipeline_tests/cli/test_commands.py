@@ -23,6 +23,7 @@ from twap_pipeline_tests.databases import reachable_directory
 from twap_pipeline_tests.factories import DAY, Bucket, event
 from twap_pipeline_tests.invariants import ingest_everything
 from twap_pipeline_tests.s3_server import S3Server
+from twap_pipeline_tests.storage.catalog import execute
 
 
 @dataclass(frozen=True)
@@ -451,6 +452,23 @@ def test_unreachable_database_error_omits_password(
     assert outcome.status == 1
     assert "postgresql://somebody:***@127.0.0.1:9/twap" in outcome.err
     assert "canary" not in outcome.out + outcome.err
+
+
+def test_denied_permission_of_a_run_names_the_grant(
+    command: Command, bucket: Bucket, database: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put(f"hourly/{DAY:%Y/%m/%d}/12/a.parquet", [event(1)])
+    role = f"limited_{database.database}"
+    execute(database, f"CREATE ROLE {role} LOGIN PASSWORD 'p'")
+    execute(database, f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+    limited = database.set(username=role, password="p")
+    monkeypatch.setenv("DATABASE_URL", limited.render_as_string(hide_password=False))
+
+    outcome = command("ingest")
+
+    assert outcome.status == 1
+    assert len(outcome.err.splitlines()) == 1
+    assert f'grant the privilege: GRANT SELECT, INSERT, UPDATE, DELETE ON "twap_status" TO "{role}"' in outcome.err
 
 
 def test_database_without_tables_error_names_migrate(

@@ -102,7 +102,7 @@ def test_async_engine_connect_timeout_of_url_applies(empty_database: URL) -> Non
             driver = (await connection.get_raw_connection()).driver_connection
             assert isinstance(driver, psycopg.AsyncConnection)
             parameters = driver.info.get_parameters()
-            return [parameters["connect_timeout"], parameters["application_name"]]
+            return [parameters["connect_timeout"], parameters["fallback_application_name"]]
 
     assert run_with_engine(empty_database, work) == ["5", "twap_pipeline_api"]
     url = empty_database.update_query_dict({"connect_timeout": "9"})

@@ -105,6 +105,28 @@ def test_percent_encoded_socket_is_parsed_as_host() -> None:
     assert parts(f"postgresql://user:{PASSWORD}@%2Fvar%2Frun%2Fpostgresql/twap")[2] == "/var/run/postgresql"
 
 
+@pytest.mark.fault("W9")
+@pytest.mark.parametrize(
+    ("hosts", "expected"),
+    [
+        ("h1:5432,h2:5433", {"host": "h1,h2", "port": "5432,5433"}),
+        ("h1,h2", {"host": "h1,h2", "port": "5432,5432"}),
+        ("h1:6432,h2,h3", {"host": "h1,h2,h3", "port": "6432,5432,5432"}),
+        ("[::1]:5433,[2001:db8::2]", {"host": "::1,2001:db8::2", "port": "5433,5432"}),
+        ("%2Fvar%2Frun,10.0.0.1:1", {"host": "/var/run,10.0.0.1", "port": "5432,1"}),
+    ],
+)
+def test_several_hosts_are_passed_to_libpq(hosts: str, expected: dict[str, str]) -> None:
+    url = parse_database_url(f"postgresql://user:{PASSWORD}@{hosts}/twap?target_session_attrs=read-write")
+    engine = make_engine(url)
+
+    _, arguments = engine.dialect.create_connect_args(engine.url)
+
+    assert {name: arguments[name] for name in expected} == expected
+    assert arguments["target_session_attrs"] == "read-write"
+    assert redacted_url(url) == "postgresql://user:***@/twap?host={host}&port={port}".format(**expected)
+
+
 @pytest.mark.fault("M6")
 def test_query_parameters_are_kept() -> None:
     url = parse_database_url(
@@ -132,7 +154,8 @@ def test_asyncpg_ssl_parameter_becomes_sslmode() -> None:
         "postgresql:/user:canary@host/twap",
         "postgresql://user:canary@host:port/twap",
         "postgresql://user:canary@host:5432:5433/twap",
-        "postgresql://user:canary@host1:1,host2:2/twap",
+        "postgresql://user:canary@host1:1,host2:two/twap",
+        "postgresql://user:canary@host1:1:2,host2/twap",
         "postgresql://user:canary@[::1/twap",
         "postgresql://user:canary",
         "sqlite:///canary",

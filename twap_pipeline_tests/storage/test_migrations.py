@@ -16,13 +16,14 @@ from sqlalchemy import URL, Engine
 from twap_pipeline.errors import DatabaseUnavailableError, SchemaRevisionError
 from twap_pipeline.paths import ROOT
 from twap_pipeline.storage.schema.locks import migration_lock
-from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE
+from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata
 from twap_pipeline.storage.schema.revision_gate import read_revision, require_head
 from twap_pipeline.storage.schema.upgrade import upgrade
 from twap_pipeline_tests.embedded.client_process import await_true
 from twap_pipeline_tests.storage.catalog import (
     connected,
     describe,
+    described_tables,
     downgrade_to,
     execute,
     in_clear,
@@ -67,8 +68,8 @@ def upgrade() -> None:
         op.create_index("twap_status_status_idx", "twap_status", ["status"], postgresql_concurrently=True)
 '''
 
-POLLED = 'while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK_KEY}):'
-BLOCKING = 'while connection.scalar(text("SELECT pg_advisory_lock(:key) IS NULL"), {"key": _LOCK_KEY}):'
+POLLED = "pg_try_advisory_xact_lock(x'74776170'::int), "
+BLOCKING = "pg_advisory_xact_lock(x'74776170'::int) IS NOT NULL, "
 GIVEN = 'config.attributes["connection"] = connection'
 READ_FIRST = GIVEN + "; read_revision(connection)"
 
@@ -187,7 +188,7 @@ def gated_code(code: Path) -> Path:
 
 
 def await_deployers_at_the_lock(url: URL, number: int) -> None:
-    at_the_lock: LiteralString = "query LIKE '%%advisory_lock%%'"
+    at_the_lock: LiteralString = "query LIKE '%%advisory%%'"
     assert await_true(lambda: count_sessions(url, at_the_lock) == number, DEADLINE_SECONDS)
 
 
@@ -347,6 +348,26 @@ def test_downgrade_that_destroys_rows_is_refused(database: URL, statement: str, 
     assert f"would destroy rows of {table};" in output
     assert "`alembic -x allow-data-loss=yes downgrade …`" in output
     assert (describe(database), recorded(database), rows_of_001(database)) == before
+
+
+@pytest.mark.fault("M4")
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_downgrade_guards_every_table_that_loses_columns(
+    empty_database: URL, revision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of a revision that does not exist yet: the guard names each table of which a column is dropped."""
+    guarded: list[str] = []
+    upgrade_to(empty_database, revision)
+    before = [line for line in described_tables(empty_database) if ": column " in line]
+
+    monkeypatch.setattr(
+        "twap_pipeline.storage.schema.upgrade.refuse_data_loss", lambda _, *tables: guarded.extend(tables)
+    )
+    downgrade_to(empty_database, "-1")
+
+    names = [" ".join(line.split()[:1] + line.split()[3:4]) for line in before]
+    left = {" ".join(line.split()[:1] + line.split()[3:4]) for line in described_tables(empty_database)}
+    assert {name.partition(":")[0] for name in names if name not in left} & set(metadata.tables) <= set(guarded)
 
 
 @pytest.mark.fault("M4")

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine, text
 
+from twap_pipeline.storage.engine.session import require_one_session
 from twap_pipeline.storage.loading.status_writer import TargetTables
 from twap_pipeline.storage.sql_files import load_queries
 
@@ -52,8 +53,13 @@ class ExpectedCounts:
 
 @contextmanager
 def verification_session(engine: Engine) -> Iterator[Connection]:
-    """Yield a connection with the empty temporary tables of a verification; close it at the end."""
+    """Yield a connection with the empty temporary tables of a verification; close it at the end.
+
+    Raises:
+        ConfigurationError: A connection pooler in transaction mode changes the server session.
+    """
     with engine.connect() as connection:
+        require_one_session(connection, "a deep audit")
         with connection.begin():
             connection.execute(text(_QUERIES["create_tables"]))
         try:

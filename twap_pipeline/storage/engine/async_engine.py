@@ -7,10 +7,22 @@ Put here the session settings of the API's connections and the retry after a los
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import URL, Executable, Row
+from sqlalchemy import URL, Connection, Engine, Executable, Row, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
+from twap_pipeline.storage.engine.session import (
+    connect_arguments,
+    dbapi_connection,
+    execute,
+    is_pooled,
+    set_session_parameters,
+)
+from twap_pipeline.storage.sql_files import load_queries
+
+_QUERIES = load_queries("twap_pipeline.storage.engine", "session.sql")
 _POOL_RECYCLE_SECONDS = 1800
 
 
@@ -23,38 +35,26 @@ def make_async_engine(
     idle_timeout_seconds: float = 60,
     connect_timeout_seconds: int = 5,
 ) -> AsyncEngine:
-    """Return an engine for reading statements; it connects on first use. Sessions run in UTC.
+    """Return an engine for reading statements; it connects on first use. See `session` for its sessions.
 
     The engine runs in AUTOCOMMIT, which saves two round trips per statement. A server-side cursor needs a transaction:
-    set another ``isolation_level`` for it. Prepared statements are disabled: PgBouncer in transaction mode does not
-    support them, and a migration makes their plans stale.
+    set another ``isolation_level`` for it. Behind a pooler each statement has a transaction, to which the limits apply:
+    the limits of a session would leak to other clients of the pooler.
 
     Args:
-        url: From `url.parse_database_url`. libpq reads its options, and they replace the defaults below.
+        url: From `url.parse_database_url`. Its options, and PG* variables, replace the timeouts below.
         pool_size: Maximum number of connections. Further callers wait for a free connection.
         pool_timeout_seconds: Maximum wait for a free connection; then SQLAlchemy's `TimeoutError` is raised.
         statement_timeout_seconds: ``statement_timeout`` of each session.
         idle_timeout_seconds: ``idle_in_transaction_session_timeout`` of each session.
         connect_timeout_seconds: ``connect_timeout`` per host.
     """
-    settings = {
-        "timezone": "UTC",
-        "default_transaction_read_only": "on",
-        "statement_timeout": str(int(statement_timeout_seconds * 1000)),
-        "idle_in_transaction_session_timeout": str(int(idle_timeout_seconds * 1000)),
-    }
-    defaults = {
-        "application_name": "twap_pipeline_api",
-        "connect_timeout": str(connect_timeout_seconds),
-        "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
-    }
-    options = {name: value if isinstance(value, str) else value[-1] for name, value in url.query.items()}
-    if "options" in options:  # PostgreSQL applies the last value of a setting
-        options["options"] = f"{defaults['options']} {options['options']}"
-    return create_async_engine(
-        url.set(drivername="postgresql+psycopg", query={**defaults, **options}),
+    engine = create_async_engine(
+        url.set(drivername="postgresql+psycopg"),
         isolation_level="AUTOCOMMIT",
-        connect_args={"prepare_threshold": None},
+        connect_args=connect_arguments(
+            url, application_name="twap_pipeline_api", connect_timeout_seconds=connect_timeout_seconds
+        ),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=pool_timeout_seconds,
@@ -62,6 +62,27 @@ def make_async_engine(
         pool_recycle=_POOL_RECYCLE_SECONDS,
         use_native_hstore=False,
     )
+    set_session_parameters(engine.sync_engine)
+    _limit_sessions(engine.sync_engine, int(statement_timeout_seconds * 1000), int(idle_timeout_seconds * 1000))
+    return engine
+
+
+def _limit_sessions(engine: Engine, statement_timeout_ms: int, idle_timeout_ms: int) -> None:
+    """Make sessions read-only and limit their time; behind a pooler, the same for each transaction."""
+    limits = {"statement_timeout_ms": statement_timeout_ms, "idle_timeout_ms": idle_timeout_ms}
+
+    @event.listens_for(engine, "connect")
+    def limit_session(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        if not is_pooled(record):
+            execute(connection, _QUERIES["limit_session"], limits)
+
+    @event.listens_for(engine, "begin")
+    def limit_transaction(connection: Connection) -> None:
+        if is_pooled(connection):
+            driver = dbapi_connection(connection)
+            if connection.dialect.detect_autocommit_setting(driver):
+                execute(driver, "BEGIN")
+            execute(driver, _QUERIES["limit_transaction"], limits)
 
 
 async def fetch_all(engine: AsyncEngine, statement: Executable) -> Sequence[Row[Any]]:

@@ -14,6 +14,8 @@ from sqlalchemy.exc import DBAPIError, InternalError, OperationalError, Programm
 
 from twap_pipeline.embedded import ensure_running
 from twap_pipeline.errors import ConfigurationError, DatabaseUnavailableError
+from twap_pipeline.storage.engine.privileges import grant_hint
+from twap_pipeline.storage.engine.session import connect_arguments, set_session_parameters
 from twap_pipeline.storage.engine.url import parse_database_url, redacted_url
 
 _DEFAULT_HINT = "check that the server runs and that DATABASE_URL is right"
@@ -22,7 +24,14 @@ _HINTS_BY_SQLSTATE = {
     "53100": "free or add space on the server's disk, then run again: committed objects are not read again",
     "53300": "raise the server's max_connections, or reduce the number of concurrent runs",
     "25006": "the server is read-only: it is a replica, or a failover is in progress",
+    "3F000": "no schema of the search_path exists: create it with CREATE SCHEMA, or correct `options` in DATABASE_URL",
 }
+_POOLER_REJECTS_OPTIONS = "unsupported startup parameter"
+_POOLER_HINT = (
+    "a connection pooler does not accept `options` or PGOPTIONS: remove them and use ALTER ROLE ... SET instead,"
+    " or connect to PostgreSQL itself"
+)
+_INSUFFICIENT_PRIVILEGE = "42501"
 
 
 @contextmanager
@@ -58,16 +67,14 @@ def resolve_or_start_database(configured: str | None, home: Path) -> URL:
 
 
 def make_engine(url: URL) -> Engine:
-    """Return an engine that uses psycopg 3 and has no open connection. Sessions run in UTC."""
-    return create_engine(
+    """Return an engine that uses psycopg 3 and has no open connection. See `session` for its sessions."""
+    engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
         pool_pre_ping=True,
-        connect_args={
-            "connect_timeout": 10,
-            "application_name": "twap_pipeline",
-            "options": "-c timezone=UTC -c datestyle=ISO -c standard_conforming_strings=on",
-        },
+        connect_args=connect_arguments(url, application_name="twap_pipeline", connect_timeout_seconds=10),
     )
+    set_session_parameters(engine)
+    return engine
 
 
 @contextmanager
@@ -76,23 +83,41 @@ def translate_connection_errors(url: URL) -> Iterator[None]:
 
     Raises:
         ConfigurationError: The URL has an option that libpq does not know.
-        DatabaseUnavailableError: The server refused or lost the connection, or cannot continue.
+        DatabaseUnavailableError: The server refused or lost the connection, cannot continue, or denied permission.
     """
     try:
         yield
-    except (OperationalError, InternalError, psycopg.OperationalError, psycopg.InternalError) as error:
+    except (DBAPIError, psycopg.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
-        hint = _HINTS_BY_SQLSTATE.get(getattr(cause, "sqlstate", None) or "", _DEFAULT_HINT)
-        raise DatabaseUnavailableError(
-            f"cannot use the database {redacted_url(url)}: {_in_one_line(cause)}; {hint}"
-        ) from error
-    except ProgrammingError as error:
-        if error.statement is not None:
+        place = f"cannot use the database {redacted_url(url)}: {_describe(cause)}"
+        if isinstance(error, ProgrammingError) and error.statement is None and _sqlstate(cause) is None:
+            raise ConfigurationError(f"{place}; correct DATABASE_URL") from error
+        hint = _hint(error, url)
+        if hint is None:
             raise
-        raise ConfigurationError(
-            f"cannot use the database {redacted_url(url)}: {_in_one_line(error.orig)}; correct DATABASE_URL"
-        ) from error
+        raise DatabaseUnavailableError(f"{place}; {hint}") from error
 
 
-def _in_one_line(error: BaseException | None) -> str:
-    return " ".join(str(error).split())
+def _hint(error: DBAPIError | psycopg.Error, url: URL) -> str | None:
+    """Return what to do about an error; None if the statement, and not the database, is wrong."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    sqlstate = _sqlstate(cause) or ""
+    if sqlstate == _INSUFFICIENT_PRIVILEGE:
+        return grant_hint(str(cause).splitlines()[0], url.username)
+    if sqlstate in _HINTS_BY_SQLSTATE:
+        return _HINTS_BY_SQLSTATE[sqlstate]
+    if isinstance(error, OperationalError | InternalError | psycopg.OperationalError | psycopg.InternalError):
+        return _POOLER_HINT if _POOLER_REJECTS_OPTIONS in str(cause) else _DEFAULT_HINT
+    return None
+
+
+def _sqlstate(error: BaseException | None) -> str | None:
+    return getattr(error, "sqlstate", None)
+
+
+def _describe(error: BaseException | None) -> str:
+    """Return the message in one line; of a denied permission without the excerpt of the statement."""
+    message = str(error)
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        message = error.diag.message_primary or message
+    return " ".join(message.split())

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, inspect
 from twap_pipeline.errors import SchemaRevisionError, TwapPipelineError
 from twap_pipeline.settings import load_settings
 from twap_pipeline.storage.engine.engine import open_database
+from twap_pipeline.storage.engine.server import require_supported_server
 from twap_pipeline.storage.engine.url import redacted_url
 from twap_pipeline.storage.schema.locks import migration_lock
 from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata
@@ -22,10 +23,12 @@ def create_schema(engine: Engine) -> str:
     """Create every table in an empty database and return the stamped revision.
 
     Raises:
+        ConfigurationError: The server is too old, or the database's encoding is not UTF8.
         DatabaseUnavailableError: Another session did not release the migration lock before the deadline.
         SchemaRevisionError: The database contains some of the tables.
     """
     with migration_lock(engine), engine.begin() as connection:
+        require_supported_server(connection)
         present = set(inspect(connection).get_table_names()) & {*metadata.tables, ALEMBIC_VERSION_TABLE}
         if present:
             names = ", ".join(sorted(present))

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import OperationalError
 
 from twap_pipeline.errors import DatabaseUnavailableError
+from twap_pipeline.storage.engine.session import is_pooled, psycopg_connection
 
 UPGRADE_DEADLINE_SECONDS = 120.0
 """How long an upgrade waits for the migration lock."""
@@ -20,8 +21,11 @@ LOCK_TIMEOUT_SECONDS = 5.0
 """``lock_timeout`` of a migration. While a statement waits for a lock, later queries queue behind it."""
 
 _LOCK_NOT_AVAILABLE = "55P03"
-_LOCK_KEY = 0x7477_6170  # "twap"
 _LOCK_POLL_SECONDS = 0.2
+# Without parameters psycopg uses the simple protocol: no portal keeps a snapshot. The key is "twap".
+_TRY_LOCK = """
+SELECT pg_try_advisory_xact_lock(x'74776170'::int), set_config('idle_in_transaction_session_timeout', '0', true)
+"""
 
 
 @contextmanager
@@ -29,32 +33,35 @@ def migration_lock(engine: Engine, deadline_seconds: float = UPGRADE_DEADLINE_SE
     """Hold the advisory lock of migrations in the body of the ``with``.
 
     The lock is polled on its own connection. A blocking call would deadlock with CREATE INDEX CONCURRENTLY, which waits
-    for every older transaction.
+    for every older snapshot. The transaction of the lock stays open, idle and without a snapshot: a pooler in
+    transaction mode could give the lock of a session to another client.
 
     Raises:
         DatabaseUnavailableError: Another session did not release the lock before the deadline.
     """
     deadline = time.monotonic() + deadline_seconds
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK_KEY}):
+    with engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
+        driver = psycopg_connection(connection)
+        while driver.execute(_TRY_LOCK).fetchone() == (False, "0"):
             if time.monotonic() >= deadline:
                 raise DatabaseUnavailableError(
                     f"another session has held the migration lock for {deadline_seconds:g} seconds;"
                     " find it in pg_stat_activity, then try again"
                 )
             time.sleep(_LOCK_POLL_SECONDS)
-        try:
-            yield
-        finally:
-            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK_KEY})
+            driver.rollback()
+        yield
 
 
 @contextmanager
 def lock_timeout(connection: Connection | None) -> Iterator[None]:
     """Set ``lock_timeout`` to `LOCK_TIMEOUT_SECONDS` in the body of the ``with``.
 
+    Behind a connection pooler it does not apply to CREATE INDEX CONCURRENTLY, which runs outside of transactions: a
+    parameter of the session would leak to other clients.
+
     Args:
-        connection: The migration's; None under ``--sql``. The statement bypasses SQLAlchemy, which would begin a
+        connection: The migration's; None under ``--sql``. The statements bypass SQLAlchemy, which would begin a
             transaction: Alembic would treat it as the caller's and never commit it.
 
     Raises:
@@ -63,10 +70,17 @@ def lock_timeout(connection: Connection | None) -> Iterator[None]:
     if connection is None:
         yield
         return
-    _set_lock_timeout(connection, f"{LOCK_TIMEOUT_SECONDS:g}s")
+    driver, value = psycopg_connection(connection), f"{LOCK_TIMEOUT_SECONDS:g}s"
+    if pooled := is_pooled(connection):
+        event.listen(connection, "begin", lambda _: _set_lock_timeout(driver, value, local=True))
+    else:
+        _set_lock_timeout(driver, value)
+        driver.commit()
     try:
         yield
-        _set_lock_timeout(connection, "0")
+        if not pooled:
+            _set_lock_timeout(driver, "0")
+            driver.commit()
     except OperationalError as error:
         if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
             raise
@@ -77,9 +91,5 @@ def lock_timeout(connection: Connection | None) -> Iterator[None]:
         ) from error
 
 
-def _set_lock_timeout(connection: Connection, value: str) -> None:
-    driver = connection.connection.driver_connection
-    if not isinstance(driver, psycopg.Connection):
-        raise TypeError("migrations need psycopg 3 (postgresql+psycopg)")
-    driver.execute("SELECT set_config('lock_timeout', %s, false)", (value,))
-    driver.commit()
+def _set_lock_timeout(driver: psycopg.Connection[tuple[object, ...]], value: str, *, local: bool = False) -> None:
+    driver.execute("SELECT set_config('lock_timeout', %s, %s)", (value, local))

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine
 
 from twap_pipeline.errors import SchemaRevisionError
 from twap_pipeline.paths import project_file
+from twap_pipeline.storage.engine.server import require_supported_server
 from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE
 
 
@@ -77,9 +78,11 @@ def require_head(engine: Engine) -> RevisionStatus:
     """Return the revision status if the database is at the head of this code.
 
     Raises:
+        ConfigurationError: The server is too old, or the database's encoding is not UTF8.
         SchemaRevisionError: It is not. The message contains both revisions and the command to run.
     """
     with engine.connect() as connection:
+        require_supported_server(connection)
         revision = read_revision(connection)
     if not revision.at_head:
         raise SchemaRevisionError(f"the database {revision.message}")

@@ -5,6 +5,7 @@ from psycopg import sql
 from sqlalchemy import Connection, Engine, exists, inspect, literal, select, table, text
 
 from twap_pipeline.errors import SchemaRevisionError
+from twap_pipeline.storage.engine.server import require_supported_server
 from twap_pipeline.storage.schema.drift import drift
 from twap_pipeline.storage.schema.locks import UPGRADE_DEADLINE_SECONDS, migration_lock
 from twap_pipeline.storage.schema.models import metadata
@@ -15,12 +16,14 @@ def upgrade(engine: Engine, deadline_seconds: float = UPGRADE_DEADLINE_SECONDS) 
     """Upgrade the database to head; concurrent callers wait for each other.
 
     Raises:
+        ConfigurationError: The server is too old, or the database's encoding is not UTF8.
         DatabaseUnavailableError: Another session did not release the migration lock before the deadline.
         SchemaRevisionError: This code does not contain the database's revision, or the database contains our tables
             without a revision.
     """
     with migration_lock(engine, deadline_seconds):
         with engine.connect() as connection:
+            require_supported_server(connection)
             before = read_revision(connection)
             present = sorted(set(metadata.tables) & set(inspect(connection).get_table_names()))
             stamp = before.head if present and not drift(connection) else "001"

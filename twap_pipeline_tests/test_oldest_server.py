@@ -1,0 +1,153 @@
+"""Every statement on the oldest PostgreSQL of this machine: the embedded server is a newer one."""
+
+import os
+import pwd
+import re
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL, Engine, text
+
+from twap_pipeline.api import create_app
+from twap_pipeline.embedded.binaries import OsUser, run_program
+from twap_pipeline.ingest.audit_runner import run_audit
+from twap_pipeline.settings import Settings
+from twap_pipeline.source.local import LocalDirectory
+from twap_pipeline.storage.audit.checksum import content_checksum
+from twap_pipeline.storage.audit.data_checks import CHECKS, run_check
+from twap_pipeline.storage.engine.reader_role import grant_reader
+from twap_pipeline.storage.engine.server import MINIMUM_SERVER_VERSION
+from twap_pipeline.storage.engine.url import parse_database_url
+from twap_pipeline.storage.orders.refresh import dates_pending_refresh, refresh_orders
+from twap_pipeline.storage.reports.daily_orders import daily_figures
+from twap_pipeline.storage.reports.ingest_summary import day_reports, failed_objects
+from twap_pipeline.storage.reports.order_history import largest_ended_order, order_history
+from twap_pipeline.storage.schema.create import create_schema
+from twap_pipeline.storage.schema.drift import drift
+from twap_pipeline.storage.schema.upgrade import upgrade
+from twap_pipeline_tests.api.serving import Tables, make_settings, serving
+from twap_pipeline_tests.databases import create_database, reachable_directory
+from twap_pipeline_tests.factories import DAY, WALLET, Bucket, event
+from twap_pipeline_tests.invariants import ingest_everything
+from twap_pipeline_tests.storage.catalog import connected, downgrade_to
+
+INSTALLATIONS = sorted(
+    (
+        path.parent.parent
+        for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")
+        if MINIMUM_SERVER_VERSION <= int(path.parent.parent.name) < 18
+    ),
+    key=lambda path: int(path.name),
+)
+
+pytestmark = [
+    pytest.mark.fault("A8"),
+    pytest.mark.skipif(not INSTALLATIONS, reason="no PostgreSQL older than the embedded one in /usr/lib/postgresql"),
+]
+
+PATHS = sorted(path for path in create_app(Settings()).openapi()["paths"] if path != "/metrics")
+VALUES = {"wallet": WALLET, "twap_id": "1"}
+QUERIES = {
+    "/api/v1/twaps": (
+        f"wallet={WALLET}&asset=HYPE&limit=1",
+        f"wallet={WALLET}&latest_per_twap=false&status=finished",
+        f"wallet={WALLET}&time_field=started&start=2025-08-20&end=2025-08-21",
+    ),
+    "/api/v1/stats/daily": ("start=2025-08-20", "start=2025-08-20&asset=HYPE&limit=1"),
+    "/api/v1/coverage": ("", "start=2025-08-20&end=2025-08-21"),
+}
+
+
+@pytest.fixture(scope="module")
+def oldest_server() -> Iterator[str]:
+    """URL of a server of the oldest installed version, without fsync, on a free port."""
+    programs = INSTALLATIONS[0] / "bin"
+    user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+    os_user = OsUser(user.pw_uid, user.pw_gid) if user else None
+    with reachable_directory() as directory, socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        data = directory / "cluster"
+        data.mkdir()
+        if user:
+            os.chown(data, user.pw_uid, user.pw_gid)
+        run([programs / "initdb", "-U", "boss", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"], os_user, data)
+        listener.close()
+        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
+        run([programs / "pg_ctl", "start", "-s", "-w", "-l", data / "log", "-o", options], os_user, data)
+        try:
+            yield f"postgresql://boss@127.0.0.1:{port}/postgres"
+        finally:
+            run([programs / "pg_ctl", "stop", "-s", "-w", "-m", "immediate"], os_user, data)
+
+
+def run(command: list[str | Path], os_user: OsUser | None, data: Path) -> None:
+    done = run_program([os.fspath(part) for part in command], os_user, data=data, output=subprocess.DEVNULL)
+    assert done.returncode == 0, command
+
+
+@pytest.fixture(scope="module")
+def oldest(oldest_server: str) -> Iterator[Engine]:
+    """A database at head, on which the tests of this module build."""
+    with connected(create_database(oldest_server)) as engine:
+        upgrade(engine)
+        yield engine
+
+
+def url_of(engine: Engine) -> URL:
+    return parse_database_url(engine.url.render_as_string(hide_password=False))
+
+
+def test_schema_on_oldest_server_has_no_drift(oldest: Engine, oldest_server: str) -> None:
+    created = create_database(oldest_server)
+    with connected(created) as engine:
+        create_schema(engine)
+        downgrade_to(created, "base")
+        upgrade(engine)
+        with engine.connect() as connection, oldest.connect() as other:
+            major = INSTALLATIONS[0].name
+            assert str(connection.scalar(text("SHOW server_version"))).split(".")[0] == major
+            assert drift(connection) == drift(other) == []
+
+
+def test_pipeline_on_oldest_server_runs_every_statement(oldest: Engine, tmp_path: Path) -> None:
+    bucket = Bucket(tmp_path)
+    tables = Tables(oldest, bucket)
+    orders = [event(1), event(1, status="finished", minute=30, executed="7"), event(2)]
+    tables.load("hourly/2025/08/20/12/a.parquet", [*orders, event(5, wallet="?")])
+    tables.load("hourly/2025/08/20/13/b.parquet", [event(2, status="error", minute=9), event(3)], hours=1)
+    tables.load("hourly/2025/08/20/12/a.parquet", orders[:2], hours=2)
+    (tmp_path / "hourly/2025/08/20/14").mkdir(parents=True)
+    (tmp_path / "hourly/2025/08/20/14/c.parquet").write_bytes(b"not parquet")
+    store = LocalDirectory(tmp_path)
+    ingest_everything(store, oldest)
+
+    with oldest.begin() as connection:
+        assert [run_check(connection, check).count for check in CHECKS if check.is_error] != []
+        day_reports(connection), failed_objects(connection, ["run"]), daily_figures(connection, [DAY])
+        assert largest_ended_order(connection) == "1"
+        assert len(order_history(connection, "1")) == 2
+        dates_pending_refresh(connection)
+        connection.execute(text("UPDATE twap_status SET size_executed = 8 WHERE twap_id = '1' AND status = 'finished'"))
+    assert run_audit(store, oldest, since=DAY, requeue=True).has_errors
+    ingest_everything(store, oldest)
+    with oldest.begin() as connection:
+        refresh_orders(connection, DAY)
+        assert content_checksum(connection)
+    codes = {finding.code for finding in run_audit(store, oldest, since=DAY, deep=True).findings}
+    assert not {code for code in codes if code.startswith("rows_")}
+
+
+def test_api_on_oldest_server_answers_every_path(oldest: Engine) -> None:
+    reader = f"reader_{oldest.url.database}"
+    url = url_of(oldest).set(username=reader, password=grant_reader(oldest, reader).password)
+
+    with serving(create_app(make_settings(url))) as client:
+        for path in PATHS:
+            filled = re.sub(r"\{(\w+)\}", lambda found: VALUES[found[1]], path)
+            for query in QUERIES.get(path, ("",)):
+                answer = client.get(f"{filled}?{query}")
+                assert answer.status_code == 200, (filled, query, answer.text)
