@@ -14,7 +14,7 @@ from typing import IO, Any
 import polars as pl
 import pyarrow as pa
 import pytest
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ObjectError, ObjectInvalidError
@@ -164,3 +164,25 @@ def retries_without_a_cap(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(IngestLogEntry, "is_parked", lambda _entry, _ref: False)
     patch.setattr(sensors, "MAX_RUNS_PER_BATCH", 1_000_000)
+
+
+def orders_by_latest_time(patch: pytest.MonkeyPatch) -> None:
+    """Pages of a wallet's orders follow the time of each order's latest event, which changes."""
+    from twap_pipeline.api.pagination import EventCursor  # imports FastAPI, which most tests do not need
+    from twap_pipeline.api.routes import twaps
+
+    statement = text(
+        "SELECT json_build_object('twap_id', twap_id)::text AS body, last_status_at AS ts, twap_id FROM twap_orders"
+        " WHERE wallet = :wallet AND (last_status_at, twap_id) < (:ts, :twap_id)"
+        " ORDER BY last_status_at DESC, twap_id DESC LIMIT :limit"
+    )
+
+    async def read_by_latest_time(state: Any, selection: Any, cursor: str | None, limit: int, _offset: int) -> Any:
+        ts, twap_id = EventCursor.decode(cursor).key if cursor else (datetime(2099, 1, 1, tzinfo=UTC), "")
+        rows = await state.fetch_all(
+            statement.bindparams(wallet=selection.wallet, ts=ts, twap_id=twap_id, limit=limit + 1)
+        )
+        next_cursor = EventCursor.of(rows[limit - 1]).encode() if len(rows) > limit else None
+        return [row.body for row in rows[:limit]], next_cursor
+
+    patch.setattr(twaps, "_read_orders", read_by_latest_time)

@@ -14,8 +14,9 @@ from sqlalchemy import URL
 from twap_pipeline.api import errors
 from twap_pipeline.api.auth import enforce_rate_limit
 from twap_pipeline.api.metrics import Metrics
-from twap_pipeline.api.middleware import RequestLoggingMiddleware
+from twap_pipeline.api.middleware import HeadMiddleware, RequestLoggingMiddleware
 from twap_pipeline.api.openapi import ProblemDetailsFastAPI
+from twap_pipeline.api.parameters import require_known_parameters
 from twap_pipeline.api.rate_limit import RateLimit
 from twap_pipeline.api.responses import ERROR_RESPONSES
 from twap_pipeline.api.routes import coverage, exports, health, market, twaps, wallets, web_ui
@@ -80,9 +81,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(web_ui.router)
     app.include_router(health.router)
     app.include_router(_data_router())
+    app.add_middleware(HeadMiddleware)
     if origins := settings.api_cors_origin_list:
         app.add_middleware(
-            CORSMiddleware, allow_origins=origins, allow_methods=["GET"], allow_headers=["Authorization"]
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "HEAD"],
+            allow_headers=["Authorization"],
+            expose_headers=["Retry-After", "X-Data-Limitations", "X-Request-ID"],
         )
     app.add_middleware(RequestLoggingMiddleware, metrics=state.metrics)
     return app
@@ -94,8 +100,9 @@ def _operation_id(route: APIRoute) -> str:
 
 
 def _data_router() -> APIRouter:
-    """Return the routes that require an API key, if keys are configured, and that are rate-limited."""
-    router = APIRouter(dependencies=[Depends(enforce_rate_limit)], responses=ERROR_RESPONSES)
+    """Return the routes that check the API key, the rate limit and the names of the query parameters."""
+    dependencies = [Depends(enforce_rate_limit), Depends(require_known_parameters)]
+    router = APIRouter(dependencies=dependencies, responses=ERROR_RESPONSES)
     for module in (market, twaps, wallets, exports, coverage):
         router.include_router(module.router)
     return router

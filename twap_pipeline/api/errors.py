@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -15,8 +16,8 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from twap_pipeline.api.middleware import add_headers
 from twap_pipeline.api.schemas import InvalidParameter, ProblemBody
 
 MEDIA_TYPE = "application/problem+json"
@@ -138,24 +139,45 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
         return response(request, UNEXPECTED)
     details = {
         404: "This path does not exist; see /api/v1/openapi.json.",
-        405: "This API only supports GET.",
+        405: "This API only supports GET and HEAD.",
     }
     title = str(error.detail)
     detail = details.get(error.status_code, title)
-    return response(request, Problem(error.status_code, title, detail, headers=error.headers))
+    headers = {"Allow": "GET, HEAD"} if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else error.headers
+    return response(request, Problem(error.status_code, title, detail, headers=headers))
 
 
-async def _on_defect(request: Request, error: Exception) -> JSONResponse:
-    """Return the response to an unhandled exception. The server logs its traceback, outside of all middleware."""
-    defect_response = response(request, UNEXPECTED)
-    add_headers(defect_response.headers, getattr(request.state, "request_id", ""))
-    return defect_response
+class UnhandledErrorMiddleware:
+    """Returns a problem for an exception without a handler, so that outer middleware adds its headers to it (CORS).
+
+    If the response has begun, the exception is raised: the server then closes the connection.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run a request; log the traceback of an unhandled exception."""
+        has_started = False
+
+        async def send_and_record(message: Message) -> None:
+            nonlocal has_started
+            has_started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_record)
+        except Exception:
+            if scope["type"] != "http" or has_started:
+                raise
+            _log.exception("unhandled exception")
+            await response(Request(scope), UNEXPECTED)(scope, receive, send)
 
 
 def install(app: FastAPI) -> None:
-    """Register the exception handlers."""
+    """Register the exception handlers and the middleware of all other exceptions."""
     app.add_exception_handler(ProblemError, _on_problem)
     app.add_exception_handler(SQLAlchemyError, _on_database_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(Exception, _on_defect)
+    app.add_middleware(UnhandledErrorMiddleware)

@@ -47,7 +47,13 @@ Wallet = Annotated[
     ),
 ]
 DurationMinutes = Annotated[int | None, Field(description="Planned duration in minutes.", examples=[5])]
-Raw = Annotated[Any, Field(description="The whole source row as JSON, byte for byte as stored.")]
+Raw = Annotated[
+    Any,
+    Field(
+        description="The whole source row as JSON, byte for byte as stored. If it exceeds 1 MB:"
+        ' `{"raw_payload_omitted": {"maximum_bytes": …, "sql": "…"}}`, with the statement that reads it.'
+    ),
+]
 NextCursor = Annotated[
     str | None, Field(description="Value of `cursor` for the next page; null if this is the last page.")
 ]

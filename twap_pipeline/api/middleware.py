@@ -1,8 +1,9 @@
-"""The middleware of every request: request ID, log line, metrics and security headers.
+"""The middleware of every request: request ID, log line, metrics, security headers, and HEAD for every GET route.
 
-It is a plain ASGI middleware, because it must detect whether a streamed response was completed.
+These are plain ASGI middlewares, because they handle streamed responses.
 """
 
+import asyncio
 import logging
 import re
 import time
@@ -69,6 +70,37 @@ class RequestLoggingMiddleware:
         }
         level = logging.WARNING if tracker.is_aborted or not tracker.status else logging.INFO
         _log.log(level, "response aborted" if tracker.is_aborted else "request", extra=fields)
+
+
+class HeadMiddleware:
+    """Runs a HEAD request as GET and sends the headers without the body; a streamed body is not generated further."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run a request; pass any other than HEAD to the app unchanged."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        is_sent = asyncio.Event()
+
+        async def send_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+            elif not is_sent.is_set():
+                is_sent.set()
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        async def receive_disconnect() -> Message:
+            await is_sent.wait()  # ends a streamed response, as if the client had disconnected
+            return {"type": "http.disconnect"}
+
+        get_scope = {**scope, "method": "GET"}
+        try:
+            await self._app(get_scope, receive_disconnect, send_headers)
+        finally:
+            scope["route"] = get_scope.get("route")
 
 
 class _ResponseTracker:

@@ -5,9 +5,10 @@ A cursor is not secret and not signed. A forged cursor can only select rows that
 
 import base64
 from datetime import date, datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy import Row
 
 from twap_pipeline.api.errors import Problem, ProblemError
 
@@ -22,6 +23,11 @@ class Cursor(BaseModel):
     """The key of a row; each subclass declares the columns of one list."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @classmethod
+    def of(cls, row: Row[Any], prefix: str = "") -> Self:
+        """Return the key of a row, whose columns are named like the fields, with a prefix."""
+        return cls(**{name: row._mapping[prefix + name] for name in cls.model_fields})
 
     def encode(self) -> str:
         """Return the cursor's text."""
@@ -58,6 +64,18 @@ class EventCursor(Cursor):
     def key(self) -> tuple[datetime, str]:
         """The key as the statement expects it."""
         return self.ts, self.twap_id
+
+
+class HistoryCursor(Cursor):
+    """The key of an event in the history of an order."""
+
+    wallet: _Text
+    ts: AwareDatetime
+
+    @property
+    def key(self) -> tuple[str, datetime]:
+        """The key as the statement expects it."""
+        return self.wallet, self.ts
 
 
 class DailyStatsCursor(Cursor):

@@ -1,10 +1,14 @@
 """The request parameters of the API and their bounds. FastAPI refuses any other value before a statement runs."""
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from difflib import get_close_matches
 from typing import Annotated
 
-from fastapi import Path, Query
+from fastapi import Path, Query, Request
+from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from twap_pipeline.api.errors import Problem, ProblemError
@@ -59,6 +63,7 @@ TwapIdPath = Annotated[
     str, Path(pattern="^[0-9]{1,40}$", description="The exchange's ID of the order.", examples=["1079490"])
 ]
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Maximum number of items.")]
+HistoryLimit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Maximum number of events.")]
 Offset = Annotated[
     int,
     Query(
@@ -134,6 +139,33 @@ EndDay = Annotated[
     _DAY_SCHEMA,
     Query(description="Day after the last day.", examples=["2025-09-01"]),
 ]
+
+
+async def require_known_parameters(request: Request) -> None:
+    """Refuse a query parameter that the route does not have, and one that is repeated although it has one value.
+
+    Without this check a misspelled filter would be ignored, and the response would not be filtered.
+
+    Raises:
+        RequestValidationError: 422; the message contains the known parameters.
+    """
+    route = request.scope["route"].path
+    described = request.app.openapi()["paths"][route]["get"].get("parameters", [])
+    known = {item["name"]: item["schema"].get("type") == "array" for item in described if item["in"] == "query"}
+    errors = []
+    for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
+        if name not in known:
+            errors.append((name, _describe_unknown(name, list(known))))
+        elif count > 1 and not known[name]:
+            errors.append((name, f"has one value, but the request contains {count}"))
+    if errors:
+        raise RequestValidationError([{"loc": ("query", name), "msg": message} for name, message in errors])
+
+
+def _describe_unknown(name: str, known: Sequence[str]) -> str:
+    similar = get_close_matches(name.lower(), known, n=1)
+    suggestion = f"; did you mean `{similar[0]}`?" if similar else "."
+    return f"is not a parameter of this route{suggestion} Its parameters: {', '.join(known) or 'none'}."
 
 
 def require_start_before_end(start: date | None, end: date | None) -> None:

@@ -91,10 +91,11 @@ class Event(ApiModel):
 
 
 class TwapHistory(ApiModel):
-    """All events of an order, oldest first."""
+    """A page of the events of an order, oldest first."""
 
     twap_id: str = Field(examples=["1079490"])
     events: list[Event]
+    next_cursor: NextCursor
 
 
 class AssetSummary(ApiModel):

@@ -19,7 +19,8 @@ SHUTDOWN_TIMEOUT_SECONDS = 10
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=PORT, default=8000, show_default=True, help="Port to listen on.")
-def serve(host: str, port: int) -> None:
+@click.option("--root-path", default="", help="Path prefix that the reverse proxy removes, such as /twap.")
+def serve(host: str, port: int, root_path: str) -> None:
     """Serve the query API and the web UI. Without DATABASE_URL: on the embedded PostgreSQL."""
     require_free_port(host, port)
     settings = load_settings()
@@ -33,6 +34,7 @@ def serve(host: str, port: int) -> None:
             create_app(settings),
             host=host,
             port=port,
+            root_path=root_path,
             log_config=log_config(),
             access_log=False,
             server_header=False,

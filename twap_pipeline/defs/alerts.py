@@ -5,9 +5,10 @@ incoming webhooks.
 """
 
 import json
+import re
 from dataclasses import dataclass
+from http.client import HTTPException
 from urllib.error import URLError
-from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import dagster as dg
@@ -17,6 +18,7 @@ from twap_pipeline.defs.event_log import PARTITION_NAME_TAG
 from twap_pipeline.errors import ConfigurationError
 
 _TIMEOUT_SECONDS = 10
+_WEBHOOK_URL = re.compile(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?][!-~]*)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,19 @@ class AlertWebhook:
             ConfigurationError: There is no URL, it is not valid, or the request failed. The message omits the URL.
         """
         url = self.url.get_secret_value() if self.url else ""
-        if urlsplit(url).scheme not in ("https", "http"):
-            raise ConfigurationError("TWAP_ALERT_WEBHOOK_URL is not a valid http(s) URL")
+        if not _WEBHOOK_URL.fullmatch(url):
+            raise ConfigurationError(
+                "TWAP_ALERT_WEBHOOK_URL is not a valid http(s) URL: it must have a host, and no white space and no user"
+                " name or password"
+            )
         body, headers = json.dumps({"text": text}).encode(), {"Content-Type": "application/json"}
         request = Request(url, body, headers)  # noqa: S310 - the scheme is checked above
         try:
             with urlopen(request, timeout=_TIMEOUT_SECONDS):  # noqa: S310 - the scheme is checked above
                 return
-        except URLError as error:
-            raise ConfigurationError(f"the request to TWAP_ALERT_WEBHOOK_URL failed: {error.reason}") from None
+        except (OSError, HTTPException, ValueError, OverflowError) as error:  # only these reasons never contain the URL
+            reason = error.reason if isinstance(error, URLError) else type(error).__name__
+            raise ConfigurationError(f"the request to TWAP_ALERT_WEBHOOK_URL failed: {reason}") from None
 
 
 @dg.run_failure_sensor(

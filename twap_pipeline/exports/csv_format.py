@@ -2,20 +2,31 @@
 
 import csv
 import io
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from unicodedata import category as _category
 
 from twap_pipeline.exports.rows import COLUMNS
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""Spreadsheets execute a cell that begins with one of these as a formula (OWASP, CSV Injection)."""
+_FORMULA_STARTS = frozenset("=+-@\N{MINUS SIGN}")
 
 
 def escape_formula(text: str | None) -> str | None:
-    """Return text with an apostrophe before it if a spreadsheet would execute it as a formula."""
-    return f"'{text}" if text and text.startswith(_FORMULA_STARTS) else text
+    """Return text with an apostrophe before it if a spreadsheet would execute it as a formula.
+
+    That is text that begins with a control character, or with one of ``= + - @`` in any width, after any white space
+    and invisible characters: spreadsheets and their import filters remove these (OWASP, CSV Injection).
+    """
+    return f"'{text}" if text and (_category(text[0]) == "Cc" or _first_visible(text) in _FORMULA_STARTS) else text
+
+
+def _first_visible(text: str) -> str:
+    """Return the first character that is not white space and not invisible, in its normal width; '' without any."""
+    visible = next((character for character in text if _category(character)[0] not in "ZCM"), "")
+    return unicodedata.normalize("NFKC", visible)[:1]
 
 
 def format_timestamp(timestamp: datetime | None) -> str | None:

@@ -2,14 +2,14 @@
 
 A buy sends the notional and receives the coin; a sell sends the coin and receives the notional. The time is that of the
 order's last event. Fee columns are empty, because the feed contains no fees. The documentation of the
-export formats links to both specifications.
+export formats links to both specifications. Text is not escaped for spreadsheets: a tool compares symbols such as
+``@107`` character by character.
 """
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from twap_pipeline.errors import ExportError
-from twap_pipeline.exports.csv_format import escape_formula
 
 KOINLY_HEADER = (
     "Date",
@@ -49,7 +49,7 @@ def to_koinly_cells(order: Mapping[str, Any]) -> list[object]:
     sent, received = to_trade(order)
     description = f"Hyperliquid TWAP {order['twap_id']}, {order['status']}, whole order, fees not included"
     time = f"{order['last_status_at']:%Y-%m-%d %H:%M:%S} UTC"
-    return [time, *sent, *received, *[None] * 5, escape_formula(description), None]
+    return [time, *sent, *received, *[None] * 5, description, None]
 
 
 def to_cointracker_cells(order: Mapping[str, Any]) -> list[object]:
@@ -74,6 +74,6 @@ def to_trade(order: Mapping[str, Any]) -> tuple[Amount, Amount]:
             f"order {order['twap_id']} is not a trade: it executed {size} {base or '?'}, but has side"
             f" {order['side']!r} and notional {notional}; export as csv or parquet, or narrow the range"
         )
-    coin = Amount(size, escape_formula(base))
-    money = Amount(notional, escape_formula(quote or "USD"))
+    coin = Amount(size, base)
+    money = Amount(notional, quote or "USD")
     return (money, coin) if order["side"] == "B" else (coin, money)

@@ -1,6 +1,8 @@
 """Helpers of the API's tests: tables filled by the pipeline, an app on a real socket, and requests to it."""
 
 import asyncio
+import base64
+import json
 import socket
 import threading
 import time
@@ -48,8 +50,9 @@ def make_settings(database: URL, **overrides: object) -> Settings:
 class _Server(uvicorn.Server):
     """A server with an event that is set when it listens."""
 
-    def __init__(self, app: FastAPI) -> None:
-        super().__init__(uvicorn.Config(app, port=0, log_config=None, lifespan="on", timeout_graceful_shutdown=1))
+    def __init__(self, app: FastAPI, root_path: str) -> None:
+        options: dict[str, Any] = {"log_config": None, "lifespan": "on", "timeout_graceful_shutdown": 1}
+        super().__init__(uvicorn.Config(app, port=0, root_path=root_path, **options))
         self.listening = threading.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -58,9 +61,9 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def serving(app: FastAPI) -> Iterator[httpx2.Client]:
+def serving(app: FastAPI, root_path: str = "") -> Iterator[httpx2.Client]:
     """Serve an app on a real socket, in a thread; yield a client of it."""
-    server = _Server(app)
+    server = _Server(app, root_path)
     thread = threading.Thread(target=asyncio.run, args=(server.serve(),), name="uvicorn")
     thread.start()
     try:
@@ -86,6 +89,12 @@ def eventually(condition: Callable[[], bool], seconds: float = 10) -> None:
         time.sleep(0.01)
 
 
+def encode_cursor(content: object) -> str:
+    """Return a cursor with any content; bytes are used as they are."""
+    text = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return base64.urlsafe_b64encode(text).decode().rstrip("=")
+
+
 def get_json(client: httpx2.Client, path: str, **parameters: Any) -> Any:
     """Return the body of a successful GET request below ``/api/v1``."""
     response = client.get(f"/api/v1{path}", params=parameters)
@@ -107,7 +116,7 @@ def list_all_twaps(
     items = list(page["twaps"])
     while page["next_cursor"]:
         between_pages()
-        page = list_twaps(client, **parameters, cursor=page["next_cursor"])
+        page = list_twaps(client, **{**parameters, "cursor": page["next_cursor"]})
         items += page["twaps"]
     return items
 

@@ -8,15 +8,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from twap_pipeline_tests.api.serving import Tables, list_twaps
+from twap_pipeline_tests.api.serving import Tables, encode_cursor, list_twaps
 from twap_pipeline_tests.factories import WALLET, event
 
 _TIMESTAMP = "2025-08-20T12:00:00Z"
-
-
-def encode_cursor(content: object) -> str:
-    text = content if isinstance(content, bytes) else json.dumps(content).encode()
-    return base64.urlsafe_b64encode(text).decode().rstrip("=")
 
 
 @pytest.mark.fault("A1")
@@ -51,6 +46,43 @@ def test_forged_cursor_is_never_a_server_error(idle_client: httpx2.Client, lates
     if response.status_code == 200:
         keys = {"twap_id"} if latest == "true" else {"twap_id", "ts"}
         assert set(json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))) == keys
+
+
+_values = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=20),
+    st.datetimes().map(str),
+    st.dates().map(str),
+    st.sampled_from(
+        ["0000-00-00", "10000-01-01", "-4713-01-01", "9999-12-31T23:59:59.999999Z", "infinity", "\0", "5e3"]
+    ),
+    st.integers().map(str),
+    st.lists(st.integers(), max_size=2),
+)
+_LISTS = {
+    f"/api/v1/twaps?wallet={WALLET}": ("twap_id",),
+    f"/api/v1/twaps?wallet={WALLET}&latest_per_twap=false&asset=BTC": ("ts", "twap_id"),
+    "/api/v1/twaps/1?limit=5": ("wallet", "ts"),
+    "/api/v1/stats/daily?start=2025-08-20": ("day", "asset", "side", "status"),
+}
+
+
+@pytest.mark.fault("A1", "A9")
+@pytest.mark.parametrize("path", _LISTS, ids=["orders", "events", "history", "daily"])
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_cursor_with_forged_values_is_never_a_server_error(
+    idle_client: httpx2.Client, path: str, data: st.DataObject
+) -> None:
+    """The keys of the list with values of any type and range."""
+    cursor = encode_cursor({name: data.draw(_values) for name in _LISTS[path]})
+
+    response = idle_client.get(f"{path}&cursor={cursor}")
+
+    assert response.status_code in {200, 400, 422}, response.text
 
 
 @pytest.mark.fault("A1")
@@ -124,6 +156,44 @@ def test_invalid_parameter_is_a_problem(idle_client: httpx2.Client, parameters: 
     assert response.headers["content-type"] == "application/problem+json"
     for internal in ("SELECT", "postgresql", "/site-packages", ".py", "psycopg"):
         assert internal not in response.text
+
+
+@pytest.mark.fault("A9")
+@pytest.mark.parametrize(
+    ("query", "parameter", "message"),
+    [
+        ("&statuss=finished", "statuss", "did you mean `status`?"),
+        ("&Asset=BTC", "Asset", "did you mean `asset`?"),
+        ("&from=2025-08-20", "from", "Its parameters: wallet, start, end, asset, status,"),
+        ("&%20start=2025-08-20", " start", "did you mean `start`?"),
+        ("&latest_per_twap[]=false", "latest_per_twap[]", "did you mean `latest_per_twap`?"),
+        ("&=1", "", "is not a parameter"),
+        ("&asset=BTC&asset=ETH", "asset", "has one value, but the request contains 2"),
+        (f"&wallet={WALLET}", "wallet", "has one value, but the request contains 2"),
+    ],
+)
+def test_unknown_or_repeated_parameter_is_422(
+    idle_client: httpx2.Client, query: str, parameter: str, message: str
+) -> None:
+    """A filter that is ignored gives a response that is not filtered."""
+    refused = idle_client.get(f"/api/v1/twaps?wallet={WALLET}{query}")
+
+    assert refused.status_code == 422
+    (error,) = refused.json()["errors"]
+    assert error["parameter"] == parameter
+    assert message in error["message"]
+
+
+@pytest.mark.fault("A9")
+def test_unknown_parameter_of_any_data_route_is_422(idle_client: httpx2.Client) -> None:
+    paths = [path for path in idle_client.get("/api/v1/openapi.json").json()["paths"] if path.startswith("/api/v1")]
+
+    for path in paths:
+        refused = idle_client.get(path.format(wallet=WALLET, twap_id="1"), params={"xyz": "1"})
+        assert (refused.status_code, refused.json()["errors"][0]["parameter"]) == (422, "xyz"), path
+    assert len(paths) == 9
+    assert idle_client.get("/api/v1/pressure?horizon=5&horizon=60").status_code == 200
+    assert idle_client.get("/healthz?probe=1").status_code == 200
 
 
 def test_validation_error_lists_invalid_parameters(idle_client: httpx2.Client) -> None:

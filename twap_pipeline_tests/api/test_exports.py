@@ -2,8 +2,10 @@
 
 import csv
 import io
+import socket
+import unicodedata
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -177,6 +179,46 @@ def test_export_aborted_by_client_frees_its_connection(client: httpx2.Client) ->
     eventually(lambda: f"{in_use}0.0" in client.get("/metrics").text)
 
 
+@pytest.mark.fault("A9")
+@pytest.mark.usefixtures("many_orders")
+@pytest.mark.parametrize("read_bytes", [0, 1, 4096])
+def test_export_of_slow_readers_is_aborted(
+    client: httpx2.Client, monkeypatch: pytest.MonkeyPatch, read_bytes: int
+) -> None:
+    """As many slow readers as connections; others are served when these readers are aborted."""
+    monkeypatch.setattr(route, "SEND_TIMEOUT_SECONDS", 0.5)
+    readers = [socket.socket() for _ in range(4)]
+    try:
+        for reader in readers:
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # so that the file exceeds the buffers early
+            reader.connect((client.base_url.host, client.base_url.port))
+            reader.sendall(f"GET {PATH}.csv HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        in_use = 'twap_api_pool_connections{pool="exports",state="in_use"} '
+        eventually(lambda: f"{in_use}4.0" in client.get("/metrics").text)
+        if read_bytes:
+            for reader in readers:
+                assert reader.recv(read_bytes)
+
+        eventually(lambda: f"{in_use}0.0" in client.get("/metrics").text, 60)
+        assert client.head(f"{PATH}.csv").status_code == 200
+    finally:
+        for reader in readers:
+            reader.close()
+
+
+@pytest.mark.fault("A9")
+@pytest.mark.usefixtures("many_orders")
+def test_export_without_a_free_connection_is_503(client: httpx2.Client) -> None:
+    with ExitStack() as readers:
+        bodies = [readers.enter_context(client.stream("GET", f"{PATH}.csv")).iter_raw() for _ in range(4)]
+        for body in bodies:
+            next(body)
+        refused = client.get(f"{PATH}.parquet")
+
+    assert (refused.status_code, refused.json()["title"]) == (503, "Service unavailable")
+    assert refused.headers["retry-after"] == "1"
+
+
 def test_export_failure_before_first_byte_is_a_problem(client: httpx2.Client, database: URL, engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE twap_orders CASCADE"))
@@ -186,8 +228,19 @@ def test_export_failure_before_first_byte_is_a_problem(client: httpx2.Client, da
     assert (response.status_code, response.json()["title"]) == (503, "Schema not ready")
 
 
+_FORMULA_STARTS = [
+    *"=+-@\t\r\n\v\f\0",
+    *"\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}",
+    *"\N{SMALL EQUALS SIGN}\N{SMALL COMMERCIAL AT}\N{MINUS SIGN}\N{SUPERSCRIPT PLUS SIGN}",
+    *(
+        f"{space}="
+        for space in (" ", "\N{NO-BREAK SPACE}", "\N{ZERO WIDTH SPACE}", "\ufeff", "\u2028", "\u3000 \u00ad")
+    ),
+]
+
+
 @pytest.mark.fault("A4")
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize("start", _FORMULA_STARTS, ids=ascii)
 def test_csv_export_escapes_text_but_not_numbers(start: str) -> None:
     text = write_text("csv", order(asset=f"{start}1+1", size_requested="-1.5", status_error=f"{start}x"))
 
@@ -196,13 +249,33 @@ def test_csv_export_escapes_text_but_not_numbers(start: str) -> None:
 
 
 @pytest.mark.fault("A4")
-@given(st.text())
-def test_escaped_text_is_never_a_formula_and_round_trips(text: str) -> None:
+@pytest.mark.parametrize("plain", ["BTC", "xyz:NVDA", "PURR/USDC", " a=b", "'", '"=1"', "1-2", "é=", ""])
+def test_csv_export_keeps_plain_text(plain: str) -> None:
+    (row,) = csv.DictReader(io.StringIO(write_text("csv", order(asset=plain)), newline=""))
+
+    assert row["asset"] == plain
+
+
+@pytest.mark.fault("A4")
+@given(st.text(), st.sampled_from([*_FORMULA_STARTS, ""]))
+def test_escaped_text_is_never_a_formula_and_round_trips(rest: str, start: str) -> None:
+    text = start + rest
     cell = escape_formula(text) or ""
-    assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    assert not unicodedata.normalize("NFKC", cell).strip().startswith(("=", "+", "-", "@"))
     assert text in {cell, cell[1:]}
-    encodable = text.encode("utf-8", "ignore").decode()
+    encodable = cell.encode("utf-8", "ignore").decode()
     assert list(csv.reader(io.StringIO(to_csv_bytes([[encodable, "x"]]).decode(), newline=""))) == [[encodable, "x"]]
+
+
+@pytest.mark.parametrize("name", ["koinly", "cointracker"])
+@pytest.mark.parametrize("asset", ["@107", "=HYPE", "+X/@1"])
+def test_tax_file_has_unescaped_symbols(name: str, asset: str) -> None:
+    """Tax tools compare symbols character by character; an apostrophe would make another currency."""
+    (row,) = csv.DictReader(io.StringIO(write_text(name, order(asset=asset))))
+
+    base, _, quote = asset.partition("/")
+    assert {base, quote or "USD"} <= set(row.values())
 
 
 def test_koinly_file_has_the_documented_columns() -> None:

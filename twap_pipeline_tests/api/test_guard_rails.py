@@ -87,6 +87,28 @@ def test_cors_allows_only_configured_origins(database: URL) -> None:
         assert "access-control-allow-origin" not in client.get(TWAPS, headers=allowed).headers
 
 
+def test_cors_headers_are_on_error_responses(database: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A browser hides a response without these headers from the script, and with it the cause."""
+
+    def raise_error(twap_id: str, **_options: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("twap_pipeline.api.routes.twaps.order_events", raise_error)
+    origin = "https://tax.example"
+    with serving(create_app(make_settings(database, TWAP_API_CORS_ORIGINS=origin))) as client:
+        paths = {"/api/v1/twaps/1": 500, "/api/v1/twaps": 422, "/nothing": 404}
+        responses = {path: client.get(path, headers={"Origin": origin}) for path in paths}
+    unreachable = database.set(host="127.0.0.1", port=1)
+    with serving(create_app(make_settings(unreachable, TWAP_API_CORS_ORIGINS=origin))) as client:
+        for path in ("/api/v1/coverage", "/readyz", f"/api/v1/wallets/{WALLET}/export.csv"):
+            paths[path] = 503
+            responses[path] = client.get(path, headers={"Origin": origin})
+
+    assert {path: response.status_code for path, response in responses.items()} == paths
+    assert {response.headers["access-control-allow-origin"] for response in responses.values()} == {origin}
+    assert "Retry-After" in responses["/readyz"].headers["access-control-expose-headers"]
+
+
 @pytest.mark.fault("A5")
 def test_overload_is_refused_fast_and_then_recovers(
     database: URL, locked: psycopg.Connection[tuple[object, ...]]

@@ -13,6 +13,7 @@ from twap_pipeline.api.logs import make_formatter
 from twap_pipeline.storage.engine.url import parse_database_url
 from twap_pipeline.storage.schema.revision_gate import code_head
 from twap_pipeline_tests.api.serving import eventually, make_settings, serving
+from twap_pipeline_tests.factories import WALLET
 
 UNREACHABLE = parse_database_url("postgresql://nobody:s3cret-pass@127.0.0.1:1/nowhere")
 
@@ -84,12 +85,50 @@ def test_other_methods_than_get_are_405(idle_client: httpx2.Client, method: str)
     refused = idle_client.request(method, "/api/v1/twaps/1")
 
     assert (refused.status_code, refused.json()["title"]) == (405, "Method Not Allowed")
+    assert refused.headers["allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/web_ui.js",
+        "/healthz",
+        "/readyz",
+        "/api/v1/openapi.json",
+        f"/api/v1/twaps?wallet={WALLET}",
+        "/api/v1/twaps/1",
+        "/api/v1/coverage?unknown=1",
+        f"/api/v1/wallets/{WALLET}/export.csv",
+        f"/api/v1/wallets/{WALLET}/export.parquet",
+        "/nothing-here",
+    ],
+)
+def test_head_has_the_headers_of_get_without_body(idle_client: httpx2.Client, path: str) -> None:
+    get, head = (idle_client.request(method, path, headers={"X-Request-ID": "same"}) for method in ("GET", "HEAD"))
+
+    def headers(response: httpx2.Response) -> dict[str, str]:
+        return {name: value for name, value in response.headers.items() if name not in ("date", "transfer-encoding")}
+
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    assert headers(head) == headers(get)
+
+
+def test_head_is_counted_by_its_route_and_leaves_no_export_open(client: httpx2.Client) -> None:
+    path = f"/api/v1/wallets/{WALLET}/export.csv"
+    for _ in range(6):  # more than EXPORT_POOL_SIZE
+        assert client.head(path).status_code == 200
+
+    route = "/api/v1/wallets/{wallet}/export.csv"
+    counted = f'twap_api_requests_total{{route="{route}",status="200"}} 6.0'
+    eventually(lambda: counted in client.get("/metrics").text)
+    assert 'pool="exports",state="in_use"} 0.0' in client.get("/metrics").text
 
 
 def test_unhandled_exception_is_a_problem_without_details(
     client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def raise_error(twap_id: str) -> None:
+    def raise_error(twap_id: str, **_options: object) -> None:
         raise RuntimeError("secret inner workings at /srv/app.py")
 
     monkeypatch.setattr("twap_pipeline.api.routes.twaps.order_events", raise_error)
@@ -120,7 +159,7 @@ def test_metrics_of_two_apps_are_separate(client: httpx2.Client, database: URL) 
 
 def test_request_is_logged_as_one_json_line(client: httpx2.Client, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "twap_pipeline.api"):
-        client.get("/api/v1/twaps/1?x=1", headers={"X-Request-ID": "abc"})
+        client.get("/api/v1/twaps/1?limit=1", headers={"X-Request-ID": "abc"})
         eventually(lambda: "request" in caplog.messages)
 
     (record,) = [record for record in caplog.records if record.getMessage() == "request"]

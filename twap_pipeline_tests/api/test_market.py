@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from twap_pipeline_tests.api.serving import Tables, get_json
-from twap_pipeline_tests.factories import WALLET, event
+from twap_pipeline_tests.factories import DAY, WALLET, event
 
 OTHER = "0x" + "ab" * 20
 
@@ -233,3 +233,23 @@ def test_every_list_is_empty_without_data(idle_client: httpx2.Client) -> None:
     assert get_json(idle_client, f"/wallets/{WALLET}/summary")["by_asset"] == []
     assert get_json(idle_client, "/stats/daily", start="2025-08-20")["days"] == []
     assert get_json(idle_client, "/twaps", wallet=WALLET)["twaps"] == []
+
+
+@pytest.mark.fault("A9")
+@pytest.mark.parametrize("query", ["start=2000-01-01", "end=2099-01-01", ""])
+def test_coverage_of_too_many_days_is_400(client: httpx2.Client, tables: Tables, query: str) -> None:
+    """A missing bound is the first or last day with objects, which can be any day."""
+    tables.load("a", [event(1)])
+    first, last = (DAY, DAY) if query else ("1970-01-01", "9999-12-31")
+    with tables.engine.begin() as connection:
+        entry = (
+            "INSERT INTO etl_s3_ingest_log (s3_object_key, last_modified, ingested_at, object_date)"
+            " VALUES (cast(:day AS text), now(), now(), cast(cast(:day AS text) AS date))"
+        )
+        connection.execute(text(entry), [{"day": str(day)} for day in {first, last}])
+
+    refused = client.get(f"/api/v1/coverage?{query}")
+
+    assert (refused.status_code, refused.json()["title"]) == (400, "Range too long")
+    assert get_json(client, "/coverage", start="2025-08-01", end="2025-09-01")["objects"] >= 1
+    assert get_json(client, "/coverage", start="2099-01-01", end="2099-01-01")["days"] == []

@@ -9,10 +9,25 @@ from typing import Any
 
 import httpx2
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, Select, text
 
-from twap_pipeline_tests.api.serving import Tables, ended_order, get_json, list_all_twaps, list_twaps
+from twap_pipeline.api.queries import events
+from twap_pipeline.ingest.deep_audit import deep_audit
+from twap_pipeline.source.local import LocalDirectory
+from twap_pipeline.storage.orders.refresh import refresh_orders
+from twap_pipeline_tests import mutants
+from twap_pipeline_tests.api.serving import (
+    Tables,
+    encode_cursor,
+    ended_order,
+    get_json,
+    list_all_twaps,
+    list_twaps,
+)
 from twap_pipeline_tests.factories import NOON, WALLET, event
+from twap_pipeline_tests.invariants import ingest_everything
+from twap_pipeline_tests.mutants import expect_failure
+from twap_pipeline_tests.storage.statistics import set_empty_statistics
 
 
 def listed_ids(client: httpx2.Client, **parameters: object) -> list[str]:
@@ -50,7 +65,8 @@ def test_order_history_has_exactly_the_documented_keys(client: httpx2.Client, ta
 
     history = get_json(client, "/twaps/1")
 
-    assert list(history) == ["twap_id", "events"]
+    assert list(history) == ["twap_id", "events", "next_cursor"]
+    assert history["next_cursor"] is None
     assert [item["status"] for item in history["events"]] == ["activated", "finished"]
     keys = "wallet ts asset side size_requested size_executed notional_executed status duration_minutes raw"
     assert list(history["events"][0]) == keys.split()
@@ -98,10 +114,10 @@ def test_twaps_range_is_half_open(client: httpx2.Client, tables: Tables) -> None
 def test_twaps_lists_orders_or_events(client: httpx2.Client, tables: Tables) -> None:
     tables.load("a", [*ended_order(1), event(2, minute=5)])
 
-    orders, events = list_twaps(client), list_twaps(client, latest_per_twap="false")
+    orders, all_events = list_twaps(client), list_twaps(client, latest_per_twap="false")
 
     assert [(item["twap_id"], item["status"]) for item in orders["twaps"]] == [("2", "activated"), ("1", "finished")]
-    assert [(item["twap_id"], item["status"]) for item in events["twaps"]] == [
+    assert [(item["twap_id"], item["status"]) for item in all_events["twaps"]] == [
         ("1", "finished"), ("2", "activated"), ("1", "activated"),
     ]  # fmt: skip
 
@@ -187,28 +203,77 @@ def _rewrite_column(tables: Tables, n: int) -> None:
         connection.execute(text("UPDATE twap_status SET inserted_at = now() + interval '1 day'"))
 
 
-_CHANGES = (_later_event, _overwrite, _reload_as_other_object, _rewrite_column)
+def _rewrite_table(tables: Tables, _n: int) -> None:
+    with tables.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM FULL twap_status, twap_orders"))
 
 
-@pytest.mark.fault("A2")
+def _repair(tables: Tables, n: int) -> None:
+    """A deep audit deletes edited events; the next ingestion loads them again."""
+    with tables.engine.begin() as connection:
+        edit = "UPDATE twap_status SET duration_minutes = 31 WHERE twap_id = :twap_id"
+        assert connection.execute(text(edit), {"twap_id": str(10 + n % 30)}).rowcount
+    store = LocalDirectory(tables.bucket.directory)
+    assert deep_audit(store, tables.engine, list(store.list_objects()), requeue=True).repair
+    ingest_everything(store, tables.engine)
+    with tables.engine.begin() as connection:
+        refresh_orders(connection, tables.bucket.day)
+
+
+_CHANGES = (_later_event, _overwrite, _reload_as_other_object, _rewrite_column, _rewrite_table, _repair)
+
+
+@pytest.mark.fault("A2", "A7")
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("latest", ["true", "false"])
-def test_pages_during_changes_have_each_row_once(client: httpx2.Client, tables: Tables, latest: str, seed: int) -> None:
-    """Loads, overwrites, reloads and table rewrites between pages neither lose nor repeat a row of the first page."""
+def test_pages_during_changes_have_each_row_once(
+    client: httpx2.Client, tables: Tables, monkeypatch: pytest.MonkeyPatch, latest: str, seed: int
+) -> None:
+    """Loads, overwrites, reloads, rewrites and repairs between pages neither lose nor repeat a row of the first page.
+
+    Pages end at their limit, at the limit of the scan, or at the limit of the body.
+    """
     random = Random(seed)
+    monkeypatch.setattr(events, "SCAN_EVENTS_MAX", (25_000, 7, 25_000)[seed])
+    monkeypatch.setattr(events, "RESPONSE_BYTES_MAX", (8_000_000, 8_000_000, 2_000)[seed])
     numbers = itertools.count(100)
     tables.load("a", [row for n in range(10, 40) for row in (event(n), event(n, minute=n % 3 + 1))])
     before = Counter(row_key(item, latest) for item in list_all_twaps(client, latest_per_twap=latest))
+    changes = itertools.cycle(random.sample(_CHANGES, len(_CHANGES)))
 
     def change() -> None:
-        random.choice(_CHANGES)(tables, next(numbers))
+        next(changes)(tables, next(numbers))
 
-    items = list_all_twaps(client, change, limit=random.randint(6, 12), latest_per_twap=latest)
+    limit = (random.randint(3, 4), 100, 100)[seed]
+    items = list_all_twaps(client, change, limit=limit, latest_per_twap=latest, asset="HYPE")
 
     counts = Counter(row_key(item, latest) for item in items)
     assert len(before) == (30 if latest == "true" else 60)
     assert set(counts.values()) == {1}
     assert before.keys() <= counts.keys()
+
+
+@pytest.mark.fault("A7", control=True)
+def test_pages_by_latest_time_lose_orders(
+    client: httpx2.Client, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with expect_failure(mutants.orders_by_latest_time):
+        test_pages_during_changes_have_each_row_once(client, tables, monkeypatch, "true", 0)
+
+
+@pytest.mark.fault("A7")
+@pytest.mark.parametrize("latest", ["true", "false"])
+def test_order_of_reported_case_is_on_a_later_page(client: httpx2.Client, tables: Tables, latest: str) -> None:
+    """An object replaces an event of another wallet and ends the order of a later page."""
+    other = "0x" + "cd" * 20
+    tables.load("a", [*[event(n, minute=n - 100) for n in (100, 101, 102)], event(103, wallet=other)])
+    first = list_twaps(client, limit=1, latest_per_twap=latest)
+
+    ending = event(100, status="finished", minute=40, executed="10")
+    tables.load("b", [event(103, wallet=other, status="terminated"), ending], hours=1)
+    later = list_all_twaps(client, limit=1, latest_per_twap=latest, cursor=first["next_cursor"])
+
+    assert [item["twap_id"] for item in (*first["twaps"], *later)] == ["102", "101", "100"]
 
 
 @pytest.mark.fault("A2")
@@ -267,3 +332,148 @@ def test_pages_by_latest_time_would_lose_a_changed_order(engine: Engine, tables:
         second = connection.execute(statement, {"after": NOON + timedelta(minutes=3)}).scalars().all()
 
     assert (first, second) == (["4", "3"], ["2"])
+
+
+@pytest.mark.fault("A9")
+@pytest.mark.parametrize("latest", ["true", "false"])
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"asset": "NONE"}, []),
+        ({"asset": "RARE"}, ["7"]),
+        ({"status": "finished"}, ["8"]),
+        ({"time_field": "ended", "start": "2025-08-20"}, ["8"]),
+        ({"time_field": "started", "start": "2025-08-20", "end": "2025-08-20T12:00:01Z", "asset": "RARE"}, ["7"]),
+        ({"time_field": "started", "end": "2025-08-20"}, []),
+    ],
+    ids=str,
+)
+def test_filtered_page_scans_a_bounded_number_of_events(
+    client: httpx2.Client,
+    tables: Tables,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    latest: str,
+    filters: dict[str, str],
+    expected: list[str],
+) -> None:
+    """A page without a match does not read the whole wallet; the pages together contain every match."""
+    monkeypatch.setattr(events, "SCAN_EVENTS_MAX", 10)
+    rows = [event(n, minute=n, asset="RARE" if n == 7 else "HYPE") for n in range(1, 41)]
+    tables.load("a", [*rows, event(8, status="finished", minute=9)])
+
+    first = list_twaps(client, latest_per_twap=latest, **filters)
+    items = list_all_twaps(client, lambda: None, latest_per_twap=latest, **filters)
+
+    assert (first["twaps"], bool(first["next_cursor"])) == ([], True)
+    assert [item["twap_id"] for item in items] == expected
+
+
+@pytest.mark.fault("A9")
+@pytest.mark.parametrize("latest", ["true", "false"])
+def test_offset_that_the_scan_does_not_reach_is_400(
+    client: httpx2.Client, tables: Tables, monkeypatch: pytest.MonkeyPatch, latest: str
+) -> None:
+    monkeypatch.setattr(events, "SCAN_EVENTS_MAX", 10)
+    tables.load("a", [event(n, minute=n) for n in range(1, 41)])
+    query = {"wallet": WALLET, "latest_per_twap": latest, "asset": "HYPE"}
+
+    refused = client.get("/api/v1/twaps", params={**query, "offset": "15"})
+
+    assert (refused.status_code, refused.json()["title"]) == (400, "Offset too large")
+    assert listed_ids(client, latest_per_twap=latest, asset="HYPE", offset=5, limit=2) == ["35", "34"]
+
+
+@pytest.mark.fault("A9")
+@pytest.mark.parametrize("path", ["twaps", "events", "history"])
+def test_page_ends_before_its_body_is_too_large(
+    client: httpx2.Client, tables: Tables, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(events, "RESPONSE_BYTES_MAX", 4_000)
+    padding = {"extra": "x" * 1_500}
+    tables.load("a", [{**event(7 if path == "history" else n, minute=n), **padding} for n in range(1, 21)])
+    query = {"wallet": WALLET, "latest_per_twap": str(path == "twaps").lower(), "limit": "1000"}
+    url, parameters = ("/twaps/7", {}) if path == "history" else ("/twaps", query)
+
+    pages: list[list[dict[str, Any]]] = []
+    cursor = None
+    while not pages or cursor:
+        page = get_json(client, url, **parameters, **({"cursor": cursor} if cursor else {}))
+        pages.append(page["events"] if path == "history" else page["twaps"])
+        cursor = page["next_cursor"]
+
+    assert {len(page) for page in pages} == {2}
+    assert len({str(item) for page in pages for item in page}) == 20
+
+
+@pytest.mark.fault("A9")
+@pytest.mark.parametrize("content", ["random", "repeated", "nested"])
+@pytest.mark.parametrize("path", [f"twaps?wallet={WALLET}&limit=1", "twaps/1"])
+def test_large_raw_is_replaced_by_the_query_that_reads_it(
+    client: httpx2.Client, tables: Tables, content: str, path: str
+) -> None:
+    """The stored size of a repeated text is below the limit, because PostgreSQL compresses it."""
+    tables.load("a", [event(1)])
+    large = {
+        "random": "SELECT json_build_object('x', string_agg(md5(random()::text), '')) FROM generate_series(1, 60000)",
+        "repeated": "SELECT json_build_object('x', repeat('a', 3000000))",
+        "nested": "SELECT json_agg(json_build_object('n', n)) FROM generate_series(1, 200000) AS n",
+    }
+    with tables.engine.begin() as connection:
+        connection.execute(text(f"UPDATE twap_status SET raw_payload = ({large[content]})"))
+
+    response = client.get(f"/api/v1/{path}")
+
+    body = response.json()
+    (item,) = body.get("twaps") or body["events"]
+    assert len(response.content) < 2_000
+    omitted = item["raw"]["raw_payload_omitted"]
+    assert omitted["maximum_bytes"] == 1_000_000
+    with tables.engine.connect() as connection:
+        (stored,) = connection.execute(text(omitted["sql"].replace(":", r"\:"))).one()
+    assert len(str(stored)) > 1_000_000
+
+
+@pytest.mark.fault("A9")
+def test_order_history_is_paged(client: httpx2.Client, tables: Tables) -> None:
+    other = "0x" + "ff" * 20
+    rows = [event(7, minute=minute, wallet=wallet) for wallet in (WALLET, other) for minute in range(25)]
+    tables.load("a", rows)
+
+    items: list[tuple[str, str]] = []
+    cursor = None
+    while not items or cursor:
+        page = get_json(client, "/twaps/7", limit=10, **({"cursor": cursor} if cursor else {}))
+        assert len(page["events"]) == 10
+        items += [(item["wallet"], item["ts"]) for item in page["events"]]
+        cursor = page["next_cursor"]
+
+    assert items == sorted(set(items))
+    assert len(items) == 50
+    beyond = encode_cursor({"wallet": "x", "ts": "2025-08-20T00:00:00Z"})
+    assert get_json(client, "/twaps/7", cursor=beyond)["events"] == []
+
+
+@pytest.mark.fault("A9")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        events.wallet_orders(events.EventFilter(WALLET), after=None, limit=100),
+        events.wallet_orders(events.EventFilter(WALLET, NOON, None, "started"), after="7", limit=100),
+        events.wallet_events(events.EventFilter(WALLET, asset="X"), after=(NOON, "7"), limit=100),
+        events.order_events("7", after=None, limit=100),
+    ],
+    ids=["orders", "started", "events", "history"],
+)
+def test_page_plan_with_empty_statistics_uses_keys(tables: Tables, statement: Select[Any]) -> None:
+    """With the statistics of an empty table, PostgreSQL may join by any index: then each row reads the whole table."""
+    tables.load("a", [event(n) for n in range(50)])
+    set_empty_statistics(tables.engine)
+    with tables.engine.connect() as connection:
+        connection.execute(text("SET enable_seqscan = off"))  # as for a table that is too large to scan
+        sql = statement.compile(connection, compile_kwargs={"literal_binds": True})
+        plan = list(connection.exec_driver_sql(f"EXPLAIN {sql}".replace("%", "%%")).scalars())
+
+    scans = [index for index, line in enumerate(plan) if "on twap_status" in line]  # the first is the page's range
+    assert len(scans) >= 3
+    assert all("Index Cond" in plan[index + 1] for index in scans[1:]), "\n".join(plan)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from importlib.resources import files
+from urllib.parse import urljoin
 
 import httpx2
 import pytest
@@ -152,6 +153,23 @@ def test_page_policy_allows_only_its_own_files(idle_client: httpx2.Client) -> No
     assert "unsafe" not in policy
     assert set(re.findall(r"https?://[^\s\"'<]+", response.text)) == set()
     assert not re.search(r"<(script|style)[^>]*>[^<]+<|\son\w+=|\sstyle=", response.text)
+
+
+def test_page_below_a_path_prefix_uses_relative_urls(database: URL) -> None:
+    """As behind a proxy that removes the prefix ``/twap``: the server gets the path without it."""
+    with serving(create_app(make_settings(database)), root_path="/twap") as client:
+        page = client.get("/").text
+        urls = [url for url in re.findall(r'(?:href|src)="([^"#]+)"', page) if not url.startswith("data:")]
+        script = client.get("/web_ui.js").text
+        paths = [urljoin("/twap/", url) for url in [*urls, *re.findall(r'API = "([^"]+)"', script)]]
+        statuses = [client.get(path.removeprefix("/twap")).status_code for path in paths if not path.endswith("/v1")]
+        servers = client.get("/api/v1/openapi.json").json()["servers"]
+
+    assert len(paths) == 4
+    assert all(path.startswith("/twap/") for path in paths)
+    assert not re.search(r"[\"'`(]/(api|web_ui)", page + script)
+    assert statuses == [200, 200, 200]
+    assert servers == [{"url": "/twap"}]
 
 
 def _luminance(color: str) -> float:

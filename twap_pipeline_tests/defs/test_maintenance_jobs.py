@@ -2,6 +2,7 @@
 
 import json
 import threading
+import traceback
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -157,3 +158,24 @@ def test_alert_with_failing_webhook_error_omits_url() -> None:
         AlertWebhook(SecretStr("http://127.0.0.1:9/canary-token")).send("text")
 
     assert "canary" not in str(caught.value)
+
+
+@pytest.mark.fault("X2")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://127.0.0.1:9/services/canary token",
+        "https://user:canary-password@127.0.0.1:9/x",
+        "https://127.0.0.1:canary/x",
+        "https://127.0.0.1:99999/canary",
+        "https://127.0.0.1:9/canary\n",
+        "https://127.0.0.1:9/canary-\N{SNOWMAN}",
+        "ftp://127.0.0.1/canary",
+        "canary",
+    ],
+)
+def test_alert_with_invalid_webhook_error_omits_url(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="TWAP_ALERT_WEBHOOK_URL") as caught:
+        AlertWebhook(SecretStr(url)).send("text")
+
+    assert "canary" not in "".join(traceback.format_exception(caught.value))

@@ -34,12 +34,13 @@ WITH history AS (
     coalesce(rows_quarantined, 0) AS rows_quarantined,
     coalesce(objects_pending_refresh, 0) AS objects_pending_refresh
   FROM span
-  CROSS JOIN generate_series(first_day, last_day, interval '1 day') AS midnight
+  CROSS JOIN generate_series(first_day, least(last_day, first_day + :days_max), interval '1 day') AS midnight
   LEFT JOIN days_with_objects ON days_with_objects.day = midnight::date
 )
 SELECT
   (SELECT first_day FROM span)::text AS start,
   (SELECT last_day + 1 FROM span)::text AS end,
+  (SELECT last_day + 1 - first_day FROM span) AS range_days,
   coalesce(sum(objects), 0)::bigint AS objects,
   coalesce(sum(failed), 0)::bigint AS failed,
   coalesce(sum(parked), 0)::bigint AS parked,

@@ -2,11 +2,11 @@
 
 from fastapi import APIRouter, Request, Response
 
+from twap_pipeline.api.errors import Problem, ProblemError
 from twap_pipeline.api.parameters import (
     COVERAGE_DAYS_MAX,
     EndDay,
     StartDay,
-    require_days_at_most,
     require_start_before_end,
 )
 from twap_pipeline.api.queries.coverage import coverage
@@ -17,6 +17,13 @@ from twap_pipeline.api.state import state_of
 
 router = APIRouter(prefix=V1, tags=["coverage"])
 
+RANGE_TOO_LONG = Problem(
+    400,
+    "Range too long",
+    f"The range must not exceed {COVERAGE_DAYS_MAX} days; a missing `start` or `end` is the first or last day with"
+    " objects. Pass both.",
+)
+
 
 @router.get("/coverage", response_model=Coverage)
 async def get_coverage(request: Request, start: StartDay = None, end: EndDay = None) -> Response:
@@ -26,7 +33,8 @@ async def get_coverage(request: Request, start: StartDay = None, end: EndDay = N
     object are missing.
     """
     require_start_before_end(start, end)
-    if start is not None and end is not None:
-        require_days_at_most(start, end, COVERAGE_DAYS_MAX)
-    row = (await state_of(request).fetch_all(coverage(start, end)))[0]
-    return json_response(dict(row._mapping), missing_days=row.missing_days, days=row.days)
+    row = (await state_of(request).fetch_all(coverage(start, end, days_max=COVERAGE_DAYS_MAX)))[0]
+    values = dict(row._mapping)
+    if (values.pop("range_days") or 0) > COVERAGE_DAYS_MAX:
+        raise ProblemError(RANGE_TOO_LONG)
+    return json_response(values, missing_days=row.missing_days, days=row.days)

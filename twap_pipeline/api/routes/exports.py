@@ -4,6 +4,8 @@ A failure before the first byte is an error response. After the first byte, a fa
 end of the response, so clients detect that the file is incomplete.
 """
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from datetime import datetime
@@ -11,8 +13,9 @@ from datetime import datetime
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncEngine
-from starlette.types import Send
+from starlette.types import Message, Send
 
+from twap_pipeline.api.logs import LOGGER
 from twap_pipeline.api.parameters import End, Start, WalletPath, require_start_before_end
 from twap_pipeline.api.routes import V1
 from twap_pipeline.api.state import state_of
@@ -20,6 +23,22 @@ from twap_pipeline.exports.formats import BATCH_ROWS, DISCLAIMER, FORMATS, Expor
 from twap_pipeline.exports.rows import wallet_orders
 
 router = APIRouter(prefix=f"{V1}/wallets", tags=["exports"])
+
+
+SEND_TIMEOUT_SECONDS = 20.0
+"""How long a client may take to read one chunk of an export, which has `BATCH_ROWS` rows (about 0.5 MB of CSV)."""
+
+_log = logging.getLogger(LOGGER)
+
+
+def _with_timeout(send: Send) -> Send:
+    """Return a function that sends a message, or raises TimeoutError if the client does not read fast enough."""
+
+    async def send_in_time(message: Message) -> None:
+        async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+            await send(message)
+
+    return send_in_time
 
 
 async def stream_export(
@@ -41,7 +60,10 @@ async def stream_export(
 
 
 class ExportResponse(StreamingResponse):
-    """A streamed file whose first chunk exists already; it closes the generator of the other chunks at its end."""
+    """A streamed file whose first chunk exists already; it closes the generator of the other chunks at its end.
+
+    It ends without its last chunk if the client reads too slowly: a slow reader would keep a database connection.
+    """
 
     def __init__(
         self, first_chunk: bytes, other_chunks: AsyncGenerator[bytes, None], media_type: str, file_name: str
@@ -53,7 +75,10 @@ class ExportResponse(StreamingResponse):
     async def stream_response(self, send: Send) -> None:
         """Send the chunks; close their generator, and with it the database connection, in every case."""
         async with aclosing(self._other_chunks):
-            await super().stream_response(send)
+            try:
+                await super().stream_response(_with_timeout(send))
+            except TimeoutError:
+                _log.warning("export aborted: the client did not read a chunk within %g seconds", SEND_TIMEOUT_SECONDS)
 
     @staticmethod
     async def _chunks(first_chunk: bytes, other_chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -84,9 +84,6 @@ async def list_daily_stats(
     after = DailyStatsCursor.decode(cursor).key if cursor else None
     rows = await state_of(request).fetch_all(daily_stats(start, end, asset, after=after, limit=limit + 1))
     page = rows[:limit]
-    next_cursor = None
-    if len(rows) > limit:
-        last = page[-1]
-        next_cursor = DailyStatsCursor(day=last.day, asset=last.asset, side=last.side, status=last.status).encode()
+    next_cursor = DailyStatsCursor.of(page[-1]).encode() if len(rows) > limit else None
     values = {"start": start.isoformat(), "end": end.isoformat(), "days": None, "next_cursor": next_cursor}
     return json_response(values, days=json_array(row.body for row in page))

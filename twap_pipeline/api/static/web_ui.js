@@ -1,6 +1,7 @@
 // Script of the web page: requests the API and shows its responses. It computes no figures; decimals stay text.
 // Values from the data are inserted as text, never as markup.
 
+const API = "api/v1"; // relative: a proxy may serve the page below a path prefix
 const PAGE_SIZE = 50;
 const MONTHS_SHOWN = 12;
 const WALLET = /^0x[0-9a-f]{40}$/i;
@@ -31,7 +32,7 @@ const key = () => sessionStorage.getItem("twap-api-key");
 async function request(path, parameters = {}) {
   const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value));
   const headers = key() ? { Authorization: `Bearer ${key()}` } : {};
-  const response = await fetch(`/api/v1${path}${query.size ? `?${query}` : ""}`, { headers });
+  const response = await fetch(`${API}${path}${query.size ? `?${query}` : ""}`, { headers });
   if (response.ok) return response;
   if (response.status === 401) showKeyForm();
   throw new ProblemError(response.status, await response.json().catch(() => ({ title: `HTTP status ${response.status}` })));
@@ -145,7 +146,7 @@ function moreButton(cursor, parameters, body) {
 function download(address, kind, range) {
   const path = `/wallets/${address}/export.${kind}`;
   const query = new URLSearchParams(Object.entries(range).filter(([, value]) => value));
-  const link = make("a", { href: `/api/v1${path}?${query}`, download: "" }, `Download ${kind === "csv" ? "CSV" : "Parquet"}`);
+  const link = make("a", { href: `${API}${path}?${query}`, download: "" }, `Download ${kind === "csv" ? "CSV" : "Parquet"}`);
   link.addEventListener("click", async (event) => {
     if (!key()) return;
     event.preventDefault();
@@ -159,7 +160,7 @@ function download(address, kind, range) {
 // ---------------------------------------------------------------- order
 
 async function order(id) {
-  const { events } = await getJson(`/twaps/${id}`);
+  const { events, next_cursor: next } = await getJson(`/twaps/${id}`);
   const last = events.at(-1);
   return [
     make("h2", {}, "Order ", make("span", { class: "mono" }, id)),
@@ -170,7 +171,8 @@ async function order(id) {
       walletLink(last.wallet),
     ),
     make("ol", { class: "events" }, events.map(eventItem)),
-  ];
+    next ? make("p", { class: "hint" }, `The first ${events.length} events; the API has the others.`) : null,
+  ].filter(Boolean);
 }
 
 function eventItem(event) {
