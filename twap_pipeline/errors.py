@@ -5,6 +5,7 @@ The tree::
     TwapPipelineError
     ├── ConfigurationError          a setting is not valid
     ├── DatabaseUnavailableError    PostgreSQL refused, failed or did not respond
+    ├── StatementTimeoutError       PostgreSQL cancelled a statement of a refresh, an audit or a data check
     ├── EmbeddedDatabaseError       the local PostgreSQL could not be set up or started
     ├── SchemaRevisionError         the database is not at this code's Alembic head
     ├── BudgetExceededError         the run would read more bytes than its budget
@@ -41,6 +42,10 @@ class ConfigurationError(TwapPipelineError):
 
 class DatabaseUnavailableError(TwapPipelineError):
     """PostgreSQL refused, failed or did not respond."""
+
+
+class StatementTimeoutError(TwapPipelineError):
+    """PostgreSQL cancelled a statement of a refresh, an audit or a data check."""
 
 
 class EmbeddedDatabaseError(TwapPipelineError):

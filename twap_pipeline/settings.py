@@ -103,6 +103,11 @@ class Settings(BaseSettings):
         alias="TWAP_MAX_BYTES_PER_DAY",
         description="Maximum object bytes that all runs of a UTC day read together; unset: no limit.",
     )
+    maintenance_timeout_seconds: PositiveFloat = Field(
+        default=3600.0,
+        alias="TWAP_MAINTENANCE_TIMEOUT_SECONDS",
+        description="Timeout of each statement of an order refresh, an audit, a repair or a data check, in seconds.",
+    )
     alert_webhook_url: SecretStr | None = Field(
         default=None,
         alias="TWAP_ALERT_WEBHOOK_URL",

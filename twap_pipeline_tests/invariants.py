@@ -19,6 +19,7 @@ from twap_pipeline.source.base import ObjectStore
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.audit.checksum import content_checksum
 from twap_pipeline.storage.ingest_log import read_ingest_log
+from twap_pipeline.storage.orders.refresh import compare_orders
 from twap_pipeline_tests.factories import Bucket
 from twap_pipeline_tests.s3_server import S3Server
 from twap_pipeline_tests.secret_scan import AWS_SECRET
@@ -101,6 +102,13 @@ def digest(engine: Engine) -> str:
     """Return the content checksum of the table."""
     with engine.connect() as connection:
         return content_checksum(connection)
+
+
+def differing_orders(connection: Connection) -> list[tuple[str, str]]:
+    """Return twap_id and difference of the orders that differ from their events, by twap_id."""
+    compare_orders(connection)
+    rows = connection.execute(text("SELECT twap_id, difference FROM differing_orders ORDER BY twap_id"))
+    return [(twap_id, difference) for twap_id, difference in rows]
 
 
 def assert_invariants(

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import Connection, Engine, text
 
+from twap_pipeline.api.queries import coverage
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ObjectError, ObjectInvalidError
 from twap_pipeline.ingest import load, object_reader
@@ -133,6 +134,13 @@ def no_object_lock(patch: pytest.MonkeyPatch) -> None:
         return entry
 
     patch.setattr(ingest_log, "lock_object", read_without_lock)
+
+
+def plan_by_statistics(patch: pytest.MonkeyPatch) -> None:
+    """The coverage joins log and history in a way that leaves the plan to the table statistics."""
+    query = coverage._QUERIES["coverage"]
+    assert query.count("FULL JOIN history") == 1
+    patch.setitem(coverage._QUERIES, "coverage", query.replace("FULL JOIN history", "LEFT JOIN history"))
 
 
 def first_failure_ends_all(patch: pytest.MonkeyPatch) -> None:

@@ -272,7 +272,7 @@ def test_asset_checks_page_lists_every_check() -> None:
 
 
 def test_dagster_page_lists_the_partition_metadata() -> None:
-    keys = partition_metadata(plan([], {}), [], rows_before=0, duration_seconds=0.0).keys()
+    keys = partition_metadata(plan([], {}), [], rows_stored=0, duration_seconds=0.0).keys()
 
     assert sorted(first_cells(section(REFERENCE / "dagster.md", "Partition metadata"))) == sorted(keys)
 

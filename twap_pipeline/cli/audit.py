@@ -44,6 +44,7 @@ def audit(source_url: str | None, *, deep: bool, requeue: bool, as_json: bool) -
             requeue=requeue,
             max_bytes_per_run=settings.max_bytes_per_run,
             max_bytes_per_day=settings.max_bytes_per_day,
+            timeout_seconds=settings.maintenance_timeout_seconds,
             before_reading=lambda refs: None if as_json else _print_cost(refs),
         )
     if as_json:
@@ -77,10 +78,21 @@ def _print_repair(repair: RepairResult) -> None:
     if not repair.has_changes:
         click.echo("repair: nothing to change")
         return
-    click.echo(f"repair: requeued {len(repair.requeued)} objects; `twap-pipeline ingest` loads them again")
-    _print_limited(repair.requeued)
+    if repair.requeued:
+        click.echo(f"repair: requeued {len(repair.requeued)} objects; `twap-pipeline ingest` loads them again")
+        _print_limited(repair.requeued)
     if repair.deleted or repair.deleted_quarantined:
         click.echo(f"repair: deleted {repair.deleted} rows and {repair.deleted_quarantined} quarantined rows")
+    if repair.orders_written or repair.orders_deleted:
+        click.echo(
+            f"repair: wrote {repair.orders_written} orders from their events and deleted {repair.orders_deleted} orders"
+            " without events"
+        )
+    if repair.deleted_history:
+        click.echo(f"repair: deleted {repair.deleted_history} history entries of impossible versions")
+    if repair.recounted:
+        click.echo(f"repair: set the row counts of {len(repair.recounted)} deleted objects to their stored rows")
+        _print_limited(repair.recounted)
     if repair.adjustment:
         click.echo(
             f"repair: adjusted the ingest log's row sum by {repair.adjustment:+}, in the history of"

@@ -16,6 +16,7 @@ from twap_pipeline.defs.markdown import table
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
 from twap_pipeline.errors import SchemaRevisionError
 from twap_pipeline.storage.audit.data_checks import CHECKS, TableCheck, run_check
+from twap_pipeline.storage.maintenance import statement_timeout
 
 _MAX_EXAMPLES = 5
 
@@ -55,7 +56,11 @@ def _build_table_checks(table_name: str, checks: Sequence[TableCheck]) -> dg.Ass
             for check in checks:
                 if dg.AssetCheckKey(asset, check.name) not in context.selected_asset_check_keys:
                     continue
-                with engine.connect() as connection:
+                timeout_seconds = database.settings.maintenance_timeout_seconds
+                with (
+                    engine.connect() as connection,
+                    statement_timeout(connection, timeout_seconds, f"check {check.name}"),
+                ):
                     result = run_check(connection, check)
                 metadata: dict[str, dg.MetadataValue[Any]] = {"violations": dg.MetadataValue.int(result.count)}
                 if result.examples:
@@ -101,7 +106,11 @@ def _build_source_check(start_date: date, key_date_patterns: Sequence[str]) -> d
             return
         with database.engine() as engine:
             report = run_audit(
-                object_store.open_for(engine), engine, since=start_date, key_date_patterns=key_date_patterns
+                object_store.open_for(engine),
+                engine,
+                since=start_date,
+                key_date_patterns=key_date_patterns,
+                timeout_seconds=database.settings.maintenance_timeout_seconds,
             )
         lines = [
             f"- **{finding.code}** ({len(finding.examples)}): {finding.description};"

@@ -22,6 +22,7 @@ from twap_pipeline.errors import BudgetExceededError
 from twap_pipeline.ingest import plan as ingest_plan
 from twap_pipeline.source.selection import SkippedObjects, join_keys
 from twap_pipeline.storage.ingest_log import bytes_read_today, read_ingest_log
+from twap_pipeline.storage.reports.ingest_summary import count_stored_rows
 from twap_pipeline.storage.schema import models
 
 if TYPE_CHECKING:
@@ -264,10 +265,12 @@ def _ingest_partitions(
             connections=write_concurrency,
             refusals=refusals,
         )
+        with engine.connect() as connection:
+            rows_stored = count_stored_rows(connection, day)
         metadata = partition_metadata(
             plan,
             results,
-            rows_before=sum(entries[ref.key].row_counts.stored for ref in plan.loaded),
+            rows_stored=rows_stored,
             duration_seconds=time.perf_counter() - started,
         )
         errors = [f"{result.ref.key}: {result.error}" for result in results if result.error]

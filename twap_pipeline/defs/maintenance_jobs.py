@@ -7,7 +7,7 @@ import dagster as dg
 
 from twap_pipeline.defs.assets import ByteBudget, observe_source_partitions
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
-from twap_pipeline.errors import BudgetExceededError
+from twap_pipeline.errors import BudgetExceededError, StatementTimeoutError
 from twap_pipeline.storage.ingest_log import reset_attempts
 
 _MAX_LOGGED_EXAMPLES = 20
@@ -92,13 +92,15 @@ def _build_audit_job(key_date_patterns: Sequence[str], start_date: date, budget:
                     requeue=config.requeue,
                     max_bytes_per_run=budget.max_bytes_per_run,
                     max_bytes_per_day=budget.max_bytes_per_day,
+                    timeout_seconds=database.settings.maintenance_timeout_seconds,
                 )
-            except BudgetExceededError as error:
+            except (BudgetExceededError, StatementTimeoutError) as error:
                 raise dg.Failure(str(error), allow_retries=False) from error
         if report.repair is not None:
             context.log.info(
                 f"{report.objects_read} objects read; repair: requeued {len(report.repair.requeued)} objects, deleted"
-                f" {report.repair.deleted} rows and {report.repair.deleted_quarantined} quarantined rows"
+                f" {report.repair.deleted} rows and {report.repair.deleted_quarantined} quarantined rows, wrote"
+                f" {report.repair.orders_written} orders and deleted {report.repair.orders_deleted}"
             )
         for finding in report.findings:
             examples = ", ".join(finding.examples[:_MAX_LOGGED_EXAMPLES])

@@ -17,6 +17,7 @@ from twap_pipeline.defs.markdown import bars, table
 from twap_pipeline.defs.refused_runs import tag_refused_run
 from twap_pipeline.defs.resources import DatabaseResource, SchemaGuard
 from twap_pipeline.domain.orders import DAILY_STATS_COLUMNS, ORDER_COLUMNS
+from twap_pipeline.storage.maintenance import statement_timeout
 from twap_pipeline.storage.orders.refresh import refresh_orders
 from twap_pipeline.storage.reports.daily_orders import daily_figures
 from twap_pipeline.storage.schema import models
@@ -64,7 +65,14 @@ def build_orders_asset(partitions: dg.DailyPartitionsDefinition, max_partitions_
             schema_guard.require_head(engine)
             for partition_key in context.partition_keys:
                 started = time.perf_counter()
-                with engine.begin() as connection:
+                with (
+                    engine.begin() as connection,
+                    statement_timeout(
+                        connection,
+                        database.settings.maintenance_timeout_seconds,
+                        f"refresh of twap_orders for {partition_key}",
+                    ),
+                ):
                     result = refresh_orders(connection, date.fromisoformat(partition_key))
                 metadata = {
                     "objects": result.objects,

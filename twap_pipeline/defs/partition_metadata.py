@@ -36,14 +36,14 @@ _PREVIEW_COLUMNS = (
 
 
 def partition_metadata(
-    plan: "Plan", results: Sequence["IngestResult"], *, rows_before: int, duration_seconds: float
+    plan: "Plan", results: Sequence["IngestResult"], *, rows_stored: int, duration_seconds: float
 ) -> dict[str, dg.MetadataValue[Any]]:
     """Return the metadata of one partition.
 
     Args:
         plan: The plan of the partition.
         results: One result per object of this run.
-        rows_before: Rows of the partition that were stored before this run.
+        rows_stored: Rows of ``twap_status`` that come from the partition's objects.
         duration_seconds: Elapsed time of the partition. Objects are loaded concurrently, so that the sum of
             ``read_seconds``, ``decode_seconds`` and ``write_seconds`` can be larger.
     """
@@ -60,7 +60,7 @@ def partition_metadata(
         by_status.update(result.preview.by_status)
     bytes_read = sum(result.ref.size_bytes for result in loaded)
     return {
-        "dagster/partition_row_count": dg.MetadataValue.int(rows_before + row_counts.stored),
+        "dagster/partition_row_count": dg.MetadataValue.int(rows_stored),
         "objects": dg.MetadataValue.int(len(plan.loaded) + len(loaded)),
         "objects_ingested": dg.MetadataValue.int(len(loaded)),
         "objects_failed": dg.MetadataValue.int(len(results) - len(loaded) + len(plan.parked)),

@@ -15,11 +15,13 @@ from sqlalchemy import Engine
 from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef, partition_date
 from twap_pipeline.storage.audit.counts import (
     IngestLogRecord,
+    inconsistent_history,
     quarantined_rows_by_object,
     read_ingest_log_records,
     rows_by_version,
 )
 from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX, IngestLogEntry, read_ingest_log
+from twap_pipeline.storage.maintenance import STATEMENT_TIMEOUT_SECONDS, statement_timeout
 
 
 class AuditCode(StrEnum):
@@ -38,11 +40,13 @@ class AuditCode(StrEnum):
     ROW_COUNT_MISMATCH = "row_count_mismatch"
     OBJECT_ROW_COUNT_EXCEEDED = "object_row_count_exceeded"
     QUARANTINE_COUNT_MISMATCH = "quarantine_count_mismatch"
+    INCONSISTENT_HISTORY = "inconsistent_history"
     ROWS_MISSING = "rows_missing"
     ROWS_CHANGED = "rows_changed"
     ROWS_ADDED = "rows_added"
     LOG_COUNTS_MISMATCH = "log_counts_mismatch"
     QUARANTINED_ROWS_MISMATCH = "quarantined_rows_mismatch"
+    ORDERS_MISMATCH = "orders_mismatch"
     OBJECT_UNREADABLE = "object_unreadable"
     UNVERIFIABLE_ROWS = "unverifiable_rows"
 
@@ -63,11 +67,13 @@ _DESCRIPTIONS = {
     AuditCode.ROW_COUNT_MISMATCH: "the number of stored rows differs from the ingest log: rows were added or deleted",
     AuditCode.OBJECT_ROW_COUNT_EXCEEDED: "more rows name an object than it stored",
     AuditCode.QUARANTINE_COUNT_MISMATCH: "quarantined rows were added or deleted",
+    AuditCode.INCONSISTENT_HISTORY: "history entries contradict themselves or the later versions: they were edited",
     AuditCode.ROWS_MISSING: "objects contain events that are not stored: rows were deleted",
     AuditCode.ROWS_CHANGED: "rows differ from their objects: values were edited, or rows moved to another object",
     AuditCode.ROWS_ADDED: "rows were added that no object contains",
-    AuditCode.LOG_COUNTS_MISMATCH: "row counts or data warnings in the ingest log differ from the object's content",
+    AuditCode.LOG_COUNTS_MISMATCH: "row counts, data warnings or checksums in the ingest log differ from the object",
     AuditCode.QUARANTINED_ROWS_MISMATCH: "quarantined rows differ from their objects",
+    AuditCode.ORDERS_MISMATCH: "orders differ from their events in twap_status",
     AuditCode.OBJECT_UNREADABLE: "loaded objects can no longer be read: their rows are not verified",
     AuditCode.UNVERIFIABLE_ROWS: "rows of deleted objects and replaced versions: no object is left to verify them",
 }
@@ -109,7 +115,12 @@ def to_findings(examples_by_code: Mapping[AuditCode, Iterable[str]]) -> list[Aud
 
 
 def audit(
-    engine: Engine, listing: Iterable[ObjectRef], since: date, key_date_patterns: Sequence[str] = KEY_DATE_PATTERNS
+    engine: Engine,
+    listing: Iterable[ObjectRef],
+    since: date,
+    key_date_patterns: Sequence[str] = KEY_DATE_PATTERNS,
+    *,
+    timeout_seconds: float = STATEMENT_TIMEOUT_SECONDS,
 ) -> list[AuditFinding]:
     """Return the differences between listing, ingest log and tables; empty if there are none.
 
@@ -118,10 +129,18 @@ def audit(
         listing: All objects of the source.
         since: First UTC date of the partitions; older objects are an informational finding.
         key_date_patterns: Regular expressions of dates in keys.
+        timeout_seconds: Limit of each statement.
+
+    Raises:
+        StatementTimeoutError: A statement reached the limit.
     """
     listed = {ref.key: ref for ref in listing}
-    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        entries, records = read_ingest_log(connection), read_ingest_log_records(connection)
+    with (
+        engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection,
+        statement_timeout(connection, timeout_seconds, "audit of the row counts"),
+    ):
+        faults = inconsistent_history(connection)
+        entries, records = read_ingest_log(connection), read_ingest_log_records(connection, faults)
         stored, quarantined = rows_by_version(connection), quarantined_rows_by_object(connection)
     inconsistent = inconsistent_entries(records, listed, key_date_patterns)
     in_range = select_in_range(listed.values(), since, key_date_patterns)
@@ -132,6 +151,9 @@ def audit(
             AuditCode.INCONSISTENT_LOG_ENTRY: [f"{key}: {reason}" for key, reason in inconsistent.items()],
             **_compare_rows(entries, records, stored),
             AuditCode.QUARANTINE_COUNT_MISMATCH: _compare_quarantine(entries, quarantined),
+            AuditCode.INCONSISTENT_HISTORY: [
+                f"{fault.key}: history entry {fault.history_id}: {fault.reason}" for fault in faults
+            ],
         }
     )
 

@@ -8,11 +8,12 @@ from sqlalchemy import Engine
 
 from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef
 from twap_pipeline.ingest.audit import AuditFinding, audit, has_errors
-from twap_pipeline.ingest.deep_audit import deep_audit, loaded_objects
+from twap_pipeline.ingest.deep_audit import deep_audit, deleted_objects, loaded_objects
 from twap_pipeline.ingest.plan import check_budget
 from twap_pipeline.source.base import ObjectStore
 from twap_pipeline.storage.audit.repair import RepairResult
 from twap_pipeline.storage.ingest_log import bytes_read_today, record_audit_read
+from twap_pipeline.storage.maintenance import STATEMENT_TIMEOUT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,10 @@ class AuditReport:
                 "requeued": repair.requeued,
                 "deleted_rows": repair.deleted,
                 "deleted_quarantined_rows": repair.deleted_quarantined,
+                "deleted_history_entries": repair.deleted_history,
+                "recounted": repair.recounted,
+                "orders_written": repair.orders_written,
+                "orders_deleted": repair.orders_deleted,
                 "adjustment": repair.adjustment,
                 "adjusted_key": repair.adjusted_key,
             },
@@ -71,6 +76,7 @@ def run_audit(
     requeue: bool = False,
     max_bytes_per_run: int | None = None,
     max_bytes_per_day: int | None = None,
+    timeout_seconds: float = STATEMENT_TIMEOUT_SECONDS,
     before_reading: Callable[[Sequence[ObjectRef]], None] = lambda _: None,
 ) -> AuditReport:
     """List the source and compare it with the ingest log and the tables; read the objects if requested.
@@ -84,14 +90,16 @@ def run_audit(
         requeue: Like ``deep``; also delete wrong rows and requeue their objects.
         max_bytes_per_run: Maximum bytes of objects to read; None for no limit.
         max_bytes_per_day: Maximum bytes of objects that all runs of the UTC day may read; None for no limit.
+        timeout_seconds: Limit of each statement.
         before_reading: Called with the objects to read before the budget is checked.
 
     Raises:
         BudgetExceededError: The objects exceed a budget; none was read.
         SourceError: The store failed or refused access.
+        StatementTimeoutError: A statement reached the limit.
     """
     listing = list(store.list_objects())
-    findings = audit(engine, listing, since, key_date_patterns)
+    findings = audit(engine, listing, since, key_date_patterns, timeout_seconds=timeout_seconds)
     if not (deep or requeue):
         return AuditReport(findings)
     refs = loaded_objects(engine, listing, since, key_date_patterns)
@@ -101,5 +109,13 @@ def run_audit(
     check_budget(refs, max_bytes=max_bytes_per_run, max_bytes_today=max_bytes_per_day, read_today_bytes=read_today)
     with engine.begin() as connection:
         record_audit_read(connection, refs)
-    result = deep_audit(store, engine, refs, key_date_patterns, requeue=requeue)
+    result = deep_audit(
+        store,
+        engine,
+        refs,
+        key_date_patterns,
+        requeue=requeue,
+        deleted_keys=deleted_objects(engine, listing),
+        timeout_seconds=timeout_seconds,
+    )
     return AuditReport([*findings, *result.findings], len(refs), result.repair)

@@ -62,13 +62,19 @@ def fetch_latest(store: ObjectStore, ref: ObjectRef, into: IO[bytes]) -> FetchRe
     """
     for _ in range(MAX_RELISTS):
         try:
-            return _fetch(store, ref, into)
+            return fetch(store, ref, into)
         except ObjectChangedError:
             ref = _list_again(store, ref.key)
-    return _fetch(store, ref, into)
+    return fetch(store, ref, into)
 
 
-def _fetch(store: ObjectStore, ref: ObjectRef, file: IO[bytes]) -> FetchResult:
+def fetch(store: ObjectStore, ref: ObjectRef, file: IO[bytes]) -> FetchResult:
+    """Write the bytes of exactly this version to a file and rewind the file.
+
+    Raises:
+        ObjectError: The object was overwritten or deleted, or its bytes are not intact.
+        SourceError: The store as a whole refused or failed.
+    """
     checksum_verified = store.fetch(ref, file)
     sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # IO[bytes] has readinto
     file.seek(0)

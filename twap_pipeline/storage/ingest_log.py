@@ -92,20 +92,24 @@ def _select_entries(*, of_keys: bool) -> Select[Any]:
         func.count().label("events"),
         func.sum(history.c.rows_inserted).label("rows_inserted"),
     ).group_by(history.c.s3_object_key)
-    # The filter is applied twice: PostgreSQL does not push it into a grouped subquery.
-    past = (past_rows.where(history.c.s3_object_key == any_(keys)) if of_keys else past_rows).subquery()
-    entries = select(
-        log.c.s3_object_key,
-        log.c.etag,
-        log.c.last_modified,
-        log.c.object_date,
-        log.c.error_text,
-        log.c.failed_attempts,
+    entries = select(log)
+    if of_keys:
+        past_rows = past_rows.where(history.c.s3_object_key == any_(keys))
+        entries = entries.where(log.c.s3_object_key == any_(keys))
+    past, current = past_rows.subquery(), entries.subquery()
+    # History rows reference the log, so that a FULL JOIN returns the same rows as a LEFT JOIN. PostgreSQL has no nested
+    # loop for it, whatever the table statistics are.
+    return select(
+        current.c.s3_object_key,
+        current.c.etag,
+        current.c.last_modified,
+        current.c.object_date,
+        current.c.error_text,
+        current.c.failed_attempts,
         func.coalesce(past.c.rows_inserted, 0),
         func.coalesce(past.c.events, 0),
-        *(log.c[name] for name in _ROW_COUNT_COLUMNS),
-    ).select_from(log.outerjoin(past, log.c.s3_object_key == past.c.s3_object_key))
-    return entries.where(log.c.s3_object_key == any_(keys)) if of_keys else entries
+        *(current.c[name] for name in _ROW_COUNT_COLUMNS),
+    ).select_from(current.outerjoin(past, current.c.s3_object_key == past.c.s3_object_key, full=True))
 
 
 _SELECT_ALL = _select_entries(of_keys=False)

@@ -1,4 +1,5 @@
 -- Writes of the ingest log. Every statement that replaces an attempt copies it to etl_s3_ingest_history first.
+-- Versions of a key have times in the order of their transactions: statement_timestamp() is taken under the key's lock.
 
 -- name: lock_object
 -- Locks one object key until the transaction ends, and limits every lock wait of the transaction.
@@ -9,11 +10,11 @@ SELECT set_config('lock_timeout', :lock_timeout, true), pg_advisory_xact_lock(ha
 WITH replaced AS (
   INSERT INTO etl_s3_ingest_history (kind, s3_object_key, etag, last_modified, size_bytes, sha256, ingested_at,
     rows_read, rows_inserted, rows_updated, rows_unchanged, rows_superseded, rows_quarantined, rows_metadata,
-    dagster_run_id, bytes_fetched, source_url, error_text)
+    dagster_run_id, bytes_fetched, source_url, error_text, recorded_at)
   SELECT CASE WHEN error_text IS NULL THEN 'replaced_version' ELSE 'failed_attempt' END,
     s3_object_key, etag, last_modified, size_bytes, sha256, ingested_at,
     rows_read, rows_inserted, rows_updated, rows_unchanged, rows_superseded, rows_quarantined, rows_metadata,
-    dagster_run_id, bytes_fetched, source_url, error_text
+    dagster_run_id, bytes_fetched, source_url, error_text, statement_timestamp()
   FROM etl_s3_ingest_log
   WHERE s3_object_key = :s3_object_key AND CASE WHEN error_text IS NULL
     THEN (etag, last_modified) IS DISTINCT FROM (:etag, CAST(:last_modified AS timestamptz))
@@ -24,7 +25,7 @@ INSERT INTO etl_s3_ingest_log AS stored (s3_object_key, last_modified, etag, siz
   rows_read, rows_inserted, rows_updated, rows_unchanged, rows_superseded, rows_quarantined, rows_metadata,
   data_warnings, checksum_verified, dagster_run_id, bytes_fetched, source_url)
 VALUES (:s3_object_key, :last_modified, :etag, :size_bytes, :sha256, :object_date,
-  :error_text, CASE WHEN CAST(:error_text AS text) IS NULL THEN 0 ELSE 1 END, now(), :rows_ingested,
+  :error_text, CASE WHEN CAST(:error_text AS text) IS NULL THEN 0 ELSE 1 END, statement_timestamp(), :rows_ingested,
   :rows_read, :rows_inserted, :rows_updated, :rows_unchanged, :rows_superseded, :rows_quarantined, :rows_metadata,
   CAST(:data_warnings AS jsonb), :checksum_verified, :dagster_run_id, :bytes_fetched, :source_url)
 ON CONFLICT (s3_object_key) DO UPDATE SET
@@ -74,18 +75,17 @@ RETURNING s3_object_key;
 WITH requeued AS (
   INSERT INTO etl_s3_ingest_history (s3_object_key, kind, etag, last_modified, size_bytes, sha256, ingested_at,
     rows_read, rows_inserted, rows_updated, rows_unchanged, rows_superseded, rows_quarantined, rows_metadata,
-    dagster_run_id, bytes_fetched, source_url, error_text)
+    dagster_run_id, bytes_fetched, source_url, error_text, recorded_at)
   SELECT s3_object_key, 'requeued', etag, last_modified, size_bytes, sha256, ingested_at,
     rows_read, rows_inserted, rows_updated, rows_unchanged, rows_superseded, rows_quarantined, rows_metadata,
-    dagster_run_id, bytes_fetched, source_url, error_text
+    dagster_run_id, bytes_fetched, source_url, error_text, statement_timestamp()
   FROM etl_s3_ingest_log
   WHERE s3_object_key = ANY(:keys) AND (error_text IS NULL OR rows_read IS NOT NULL)
-  RETURNING s3_object_key
 )
-UPDATE etl_s3_ingest_log AS log SET error_text = :reason, failed_attempts = 0, sha256 = NULL, rows_ingested = NULL,
+UPDATE etl_s3_ingest_log SET error_text = :reason, failed_attempts = 0, sha256 = NULL, rows_ingested = NULL,
   rows_read = NULL, rows_inserted = NULL, rows_updated = NULL, rows_unchanged = NULL, rows_superseded = NULL,
   rows_quarantined = NULL, rows_metadata = NULL, data_warnings = NULL, checksum_verified = NULL, bytes_fetched = NULL
-FROM requeued WHERE log.s3_object_key = requeued.s3_object_key;
+WHERE s3_object_key = ANY(:keys) AND (error_text IS NULL OR rows_read IS NOT NULL);
 
 -- name: add_adjustment
 -- Adds a correction of the sum of inserted rows to the history of one object, preferably a failed one; returns its key.

@@ -7,6 +7,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import Engine, text
 
 from twap_pipeline.cli.audit import audit
+from twap_pipeline.errors import StatementTimeoutError
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline_tests.factories import Bucket, event
 from twap_pipeline_tests.invariants import ingest_everything
@@ -56,6 +57,20 @@ def test_audit_text_shows_cost_findings_and_repair(engine: Engine, loaded: Bucke
         "repair: adjusted the ingest log's row sum by -1",
     ):
         assert part in result.stdout
+
+
+def test_audit_over_timeout_names_task_and_setting(
+    engine: Engine, loaded: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another session locks the table, so that the statements of the audit wait."""
+    monkeypatch.setenv("TWAP_MAINTENANCE_TIMEOUT_SECONDS", "0.2")
+    with engine.begin() as connection:
+        connection.execute(text("LOCK TABLE twap_status"))
+
+        with pytest.raises(
+            StatementTimeoutError, match=r"^audit of the row counts: .*TWAP_MAINTENANCE_TIMEOUT_SECONDS"
+        ):
+            run()
 
 
 def test_audit_without_differences_exits_with_status_0(engine: Engine, loaded: Bucket) -> None:

@@ -19,6 +19,7 @@ from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.ingest_log import read_ingest_log
 from twap_pipeline.storage.schema.revision_gate import code_head
 from twap_pipeline_tests.factories import DAY, Bucket, event
+from twap_pipeline_tests.invariants import ingest_everything
 from twap_pipeline_tests.mutants import expect_failure, first_failure_ends_all
 
 
@@ -117,6 +118,40 @@ def test_partition_without_objects_has_row_count_zero(instance: dg.DagsterInstan
         for day, event in materializations_by_partition(instance).items()
     }
     assert counts == {"2025-08-19": 0, "2025-08-20": 1, "2025-08-21": 0}
+
+
+SHARED_EVENTS: dict[str, list[tuple[date, str, list[dict[str, object]], int]]] = {
+    "updated in the same day": [
+        (DAY, "a", [event(1), event(2)], 0),
+        (DAY, "b", [event(2, asset="BTC"), event(3)], 1),
+    ],
+    "unchanged in the same day": [
+        (DAY, "a", [event(1), event(2)], 0),
+        (DAY, "b", [event(2), event(3)], -1),
+    ],
+    "updated by the next day": [
+        (DAY, "a", [event(1), event(2)], 0),
+        (DAY + timedelta(days=1), "b", [event(2, asset="BTC"), event(3)], 1),
+    ],
+    "overwritten object": [(DAY, "a", [event(1), event(2)], 0), (DAY, "a", [event(2, asset="BTC"), event(3)], 1)],
+}
+
+
+@pytest.mark.parametrize("name", SHARED_EVENTS)
+def test_partition_row_counts_add_up_to_stored_rows(
+    name: str, instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
+) -> None:
+    """The former count, inserted plus updated plus unchanged, counts an event of two objects twice."""
+    for day, key, rows, hours in SHARED_EVENTS[name]:
+        bucket.put(object_key(day, key), rows, hours=hours)
+        ingest_everything(LocalDirectory(bucket.directory), engine)
+    run(instance, DAY, DAY + timedelta(days=1))
+
+    counts: list[Any] = [
+        event.metadata["dagster/partition_row_count"].value
+        for event in materializations_by_partition(instance).values()
+    ]
+    assert sum(counts) == count_rows(engine) == 3
 
 
 @pytest.mark.fault("R1")

@@ -17,7 +17,9 @@ from twap_pipeline.defs.assets import SOURCE_KEY
 from twap_pipeline.defs.resources import build_resources
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.settings import load_settings
+from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline_tests.factories import DAY, Bucket, event
+from twap_pipeline_tests.invariants import ingest_everything
 
 KEY = f"{DAY:%Y/%m/%d}/a.parquet"
 
@@ -83,6 +85,38 @@ def test_deep_audit_over_budget_fails(
     user_failure = failure.step_failure_data.user_failure_data
     assert user_failure is not None
     assert "TWAP_MAX_BYTES_PER_RUN allows 1" in str(user_failure.description)
+
+
+@pytest.mark.parametrize(
+    ("name", "partition", "table", "task"),
+    [
+        ("audit_twap_status", None, "twap_status", "audit of the row counts"),
+        ("refresh_twap_orders", str(DAY), "twap_orders", f"refresh of twap_orders for {DAY}"),
+    ],
+)
+def test_job_over_statement_timeout_names_its_task(
+    *,
+    name: str,
+    partition: str | None,
+    table: str,
+    task: str,
+    instance: dg.DagsterInstance,
+    bucket: Bucket,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another session locks the table, so that the statements of the job wait."""
+    bucket.put(KEY, [event(1)])
+    ingest_everything(LocalDirectory(bucket.directory), engine)
+    monkeypatch.setenv("TWAP_MAINTENANCE_TIMEOUT_SECONDS", "0.5")
+    with engine.begin() as connection:
+        connection.execute(text(f"LOCK TABLE {table}"))
+        result = run(instance, name, partition)
+
+    (failure,) = result.filter_events(lambda event: event.is_step_failure)
+    user_failure = failure.step_failure_data.user_failure_data
+    description = user_failure.description if user_failure else ""
+    assert f"{task}: PostgreSQL cancelled a statement" in f"{description} {failure.step_failure_data.error}"
 
 
 def test_retry_job_resets_failed_attempts_of_parked_objects(

@@ -53,6 +53,10 @@ def test_requeue_report_is_json_serializable(engine: Engine, store: LocalDirecto
         "requeued": ["a.parquet"],
         "deleted_rows": 1,
         "deleted_quarantined_rows": 0,
+        "deleted_history_entries": 0,
+        "recounted": [],
+        "orders_written": 0,
+        "orders_deleted": 0,
         "adjustment": -1,
         "adjusted_key": "a.parquet",
     }

@@ -6,18 +6,23 @@ version without one of its events, quarantined rows, and an object without rows.
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError
 
 from twap_pipeline.ingest.audit import AuditFinding, audit, has_errors
-from twap_pipeline.ingest.deep_audit import DeepAuditResult, deep_audit, loaded_objects
+from twap_pipeline.ingest.deep_audit import DeepAuditResult, deep_audit, deleted_objects, loaded_objects
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.audit.data_checks import CHECKS, run_check
-from twap_pipeline.storage.orders.refresh import DIFFERING_ORDERS, dates_pending_refresh, refresh_orders
+from twap_pipeline.storage.orders.refresh import dates_pending_refresh, refresh_orders
 from twap_pipeline_tests.factories import DAY, Bucket, event
-from twap_pipeline_tests.invariants import digest, ingest_everything
+from twap_pipeline_tests.hypothesis_profiles import examples
+from twap_pipeline_tests.invariants import differing_orders, digest, ingest_everything
 from twap_pipeline_tests.storage.statistics import set_empty_statistics
 
 A, B, C, D, EMPTY = (f"hourly/2025/08/20/12/{name}.parquet" for name in ("a", "b", "c", "d", "empty"))
@@ -27,6 +32,11 @@ OTHER = "0x" + "7" * 40
 @pytest.fixture
 def loaded(engine: Engine, bucket: Bucket) -> Bucket:
     """Loaded objects, with an earlier version of `D`, and refreshed orders."""
+    load(engine, bucket)
+    return bucket
+
+
+def load(engine: Engine, bucket: Bucket) -> None:
     bucket.put(A, [event(1), event(2), event(3, wallet="nobody"), event(2, status="finished", minute=30)])
     bucket.put(B, [event(2, asset="BTC"), event(4), event(4, status="finished", minute=9, executed="7.50")], hours=1)
     bucket.put(C, [event(2, asset="OLD"), event(4), event(7)], hours=-1)
@@ -36,7 +46,6 @@ def loaded(engine: Engine, bucket: Bucket) -> Bucket:
     bucket.put(D, [event(5, asset="ETH"), event(8, wallet="0x1")], hours=2)
     ingest_everything(LocalDirectory(bucket.directory), engine)
     refresh(engine)
-    return bucket
 
 
 def refresh(engine: Engine) -> None:
@@ -56,7 +65,9 @@ def quick(engine: Engine, bucket: Bucket) -> dict[str, tuple[str, ...]]:
 
 def read(engine: Engine, bucket: Bucket, *, requeue: bool = False) -> DeepAuditResult:
     store = LocalDirectory(bucket.directory)
-    return deep_audit(store, engine, loaded_objects(engine, store.list_objects(), DAY), requeue=requeue)
+    listing = list(store.list_objects())
+    refs = loaded_objects(engine, listing, DAY)
+    return deep_audit(store, engine, refs, requeue=requeue, deleted_keys=deleted_objects(engine, listing))
 
 
 def deep(engine: Engine, bucket: Bucket) -> dict[str, tuple[str, ...]]:
@@ -88,13 +99,15 @@ def test_old_modification_time_loads_and_is_verified(engine: Engine, bucket: Buc
 
 _ROWS = """SELECT (to_jsonb(one) - 'inserted_at' - 'raw_payload')::text, raw_payload::text FROM twap_status AS one
 ORDER BY twap_id, wallet, ts"""
+_ORDERS = "SELECT (to_jsonb(one) - 'refreshed_at')::text FROM twap_orders AS one ORDER BY twap_id, wallet"
 _QUARANTINED = "SELECT s3_object_key, row_number, raw_row::text, reason FROM twap_status_quarantine ORDER BY 1, 2"
 
 
 def tables(engine: Engine) -> tuple[list[tuple[str, ...]], ...]:
-    """Return all rows and quarantined rows with their objects, without the write times."""
+    """Return all rows, quarantined rows and orders, without the write times."""
+    queries = (_ROWS, _QUARANTINED, _ORDERS)
     with engine.connect() as connection:
-        return tuple([tuple(map(str, row)) for row in connection.execute(text(sql))] for sql in (_ROWS, _QUARANTINED))
+        return tuple([tuple(map(str, row)) for row in connection.execute(text(sql))] for sql in queries)
 
 
 def assert_no_errors(engine: Engine, bucket: Bucket) -> None:
@@ -103,9 +116,9 @@ def assert_no_errors(engine: Engine, bucket: Bucket) -> None:
     assert order_differences(engine) == []
 
 
-def order_differences(engine: Engine) -> list[object]:
+def order_differences(engine: Engine) -> list[tuple[str, str]]:
     with engine.connect() as connection:
-        return list(connection.execute(text(DIFFERING_ORDERS)))
+        return differing_orders(connection)
 
 
 def test_consistent_tables_report_only_unverifiable_rows(engine: Engine, loaded: Bucket) -> None:
@@ -113,7 +126,7 @@ def test_consistent_tables_report_only_unverifiable_rows(engine: Engine, loaded:
 
     (finding,) = read(engine, loaded).findings
 
-    assert (finding.code, finding.examples, finding.is_informational) == ("unverifiable_rows", ("1 rows",), True)
+    assert (finding.code, finding.examples, finding.is_informational) == ("unverifiable_rows", (f"{D}: 1 rows",), True)
 
 
 def test_deep_audit_writes_nothing_and_closes_its_session(engine: Engine, loaded: Bucket) -> None:
@@ -203,6 +216,12 @@ LOG_ENTRIES = {
     "newer version": f"UPDATE etl_s3_ingest_log SET last_modified = '2035-08-20+00' WHERE s3_object_key = '{B}'",
     "newer version of an object without rows": "UPDATE etl_s3_ingest_log SET last_modified = '2035-08-20+00'"
     f" WHERE s3_object_key = '{EMPTY}'",
+    "sha256": f"UPDATE etl_s3_ingest_log SET sha256 = repeat('0', 64) WHERE s3_object_key = '{B}'",
+    "sha256 to null": f"UPDATE etl_s3_ingest_log SET sha256 = NULL WHERE s3_object_key = '{EMPTY}'",
+    "checksum_verified": f"UPDATE etl_s3_ingest_log SET checksum_verified = true WHERE s3_object_key = '{B}'",
+    "checksum_verified to null": f"UPDATE etl_s3_ingest_log SET checksum_verified = NULL WHERE s3_object_key = '{A}'",
+    "all counts": "UPDATE etl_s3_ingest_log SET rows_read = 6, rows_inserted = 1, rows_updated = 1, rows_unchanged = 1,"
+    f" rows_superseded = 1, rows_quarantined = 1, rows_metadata = 1, rows_ingested = 3 WHERE s3_object_key = '{B}'",
     "data_warnings": f"""UPDATE etl_s3_ingest_log SET data_warnings = '{{"x": 1}}' WHERE s3_object_key = '{B}'""",
 }
 QUARANTINE = {
@@ -216,32 +235,167 @@ QUARANTINE = {
     "added to no object": "INSERT INTO twap_status_quarantine (s3_object_key, row_number, raw_row, reason)"
     " VALUES ('x', 1, '{}', 'x')",
 }
+_INVENTED_VERSION = f"""INSERT INTO etl_s3_ingest_history (s3_object_key, kind, etag, last_modified, size_bytes, sha256,
+        ingested_at, rows_read, rows_inserted, rows_updated, rows_unchanged, rows_superseded, rows_quarantined,
+        rows_metadata) SELECT s3_object_key, '%s', 'invented', '2025-08-01+00', 9, repeat('0', 64), ingested_at, 1, 1,
+        0, 0, 0, 0, 0 FROM etl_s3_ingest_log WHERE s3_object_key = '{B}'"""
+_INVENTED_ROW = f"""; INSERT INTO twap_status (twap_id, wallet, ts, status, s3_object_key, s3_last_modified)
+        VALUES ('77', '{OTHER}', '2025-08-20 12:00+00', 'finished', '{B}', '2025-08-01+00')"""
+HISTORY = {
+    "row of an invented version": _INVENTED_VERSION % "replaced_version" + _INVENTED_ROW,
+    "row of an invented requeued version": _INVENTED_VERSION % "requeued" + _INVENTED_ROW,
+    "row of an invented version without columns": f"""INSERT INTO etl_s3_ingest_history (s3_object_key, kind, etag,
+        last_modified, rows_inserted) VALUES ('{A}', 'replaced_version', 'x', '2025-08-01+00', 1);
+        INSERT INTO twap_status (twap_id, wallet, ts, status, s3_object_key, s3_last_modified)
+        VALUES ('77', '{OTHER}', '2025-08-20 12:00+00', 'finished', '{A}', '2025-08-01+00')""",
+    "invented version without a row": _INVENTED_VERSION % "replaced_version",
+    "row covered by an invented adjustment": f"""INSERT INTO etl_s3_ingest_history (s3_object_key, kind, rows_inserted)
+        VALUES ('{B}', 'adjustment', 1); INSERT INTO twap_status
+        SELECT (jsonb_populate_record(t, '{{"twap_id": "99"}}')).* FROM twap_status AS t WHERE {of(1)}""",
+    "inserted rows": "UPDATE etl_s3_ingest_history SET rows_inserted = rows_inserted + 1",
+    "read rows": "UPDATE etl_s3_ingest_history SET rows_read = rows_read + 7",
+    "adjustment added": f"""INSERT INTO etl_s3_ingest_history (s3_object_key, kind, rows_inserted)
+        VALUES ('{B}', 'adjustment', 3)""",
+}
+ORDERS = {
+    "size": "UPDATE twap_orders SET size_executed = 9 WHERE twap_id = '4'",
+    "size by its last zero": "UPDATE twap_orders SET size_executed = 7.5 WHERE twap_id = '4'",
+    "notional": "UPDATE twap_orders SET notional_executed = 1000000 WHERE twap_id = '2'",
+    "status and end": "UPDATE twap_orders SET status = 'finished', ended_at = now() WHERE twap_id = '5'",
+    "asset of all": "UPDATE twap_orders SET asset = 'SOL'",
+    "object": f"UPDATE twap_orders SET last_object_key = '{EMPTY}' WHERE twap_id = '4'",
+    "wallet": f"UPDATE twap_orders SET wallet = '{OTHER}' WHERE twap_id = '1'",
+    "id": "UPDATE twap_orders SET twap_id = '999' WHERE twap_id = '7'",
+    "deleted": "DELETE FROM twap_orders WHERE twap_id = '4'",
+    "every order deleted": "DELETE FROM twap_orders",
+    "invented": """INSERT INTO twap_orders (twap_id, wallet, asset, size_executed, notional_executed, status,
+        last_status_at, event_count, first_event_at, first_object_key, last_object_key)
+        VALUES ('77', 'w', 'BTC', 1, 100000, 'finished', now(), 2, now(), 'x', 'x')""",
+    "edited with its event": f"""UPDATE twap_orders SET size_executed = 8 WHERE twap_id = '4';
+        UPDATE twap_status SET size_executed = 8 WHERE {of(4, 9)}""",
+    "invented with its event": f"""INSERT INTO twap_orders (twap_id, wallet, last_status_at, event_count,
+        first_event_at, first_object_key, last_object_key) VALUES ('77', 'w', '2025-08-20+00', 1, '2025-08-20+00',
+        '{B}', '{B}'); INSERT INTO twap_status (twap_id, wallet, ts, s3_object_key, s3_last_modified)
+        SELECT '77', 'w', '2025-08-20+00', '{B}', last_modified FROM etl_s3_ingest_log WHERE s3_object_key = '{B}'""",
+}
 UNVERIFIABLE = {"all deleted", "all entries deleted", "history forgotten"}
 """Tampering that also loses the row of an overwritten version, which no object contains. Runs last."""
 
 
-@pytest.mark.parametrize("tamperings", [ROWS, LOG_ENTRIES, QUARANTINE], ids=["rows", "log entries", "quarantine"])
-def test_tampering_is_found_and_repaired_by_requeue(
+TAMPERINGS = {
+    **{f"rows: {name}": statement for name, statement in ROWS.items()},
+    **{f"log: {name}": statement for name, statement in LOG_ENTRIES.items()},
+    **{f"quarantine: {name}": statement for name, statement in QUARANTINE.items()},
+    **{f"history: {name}": statement for name, statement in HISTORY.items()},
+    **{f"orders: {name}": statement for name, statement in ORDERS.items()},
+}
+
+
+def repair_once(engine: Engine, bucket: Bucket) -> DeepAuditResult:
+    """Repair the tables as an operator does: audit with requeue, ingestion, refresh of orders."""
+    result = read(engine, bucket, requeue=True)
+    ingest_everything(LocalDirectory(bucket.directory), engine)
+    refresh(engine)
+    return result
+
+
+@pytest.mark.parametrize(
+    "tamperings",
+    [ROWS, LOG_ENTRIES, QUARANTINE, HISTORY, ORDERS],
+    ids=["rows", "log entries", "quarantine", "history", "orders"],
+)
+def test_tampering_is_found_and_repaired_in_one_round(
     tamperings: dict[str, str], engine: Engine, loaded: Bucket, subtests: pytest.Subtests
 ) -> None:
     right = digest(engine)
     for name, statement in sorted(tamperings.items(), key=lambda item: item[0] in UNVERIFIABLE):
         before = tables(engine)
         if name in UNVERIFIABLE:
-            before = ([row for row in before[0] if '"twap_id": "6"' not in row[0]], before[1])
+            before = tuple([row for row in rows if '"twap_id": "6"' not in row[0]] for rows in before)
         with subtests.test(msg=name):
             run(engine, statement)
 
             quick_errors = quick(engine, loaded)
-            result = read(engine, loaded, requeue=True)
-            ingest_everything(LocalDirectory(loaded.directory), engine)
-            refresh(engine)
+            result = repair_once(engine, loaded)
 
             assert quick_errors or has_errors(result.findings)
             assert tables(engine) == before
             assert digest(engine) == right or name in UNVERIFIABLE
             assert quick(engine, loaded) == {}
             assert order_differences(engine) == []
+    assert_no_errors(engine, loaded)
+
+
+@examples(8)
+@given(names=st.lists(st.sampled_from(sorted(TAMPERINGS)), min_size=2, max_size=4, unique=True))
+def test_several_tamperings_are_repaired_in_one_round(
+    engine: Engine, tmp_path_factory: pytest.TempPathFactory, names: list[str]
+) -> None:
+    run(engine, "TRUNCATE twap_status, etl_s3_ingest_log, etl_s3_ingest_history, twap_status_quarantine, twap_orders")
+    bucket = Bucket(tmp_path_factory.mktemp("bucket"))
+    load(engine, bucket)
+    for name in names:
+        with suppress(IntegrityError):  # a tampering can contradict an earlier one
+            run(engine, TAMPERINGS[name])
+
+    repair_once(engine, bucket)
+
+    assert_no_errors(engine, bucket)
+
+
+DELETED_OBJECT = {
+    "none": "SELECT 1",
+    "counts forgotten": f"UPDATE etl_s3_ingest_log SET rows_read = NULL WHERE s3_object_key = '{C}'",
+    "rows held": f"UPDATE etl_s3_ingest_log SET rows_ingested = 77 WHERE s3_object_key = '{C}'",
+    "failed_attempts": f"UPDATE etl_s3_ingest_log SET failed_attempts = 2 WHERE s3_object_key = '{C}'",
+    "quarantined rows": "UPDATE etl_s3_ingest_log SET rows_quarantined = 1, rows_superseded = rows_superseded - 1"
+    f" WHERE s3_object_key = '{C}'",
+    "row deleted": f"DELETE FROM twap_status WHERE {of(7)}",
+    "row added": f"""INSERT INTO twap_status SELECT (jsonb_populate_record(t, '{{"twap_id": "99"}}')).* FROM twap_status
+        AS t WHERE {of(7)}""",
+    "rows added": f"""INSERT INTO twap_status
+        SELECT (jsonb_populate_record(t, jsonb_build_object('twap_id', n::text))).*
+        FROM twap_status AS t, generate_series(90, 99) AS n WHERE {of(7)}""",
+}
+
+
+@pytest.mark.parametrize("name", DELETED_OBJECT)
+def test_counts_of_deleted_object_agree_after_repair(name: str, engine: Engine, loaded: Bucket) -> None:
+    (loaded.directory / C).unlink()
+    run(engine, DELETED_OBJECT[name])
+    assert bool(quick(engine, loaded)) == (name != "none")
+
+    result = repair_once(engine, loaded)
+
+    assert result.repair is not None
+    assert result.repair.requeued == ()
+    assert_no_errors(engine, loaded)
+
+
+def test_removed_object_leaves_events_of_other_objects(engine: Engine, loaded: Bucket) -> None:
+    """The statements of docs/how-to/operate.md, "Objects that the source deleted"."""
+    (loaded.directory / B).unlink()
+    for table in ("twap_status", "twap_status_quarantine", "etl_s3_ingest_log"):
+        run(engine, f"DELETE FROM {table} WHERE s3_object_key = '{B}'")
+
+    repair_once(engine, loaded)
+
+    assert_no_errors(engine, loaded)
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT twap_id, status, s3_object_key FROM twap_status ORDER BY twap_id, ts"))
+        assert [tuple(row) for row in rows if row.twap_id in {"2", "4"}] == [
+            ("2", "activated", A),
+            ("2", "finished", A),
+            ("4", "activated", C),
+        ]
+
+
+def test_orders_pending_refresh_are_not_findings(engine: Engine, loaded: Bucket) -> None:
+    loaded.put("hourly/2025/08/20/13/new.parquet", [event(1, status="finished", minute=30), event(50)], hours=5)
+    ingest_everything(LocalDirectory(loaded.directory), engine)
+
+    assert order_differences(engine) == [("1", "differs"), ("50", "missing")]
+    assert deep(engine, loaded) == {}
 
 
 OBJECTS: dict[str, tuple[Callable[[Bucket], object], str]] = {

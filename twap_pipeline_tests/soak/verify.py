@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from twap_pipeline.domain.object_ref import partition_date
 from twap_pipeline.ingest.audit import audit
 from twap_pipeline.ingest.deep_audit import deep_audit
 from twap_pipeline.ingest.load import ingest_object
 from twap_pipeline.storage.audit.checksum import content_checksum
-from twap_pipeline.storage.orders.refresh import DIFFERING_ORDERS
-from twap_pipeline_tests.invariants import assert_no_open_sessions
+from twap_pipeline_tests.invariants import assert_no_open_sessions, differing_orders
 from twap_pipeline_tests.soak.faults import StoreFaults
 from twap_pipeline_tests.soak.simulated_bucket import FIRST_DAY, RecordedStore, SimulatedBucket
 
@@ -56,7 +55,7 @@ def find_problems(
     with engine.connect() as actual_connection, expected.connect() as expected_connection:
         if content_checksum(actual_connection) != content_checksum(expected_connection):
             problems.append("twap_status differs from the run without faults")
-        if differences := actual_connection.execute(text(DIFFERING_ORDERS)).all():
+        if differences := differing_orders(actual_connection):
             problems.append(f"{len(differences)} rows of twap_orders differ from their events")
     gets, gets_max = faults.requests["GET"], max_gets(bucket, faults, action_counts)
     if gets > gets_max:

@@ -18,11 +18,12 @@ from twap_pipeline.domain.orders import DAILY_STATS_COLUMNS, ORDER_COLUMNS
 from twap_pipeline.domain.status import STATUS_RANK, TERMINAL_STATUSES, UNKNOWN_STATUS_RANK
 from twap_pipeline.ingest.load import ingest_objects
 from twap_pipeline.source.local import LocalDirectory
-from twap_pipeline.storage.orders.refresh import DIFFERING_ORDERS, RefreshResult, dates_pending_refresh, refresh_orders
+from twap_pipeline.storage.orders.refresh import RefreshResult, dates_pending_refresh, refresh_orders
 from twap_pipeline.storage.reports.daily_orders import daily_figures
 from twap_pipeline.storage.schema.models import twap_daily_stats, twap_orders
 from twap_pipeline_tests.factories import DAY, NOON, Bucket, event
 from twap_pipeline_tests.hypothesis_profiles import examples
+from twap_pipeline_tests.invariants import differing_orders
 from twap_pipeline_tests.storage.statistics import set_empty_statistics
 
 
@@ -54,7 +55,7 @@ def pending(engine: Engine) -> list[date]:
 
 def differences(engine: Engine) -> list[tuple[str, str]]:
     with engine.connect() as connection:
-        return [(twap_id, fault) for twap_id, _, fault in connection.execute(text(DIFFERING_ORDERS))]
+        return differing_orders(connection)
 
 
 def expected(events: Sequence[RowMapping]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -236,6 +237,7 @@ def test_object_reloaded_during_refresh_stays_pending(engine: Engine, bucket: Bu
     [
         ("UPDATE twap_orders SET size_executed = 7", "differs"),
         ("UPDATE twap_orders SET event_count = 9", "differs"),
+        ("UPDATE twap_orders SET size_executed = size_executed::text::numeric * 1.0", "differs"),
         ("DELETE FROM twap_orders", "missing"),
         ("DELETE FROM twap_status", "without events"),
     ],
@@ -345,4 +347,4 @@ def test_refresh_with_stale_statistics_ends(engine: Engine, bucket: Bucket) -> N
         connection.execute(text("SET LOCAL statement_timeout = '5s'"))
         result = refresh_orders(connection, DAY)
         assert result.inserted == 10_000
-        assert connection.execute(text(DIFFERING_ORDERS)).all() == []
+        assert differing_orders(connection) == []

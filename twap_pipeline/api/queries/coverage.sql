@@ -3,7 +3,6 @@
 WITH history AS (
   SELECT s3_object_key, count(*) AS history_entry_count, sum(rows_inserted) AS history_rows_inserted
   FROM etl_s3_ingest_history
-  WHERE kind <> 'failed_attempt'
   GROUP BY s3_object_key
 ), entries AS (
   SELECT *, coalesce(object_date, (last_modified AT TIME ZONE 'UTC')::date) AS day

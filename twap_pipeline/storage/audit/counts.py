@@ -1,5 +1,6 @@
 """Counts of the stored rows per object, and the ingest log's records that an audit compares them with."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -17,7 +18,8 @@ class IngestLogRecord:
     Args:
         etag: ETag of the version; None in entries older than revision 002.
         last_modified: LastModified of the version.
-        earlier_versions: LastModified of earlier loaded versions; None for versions older than revision 002.
+        earlier_versions: LastModified of earlier loaded versions, without impossible ones; None for versions older than
+            revision 002.
         size_bytes: Size of the version.
         object_date: UTC date of the object's partition.
         is_loaded: Whether the entry records a loaded version.
@@ -37,8 +39,41 @@ class IngestLogRecord:
         return last_modified in (self.last_modified if self.etag else None, *self.earlier_versions)
 
 
-def read_ingest_log_records(connection: Connection) -> dict[str, IngestLogRecord]:
-    """Return key → record of every ingest log entry."""
+@dataclass(frozen=True, slots=True)
+class HistoryFault:
+    """An entry of the ingest history that the loader cannot have written.
+
+    Args:
+        history_id: Number of the entry.
+        key: Its object.
+        reason: What is wrong.
+        is_impossible: Whether the version cannot have existed: its rows have no version.
+    """
+
+    history_id: int
+    key: str
+    reason: str
+    is_impossible: bool
+
+
+def inconsistent_history(connection: Connection) -> list[HistoryFault]:
+    """Return the entries of the history that contradict themselves or the order of the versions, by key."""
+    return [HistoryFault(*row) for row in connection.execute(text(_QUERIES["inconsistent_history"]))]
+
+
+def impossible_versions(faults: Collection[HistoryFault]) -> list[int]:
+    """Return the history_id of each impossible version."""
+    return [fault.history_id for fault in faults if fault.is_impossible]
+
+
+def read_ingest_log_records(connection: Connection, faults: Collection[HistoryFault]) -> dict[str, IngestLogRecord]:
+    """Return key → record of every ingest log entry.
+
+    Args:
+        connection: In a transaction.
+        faults: From `inconsistent_history`.
+    """
+    impossible = {"impossible": impossible_versions(faults)}
     return {
         row.s3_object_key: IngestLogRecord(
             row.etag,
@@ -49,7 +84,7 @@ def read_ingest_log_records(connection: Connection) -> dict[str, IngestLogRecord
             row.is_loaded,
             row.is_consistent,
         )
-        for row in connection.execute(text(_QUERIES["ingest_log_records"]))
+        for row in connection.execute(text(_QUERIES["ingest_log_records"]), impossible)
     }
 
 

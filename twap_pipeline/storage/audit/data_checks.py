@@ -4,11 +4,13 @@ Add a check here and its query, of the same name, to ``data_checks.sql``. When a
 Dagster's UI, belong to `defs.asset_checks`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select, text
 
-from twap_pipeline.storage.orders.refresh import DIFFERING_ORDERS
+from twap_pipeline.storage.maintenance import correct_empty_statistics
+from twap_pipeline.storage.orders.refresh import compare_orders
 from twap_pipeline.storage.sql_files import load_queries
 
 _EXAMPLES = 10
@@ -24,6 +26,7 @@ class TableCheck:
         violations_sql: SELECT of the violations; its columns are shown to people.
         table: The table that is checked.
         is_error: Whether a violation makes figures wrong; otherwise it is a warning.
+        prepare: Creates the temporary tables that ``violations_sql`` reads.
     """
 
     name: str
@@ -31,6 +34,7 @@ class TableCheck:
     violations_sql: str
     table: str = "twap_status"
     is_error: bool = False
+    prepare: Callable[[Connection], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +103,19 @@ CHECKS: tuple[TableCheck, ...] = (
     TableCheck(
         "orders_match_events",
         "An order differs from its events in twap_status: run `refresh_twap_orders` for the dates of its objects.",
-        DIFFERING_ORDERS,
+        _QUERIES["orders_match_events"],
         table="twap_orders",
         is_error=True,
+        prepare=compare_orders,
     ),
 )
 
 
 def run_check(connection: Connection, check: TableCheck) -> CheckResult:
-    """Run a check and return its violations."""
+    """Run a check in the current transaction and return its violations."""
+    correct_empty_statistics(connection)
+    if check.prepare is not None:
+        check.prepare(connection)
     violations = text(check.violations_sql).columns().subquery("violations")
     count = connection.execute(select(func.count()).select_from(violations)).scalar_one()
     if not count:

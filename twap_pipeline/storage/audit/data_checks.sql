@@ -23,11 +23,13 @@ WHERE status.ts < '2023-01-01' OR status.ts > interval '1 day'
 -- name: terminal_event_rate
 -- Dates on which less than 95 % of the activated orders have a terminal event seven days later.
 SELECT day, activated, ended FROM (
-  SELECT activation.ts::date AS day, count(*) AS activated, count(*) FILTER (WHERE EXISTS (
-      SELECT FROM twap_status AS last WHERE last.twap_id = activation.twap_id
-        AND last.status IN ('error', 'finished', 'stopped', 'terminated'))) AS ended
-  FROM twap_status AS activation
-  WHERE activation.status = 'activated' AND activation.ts < (SELECT max(ts) FROM twap_status) - interval '7 days'
+  SELECT ts::date AS day, count(*) AS activated, count(*) FILTER (WHERE has_ended) AS ended
+  FROM (
+    SELECT ts, status,
+      bool_or(status IN ('error', 'finished', 'stopped', 'terminated')) OVER (PARTITION BY twap_id) AS has_ended
+    FROM twap_status
+  ) AS events
+  WHERE status = 'activated' AND ts < (SELECT max(ts) FROM twap_status) - interval '7 days'
   GROUP BY 1
 ) AS days
 WHERE ended < 0.95 * activated AND activated - ended > 5 ORDER BY day;
@@ -64,3 +66,7 @@ GROUP BY 1 ORDER BY 2 DESC;
 -- name: no_quarantined_rows
 -- Quarantined rows with their reasons.
 SELECT s3_object_key, row_number, reason FROM twap_status_quarantine ORDER BY s3_object_key, row_number;
+
+-- name: orders_match_events
+-- Orders that differ from their events; `orders.refresh.compare_orders` creates the table.
+SELECT twap_id, wallet, difference FROM differing_orders ORDER BY twap_id, wallet;

@@ -1,14 +1,17 @@
 """Repairs what a deep audit found: deletes wrong rows and marks their objects as not loaded.
 
-A repair writes no row values: the next ingestion loads them from the objects. Comparisons belong to `verification`.
+A repair writes no values of events: the next ingestion loads them from the objects. Orders are derived from the events
+that remain. Comparisons belong to `verification`.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, text
 
+from twap_pipeline.storage.audit.counts import HistoryFault, impossible_versions
 from twap_pipeline.storage.ingest_log import add_adjustment, requeue
+from twap_pipeline.storage.orders.refresh import create_selected_orders, write_selected_orders
 from twap_pipeline.storage.sql_files import load_queries
 
 REQUEUE_REASON = "an audit found wrong rows or row counts of this object; the next ingestion loads it again"
@@ -23,6 +26,10 @@ class RepairResult:
         requeued: Keys that the next ingestion loads again.
         deleted: Deleted rows of ``twap_status``: changed rows, and rows that no object contains.
         deleted_quarantined: Deleted quarantined rows whose object is not in the ingest log.
+        deleted_history: Deleted history entries of impossible versions.
+        recounted: Keys whose row counts now equal the stored rows, because the source has no such object any more.
+        orders_written: Orders that were inserted or updated from their events.
+        orders_deleted: Deleted orders without events.
         adjustment: Rows added to the ingest log's sum, so that it equals the number of stored rows.
         adjusted_key: The object whose history contains the adjustment; None if there is none.
     """
@@ -30,31 +37,55 @@ class RepairResult:
     requeued: tuple[str, ...]
     deleted: int
     deleted_quarantined: int
+    deleted_history: int = 0
+    recounted: tuple[str, ...] = ()
+    orders_written: int = 0
+    orders_deleted: int = 0
     adjustment: int = 0
     adjusted_key: str | None = None
 
     @property
     def has_changes(self) -> bool:
         """Whether the repair changed anything."""
-        return bool(self.requeued or self.deleted or self.deleted_quarantined or self.adjustment)
+        return any(asdict(self).values())
 
 
-def repair(connection: Connection, keys: Collection[str]) -> RepairResult:
-    """Delete wrong rows and requeue objects, in the transaction of `verification.compare`.
-
-    Orders without events are deleted. Orders that lost some of their events become pending for a refresh.
+def repair(
+    connection: Connection, keys: Collection[str], *, deleted_keys: Collection[str], faults: Collection[HistoryFault]
+) -> RepairResult:
+    """Delete wrong rows and requeue objects, in the transaction of `verification.compare`; write the wrong orders.
 
     Args:
-        connection: From `verification_session`, after `compare`. The caller commits.
+        connection: From `verification_session`, after `verification.order_mismatches`. The caller commits.
         keys: Objects with wrong row counts or quarantined rows; those with missing or changed rows are added.
+        deleted_keys: Keys that the source no longer lists. They cannot be loaded again, so that their row counts are
+            set to the stored rows.
+        faults: Wrong history entries. Impossible versions are deleted, sums are corrected.
     """
     owners = connection.execute(text(_QUERIES["mismatch_owners"])).scalars()
     requeued = sorted({*keys, *owners})
     deleted = connection.execute(text(_QUERIES["delete_mismatched_rows"])).rowcount
     deleted_quarantined = connection.execute(text(_QUERIES["delete_orphan_quarantined_rows"])).rowcount
-    connection.execute(text(_QUERIES["delete_orders_without_events"]))
-    connection.execute(text(_QUERIES["mark_orders_pending"]))
+    impossible = impossible_versions(faults)
+    connection.execute(text(_QUERIES["delete_impossible_versions"]), {"history_ids": impossible})
+    wrong_sums = [fault.history_id for fault in faults if not fault.is_impossible]
+    connection.execute(text(_QUERIES["correct_history_sums"]), {"history_ids": wrong_sums})
+    recounted = connection.execute(text(_QUERIES["recount_deleted_objects"]), {"keys": list(deleted_keys)}).scalars()
+    create_selected_orders(connection)
+    connection.execute(text(_QUERIES["select_wrong_orders"]))
+    orders_written = sum(write_selected_orders(connection))
+    orders_deleted = connection.execute(text(_QUERIES["delete_orders_without_events"])).rowcount
     requeue(connection, requeued, REQUEUE_REASON)
     rows = int(connection.execute(text(_QUERIES["missing_insertions"])).scalar_one())
     adjusted_key = add_adjustment(connection, rows) if rows else None
-    return RepairResult(tuple(requeued), deleted, deleted_quarantined, rows, adjusted_key)
+    return RepairResult(
+        tuple(requeued),
+        deleted,
+        deleted_quarantined,
+        len(impossible),
+        tuple(sorted(recounted)),
+        orders_written,
+        orders_deleted,
+        rows,
+        adjusted_key,
+    )

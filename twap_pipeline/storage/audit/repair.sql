@@ -15,15 +15,45 @@ WHERE stored.twap_id = mismatch.twap_id AND stored.wallet = mismatch.wallet AND 
 DELETE FROM twap_status_quarantine AS stored
 WHERE NOT EXISTS (SELECT FROM etl_s3_ingest_log AS log WHERE log.s3_object_key = stored.s3_object_key);
 
--- name: delete_orders_without_events
--- Deletes orders without any event.
-DELETE FROM twap_orders AS stored WHERE NOT EXISTS (
-  SELECT FROM twap_status AS event WHERE event.twap_id = stored.twap_id AND event.wallet = stored.wallet);
+-- name: delete_impossible_versions
+-- Deletes history entries.
+DELETE FROM etl_s3_ingest_history WHERE history_id = ANY(:history_ids);
 
--- name: mark_orders_pending
--- Marks the objects of the remaining events of mismatched orders as pending for the refresh of orders.
-UPDATE etl_s3_ingest_log SET orders_refreshed_at = NULL WHERE s3_object_key IN (
-  SELECT event.s3_object_key FROM twap_status AS event JOIN row_mismatches USING (twap_id, wallet));
+-- name: correct_history_sums
+-- Sets rows_read of history entries to the sum of their row counts.
+UPDATE etl_s3_ingest_history SET rows_read
+  = rows_inserted + rows_updated + rows_unchanged + rows_superseded + rows_quarantined + rows_metadata
+WHERE history_id = ANY(:history_ids);
+
+-- name: recount_deleted_objects
+-- Sets the row counts of loaded objects without a source to their stored rows, where both disagree; returns the keys.
+UPDATE etl_s3_ingest_log AS log SET rows_read = stored.rows + stored.quarantined, rows_ingested = stored.rows,
+  rows_inserted = stored.rows, rows_updated = 0, rows_unchanged = 0, rows_superseded = 0,
+  rows_quarantined = stored.quarantined, rows_metadata = 0, failed_attempts = 0
+FROM unnest(CAST(:keys AS text[])) AS deleted (key) CROSS JOIN LATERAL (
+  SELECT (
+    SELECT count(*)::integer FROM twap_status AS event JOIN etl_s3_ingest_log AS entry USING (s3_object_key)
+    WHERE event.s3_object_key = deleted.key AND event.s3_last_modified = entry.last_modified
+  ) AS rows, (
+    SELECT count(*)::integer FROM twap_status_quarantine WHERE s3_object_key = deleted.key
+  ) AS quarantined
+) AS stored
+WHERE log.s3_object_key = deleted.key AND log.error_text IS NULL AND log.etag IS NOT NULL
+  AND (log.failed_attempts <> 0 OR log.rows_read IS NULL OR log.rows_quarantined <> stored.quarantined
+    OR log.rows_ingested IS DISTINCT FROM log.rows_inserted + log.rows_updated + log.rows_unchanged
+    OR log.rows_inserted + log.rows_updated + log.rows_unchanged < stored.rows)
+RETURNING log.s3_object_key;
+
+-- name: select_wrong_orders
+-- Selects the differing orders, and the orders of mismatched rows.
+INSERT INTO selected_orders
+SELECT twap_id, wallet FROM differing_orders UNION SELECT twap_id, wallet FROM row_mismatches;
+
+-- name: delete_orders_without_events
+-- Deletes the selected orders that have no event.
+DELETE FROM twap_orders AS stored
+USING (SELECT twap_id, wallet FROM selected_orders EXCEPT SELECT twap_id, wallet FROM derived_orders) AS without_events
+WHERE stored.twap_id = without_events.twap_id AND stored.wallet = without_events.wallet;
 
 -- name: missing_insertions
 -- Stored rows minus the sum of inserted rows in log and history.

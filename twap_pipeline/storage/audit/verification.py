@@ -4,15 +4,18 @@ The loader (`status_writer.load_rows`) writes the temporary tables, so the prece
 here: the session, its tables and the comparison. `ingest.deep_audit` reads the objects; `repair` deletes wrong rows.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, Engine, text
 
+from twap_pipeline.storage.audit.counts import HistoryFault, impossible_versions
 from twap_pipeline.storage.engine.session import require_one_session
 from twap_pipeline.storage.loading.status_writer import TargetTables
+from twap_pipeline.storage.maintenance import correct_empty_statistics
+from twap_pipeline.storage.orders.refresh import compare_orders
 from twap_pipeline.storage.sql_files import load_queries
 
 Version = tuple[str, datetime]
@@ -42,13 +45,19 @@ class RowMismatch:
 
 
 @dataclass(frozen=True, slots=True)
-class ExpectedCounts:
+class ExpectedEntry:
     """The columns of an ingest log entry that depend on the object alone, not on the order of loading."""
 
     rows_read: int | None
     rows_quarantined: int | None
     rows_metadata: int | None
     data_warnings: Mapping[str, int]
+    sha256: str | None
+    checksum_verified: bool | None
+
+    def differing_columns(self, other: "ExpectedEntry") -> list[str]:
+        """Return the names of the columns whose values differ."""
+        return [name for name in self.__dataclass_fields__ if getattr(self, name) != getattr(other, name)]
 
 
 @contextmanager
@@ -61,6 +70,7 @@ def verification_session(engine: Engine) -> Iterator[Connection]:
     with engine.connect() as connection:
         require_one_session(connection, "a deep audit")
         with connection.begin():
+            correct_empty_statistics(connection)
             connection.execute(text(_QUERIES["create_tables"]))
         try:
             yield connection
@@ -68,22 +78,25 @@ def verification_session(engine: Engine) -> Iterator[Connection]:
             connection.invalidate()  # the pool must not reuse a session with temporary tables
 
 
-def seed_unverifiable_rows(connection: Connection, versions: Iterable[Version]) -> None:
+def seed_unverifiable_rows(
+    connection: Connection, versions: Iterable[Version], faults: Collection[HistoryFault]
+) -> None:
     """Copy the rows that no object can verify to the expected rows: of deleted objects and of replaced versions.
 
     By the precedence rule these rows take part in the loads that follow.
 
     Args:
-        connection: From `verification_session`, not in a transaction.
+        connection: From `verification_session`, in a transaction.
         versions: The versions that will be read.
+        faults: From `counts.inconsistent_history`; no row can be of an impossible version.
     """
-    with connection.begin():
-        connection.execute(text(_QUERIES["force_hash_joins"]))
-        rows = [{"key": key, "last_modified": last_modified} for key, last_modified in versions]
-        if rows:
-            connection.execute(text(_QUERIES["record_version_read"]), rows)
-        connection.execute(text(_QUERIES["record_versions_at_start"]))
-        connection.execute(text(_QUERIES["seed_unverifiable_rows"]))
+    connection.execute(text(_QUERIES["force_hash_joins"]))
+    rows = [{"key": key, "last_modified": last_modified} for key, last_modified in versions]
+    if rows:
+        connection.execute(text(_QUERIES["record_version_read"]), rows)
+    impossible = {"impossible": impossible_versions(faults)}
+    connection.execute(text(_QUERIES["record_versions_at_start"]), impossible)
+    connection.execute(text(_QUERIES["seed_unverifiable_rows"]), impossible)
 
 
 def record_failed_versions(connection: Connection, versions: Iterable[Version]) -> None:
@@ -93,21 +106,17 @@ def record_failed_versions(connection: Connection, versions: Iterable[Version]) 
         connection.execute(text(_QUERIES["record_version_failed"]), rows)
 
 
-def compare(connection: Connection) -> list[RowMismatch]:
+def compare(connection: Connection, faults: Collection[HistoryFault]) -> list[RowMismatch]:
     """Compare stored and expected rows, and return the differences per kind and object.
 
     Args:
-        connection: From `verification_session`, at the start of a transaction. The other functions of this module and
-            `repair` run in the same transaction and use its tables ``row_mismatches`` and ``verified_objects``.
+        connection: From `verification_session`, in a REPEATABLE READ transaction. The other functions of this module
+            and `repair` run in the same transaction and use its tables ``row_mismatches`` and ``verified_objects``.
+        faults: As for `seed_unverifiable_rows`.
     """
-    connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-    for name in (
-        "force_hash_joins",
-        "record_versions_at_end",
-        "analyze_tables",
-        "create_row_mismatches",
-        "create_verified_objects",
-    ):
+    connection.execute(text(_QUERIES["force_hash_joins"]))
+    connection.execute(text(_QUERIES["record_versions_at_end"]), {"impossible": impossible_versions(faults)})
+    for name in ("analyze_tables", "create_row_mismatches", "create_verified_objects"):
         connection.execute(text(_QUERIES[name]))
     rows = connection.execute(text(_QUERIES["mismatches_by_object"]))
     return [RowMismatch(kind, key, count, example) for kind, key, count, example in rows]
@@ -118,16 +127,25 @@ def compare_quarantine(connection: Connection) -> dict[str, int]:
     return {row.s3_object_key: row.rows for row in connection.execute(text(_QUERIES["quarantine_mismatches"]))}
 
 
-def verified_counts(connection: Connection) -> dict[str, ExpectedCounts]:
-    """Return key → counts in the ingest log, of the objects that were read."""
-    return {
-        key: ExpectedCounts(read, quarantined, metadata_rows, data_warnings)
-        for key, read, quarantined, metadata_rows, data_warnings in connection.execute(
-            text(_QUERIES["verified_counts"])
-        )
-    }
+def verified_entries(connection: Connection) -> dict[str, ExpectedEntry]:
+    """Return key → columns of the ingest log, of the objects that were read."""
+    rows = connection.execute(text(_QUERIES["verified_entries"]))
+    return {key: ExpectedEntry(*columns) for key, *columns in rows}
 
 
-def count_unverifiable(connection: Connection) -> int:
-    """Return the number of stored rows that no object verifies."""
-    return int(connection.execute(text(_QUERIES["count_unverifiable"])).scalar_one())
+def unverifiable_rows(connection: Connection) -> dict[str, int]:
+    """Return key → number of stored rows that no object verifies."""
+    return {row.s3_object_key: row.rows for row in connection.execute(text(_QUERIES["unverifiable_rows"]))}
+
+
+def order_mismatches(connection: Connection) -> list[tuple[str, int, str]]:
+    """Compare the stored orders with the stored events; return difference, number of orders and an example.
+
+    Orders of objects that are not refreshed yet are left out. `repair` uses the table ``differing_orders``.
+    """
+    compare_orders(connection)
+    connection.execute(text(_QUERIES["delete_pending_orders"]))
+    return [
+        (difference, count, example)
+        for difference, count, example in connection.execute(text(_QUERIES["order_mismatches"]))
+    ]

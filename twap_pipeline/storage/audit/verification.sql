@@ -16,12 +16,12 @@ CREATE TEMP TABLE versions_failed (s3_object_key TEXT, last_modified TIMESTAMPTZ
 SELECT set_config('enable_nestloop', 'off', true), set_config('enable_mergejoin', 'off', true);
 
 -- name: record_versions_at_start
--- Records every version that a stored row may name.
+-- Records every version that a stored row may name; impossible versions are none.
 INSERT INTO versions_at_start
 SELECT s3_object_key, CASE WHEN etag IS NOT NULL THEN last_modified ELSE '-infinity' END FROM etl_s3_ingest_log
 UNION
 SELECT s3_object_key, CASE WHEN etag IS NOT NULL THEN last_modified ELSE '-infinity' END FROM etl_s3_ingest_history
-WHERE kind IN ('replaced_version', 'requeued');
+WHERE kind IN ('replaced_version', 'requeued') AND history_id <> ALL(:impossible);
 
 -- name: record_versions_at_end
 -- Records the same after the objects were read.
@@ -29,7 +29,7 @@ INSERT INTO versions_at_end
 SELECT s3_object_key, CASE WHEN etag IS NOT NULL THEN last_modified ELSE '-infinity' END FROM etl_s3_ingest_log
 UNION
 SELECT s3_object_key, CASE WHEN etag IS NOT NULL THEN last_modified ELSE '-infinity' END FROM etl_s3_ingest_history
-WHERE kind IN ('replaced_version', 'requeued');
+WHERE kind IN ('replaced_version', 'requeued') AND history_id <> ALL(:impossible);
 
 -- name: record_version_read
 -- Records a version that will be read.
@@ -49,6 +49,7 @@ JOIN (
   SELECT s3_object_key, log.last_modified
   FROM etl_s3_ingest_log AS log JOIN etl_s3_ingest_history AS past USING (s3_object_key, last_modified)
   WHERE past.kind IN ('replaced_version', 'requeued') AND past.etag <> log.etag
+    AND past.history_id <> ALL(:impossible)
 ) AS version ON version.s3_object_key = stored.s3_object_key
   AND version.last_modified = coalesce(stored.s3_last_modified, '-infinity');
 
@@ -122,15 +123,31 @@ WHERE (stored.reason, stored.raw_row::text) IS DISTINCT FROM (expected.reason, e
     OR s3_object_key NOT IN (SELECT s3_object_key FROM etl_s3_ingest_log))
 GROUP BY s3_object_key ORDER BY s3_object_key;
 
--- name: verified_counts
+-- name: verified_entries
 -- What the ingest log records of the verified objects.
-SELECT s3_object_key, rows_read, rows_quarantined, rows_metadata, coalesce(data_warnings, '{}') AS data_warnings
+SELECT s3_object_key, rows_read, rows_quarantined, rows_metadata, coalesce(data_warnings, '{}') AS data_warnings, sha256,
+  checksum_verified
 FROM etl_s3_ingest_log JOIN verified_objects USING (s3_object_key);
 
--- name: count_unverifiable
--- Stored rows of versions that were not read.
-SELECT count(*) FROM twap_status AS stored WHERE NOT EXISTS (
+-- name: unverifiable_rows
+-- Number of stored rows per object of versions that were not read.
+SELECT s3_object_key, count(*) AS rows FROM twap_status AS stored WHERE NOT EXISTS (
   SELECT FROM (SELECT * FROM versions_read EXCEPT SELECT * FROM versions_failed) AS read
   WHERE read.s3_object_key = stored.s3_object_key
     AND read.last_modified = coalesce(stored.s3_last_modified, '-infinity')
-);
+) GROUP BY s3_object_key ORDER BY s3_object_key;
+
+-- name: delete_pending_orders
+-- Deletes from differing_orders the orders of objects that the refresh of orders has not included yet.
+DELETE FROM differing_orders AS differing
+USING (
+  SELECT DISTINCT event.twap_id, event.wallet
+  FROM twap_status AS event JOIN etl_s3_ingest_log AS log USING (s3_object_key)
+  WHERE log.orders_refreshed_at IS NULL
+) AS pending
+WHERE differing.twap_id = pending.twap_id AND differing.wallet = pending.wallet;
+
+-- name: order_mismatches
+-- Number of differing orders per difference, with one example.
+SELECT difference, count(*) AS orders, min(concat('order ', twap_id, ' of ', wallet)) AS example
+FROM differing_orders GROUP BY difference ORDER BY difference;

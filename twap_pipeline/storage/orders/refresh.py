@@ -10,13 +10,11 @@ from datetime import date
 
 from sqlalchemy import Connection, text
 
+from twap_pipeline.storage.maintenance import correct_empty_statistics
 from twap_pipeline.storage.sql_files import load_queries
 
 _QUERIES = load_queries("twap_pipeline.storage.orders", "refresh.sql")
 _LOCK_KEY = 0x6F72_6465  # "orde"
-
-DIFFERING_ORDERS = _QUERIES["differing_orders"]
-"""SELECT of twap_id, wallet, difference: orders that differ from what their events give. It reads every event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +41,41 @@ def refresh_orders(connection: Connection, day: date) -> RefreshResult:
         day: UTC date of the objects' partition.
     """
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+    correct_empty_statistics(connection)
     loaded = connection.execute(text(_QUERIES["loaded_objects"]), {"day": day}).all()
     keys = [key for key, _ in loaded]
-    inserted, updated = connection.execute(text(_QUERIES["refresh_orders"]), {"keys": keys}).one()
+    create_selected_orders(connection)
+    connection.execute(text(_QUERIES["select_orders_of_objects"]), {"keys": keys})
+    inserted, updated = write_selected_orders(connection)
     ingested_at = [timestamp for _, timestamp in loaded]
     connection.execute(text(_QUERIES["mark_refreshed"]), {"keys": keys, "ingested_at": ingested_at})
     return RefreshResult(len(keys), inserted, updated)
+
+
+def create_selected_orders(connection: Connection) -> None:
+    """Create the empty temporary table ``selected_orders`` (twap_id, wallet), which the transaction's end drops."""
+    connection.execute(text(_QUERIES["create_selected_orders"]))
+
+
+def write_selected_orders(connection: Connection) -> tuple[int, int]:
+    """Derive the orders of the table ``selected_orders`` and write those that differ; return inserted and updated.
+
+    Orders without events are not deleted. The table ``derived_orders`` remains until the transaction ends.
+    """
+    connection.execute(text(_QUERIES["derive_orders"]))
+    inserted, updated = connection.execute(text(_QUERIES["write_orders"])).one()
+    return inserted, updated
+
+
+def compare_orders(connection: Connection) -> None:
+    """Compare every stored order with its events; the differences are in the table ``differing_orders``.
+
+    The table has the columns twap_id, wallet and difference (``missing``, ``without events`` or ``differs``), and
+    exists until the transaction ends. An order whose events are not refreshed yet is one of them.
+    """
+    create_selected_orders(connection)
+    for name in ("select_all_orders", "derive_orders", "compare_orders"):
+        connection.execute(text(_QUERIES[name]))
 
 
 def dates_pending_refresh(connection: Connection) -> dict[date, str]:

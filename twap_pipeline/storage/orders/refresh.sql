@@ -1,35 +1,50 @@
 -- Derives twap_orders from twap_status. Lifecycle ranks and terminal statuses equal those of domain/status.py, by test.
+-- A refresh and an audit fill selected_orders; derive_orders is the only definition of an order's columns.
 
--- name: refresh_orders
--- Upserts every order that has an event in one of these objects; returns the numbers of inserted and updated orders.
-WITH touched AS (
-  SELECT DISTINCT twap_id, wallet FROM twap_status WHERE s3_object_key = ANY(:keys)
-), derived AS (
-  SELECT DISTINCT ON (twap_id, wallet)
-    twap_id, wallet, asset, side, size_requested, size_executed, notional_executed, status, status_error,
+-- name: create_selected_orders
+-- Creates the empty temporary table of the orders to derive; the transaction drops it at its end.
+DROP TABLE IF EXISTS selected_orders;
+CREATE TEMP TABLE selected_orders (twap_id TEXT NOT NULL, wallet TEXT NOT NULL) ON COMMIT DROP;
+
+-- name: select_orders_of_objects
+-- Selects every order that has an event in one of these objects.
+INSERT INTO selected_orders SELECT DISTINCT twap_id, wallet FROM twap_status WHERE s3_object_key = ANY(:keys);
+
+-- name: select_all_orders
+-- Selects every order that has an event.
+INSERT INTO selected_orders SELECT DISTINCT twap_id, wallet FROM twap_status;
+
+-- name: derive_orders
+-- Creates derived_orders: the selected orders that have events, computed from these events.
+DROP TABLE IF EXISTS derived_orders;
+CREATE TEMP TABLE derived_orders ON COMMIT DROP AS
+SELECT selected.twap_id, selected.wallet, last_event.*
+FROM selected_orders AS selected CROSS JOIN LATERAL (
+  -- One lookup by twap_id per order, whatever the table statistics are: LIMIT prevents a join in another order, and
+  -- IS NOT DISTINCT FROM prevents the index on wallet.
+  SELECT
+    asset, side, size_requested, size_executed, notional_executed, status, status_error,
     ts AS last_status_at,
-    coalesce(min(started_at) OVER events, min(ts) FILTER (WHERE status = 'activated') OVER events) AS started_at,
+    coalesce(min(started_at) OVER (), min(ts) FILTER (WHERE status = 'activated') OVER ()) AS started_at,
     CASE WHEN status IN ('error', 'finished', 'stopped', 'terminated') THEN ts END AS ended_at,
     duration_minutes, reduce_only, randomize,
-    count(*) OVER events AS event_count,
-    min(ts) OVER events AS first_event_at,
-    first_value(s3_object_key) OVER (events ORDER BY ts) AS first_object_key,
-    first_value(s3_object_key) OVER (events ORDER BY ts DESC) AS last_object_key
-  FROM touched CROSS JOIN LATERAL (
-    -- One lookup by twap_id per order, whatever the table statistics are: OFFSET 0 prevents a join in another order, and
-    -- IS NOT DISTINCT FROM prevents the index on wallet.
-    SELECT asset, side, size_requested, size_executed, notional_executed, status, status_error, ts, started_at,
-      duration_minutes, reduce_only, randomize, s3_object_key
-    FROM twap_status AS event
-    WHERE event.twap_id = touched.twap_id AND event.wallet IS NOT DISTINCT FROM touched.wallet
-    OFFSET 0
-  ) AS event
-  WINDOW events AS (PARTITION BY twap_id, wallet)
-  ORDER BY twap_id, wallet,
+    count(*) OVER ()::integer AS event_count,
+    min(ts) OVER () AS first_event_at,
+    first_value(s3_object_key) OVER (ORDER BY ts) AS first_object_key,
+    first_value(s3_object_key) OVER (ORDER BY ts DESC) AS last_object_key
+  FROM twap_status AS event
+  WHERE event.twap_id = selected.twap_id AND event.wallet IS NOT DISTINCT FROM selected.wallet
+  ORDER BY
     CASE status WHEN 'waitingForTrigger' THEN 0 WHEN 'activated' THEN 1 WHEN 'finished' THEN 3
       WHEN 'terminated' THEN 3 WHEN 'error' THEN 3 WHEN 'stopped' THEN 3 ELSE 2 END DESC,
     ts DESC
-), merged AS (
+  LIMIT 1
+) AS last_event;
+ANALYZE selected_orders, derived_orders;
+
+-- name: write_orders
+-- Inserts and updates the derived orders that differ from the stored ones; returns the numbers of both.
+WITH merged AS (
   INSERT INTO twap_orders AS stored (
     twap_id, wallet, asset, side, size_requested, size_executed, notional_executed, status, status_error,
     last_status_at, started_at, ended_at, duration_minutes, reduce_only, randomize, event_count, first_event_at,
@@ -38,7 +53,7 @@ WITH touched AS (
     twap_id, wallet, asset, side, size_requested, size_executed, notional_executed, status, status_error,
     last_status_at, started_at, ended_at, duration_minutes, reduce_only, randomize, event_count, first_event_at,
     first_object_key, last_object_key
-  FROM derived
+  FROM derived_orders
   ON CONFLICT (twap_id, wallet) DO UPDATE SET
     asset = excluded.asset,
     side = excluded.side,
@@ -59,53 +74,39 @@ WITH touched AS (
     last_object_key = excluded.last_object_key,
     refreshed_at = now()
   WHERE (
-    stored.asset, stored.side, stored.size_requested, stored.size_executed, stored.notional_executed, stored.status,
-    stored.status_error, stored.last_status_at, stored.started_at, stored.ended_at, stored.duration_minutes,
-    stored.reduce_only, stored.randomize, stored.event_count, stored.first_event_at, stored.first_object_key,
-    stored.last_object_key
+    stored.asset, stored.side, stored.size_requested::text, stored.size_executed::text, stored.notional_executed::text,
+    stored.status, stored.status_error, stored.last_status_at, stored.started_at, stored.ended_at,
+    stored.duration_minutes, stored.reduce_only, stored.randomize, stored.event_count, stored.first_event_at,
+    stored.first_object_key, stored.last_object_key
   ) IS DISTINCT FROM (
-    excluded.asset, excluded.side, excluded.size_requested, excluded.size_executed, excluded.notional_executed,
-    excluded.status, excluded.status_error, excluded.last_status_at, excluded.started_at, excluded.ended_at,
-    excluded.duration_minutes, excluded.reduce_only, excluded.randomize, excluded.event_count,
-    excluded.first_event_at, excluded.first_object_key, excluded.last_object_key
+    excluded.asset, excluded.side, excluded.size_requested::text, excluded.size_executed::text,
+    excluded.notional_executed::text, excluded.status, excluded.status_error, excluded.last_status_at,
+    excluded.started_at, excluded.ended_at, excluded.duration_minutes, excluded.reduce_only, excluded.randomize,
+    excluded.event_count, excluded.first_event_at, excluded.first_object_key, excluded.last_object_key
   )
   RETURNING xmax = 0 AS is_new
 )
 SELECT count(*) FILTER (WHERE is_new) AS inserted, count(*) FILTER (WHERE NOT is_new) AS updated FROM merged;
 
--- name: differing_orders
--- Orders that differ from what all events give, with the difference; reads every event.
+-- name: compare_orders
+-- Creates differing_orders: the orders that differ from all derived orders, with the difference.
+DROP TABLE IF EXISTS differing_orders;
+CREATE TEMP TABLE differing_orders ON COMMIT DROP AS
 SELECT twap_id, wallet, CASE WHEN stored.event_count IS NULL THEN 'missing'
   WHEN derived.event_count IS NULL THEN 'without events' ELSE 'differs' END AS difference
-FROM twap_orders AS stored FULL JOIN (
-  SELECT DISTINCT ON (twap_id, wallet)
-    twap_id, wallet, asset, side, size_requested, size_executed, notional_executed, status, status_error,
-    ts AS last_status_at,
-    coalesce(min(started_at) OVER events, min(ts) FILTER (WHERE status = 'activated') OVER events) AS started_at,
-    CASE WHEN status IN ('error', 'finished', 'stopped', 'terminated') THEN ts END AS ended_at,
-    duration_minutes, reduce_only, randomize,
-    count(*) OVER events AS event_count,
-    min(ts) OVER events AS first_event_at,
-    first_value(s3_object_key) OVER (events ORDER BY ts) AS first_object_key,
-    first_value(s3_object_key) OVER (events ORDER BY ts DESC) AS last_object_key
-  FROM twap_status
-  WINDOW events AS (PARTITION BY twap_id, wallet)
-  ORDER BY twap_id, wallet,
-    CASE status WHEN 'waitingForTrigger' THEN 0 WHEN 'activated' THEN 1 WHEN 'finished' THEN 3
-      WHEN 'terminated' THEN 3 WHEN 'error' THEN 3 WHEN 'stopped' THEN 3 ELSE 2 END DESC,
-    ts DESC
-) AS derived USING (twap_id, wallet)
+FROM twap_orders AS stored FULL JOIN derived_orders AS derived USING (twap_id, wallet)
 WHERE (
-  stored.asset, stored.side, stored.size_requested, stored.size_executed, stored.notional_executed, stored.status,
-  stored.status_error, stored.last_status_at, stored.started_at, stored.ended_at, stored.duration_minutes,
-  stored.reduce_only, stored.randomize, stored.event_count, stored.first_event_at, stored.first_object_key,
-  stored.last_object_key
+  stored.asset, stored.side, stored.size_requested::text, stored.size_executed::text, stored.notional_executed::text,
+  stored.status, stored.status_error, stored.last_status_at, stored.started_at, stored.ended_at,
+  stored.duration_minutes, stored.reduce_only, stored.randomize, stored.event_count, stored.first_event_at,
+  stored.first_object_key, stored.last_object_key
 ) IS DISTINCT FROM (
-  derived.asset, derived.side, derived.size_requested, derived.size_executed, derived.notional_executed,
-  derived.status, derived.status_error, derived.last_status_at, derived.started_at, derived.ended_at,
-  derived.duration_minutes, derived.reduce_only, derived.randomize, derived.event_count,
-  derived.first_event_at, derived.first_object_key, derived.last_object_key
+  derived.asset, derived.side, derived.size_requested::text, derived.size_executed::text,
+  derived.notional_executed::text, derived.status, derived.status_error, derived.last_status_at,
+  derived.started_at, derived.ended_at, derived.duration_minutes, derived.reduce_only, derived.randomize,
+  derived.event_count, derived.first_event_at, derived.first_object_key, derived.last_object_key
 );
+ANALYZE differing_orders;
 
 -- name: loaded_objects
 -- Objects of one UTC date of which a version is, or was, loaded; with the time of their last attempt.
