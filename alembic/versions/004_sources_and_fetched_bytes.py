@@ -30,7 +30,7 @@ ALTER TABLE etl_s3_ingest_history ADD bytes_fetched BIGINT, ADD source_url TEXT,
     "CREATE INDEX etl_s3_ingest_history_ingested_at_idx ON etl_s3_ingest_history (ingested_at)",
     """
 CREATE TABLE etl_s3_ingest_attempts (s3_object_key TEXT PRIMARY KEY, etag TEXT NOT NULL, size_bytes BIGINT,
-  crashed_attempts INTEGER NOT NULL DEFAULT 0, started_at TIMESTAMPTZ NOT NULL DEFAULT now())
+  started_at TIMESTAMPTZ NOT NULL DEFAULT now())
 """,
 )
 

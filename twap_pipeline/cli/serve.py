@@ -4,6 +4,7 @@ import click
 import uvicorn
 
 from twap_pipeline.api import create_app
+from twap_pipeline.api.http_protocol import RequestTimeoutProtocol
 from twap_pipeline.api.keys import make_key
 from twap_pipeline.api.logs import log_config
 from twap_pipeline.cli.context import PORT, database, require_free_port
@@ -35,6 +36,7 @@ def serve(host: str, port: int, root_path: str) -> None:
             host=host,
             port=port,
             root_path=root_path,
+            http=RequestTimeoutProtocol,
             log_config=log_config(),
             access_log=False,
             server_header=False,

@@ -241,10 +241,16 @@ def _parse(
     )
     status = parsers.status_text(raw[source["status"]])
     originals = [
-        (status if name == status.name else raw[name]).alias(f"raw:{name}")
+        (status if name == status.name else _printable(raw[name])).alias(f"raw:{name}")
         for name in dict.fromkeys((*source.values(), *mapping.event_times))
     ]
     return parsed.hstack([*parsers.split_status(status), *originals])
+
+
+def _printable(column: pl.Series) -> pl.Series:
+    """Return the column; as numbers if it contains times beyond the calendar, which polars cannot write as text."""
+    is_beyond_calendar = column.dtype.is_temporal() and _lacks_json_form(column)
+    return column.cast(_json_type(column.dtype)) if is_beyond_calendar else column
 
 
 def _event_times(raw: pl.DataFrame, mapping: ColumnMapping, units: Mapping[str, str | None]) -> pl.Series:

@@ -109,49 +109,53 @@ def ingest_objects(
     """
     limits = LoadLimits(connections)
     load = partial(ingest_object, store, engine, day=day, run_id=run_id, limits=limits)
-    streak = RefusalStreak() if refusals is None else refusals
     refs, marks = list(refs), AttemptMarks(engine)
-    results: dict[str, IngestResult] = {}
+    streak = RefusalStreak() if refusals is None else refusals
     with marks.removed_at_end():
         interrupted = marks.find_interrupted(refs)
         others = [ref for ref in refs if ref.key not in interrupted]
-        alone = [ref for ref in refs if ref.key in interrupted]
         with closing(bounded_map(load, marks.mark(others), limits)) as loads:
-            for result in loads:
-                results[result.ref.key] = result
-                _follow_refusals(engine, streak, result)
-        for ref in alone:
-            attempt = Attempt(day, source_identity(store.url), ref.size_bytes, run_id)
-            results[ref.key] = result = _load_interrupted(load, marks, engine, ref, attempt)
-            _follow_refusals(engine, streak, result)
+            results = iter(list(_count_refusals(engine, streak, loads)))
+        last = [ref for ref in refs if ref.key in interrupted]
+        attempt = Attempt(day, source_identity(store.url), 0, run_id)
+        loads_alone = (_load_interrupted(load, marks, engine, ref, attempt) for ref in last)
+        alone = dict(zip((ref.key for ref in last), _count_refusals(engine, streak, loads_alone), strict=True))
     if refusals is None:
         record_refusals(engine, streak.end())
-    return [results[ref.key] for ref in refs]
+    return [alone[ref.key] if ref.key in alone else next(results) for ref in refs]
 
 
-def _follow_refusals(engine: Engine, streak: RefusalStreak, result: IngestResult) -> None:
-    """Add a refused object to the streak; after another object, record those that were refused before it."""
-    if result.refusal is not None:
-        streak.add(result.refusal)
-    else:
-        record_refusals(engine, streak.end())
+def _count_refusals(engine: Engine, streak: RefusalStreak, results: Iterable[IngestResult]) -> Iterator[IngestResult]:
+    """Yield the results; add refusals to the streak, and record them as failed when another object was read.
 
-
-def _load_interrupted(
-    load: Callable[[ObjectRef], IngestResult], marks: AttemptMarks, engine: Engine, ref: ObjectRef, attempt: Attempt
-) -> IngestResult:
-    """Count a failed attempt of an object that a process was reading when it ended; load it unless it is parked now."""
-    result = with_retries(lambda: _record_failure(engine, ref, attempt, ObjectInvalidError(ref.key, PROCESS_ENDED)))
-    if result.failed_attempts >= ingest_log.ATTEMPTS_MAX or result.skipped:
-        return result
-    (ref,) = marks.mark([ref])
-    return load(ref)
+    Raises:
+        SourceAccessError: The store refused too many objects in a row.
+    """
+    for result in results:
+        if result.refusal is not None:
+            streak.add(result.refusal)
+        else:
+            record_refusals(engine, streak.end())
+        yield result
 
 
 def record_refusals(engine: Engine, refusals: Iterable[Refusal]) -> None:
     """Record refused objects as failed, one attempt each."""
     for refusal in refusals:
         _record_failure(engine, refusal.ref, refusal.attempt, refusal.error)
+
+
+def _load_interrupted(
+    load: Callable[[ObjectRef], IngestResult], marks: AttemptMarks, engine: Engine, ref: ObjectRef, attempt: Attempt
+) -> IngestResult:
+    """Count a failed attempt of an object that a process was reading when it ended; load it unless it is parked now."""
+    attempt = replace(attempt, bytes_fetched=ref.size_bytes)
+    with explain_lock_timeout(ref.key):
+        result = with_retries(lambda: _record_failure(engine, ref, attempt, ObjectInvalidError(ref.key, PROCESS_ENDED)))
+    if result.failed_attempts >= ingest_log.ATTEMPTS_MAX or result.skipped:
+        return result
+    (ref,) = marks.mark([ref])
+    return load(ref)
 
 
 def ingest_object(

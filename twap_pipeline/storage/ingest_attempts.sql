@@ -2,14 +2,13 @@
 
 -- name: begin
 -- Marks objects as being read. A mark that exists already for the same version was left by a process that ended.
-INSERT INTO etl_s3_ingest_attempts AS stored (s3_object_key, etag, size_bytes, started_at)
+INSERT INTO etl_s3_ingest_attempts (s3_object_key, etag, size_bytes, started_at)
 SELECT DISTINCT ON (s3_object_key) s3_object_key, etag, size_bytes, now()
 FROM unnest(CAST(:keys AS text[]), CAST(:etags AS text[]), CAST(:sizes AS bigint[])) AS object (s3_object_key, etag, size_bytes)
 ORDER BY s3_object_key
 ON CONFLICT (s3_object_key) DO UPDATE SET
   etag = excluded.etag,
   size_bytes = excluded.size_bytes,
-  crashed_attempts = CASE WHEN stored.etag = excluded.etag THEN stored.crashed_attempts + 1 ELSE 0 END,
   started_at = excluded.started_at;
 
 -- name: find

@@ -234,7 +234,10 @@ def add_adjustment(connection: Connection, rows: int) -> str | None:
 
 
 def bytes_read_today(connection: Connection) -> int:
-    """Return the bytes that all attempts and deep audits since midnight UTC (server clock) fetched."""
+    """Return the bytes that all attempts and deep audits since midnight UTC (server clock) fetched.
+
+    An object that is being loaded, or whose process crashed, counts with its size.
+    """
     return int(connection.execute(text(_QUERIES["bytes_read_today"])).scalar_one())
 
 

@@ -95,11 +95,13 @@ ORDER BY error_text IS NULL, s3_object_key LIMIT 1
 RETURNING s3_object_key;
 
 -- name: bytes_read_today
--- The bytes that all attempts and deep audits since midnight UTC fetched.
+-- The bytes that all attempts and deep audits since midnight UTC fetched, and the sizes of objects that are being loaded.
 SELECT coalesce(sum(bytes_fetched), 0) FROM (
   SELECT bytes_fetched FROM etl_s3_ingest_log WHERE ingested_at >= date_trunc('day', now(), 'UTC')
   UNION ALL
   SELECT bytes_fetched FROM etl_s3_ingest_history WHERE ingested_at >= date_trunc('day', now(), 'UTC')
+  UNION ALL
+  SELECT size_bytes FROM etl_s3_ingest_attempts WHERE started_at >= date_trunc('day', now(), 'UTC')
 ) AS attempts;
 
 -- name: other_source

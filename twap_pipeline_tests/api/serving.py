@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import URL, Engine
 
+from twap_pipeline.api.http_protocol import RequestTimeoutProtocol
 from twap_pipeline.ingest.load import ingest_objects
 from twap_pipeline.settings import Settings
 from twap_pipeline.source.local import LocalDirectory
@@ -52,7 +53,7 @@ class _Server(uvicorn.Server):
 
     def __init__(self, app: FastAPI, root_path: str) -> None:
         options: dict[str, Any] = {"log_config": None, "lifespan": "on", "timeout_graceful_shutdown": 1}
-        super().__init__(uvicorn.Config(app, port=0, root_path=root_path, **options))
+        super().__init__(uvicorn.Config(app, port=0, root_path=root_path, http=RequestTimeoutProtocol, **options))
         self.listening = threading.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

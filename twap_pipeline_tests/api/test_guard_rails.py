@@ -1,17 +1,19 @@
 """API keys, rate limit, CORS, overload, lost clients, and migrations under load."""
 
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx2
 import psycopg
 import pytest
 from sqlalchemy import URL, Engine, text
 
-from twap_pipeline.api import create_app
+from twap_pipeline.api import create_app, http_protocol
 from twap_pipeline.api.keys import make_key, matching_hash
 from twap_pipeline.api.rate_limit import RateLimit
 from twap_pipeline.storage.engine.reader_role import grant_reader
@@ -147,6 +149,44 @@ def test_lost_clients_free_their_connections(database: URL, locked: psycopg.Conn
 
         locked.rollback()
         assert client.get(TWAPS).status_code == 200
+
+
+@pytest.mark.fault("A9")
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /hea"],
+    ids=["nothing", "half", "second_half"],
+)
+def test_connection_without_a_request_is_closed(
+    client: httpx2.Client, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    """A client that adds a byte now and then does not keep the connection."""
+    monkeypatch.setattr(http_protocol, "REQUEST_TIMEOUT_SECONDS", 0.3)
+    received = b""
+    with socket.create_connection((client.base_url.host, client.base_url.port), timeout=0.1) as half_open:
+        half_open.sendall(sent)
+        deadline = time.monotonic() + 20
+        with suppress(ConnectionError):
+            while time.monotonic() < deadline:
+                with suppress(TimeoutError):
+                    if not (chunk := half_open.recv(4096)):
+                        break
+                    received += chunk
+                half_open.sendall(b"x" if sent else b"")
+
+    assert time.monotonic() < deadline
+    assert (b"200 OK" in received) == (sent.count(b"GET") == 2)
+    assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.fault("A9")
+def test_long_response_outlasts_the_request_timeout(
+    client: httpx2.Client, monkeypatch: pytest.MonkeyPatch, locked: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    monkeypatch.setattr(http_protocol, "REQUEST_TIMEOUT_SECONDS", 0.1)
+    threading.Timer(1, locked.rollback).start()
+
+    assert client.get(TWAPS).status_code == 200
 
 
 @pytest.mark.fault("A6")

@@ -45,9 +45,9 @@ def read_keys(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     keys: list[str] = []
     init = ObjectReader.__init__
 
-    def record(reader: ObjectReader, ref: object, *args: object) -> None:
+    def record(reader: ObjectReader, ref: object, *args: object, **options: object) -> None:
         keys.append(ref.key)  # type: ignore[attr-defined]
-        init(reader, ref, *args)  # type: ignore[arg-type]
+        init(reader, ref, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ObjectReader, "__init__", record)
     return keys

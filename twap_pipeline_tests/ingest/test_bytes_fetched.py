@@ -94,6 +94,18 @@ def test_attempts_of_yesterday_are_not_counted(engine: Engine, bucket: Bucket) -
     assert read_today(engine) == 0
 
 
+def test_object_that_is_being_loaded_counts_with_its_size(engine: Engine) -> None:
+    """Also after a crash of its process; not on the next day."""
+    statement = text(
+        "INSERT INTO etl_s3_ingest_attempts (s3_object_key, etag, size_bytes, started_at)"
+        " VALUES ('a', 'e', 100, now()), ('b', 'e', 10, now()), ('c', 'e', 1, now() - interval '1 day')"
+    )
+    with engine.begin() as connection:
+        connection.execute(statement)
+
+    assert read_today(engine) == 110
+
+
 def test_deep_audit_is_counted_and_bounded(engine: Engine, bucket: Bucket) -> None:
     """The second audit of the day exceeds the budget: it reads nothing, and is not counted."""
     bucket.put("a", [event(1)])

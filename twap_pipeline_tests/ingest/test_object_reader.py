@@ -223,6 +223,18 @@ def test_rejected_rows_are_counted_over_all_batches() -> None:
 
 
 @pytest.mark.fault("V6")
+@pytest.mark.parametrize("ticks", [2**63 - 1, 2**62, -(2**62)])
+@pytest.mark.parametrize("column", ["time", "state_timestamp"])
+def test_timestamp_beyond_the_calendar_is_quarantined(column: str, ticks: int) -> None:
+    times = pa.array([CREATED_MS, ticks, CREATED_MS], pa.timestamp("ms"))
+
+    rejected = quarantined_rows(arrow_table(raw_rows(3), **{column: times}))
+
+    assert rejected["reason"].to_list() == [f"{column} is not a time within the valid range of this object: {ticks}"]
+    assert json.loads(rejected["raw_row"][0])[column] == ticks
+
+
+@pytest.mark.fault("V6")
 @pytest.mark.parametrize("year", [2610, 9999])
 def test_int96_time_beyond_2262_is_not_wrapped(year: int) -> None:
     """As nanoseconds, INT96 of 2610-03-05 wraps to August 2025 and would be stored as a valid time."""

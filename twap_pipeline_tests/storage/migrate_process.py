@@ -1,14 +1,19 @@
-"""Runs `alembic`, `twap-pipeline migrate` and schema creation as processes, of this code or of a changed copy of it."""
+"""Runs `alembic` in this process, and as processes `migrate` and schema creation, of this code or of a changed copy."""
 
+import logging
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import LiteralString
+from unittest.mock import patch
 
 import psycopg
+from alembic.config import CommandLine, Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
@@ -44,20 +49,55 @@ def run(
 
 
 def alembic(url: URL | str | None, *arguments: str, cwd: Path = ROOT) -> str:
-    """Run the `alembic` program, which must succeed; return its output."""
-    done = run(BIN / "alembic", *arguments, url=url, cwd=cwd)
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
+    """Run a command of `alembic` in this process, which must succeed; return its output."""
+    code, stdout, stderr = _run_alembic(url, *arguments, cwd=cwd)
+    assert code == 0, stdout + stderr
+    return stdout + stderr
 
 
 def refused_by_alembic(url: URL | str | None, *arguments: str, cwd: Path = ROOT) -> str:
-    """Run the `alembic` program, which must fail with one line; return its output."""
-    done = run(BIN / "alembic", *arguments, url=url, cwd=cwd)
-    assert done.returncode != 0
-    assert len(done.stdout.splitlines()) == 1, done.stdout
-    assert done.stdout.startswith("FAILED: ")
-    assert "Traceback" not in done.stderr
-    return done.stdout + done.stderr
+    """Run a command of `alembic` in this process, which must fail with one line; return its output."""
+    code, stdout, stderr = _run_alembic(url, *arguments, cwd=cwd)
+    assert code != 0
+    assert len(stdout.splitlines()) == 1, stdout
+    assert stdout.startswith("FAILED: ")
+    assert "Traceback" not in stderr
+    return stdout + stderr
+
+
+def _run_alembic(url: URL | str | None, *arguments: str, cwd: Path) -> tuple[int, str, str]:
+    """Return exit code, stdout and stderr. A process of its own for each command would take seconds to import."""
+    variables = {} if url is None else {"DATABASE_URL": in_clear(url) if isinstance(url, URL) else url}
+    stdout, stderr = StringIO(), StringIO()
+    program = CommandLine()
+    options = program.parser.parse_args(arguments)
+    with (
+        chdir(cwd),
+        patch.dict(os.environ, variables),
+        patch.object(sys, "path", sys.path.copy()),
+        redirect_stdout(stdout),
+        redirect_stderr(stderr),
+        _unchanged_logging(),
+    ):
+        try:
+            file = options.config[0] if options.config else "alembic.ini"
+            program.run_cmd(Config(file, ini_section=options.name, stdout=stdout, cmd_opts=options), options)
+        except SystemExit as error:
+            return int(error.code or 0), stdout.getvalue(), stderr.getvalue()
+    return 0, stdout.getvalue(), stderr.getvalue()
+
+
+@contextmanager
+def _unchanged_logging() -> Iterator[None]:
+    """Restore what the logging configuration of alembic.ini changes."""
+    loggers = [logging.getLogger(name) for name in ("", "sqlalchemy.engine", "alembic")]
+    before = [(logger.level, logger.handlers.copy()) for logger in loggers]
+    try:
+        yield
+    finally:
+        for logger, (level, handlers) in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+            logger.handlers[:] = handlers
 
 
 def copy_migrations(directory: Path) -> Path:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from twap_pipeline.errors import ConfigurationError, DatabaseUnavailableError
+from twap_pipeline.ingest.audit_runner import run_audit
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.audit.verification import verification_session
 from twap_pipeline.storage.engine import server
@@ -278,6 +279,18 @@ def test_verification_session_that_changes_is_refused(database: URL) -> None:
         busy.exec_driver_sql("SELECT 1")
         with pytest.raises(ConfigurationError, match="needs one server session"):
             use(connection)
+
+
+@needs_pgbouncer
+@pytest.mark.fault("W9")
+def test_deep_audit_works_behind_pgbouncer_in_session_mode(database: URL, bucket: Bucket) -> None:
+    bucket.put("a.parquet", [event(1), event(2)])
+    store = LocalDirectory(bucket.directory)
+    with pgbouncer(database, "session") as url, connected(url) as engine:
+        ingest_everything(store, engine)
+        report = run_audit(store, engine, since=DAY, deep=True)
+
+    assert (report.objects_read, report.has_errors) == (1, False)
 
 
 @needs_pgbouncer

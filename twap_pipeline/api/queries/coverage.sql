@@ -3,10 +3,12 @@
 WITH history AS (
   SELECT s3_object_key, count(*) AS history_entry_count, sum(rows_inserted) AS history_rows_inserted
   FROM etl_s3_ingest_history
+  WHERE kind <> 'failed_attempt'
   GROUP BY s3_object_key
 ), entries AS (
   SELECT *, coalesce(object_date, (last_modified AT TIME ZONE 'UTC')::date) AS day
-  FROM etl_s3_ingest_log LEFT JOIN history USING (s3_object_key)
+  -- History rows reference the log. PostgreSQL has no nested loop for a FULL JOIN, whatever the table statistics are.
+  FROM etl_s3_ingest_log FULL JOIN history USING (s3_object_key)
 ), days_with_objects AS (
   SELECT
     day,

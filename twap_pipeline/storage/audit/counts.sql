@@ -24,11 +24,12 @@ SELECT s3_object_key, count(*) AS rows FROM twap_status_quarantine GROUP BY s3_o
 
 -- name: inconsistent_history
 -- History entries of versions that the loader cannot have written, with the reason, and whether the version is impossible.
+-- A server's clock can go back by less than an hour, for example after a failover.
 SELECT history_id, s3_object_key, reason, reason <> 'rows_read is not the sum of its row counts' AS is_impossible
 FROM (
   SELECT history_id, s3_object_key, CASE
-    WHEN ingested_at > recorded_at THEN 'it was replaced before it was loaded'
-    WHEN recorded_at > next_ingested_at THEN 'the next version was loaded before it was replaced'
+    WHEN ingested_at > recorded_at + interval '1 hour' THEN 'it was replaced before it was loaded'
+    WHEN recorded_at > next_ingested_at + interval '1 hour' THEN 'the next version was loaded before it was replaced'
     WHEN rows_read <> rows_inserted + rows_updated + rows_unchanged + rows_superseded + rows_quarantined + rows_metadata
       THEN 'rows_read is not the sum of its row counts'
   END AS reason

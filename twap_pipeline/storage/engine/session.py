@@ -8,6 +8,7 @@ Parameters are set after the connection is made, because PgBouncer rejects the s
 restores these parameters for each client; others would leak to other clients of a pooler in transaction mode.
 """
 
+import secrets
 from collections.abc import Mapping
 
 import psycopg
@@ -114,12 +115,17 @@ def require_one_session(connection: Connection, purpose: str) -> None:
     """
     if not is_pooled(connection):
         return
-    with connection.begin():
-        backend_pid = connection.exec_driver_sql(_QUERIES["backend_pid"]).scalar_one()
+    marker = secrets.token_hex(8)
+    execute(dbapi_connection(connection), _QUERIES["mark_session"], {"marker": marker})
+    dbapi_connection(connection).commit()
 
     @event.listens_for(connection, "begin")
     def compare_session(connection: Connection) -> None:
-        if execute(dbapi_connection(connection), _QUERIES["backend_pid"]) != [(backend_pid,)]:
+        try:
+            is_same = execute(dbapi_connection(connection), _QUERIES["session_marker"]) == [(marker,)]
+        except psycopg.errors.UndefinedObject:
+            is_same = False
+        if not is_same:
             raise ConfigurationError(
                 f"{purpose} needs one server session, but the connection pooler in front of PostgreSQL changes it"
                 " (transaction mode); set DATABASE_URL to PostgreSQL itself, or to a pool in session mode"

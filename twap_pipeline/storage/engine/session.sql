@@ -5,9 +5,13 @@
 SELECT pg_backend_pid(), set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, MDY', false),
   set_config('standard_conforming_strings', 'on', false);
 
--- name: backend_pid
--- The server process.
-SELECT pg_backend_pid();
+-- name: mark_session
+-- Marks the session.
+SELECT set_config('twap.session', %(marker)s, false);
+
+-- name: session_marker
+-- The mark; an error if there is none. SHOW takes no snapshot: a statement may set the isolation level afterwards.
+SHOW twap.session;
 
 -- name: limit_session
 -- Makes the session read-only, and sets the timeouts that neither the URL nor PGOPTIONS sets.

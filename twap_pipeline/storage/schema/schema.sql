@@ -90,7 +90,6 @@ CREATE TABLE etl_s3_ingest_attempts (
   s3_object_key TEXT PRIMARY KEY,
   etag TEXT NOT NULL,
   size_bytes BIGINT,
-  crashed_attempts INTEGER NOT NULL DEFAULT 0,
   started_at TIMESTAMPTZ NOT NULL DEFAULT now()
 );
 
