@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ from twap_pipeline.storage.schema.upgrade import upgrade
 
 _POLL_SECONDS = 0.5
 _MAX_MISSES = 6
+_START_TIMEOUT_SECONDS = 300.0
 _SHUTDOWN_TIMEOUT_SECONDS = 15.0
 _SIDES = {"B": "buy", "A": "sell"}
 _NEXT_COMMANDS = {
@@ -135,13 +137,20 @@ def _print_summary(engine: Engine) -> None:
 
 
 def _run_process_group(
-    command: list[str], environment: Mapping[str, str], folder: Path, is_serving: Callable[[], bool]
+    command: list[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    is_serving: Callable[[], bool],
+    *,
+    start_timeout_seconds: float = _START_TIMEOUT_SECONDS,
 ) -> int:
     """Run a command in its own session until it exits, stops serving or a signal arrives; then kill its process group.
 
-    A web server of Dagster that has stopped listening does not end, because it has other threads.
-    ``dagster dev`` starts four more processes. The signal handlers are installed first: a child of a shell's
-    background job would otherwise inherit that SIGINT is ignored.
+    A command that does not start to serve within ``start_timeout_seconds`` has stopped, too. Serving is tested because
+    a web server of Dagster that has stopped listening does not end: it has other threads.
+
+    ``dagster dev`` starts four more processes. The signal handlers are installed first: a child of a shell's background
+    job would otherwise inherit that SIGINT is ignored.
 
     Returns:
         0 after a signal. Any other end is a failure: the exit status of the command, or 1 if that is 0, as it is for
@@ -153,10 +162,10 @@ def _run_process_group(
     process = subprocess.Popen(  # noqa: S603 - fixed argument list, no shell
         command, env=environment, cwd=folder, start_new_session=True
     )
-    was_serving, misses = False, 0
+    started, was_serving, misses = time.monotonic(), False, 0
     while process.poll() is None and misses < _MAX_MISSES and not stop.wait(_POLL_SECONDS):
         serves = is_serving()
-        was_serving = was_serving or serves
+        was_serving = was_serving or serves or time.monotonic() - started > start_timeout_seconds
         misses = misses + 1 if was_serving and not serves else 0
     has_ended = process.poll() is not None
     if not has_ended:
@@ -168,6 +177,10 @@ def _run_process_group(
     code = process.wait()
     if stop.is_set():
         return 0
-    end = f"Dagster ended by itself with exit status {code}" if has_ended else "Dagster's web server has stopped"
+    end = (
+        f"Dagster ended by itself with exit status {code}"
+        if has_ended
+        else "Dagster's web server does not accept connections"
+    )
     click.echo(f"error: {end}; the output above contains the reason", err=True)
     return code if code > 0 else 1

@@ -70,23 +70,29 @@ def restored_signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+_RUNS = "import time; time.sleep(60)"
+_NOT_SERVING = "Dagster's web server does not accept connections"
+
+
 @pytest.mark.usefixtures("restored_signals", "fast_polls")
 @pytest.mark.parametrize(
-    ("code", "serving", "status", "message"),
+    ("code", "serving", "start_timeout", "end"),
     [
-        ("", [], 1, "Dagster ended by itself with exit status 0"),
-        ("raise SystemExit(3)", [], 3, "Dagster ended by itself with exit status 3"),
-        ("import os; os.kill(os.getpid(), 9)", [], 1, "Dagster ended by itself with exit status -9"),
-        ("import time; time.sleep(60)", [False, True, False, True], 1, "Dagster's web server has stopped"),
+        ("", [], 60, (1, "Dagster ended by itself with exit status 0")),
+        ("raise SystemExit(3)", [], 60, (3, "Dagster ended by itself with exit status 3")),
+        ("import os; os.kill(os.getpid(), 9)", [], 60, (1, "Dagster ended by itself with exit status -9")),
+        (_RUNS, [False, True, False, True], 60, (1, _NOT_SERVING)),
+        (_RUNS, [], 0, (1, _NOT_SERVING)),
     ],
 )
 def test_dev_ends_with_its_web_server(
-    capsys: pytest.CaptureFixture[str], code: str, serving: list[bool], status: int, message: str
+    capsys: pytest.CaptureFixture[str], code: str, serving: list[bool], start_timeout: float, end: tuple[int, str]
 ) -> None:
-    """Before the first connection a web server may need any time; afterwards single misses are tolerated."""
+    """Before the first connection a web server may need some time; afterwards single misses are tolerated."""
     answers = chain(serving, repeat(False))
+    command = [sys.executable, "-c", code]
 
-    result = dev._run_process_group([sys.executable, "-c", code], {}, Path("/"), lambda: next(answers))
+    result = dev._run_process_group(command, {}, Path("/"), lambda: next(answers), start_timeout_seconds=start_timeout)
 
-    assert result == status
-    assert message in capsys.readouterr().err
+    assert result == end[0]
+    assert end[1] in capsys.readouterr().err
