@@ -91,7 +91,7 @@ def run(command: list[str | Path], os_user: OsUser | None, data: Path) -> None:
 
 @pytest.fixture(scope="module")
 def oldest(oldest_server: str) -> Iterator[Engine]:
-    """A database at head, on which the tests of this module build."""
+    """A database at head."""
     with connected(create_database(oldest_server)) as engine:
         upgrade(engine)
         yield engine
@@ -113,17 +113,22 @@ def test_schema_on_oldest_server_has_no_drift(oldest: Engine, oldest_server: str
             assert drift(connection) == drift(other) == []
 
 
-def test_pipeline_on_oldest_server_runs_every_statement(oldest: Engine, tmp_path: Path) -> None:
-    bucket = Bucket(tmp_path)
-    tables = Tables(oldest, bucket)
+def load(engine: Engine, directory: Path) -> LocalDirectory:
+    """Load new, replaced, late, rejected and unreadable objects; return their store."""
+    tables = Tables(engine, Bucket(directory))
     orders = [event(1), event(1, status="finished", minute=30, executed="7"), event(2)]
     tables.load("hourly/2025/08/20/12/a.parquet", [*orders, event(5, wallet="?")])
     tables.load("hourly/2025/08/20/13/b.parquet", [event(2, status="error", minute=9), event(3)], hours=1)
     tables.load("hourly/2025/08/20/12/a.parquet", orders[:2], hours=2)
-    (tmp_path / "hourly/2025/08/20/14").mkdir(parents=True)
-    (tmp_path / "hourly/2025/08/20/14/c.parquet").write_bytes(b"not parquet")
-    store = LocalDirectory(tmp_path)
-    ingest_everything(store, oldest)
+    (directory / "hourly/2025/08/20/14").mkdir(parents=True)
+    (directory / "hourly/2025/08/20/14/c.parquet").write_bytes(b"not parquet")
+    store = LocalDirectory(directory)
+    ingest_everything(store, engine)
+    return store
+
+
+def test_pipeline_on_oldest_server_runs_every_statement(oldest: Engine, tmp_path: Path) -> None:
+    store = load(oldest, tmp_path)
 
     with oldest.begin() as connection:
         assert [run_check(connection, check).count for check in CHECKS if check.is_error] != []
@@ -141,7 +146,8 @@ def test_pipeline_on_oldest_server_runs_every_statement(oldest: Engine, tmp_path
     assert not {code for code in codes if code.startswith("rows_")}
 
 
-def test_api_on_oldest_server_answers_every_path(oldest: Engine) -> None:
+def test_api_on_oldest_server_answers_every_path(oldest: Engine, tmp_path: Path) -> None:
+    load(oldest, tmp_path)
     reader = f"reader_{oldest.url.database}"
     url = url_of(oldest).set(username=reader, password=grant_reader(oldest, reader).password)
 

@@ -30,7 +30,7 @@ ALTER TABLE etl_s3_ingest_history ADD bytes_fetched BIGINT, ADD source_url TEXT,
     "CREATE INDEX etl_s3_ingest_history_ingested_at_idx ON etl_s3_ingest_history (ingested_at)",
     """
 CREATE TABLE etl_s3_ingest_attempts (s3_object_key TEXT PRIMARY KEY, etag TEXT NOT NULL, size_bytes BIGINT,
-  started_at TIMESTAMPTZ NOT NULL DEFAULT now())
+  is_alone BOOLEAN NOT NULL DEFAULT false, started_at TIMESTAMPTZ NOT NULL DEFAULT now())
 """,
 )
 

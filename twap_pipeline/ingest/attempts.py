@@ -1,8 +1,8 @@
 """Survives objects that end the process, by a crash in a library or by the memory that they need.
 
 No exception reports such an end. Objects are therefore marked in the database before they are read. The next run finds
-the remaining marks, counts a failed attempt for each, and loads these objects last and one at a time, so that at the
-next crash only the object at fault is marked.
+the remaining marks and loads these objects last and one at a time. If a process ends while it reads an object alone,
+the next run counts a failed attempt of it: a process that is killed rarely ends three times at the same object.
 """
 
 import logging
@@ -39,24 +39,23 @@ class AttemptMarks:
         self._engine = engine
         self._keys: set[str] = set()
 
-    def find_interrupted(self, refs: Iterable[ObjectRef]) -> set[str]:
-        """Return the keys of the objects that a process was reading, in this version, when it ended."""
-        etags = {ref.key: ref.etag for ref in refs}
+    def find_interrupted(self, refs: Iterable[ObjectRef]) -> dict[str, bool]:
+        """Return key → whether it was read alone, of the objects that a process was reading when it ended."""
 
-        def find() -> dict[str, str]:
+        def find() -> dict[str, bool]:
             with transaction(self._engine) as connection:
-                return find_attempts(connection, etags)
+                return find_attempts(connection, refs)
 
-        return {key for key, etag in with_retries(find).items() if etag == etags[key]}
+        return with_retries(find)
 
-    def mark(self, refs: Iterable[ObjectRef]) -> Iterator[ObjectRef]:
+    def mark(self, refs: Iterable[ObjectRef], *, is_alone: bool = False) -> Iterator[ObjectRef]:
         """Yield the objects, each marked before; the marks of up to eight objects are one statement."""
         remaining = iter(refs)
         while group := list(islice(remaining, MAX_IN_FLIGHT_OBJECTS)):
 
             def begin(group: list[ObjectRef] = group) -> None:
                 with transaction(self._engine) as connection:
-                    begin_attempts(connection, group)
+                    begin_attempts(connection, group, is_alone=is_alone)
 
             with_retries(begin)
             self._keys.update(ref.key for ref in group)

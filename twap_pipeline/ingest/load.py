@@ -117,8 +117,15 @@ def ingest_objects(
         with closing(bounded_map(load, marks.mark(others), limits)) as loads:
             results = iter(list(_count_refusals(engine, streak, loads)))
         last = [ref for ref in refs if ref.key in interrupted]
-        attempt = Attempt(day, source_identity(store.url), 0, run_id)
-        loads_alone = (_load_interrupted(load, marks, engine, ref, attempt) for ref in last)
+
+        def load_alone(ref: ObjectRef) -> IngestResult:
+            attempt = Attempt(day, source_identity(store.url), ref.size_bytes, run_id)
+            if interrupted[ref.key] and (ended := _record_process_end(engine, ref, attempt)):
+                return ended
+            (ref,) = marks.mark([ref], is_alone=True)
+            return load(ref)
+
+        loads_alone = map(load_alone, last)
         alone = dict(zip((ref.key for ref in last), _count_refusals(engine, streak, loads_alone), strict=True))
     if refusals is None:
         record_refusals(engine, streak.end())
@@ -145,17 +152,11 @@ def record_refusals(engine: Engine, refusals: Iterable[Refusal]) -> None:
         _record_failure(engine, refusal.ref, refusal.attempt, refusal.error)
 
 
-def _load_interrupted(
-    load: Callable[[ObjectRef], IngestResult], marks: AttemptMarks, engine: Engine, ref: ObjectRef, attempt: Attempt
-) -> IngestResult:
-    """Count a failed attempt of an object that a process was reading when it ended; load it unless it is parked now."""
-    attempt = replace(attempt, bytes_fetched=ref.size_bytes)
+def _record_process_end(engine: Engine, ref: ObjectRef, attempt: Attempt) -> IngestResult | None:
+    """Count a failed attempt of an object at which a process ended; return its result if it is parked or loaded now."""
     with explain_lock_timeout(ref.key):
         result = with_retries(lambda: _record_failure(engine, ref, attempt, ObjectInvalidError(ref.key, PROCESS_ENDED)))
-    if result.failed_attempts >= ingest_log.ATTEMPTS_MAX or result.skipped:
-        return result
-    (ref,) = marks.mark([ref])
-    return load(ref)
+    return result if result.failed_attempts >= ingest_log.ATTEMPTS_MAX or result.skipped else None
 
 
 def ingest_object(

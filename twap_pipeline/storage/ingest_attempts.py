@@ -5,7 +5,7 @@ a process ended while it read the object: it was killed, lacked memory, or crash
 marked and what follows from a mark is decided in ``ingest.attempts``.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import Connection, text
 
@@ -15,20 +15,22 @@ from twap_pipeline.storage.sql_files import load_queries
 _QUERIES = load_queries("twap_pipeline.storage", "ingest_attempts.sql")
 
 
-def begin_attempts(connection: Connection, refs: Sequence[ObjectRef]) -> None:
-    """Mark objects as being read, with one statement."""
+def begin_attempts(connection: Connection, refs: Sequence[ObjectRef], *, is_alone: bool = False) -> None:
+    """Mark objects as being read, with one statement; ``is_alone``: the process reads no other object."""
     parameters = {
         "keys": [ref.key for ref in refs],
         "etags": [ref.etag for ref in refs],
         "sizes": [ref.size_bytes for ref in refs],
+        "is_alone": is_alone,
     }
     connection.execute(text(_QUERIES["begin"]), parameters)
 
 
-def find_attempts(connection: Connection, keys: Collection[str]) -> dict[str, str]:
-    """Return key → ETag of the marks of these objects."""
-    rows = connection.execute(text(_QUERIES["find"]), {"keys": list(keys)})
-    return {row.s3_object_key: row.etag for row in rows}
+def find_attempts(connection: Connection, refs: Iterable[ObjectRef]) -> dict[str, bool]:
+    """Return key → whether it was read alone, of the objects that are marked in this version."""
+    etags = {ref.key: ref.etag for ref in refs}
+    rows = connection.execute(text(_QUERIES["find"]), {"keys": list(etags)})
+    return {row.s3_object_key: row.is_alone for row in rows if row.etag == etags[row.s3_object_key]}
 
 
 def remove_attempts(connection: Connection, keys: Collection[str]) -> None:

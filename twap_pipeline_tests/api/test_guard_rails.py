@@ -128,7 +128,7 @@ def test_overload_is_refused_fast_and_then_recovers(
         responses = [request.result() for request in requests]
         refused = [response for response in responses if response.json()["title"] == "Service unavailable"]
         assert len(refused) >= 20
-        assert max(response.elapsed.total_seconds() for response in refused) < 4
+        assert max(response.elapsed.total_seconds() for response in refused) < 6  # before the first query times out
         assert {(response.status_code, response.headers["retry-after"]) for response in refused} == {(503, "1")}
         assert {response.json()["title"] for response in responses} == {"Service unavailable", "Query timeout"}
         assert time.monotonic() - started < 20

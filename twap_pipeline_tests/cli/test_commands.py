@@ -468,7 +468,7 @@ def test_denied_permission_of_a_run_names_the_grant(
 
     assert outcome.status == 1
     assert len(outcome.err.splitlines()) == 1
-    assert f'grant the privilege: GRANT SELECT, INSERT, UPDATE, DELETE ON "twap_status" TO "{role}"' in outcome.err
+    assert 'grant the privilege: GRANT SELECT, INSERT, UPDATE, DELETE ON "etl_s3_ingest_attempts" TO' in outcome.err
 
 
 def test_database_without_tables_error_names_migrate(

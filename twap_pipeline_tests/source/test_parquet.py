@@ -421,21 +421,21 @@ HUGE = "x" * (CELL_MAX_BYTES + 1)
 
 @pytest.mark.fault("F8")
 @pytest.mark.parametrize(
-    ("columns", "reason"),
+    "columns",
     [
-        ({"x": pa.array([HUGE])}, "column 'x': "),
-        ({"x": pa.array([HUGE.encode()])}, "column 'x': "),
-        ({"state_coin": pa.array([HUGE])}, "column 'state_coin': "),
-        ({"x": pa.array([[{"a": HUGE}]])}, "column 'x.list.element.a': "),
-        ({f"x{number}": pa.array([HUGE[:-1000]]) for number in range(3)}, "6"),
+        {"x": pa.array([HUGE * 3])},
+        {"x": pa.array([HUGE.encode() * 3])},
+        {"state_coin": pa.array([HUGE * 3])},
+        {"x": pa.array([[{"a": HUGE * 3}]])},
+        {f"x{number}": pa.array([HUGE[:-1000]]) for number in range(3)},
     ],
     ids=["text", "bytes", "known column", "nested text", "row"],
 )
-def test_huge_value_is_refused_before_decoding(columns: dict[str, pa.Array], reason: str) -> None:
+def test_huge_row_is_refused_before_decoding(columns: dict[str, pa.Array]) -> None:
     data = write_parquet(arrow_table(raw_rows(), **columns), compression="zstd")
     assert len(data) < 20_000
 
-    with pytest.raises(ObjectInvalidError, match=f"{KEY}: {re.escape(reason)}.* exceeds (2097152|4194304) bytes"):
+    with pytest.raises(ObjectInvalidError, match=f"{KEY}: 6[0-9]+ bytes in 1 rows, so a row exceeds 4194304 bytes"):
         open_object(data)
 
 

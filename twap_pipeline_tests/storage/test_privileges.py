@@ -122,6 +122,7 @@ def test_loader_without_temporary_names_the_grant(loader: URL, bucket: Bucket) -
 def test_loader_without_writes_names_the_grant(loader: URL, database: URL, bucket: Bucket, table: str) -> None:
     bucket.put("a.parquet", [event(1)])
     store = LocalDirectory(bucket.directory)
+    execute(database, f"GRANT TEMPORARY ON DATABASE {database.database} TO {loader.username}")
     execute(database, f"REVOKE INSERT ON {table} FROM {loader.username}")
 
     def load(engine: Engine) -> None:

@@ -150,6 +150,7 @@ etl_s3_ingest_attempts = Table(
     Column("s3_object_key", Text, primary_key=True),
     Column("etag", Text, nullable=False),
     Column("size_bytes", BigInteger),
+    Column("is_alone", Boolean, nullable=False, server_default=text("false")),
     _timestamp("started_at", nullable=False, default_now=True),
 )
 """One row per object that a process is loading. A row without a process means that the process ended abnormally."""

@@ -90,6 +90,7 @@ CREATE TABLE etl_s3_ingest_attempts (
   s3_object_key TEXT PRIMARY KEY,
   etag TEXT NOT NULL,
   size_bytes BIGINT,
+  is_alone BOOLEAN NOT NULL DEFAULT false,
   started_at TIMESTAMPTZ NOT NULL DEFAULT now()
 );
 
