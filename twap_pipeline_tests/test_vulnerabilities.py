@@ -5,6 +5,7 @@ Tests do not use the public database. A local server implements its protocol; pi
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -60,22 +61,26 @@ def advisories() -> Iterator[AdvisoryServer]:
         thread.join()
 
 
-def audit(url: str, cache: Path) -> subprocess.CompletedProcess[str]:
-    """Run the launcher's audit command against this database."""
+def audit(command: list[str]) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "NO_PROXY": "127.0.0.1"}
-    return subprocess.run(command(url, cache), cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
-def command(url: str, cache: Path) -> list[str]:
-    """Return the launcher's audit command for this database."""
+def command(url: str, cache: Path, *packages: str) -> list[str]:
+    """Return the launcher's audit command for this database, for the whole lock or for these packages of it."""
     ((program, *arguments),) = start.COMMANDS["vulnerabilities"]
+    if packages:
+        locked = re.split(r"^(?=\S)", (ROOT / "requirements.lock").read_text("utf-8"), flags=re.MULTILINE)
+        part = cache / "part.lock"
+        part.write_text("".join(entry for entry in locked if entry.partition("==")[0] in packages), "utf-8")
+        arguments = [str(part) if argument == "requirements.lock" else argument for argument in arguments]
     options = ["--osv-url", url, "--cache-dir", str(cache), "--timeout", "5"]
     return [str(Path(sys.executable).with_name(program)), *arguments, *options]
 
 
 @pytest.mark.fault("X5")
 def test_audit_queries_each_locked_package(advisories: AdvisoryServer, tmp_path: Path) -> None:
-    process = audit(advisories.url, tmp_path)
+    process = audit(command(advisories.url, tmp_path))
 
     assert process.returncode == 0, process.stderr
     assert {"alembic", "boto3", "dagster", "psycopg", "sqlalchemy", "urllib3"} <= advisories.queried
@@ -85,7 +90,7 @@ def test_audit_queries_each_locked_package(advisories: AdvisoryServer, tmp_path:
 def test_audit_with_vulnerable_package_fails_and_names_it(advisories: AdvisoryServer, tmp_path: Path) -> None:
     advisories.vulnerable = frozenset({"urllib3"})
 
-    process = audit(advisories.url, tmp_path)
+    process = audit(command(advisories.url, tmp_path, "urllib3", "wrapt"))
 
     assert process.returncode == 1
     assert "urllib3" in process.stdout
@@ -96,7 +101,7 @@ def test_audit_with_vulnerable_package_fails_and_names_it(advisories: AdvisorySe
 @pytest.mark.parametrize("host", ["127.0.0.1:9", "database.invalid"])
 def test_audit_with_unreachable_database_is_one_line(tmp_path: Path, host: str) -> None:
     with pytest.raises(SystemExit, match=r"were not checked: .*check the network") as caught:
-        start.audit(command(f"http://{host}/v1/query", tmp_path), dict(os.environ))
+        start.audit(command(f"http://{host}/v1/query", tmp_path, "urllib3"), dict(os.environ))
 
     assert host.partition(":")[0] in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1

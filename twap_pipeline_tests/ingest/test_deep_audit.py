@@ -46,6 +46,17 @@ def load(engine: Engine, bucket: Bucket) -> None:
     bucket.put(D, [event(5, asset="ETH"), event(8, wallet="0x1")], hours=2)
     ingest_everything(LocalDirectory(bucket.directory), engine)
     refresh(engine)
+    let_two_hours_pass(engine)
+
+
+def let_two_hours_pass(engine: Engine) -> None:
+    """Move all times of the ingest log back. An audit tolerates a clock that went back by less than an hour."""
+    past = "interval '2 hours'"
+    run(engine, f"UPDATE etl_s3_ingest_log SET ingested_at = ingested_at - {past}")
+    run(
+        engine,
+        f"UPDATE etl_s3_ingest_history SET ingested_at = ingested_at - {past}, recorded_at = recorded_at - {past}",
+    )
 
 
 def refresh(engine: Engine) -> None:
@@ -291,11 +302,23 @@ TAMPERINGS = {
 }
 
 
+@pytest.mark.parametrize("step", ["3 seconds", "50 minutes"])
+def test_clock_that_went_back_is_no_finding(engine: Engine, loaded: Bucket, step: str) -> None:
+    """A repair would delete the rows of a version that no object contains any more."""
+    run(engine, f"UPDATE etl_s3_ingest_log SET ingested_at = ingested_at - interval '{step}'")
+    before = tables(engine)
+
+    assert quick(engine, loaded) == {}
+    repair_once(engine, loaded)
+    assert tables(engine) == before
+
+
 def repair_once(engine: Engine, bucket: Bucket) -> DeepAuditResult:
     """Repair the tables as an operator does: audit with requeue, ingestion, refresh of orders."""
     result = read(engine, bucket, requeue=True)
     ingest_everything(LocalDirectory(bucket.directory), engine)
     refresh(engine)
+    let_two_hours_pass(engine)
     return result
 
 

@@ -1,11 +1,14 @@
 """Loads of whole samples, from a directory and from S3, concurrent loads, and a database that fails during a load."""
 
 import csv
+import shutil
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 
 import psycopg
@@ -17,12 +20,14 @@ from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.domain.status import TERMINAL_STATUSES
 from twap_pipeline.ingest.load import IngestResult, ingest_object, ingest_objects
+from twap_pipeline.ingest.plan import group_by_day
 from twap_pipeline.sample import SampleSummary, generate_sample
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.source.s3 import S3Bucket, S3Location
 from twap_pipeline.storage.engine.engine import make_engine
 from twap_pipeline.storage.loading.status_writer import load_rows
 from twap_pipeline.storage.reports.order_history import order_history
+from twap_pipeline_tests.databases import create_database
 from twap_pipeline_tests.factories import NOON, Bucket, event
 from twap_pipeline_tests.invariants import digest, ingest_everything
 from twap_pipeline_tests.mutants import expect_failure, no_object_lock
@@ -34,6 +39,34 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SampleSummar
     """A small sample with every edge case."""
     directory = tmp_path_factory.mktemp("sample") / "sample"
     return directory, generate_sample(directory, days=14, orders_per_day=200)
+
+
+@pytest.fixture(scope="session")
+def sample_engine(server_url: str, template: str, sample: tuple[Path, SampleSummary]) -> Iterator[Engine]:
+    """A database with the sample; tests must not change it."""
+    engine = make_engine(create_database(server_url, template))
+    ingest_everything(LocalDirectory(sample[0]), engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def four_days(sample: tuple[Path, SampleSummary], tmp_path: Path) -> Path:
+    """A directory with the objects of the sample's first four days."""
+    directory = tmp_path / "four"
+    days = group_by_day(LocalDirectory(sample[0]).list_objects())
+    for ref in chain.from_iterable(list(days.values())[:4]):
+        (directory / ref.key).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(sample[0] / ref.key, directory / ref.key)
+    return directory
+
+
+@pytest.fixture
+def other_engine(server_url: str, template: str) -> Iterator[Engine]:
+    """A second database at head."""
+    engine = make_engine(create_database(server_url, template))
+    yield engine
+    engine.dispose()
 
 
 def scalar(engine: Engine, statement: str) -> object:
@@ -62,21 +95,17 @@ def test_sample_adds_up_and_a_second_load_changes_nothing(engine: Engine, sample
     assert digest(engine) == before
 
 
-def test_every_ended_order_has_its_terminal_event(engine: Engine, sample: tuple[Path, SampleSummary]) -> None:
-    directory, expected = sample
-
-    ingest_everything(LocalDirectory(directory), engine)
-
+def test_every_ended_order_has_its_terminal_event(sample_engine: Engine, sample: tuple[Path, SampleSummary]) -> None:
     ended = ", ".join(f"'{status}'" for status in TERMINAL_STATUSES)
-    orders_with_end = scalar(engine, f"SELECT count(DISTINCT twap_id) FROM twap_status WHERE status IN ({ended})")
-    assert orders_with_end == expected.orders_ended
+    orders_with_end = scalar(
+        sample_engine, f"SELECT count(DISTINCT twap_id) FROM twap_status WHERE status IN ({ended})"
+    )
+    assert orders_with_end == sample[1].orders_ended
 
 
-def test_creation_time_of_zero_is_stored_as_null(engine: Engine, sample: tuple[Path, SampleSummary]) -> None:
-    ingest_everything(LocalDirectory(sample[0]), engine)
-
-    assert scalar(engine, "SELECT count(*) FROM twap_status WHERE started_at < '2023-01-01'") == 0
-    assert scalar(engine, "SELECT count(*) FROM twap_status WHERE started_at IS NULL") != 0
+def test_creation_time_of_zero_is_stored_as_null(sample_engine: Engine) -> None:
+    assert scalar(sample_engine, "SELECT count(*) FROM twap_status WHERE started_at < '2023-01-01'") == 0
+    assert scalar(sample_engine, "SELECT count(*) FROM twap_status WHERE started_at IS NULL") != 0
 
 
 def real_orders() -> list[dict[str, str]]:
@@ -88,11 +117,9 @@ def exact(number: str) -> str:
     return format(Decimal(number), "f")
 
 
-def test_real_orders_are_stored_digit_by_digit(engine: Engine, sample: tuple[Path, SampleSummary]) -> None:
-    ingest_everything(LocalDirectory(sample[0]), engine)
-
+def test_real_orders_are_stored_digit_by_digit(sample_engine: Engine) -> None:
     for order in real_orders():
-        with engine.connect() as connection:
+        with sample_engine.connect() as connection:
             first, *later = order_history(connection, order["twap_id"])
             check_activation(first.ts, str(first.size_executed), first.status, order)
             assert (first.asset, first.wallet, first.side) == (order["coin"], order["user"], order["side"])
@@ -120,25 +147,21 @@ def check_end(connection: Connection, order: dict[str, str]) -> None:
 
 
 def test_same_objects_from_s3_give_the_same_table(
-    engine: Engine, server_url: str, template: str, sample: tuple[Path, SampleSummary], s3: S3Server
+    engine: Engine, other_engine: Engine, four_days: Path, s3: S3Server
 ) -> None:
-    from twap_pipeline_tests.databases import create_database
-
-    directory, _ = sample
+    store = LocalDirectory(four_days)
     s3.client().create_bucket(Bucket="twap")
-    for ref in LocalDirectory(directory).list_objects():
-        s3.client().upload_file(str(directory / ref.key), "twap", f"raw/twap_statuses/{ref.key}")
+    for ref in store.list_objects():
+        s3.client().upload_file(str(four_days / ref.key), "twap", f"raw/twap_statuses/{ref.key}")
     client = S3Resource(endpoint_url=s3.url, region_name="us-east-1").get_client()
     bucket = S3Bucket(client, S3Location("twap", "raw/twap_statuses/"))
-    other = make_engine(create_database(server_url, template))
 
     results = ingest_everything(bucket, engine)
-    ingest_everything(LocalDirectory(directory), other)
+    ingest_everything(store, other_engine)
 
     assert [result.error for result in results if result.error] == []
-    assert digest(engine) == digest(other)
+    assert digest(engine) == digest(other_engine)
     assert scalar(engine, "SELECT bool_and(checksum_verified) FROM etl_s3_ingest_log") is True
-    other.dispose()
 
 
 @pytest.mark.fault("W4")
@@ -198,15 +221,11 @@ def test_concurrent_loads_of_shared_events_do_not_deadlock(engine: Engine, bucke
     assert scalar(engine, "SELECT array_agg(DISTINCT s3_object_key) FROM twap_status") == ["5.parquet"]
 
 
-def test_concurrent_load_equals_sequential_load(
-    engine: Engine, server_url: str, template: str, sample: tuple[Path, SampleSummary]
-) -> None:
-    from twap_pipeline_tests.databases import create_database
-
-    store, other = LocalDirectory(sample[0]), make_engine(create_database(server_url, template))
+def test_concurrent_load_equals_sequential_load(engine: Engine, other_engine: Engine, four_days: Path) -> None:
+    store = LocalDirectory(four_days)
     refs = sorted(store.list_objects())
 
-    sequential = [ingest_object(store, other, ref, ref.last_modified.date()) for ref in refs]
+    sequential = [ingest_object(store, other_engine, ref, ref.last_modified.date()) for ref in refs]
     concurrent = ingest_objects(store, engine, refs, NOON.date(), connections=3)
 
     assert [result.ref for result in concurrent] == refs
@@ -214,8 +233,7 @@ def test_concurrent_load_equals_sequential_load(
         RowCounts.sum_of(result.row_counts for result in concurrent).total
         == RowCounts.sum_of(result.row_counts for result in sequential).total
     )
-    assert digest(engine) == digest(other)
-    other.dispose()
+    assert digest(engine) == digest(other_engine)
 
 
 @pytest.mark.fault("R1")

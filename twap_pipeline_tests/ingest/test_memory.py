@@ -53,12 +53,13 @@ def load_in_process(database: URL, directory: Path) -> Measurement:
 
 
 @pytest.mark.fault("F6")
-def test_million_rows_are_loaded_within_the_memory_bound(database: URL, tmp_path: Path) -> None:
-    write_object(tmp_path / "bucket" / "million.parquet", 1_000_000)
+def test_large_object_is_loaded_within_the_memory_bound(database: URL, tmp_path: Path) -> None:
+    """`benchmarks.one` measures a million rows: memory does not depend on the number of rows."""
+    write_object(tmp_path / "bucket" / "large.parquet", 300_000)
 
     measured = load_in_process(database, tmp_path / "bucket")
 
-    assert (measured.rows, measured.error) == (1_000_000, None)
+    assert (measured.rows, measured.error) == (300_000, None)
     assert measured.peak_megabytes < PEAK_MAX_MEGABYTES
 
 

@@ -36,7 +36,7 @@ FROM (
   FROM (
     SELECT s3_object_key, past.history_id, past.ingested_at, past.recorded_at, past.rows_read, past.rows_inserted,
       past.rows_updated, past.rows_unchanged, past.rows_superseded, past.rows_quarantined, past.rows_metadata,
-      lead(past.ingested_at, 1, CASE WHEN log.error_text IS NULL THEN log.ingested_at END)
+      lead(past.ingested_at, 1, CASE WHEN log.error_text IS NULL OR log.rows_read IS NOT NULL THEN log.ingested_at END)
       OVER (PARTITION BY s3_object_key ORDER BY past.history_id) AS next_ingested_at
     -- History rows reference the log. PostgreSQL has no nested loop for a FULL JOIN, whatever the table statistics are.
     FROM etl_s3_ingest_log AS log FULL JOIN (
