@@ -16,8 +16,8 @@ dev: ## Start Dagster's web UI on the sample data
 unit: ## Run the tests that need no database, network or Dagster instance
 	python3 start.py test -m unit
 
-test: ## Run all tests on two cores
-	python3 start.py test -n 2
+test: ## Run all tests with three workers: many tests wait
+	python3 start.py test -n 3
 
 lint: ## Run ruff, the format check, mypy and import contracts
 	python3 start.py lint

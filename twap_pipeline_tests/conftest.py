@@ -66,11 +66,13 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
 
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
-    """URL of an embedded PostgreSQL with fsync off, stopped and deleted at the end of the session."""
+    """URL of an embedded PostgreSQL that survives no crash of the host, deleted at the end of the session."""
     with reachable_directory() as directory, EmbeddedPostgres(directory / "postgres") as server:
         url = server.start()
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("ALTER SYSTEM SET full_page_writes = off")
+            connection.execute("ALTER SYSTEM SET max_wal_size = '4GB'")
             connection.execute("SELECT pg_reload_conf()")
         _secret_scan.secrets.add(parse_database_url(url).password or AWS_SECRET)
         yield url

@@ -23,6 +23,8 @@ _numbers = itertools.count(1)
 def create_database(server_url: str, template: str = "template1", options: LiteralString = "") -> URL:
     """Create a copy of the template database on the server, with options of CREATE DATABASE; return its URL."""
     name = f"test_{next(_numbers)}"
+    if not template.startswith("template"):  # copying the files takes a third of the time; since PostgreSQL 15
+        options = "STRATEGY FILE_COPY"
     statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} {}").format(
         sql.Identifier(name), sql.Identifier(template), sql.SQL(options)
     )
