@@ -167,7 +167,7 @@ class UnhandledErrorMiddleware:
 
         try:
             await self._app(scope, receive, send_and_record)
-        except Exception:
+        except Exception:  # whatever a route raises: a 500 without a response would have no CORS headers
             if scope["type"] != "http" or has_started:
                 raise
             _log.exception("unhandled exception")

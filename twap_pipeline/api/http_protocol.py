@@ -13,7 +13,7 @@ REQUEST_TIMEOUT_SECONDS = 10.0
 """Seconds in which a connection must complete the headers of its next request; checked at this interval."""
 
 
-class RequestTimeoutProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
+class RequestTimeoutProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # a class chosen at run time
     """Closes connections that are idle or send request headers too slowly."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

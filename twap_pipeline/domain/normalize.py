@@ -58,7 +58,8 @@ class Rejections(NamedTuple):
     first_row: int
     example: str
 
-    def __add__(self, later: "Rejections") -> "Rejections":  # type: ignore[override]
+    def including(self, later: "Rejections") -> "Rejections":
+        """Return these rows and those of a later batch; the first row stays the example."""
         return self._replace(rows=self.rows + later.rows)
 
 

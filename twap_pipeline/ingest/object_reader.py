@@ -108,7 +108,7 @@ class ObjectReader:
             batch = self._normalize(raw, first_row)
             events += raw.height - batch.metadata_rows
             for reason, rejected in batch.rejections.items():
-                rejections[reason] = rejections[reason] + rejected if reason in rejections else rejected
+                rejections[reason] = rejections[reason].including(rejected) if reason in rejections else rejected
             first_row += raw.height
             yield batch
         for name, reason in islice(self._object.lost_columns.items(), WARNINGS_MAX):
