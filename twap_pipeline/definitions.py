@@ -11,6 +11,7 @@ import dagster as dg
 from twap_pipeline.defs.alerts import failed_run_alert
 from twap_pipeline.defs.asset_checks import build_asset_checks
 from twap_pipeline.defs.assets import ByteBudget, build_source_asset, build_status_asset
+from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.jobs import build_check_job, build_ingest_job, build_refresh_job
 from twap_pipeline.defs.maintenance_jobs import build_maintenance_jobs
 from twap_pipeline.defs.orders import build_daily_stats_asset, build_orders_asset
@@ -26,40 +27,51 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
     """Return the definitions.
 
     Args:
-        settings: Values that shape the definitions: partitions, limits, intervals.
+        settings: Values that shape the definitions: asset keys, partitions, limits, intervals.
         resources: The resources by name; by default `build_resources()`, which reads addresses and secrets from the
             environment when a run or a tick starts.
     """
+    catalog = AssetCatalog.from_settings(settings)
     partitions = daily_partitions(settings.start_date)
     key_date_patterns = resolve_key_date_patterns(settings.key_date_pattern)
     max_partitions_per_run = settings.max_partitions_per_run
     budget = ByteBudget(settings.max_bytes_per_run, settings.max_bytes_per_day)
-    ingest, refresh, check = build_ingest_job(), build_refresh_job(), build_check_job()
+    ingest, refresh, check = build_ingest_job(catalog), build_refresh_job(catalog), build_check_job(catalog)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # observable_source_asset and backfill_policy are in beta
         assets: list[dg.AssetsDefinition | dg.SourceAsset] = [
-            build_source_asset(partitions, key_date_patterns),
+            build_source_asset(catalog, partitions, key_date_patterns),
             build_status_asset(
+                catalog,
                 partitions,
                 key_date_patterns,
                 max_partitions_per_run=max_partitions_per_run,
                 write_concurrency=settings.write_concurrency,
                 budget=budget,
             ),
-            build_orders_asset(partitions, max_partitions_per_run),
-            build_daily_stats_asset(partitions, max_partitions_per_run),
+            build_orders_asset(catalog, partitions, max_partitions_per_run),
+            build_daily_stats_asset(catalog, partitions, max_partitions_per_run),
         ]
     return dg.Definitions(
         assets=assets,
-        asset_checks=build_asset_checks(settings.start_date, key_date_patterns),
+        asset_checks=build_asset_checks(catalog, settings.start_date, key_date_patterns),
         jobs=[
             ingest,
             refresh,
             check,
-            *build_maintenance_jobs(partitions, key_date_patterns, start_date=settings.start_date, budget=budget),
+            *build_maintenance_jobs(
+                catalog, partitions, key_date_patterns, start_date=settings.start_date, budget=budget
+            ),
         ],
         sensors=[
-            build_new_objects_sensor(ingest, partitions, key_date_patterns, settings.sensor_interval_seconds, budget),
+            build_new_objects_sensor(
+                ingest,
+                catalog,
+                partitions,
+                key_date_patterns,
+                interval_seconds=settings.sensor_interval_seconds,
+                budget=budget,
+            ),
             build_orders_sensor(refresh, partitions, max_partitions_per_run),
             failed_run_alert,
         ],

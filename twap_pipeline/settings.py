@@ -18,6 +18,8 @@ from twap_pipeline.paths import IS_CHECKOUT, ROOT
 DATASET_START = date(2025, 8, 17)
 """First day of the feed (UTC)."""
 
+_NAME_PATH = re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*")
+_OWNER = re.compile(r"team:[A-Za-z0-9_-]+|[A-Za-z0-9_.+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 _DATE_GROUPS = {"year", "month", "day"}
 
 
@@ -76,6 +78,21 @@ class Settings(BaseSettings):
         description="Allow S3 endpoints without TLS, such as a local server; for development only.",
     )
 
+    asset_key_prefix: str = Field(
+        default="",
+        alias="TWAP_ASSET_KEY_PREFIX",
+        description="Prefix of the asset keys in Dagster, such as hyperliquid/twap; unset: none.",
+    )
+    asset_group: str = Field(
+        default="twap",
+        alias="TWAP_ASSET_GROUP",
+        description="Group of the assets in Dagster's UI.",
+    )
+    asset_owners: str = Field(
+        default="",
+        alias="TWAP_ASSET_OWNERS",
+        description="Comma-separated owners of the assets, such as team:finance or an email address; unset: none.",
+    )
     max_partitions_per_run: PositiveInt = Field(
         default=31,
         alias="TWAP_MAX_PARTITIONS_PER_RUN",
@@ -158,6 +175,20 @@ class Settings(BaseSettings):
             raise ValueError(f"needs the named groups year, month and day; missing: {', '.join(sorted(missing))}")
         return text
 
+    @field_validator("asset_key_prefix", "asset_group")
+    @classmethod
+    def _require_name_path(cls, text: str) -> str:
+        if text and not _NAME_PATH.fullmatch(text):
+            raise ValueError("must be letters, digits and _, with / between components")
+        return text
+
+    @field_validator("asset_owners")
+    @classmethod
+    def _require_owners(cls, text: str) -> str:
+        if not all(map(_OWNER.fullmatch, _split_csv(text))):
+            raise ValueError("must be names such as team:finance, or email addresses, with a comma between them")
+        return text
+
     @property
     def database_url_text(self) -> str | None:
         """DATABASE_URL with its password in clear text; pass it to the database driver only."""
@@ -167,6 +198,16 @@ class Settings(BaseSettings):
     def accept_source_url_list(self) -> tuple[str, ...]:
         """Source URLs that may be mixed with the source of the ingest log."""
         return _split_csv(self.accept_source_urls)
+
+    @property
+    def asset_key_prefix_list(self) -> tuple[str, ...]:
+        """Components of the prefix of the asset keys."""
+        return tuple(self.asset_key_prefix.split("/")) if self.asset_key_prefix else ()
+
+    @property
+    def asset_owner_list(self) -> tuple[str, ...]:
+        """Owners of the assets."""
+        return _split_csv(self.asset_owners)
 
     @property
     def api_key_hash_list(self) -> tuple[str, ...]:

@@ -81,3 +81,30 @@ def test_key_date_pattern_without_date_groups_is_invalid(monkeypatch: pytest.Mon
 
     with pytest.raises(ConfigurationError, match="TWAP_KEY_DATE_PATTERN"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TWAP_ASSET_KEY_PREFIX", "/hyperliquid"),
+        ("TWAP_ASSET_KEY_PREFIX", "hyper liquid"),
+        ("TWAP_ASSET_GROUP", "a-b"),
+        ("TWAP_ASSET_OWNERS", "finance"),
+        ("TWAP_ASSET_OWNERS", "team:finance,team:"),
+    ],
+)
+def test_asset_setting_that_dagster_rejects_is_invalid(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(ConfigurationError, match=f"{name}: Value error, must be"):
+        load_settings()
+
+
+def test_asset_settings_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWAP_ASSET_KEY_PREFIX", "hyperliquid/twap")
+    monkeypatch.setenv("TWAP_ASSET_OWNERS", "team:finance, ops@example.com")
+
+    settings = load_settings()
+
+    assert settings.asset_key_prefix_list == ("hyperliquid", "twap")
+    assert settings.asset_owner_list == ("team:finance", "ops@example.com")

@@ -19,7 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from twap_pipeline.cli.context import database
 from twap_pipeline.definitions import build_definitions
-from twap_pipeline.defs.assets import FAILED_OBJECTS_KEY, SOURCE_KEY
+from twap_pipeline.defs.assets import FAILED_OBJECTS_KEY
+from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.event_log import SerializableErrorInfo, record_source_partitions
 from twap_pipeline.defs.jobs import CHECK_JOB, INGEST_JOB, REFRESH_JOB
 from twap_pipeline.defs.partitions import group_into_ranges, range_tags
@@ -132,9 +133,11 @@ def run_ingest(
         click.ClickException: A run failed for another reason than its objects.
     """
     job = _resolve_job(settings, INGEST_JOB)
-    config = {"ops": {"twap_status": {"config": {"object_keys": list(object_keys)}}}}
+    catalog = AssetCatalog.from_settings(settings)
+    status_op = catalog.status_key.to_python_identifier()
+    config = {"ops": {status_op: {"config": {"object_keys": list(object_keys)}}}}
     with open_instance(settings) as instance:
-        record_source_partitions(instance, SOURCE_KEY, store_url, refs_by_date)
+        record_source_partitions(instance, catalog.source_key, store_url, refs_by_date)
         with _progress_bar(object_count, is_hidden=not show_progress):
             return [
                 _run_job(instance, job, tags=range_tags(*days), run_config=config)

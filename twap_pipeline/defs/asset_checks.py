@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from twap_pipeline.defs.assets import STATUS_KEY
+from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.event_log import BACKFILL_ID_TAG
 from twap_pipeline.defs.markdown import table
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
@@ -21,27 +21,31 @@ from twap_pipeline.storage.maintenance import statement_timeout
 _MAX_EXAMPLES = 5
 
 
-def build_asset_checks(start_date: date, key_date_patterns: Sequence[str]) -> list[dg.AssetChecksDefinition]:
+def build_asset_checks(
+    catalog: AssetCatalog, start_date: date, key_date_patterns: Sequence[str]
+) -> list[dg.AssetChecksDefinition]:
     """Return all asset checks.
 
     Checks that read a whole table or list the whole source are skipped in backfill runs: each of the many runs would
     repeat them. The job ``check_twap_status`` and the schedule ``daily_checks`` run them.
 
     Args:
+        catalog: The asset keys.
         start_date: First partition; earlier objects of the source are ignored.
         key_date_patterns: Regular expressions that find the date in a key, in order of preference.
     """
     table_names = dict.fromkeys(check.table for check in CHECKS)
     return [
-        *(_build_table_checks(name, [check for check in CHECKS if check.table == name]) for name in table_names),
-        _build_source_check(start_date, key_date_patterns),
-        _schema_at_head,
+        *(
+            _build_table_checks(name, catalog.key(name), [check for check in CHECKS if check.table == name])
+            for name in table_names
+        ),
+        _build_source_check(catalog.status_key, start_date, key_date_patterns),
+        _build_schema_check(catalog.status_key),
     ]
 
 
-def _build_table_checks(table_name: str, checks: Sequence[TableCheck]) -> dg.AssetChecksDefinition:
-    asset = dg.AssetKey(table_name)
-
+def _build_table_checks(table_name: str, asset: dg.AssetKey, checks: Sequence[TableCheck]) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
         name=f"{table_name}_table_checks",
         specs=[dg.AssetCheckSpec(check.name, asset=asset, description=check.description) for check in checks],
@@ -84,12 +88,14 @@ def _skip_in_backfill_run(context: dg.AssetCheckExecutionContext) -> bool:
     return is_backfill_run
 
 
-def _build_source_check(start_date: date, key_date_patterns: Sequence[str]) -> dg.AssetChecksDefinition:
+def _build_source_check(
+    asset: dg.AssetKey, start_date: date, key_date_patterns: Sequence[str]
+) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
         specs=[
             dg.AssetCheckSpec(
                 "ingest_log_matches_source",
-                asset=STATUS_KEY,
+                asset=asset,
                 description="Source listing, ingest log and row counts agree, as in `twap-pipeline audit`.",
             )
         ],
@@ -126,24 +132,26 @@ def _build_source_check(start_date: date, key_date_patterns: Sequence[str]) -> d
     return ingest_log_matches_source
 
 
-@dg.asset_check(
-    asset=STATUS_KEY,
-    name="schema_at_head",
-    description="The database is at this code's Alembic revision and its tables match the declared tables.",
-)
-def _schema_at_head(database: dg.ResourceParam[DatabaseResource]) -> dg.AssetCheckResult:
-    from twap_pipeline.storage.schema.drift import drift
-    from twap_pipeline.storage.schema.revision_gate import require_head
-
-    with database.engine() as engine:
-        try:
-            revision = require_head(engine).message
-            with engine.connect() as connection:
-                differences = drift(connection)
-        except SchemaRevisionError as error:
-            revision, differences = str(error), [str(error)]
-    return dg.AssetCheckResult(
-        passed=not differences,
-        severity=dg.AssetCheckSeverity.ERROR,
-        metadata={"revision": revision, "differences": dg.MetadataValue.json(differences)},
+def _build_schema_check(asset: dg.AssetKey) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=asset,
+        description="The database is at this code's Alembic revision and its tables match the declared tables.",
     )
+    def schema_at_head(database: dg.ResourceParam[DatabaseResource]) -> dg.AssetCheckResult:
+        from twap_pipeline.storage.schema.drift import drift
+        from twap_pipeline.storage.schema.revision_gate import require_head
+
+        with database.engine() as engine:
+            try:
+                revision = require_head(engine).message
+                with engine.connect() as connection:
+                    differences = drift(connection)
+            except SchemaRevisionError as error:
+                revision, differences = str(error), [str(error)]
+        return dg.AssetCheckResult(
+            passed=not differences,
+            severity=dg.AssetCheckSeverity.ERROR,
+            metadata={"revision": revision, "differences": dg.MetadataValue.json(differences)},
+        )
+
+    return schema_at_head

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
+from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.event_log import provenance_tags, record_source_partitions
 from twap_pipeline.defs.partition_metadata import partition_metadata
 from twap_pipeline.defs.refused_runs import tag_refused_run
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
     from twap_pipeline.domain.object_ref import ObjectRef
     from twap_pipeline.source.base import ObjectStore
 
-SOURCE_KEY = dg.AssetKey("twap_s3_objects")
-STATUS_KEY = dg.AssetKey("twap_status")
-GROUP = "twap"
-OWNERS = ("team:data",)
 STATUS_CODE_VERSION = "1"
 """Increase it when a code change makes the same objects result in different rows."""
 
@@ -95,13 +92,18 @@ class ByteBudget:
             raise dg.Failure(str(error), allow_retries=False) from error
 
 
-def build_source_asset(partitions: dg.DailyPartitionsDefinition, key_date_patterns: Sequence[str]) -> dg.SourceAsset:
-    """Return the source asset: the objects of the bucket, partitioned by UTC day of the object."""
+def build_source_asset(
+    catalog: AssetCatalog, partitions: dg.DailyPartitionsDefinition, key_date_patterns: Sequence[str]
+) -> dg.SourceAsset:
+    """Return the source asset: the objects of the bucket, partitioned by UTC day of the object.
+
+    A source asset of Dagster has no owners.
+    """
 
     @dg.observable_source_asset(
-        key=SOURCE_KEY,
+        key=catalog.source_key,
         partitions_def=partitions,
-        group_name=GROUP,
+        group_name=catalog.group,
         description=(
             "Parquet objects of Hyperliquid TWAP statuses in a requester-pays bucket, by UTC day of the object."
             " The data version of a day is the fingerprint of its set of (key, ETag, LastModified)."
@@ -117,7 +119,7 @@ def build_source_asset(partitions: dg.DailyPartitionsDefinition, key_date_patter
         with database.engine() as engine:
             schema_guard.require_head(engine)
             store = object_store.open_for(engine)
-        observe_source_partitions(context, store, partitions, key_date_patterns)
+        observe_source_partitions(context, catalog.source_key, store, partitions, key_date_patterns)
         return dg.DataVersionsByPartition({})  # the line above recorded them, with metadata
 
     return twap_s3_objects
@@ -125,6 +127,7 @@ def build_source_asset(partitions: dg.DailyPartitionsDefinition, key_date_patter
 
 def observe_source_partitions(
     context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    source_key: dg.AssetKey,
     store: "ObjectStore",
     partitions: dg.DailyPartitionsDefinition,
     key_date_patterns: Sequence[str],
@@ -143,7 +146,7 @@ def observe_source_partitions(
         "objects_skipped": dg.MetadataValue.text(str(skipped)),
     }
     changed = record_source_partitions(
-        context.instance, SOURCE_KEY, store.url, refs_by_date, listing_metadata=metadata if early or skipped else {}
+        context.instance, source_key, store.url, refs_by_date, listing_metadata=metadata if early or skipped else {}
     )
     context.log.info(f"{len(refs_by_date)} partitions have objects; {len(changed)} are new or changed")
     if early:
@@ -153,6 +156,7 @@ def observe_source_partitions(
 
 
 def build_status_asset(
+    catalog: AssetCatalog,
     partitions: dg.DailyPartitionsDefinition,
     key_date_patterns: Sequence[str],
     *,
@@ -163,6 +167,7 @@ def build_status_asset(
     """Return the asset of the table ``twap_status``, partitioned by UTC day of the object.
 
     Args:
+        catalog: Keys, group and owners.
         partitions: The partitions.
         key_date_patterns: Regular expressions that find the date in a key, in order of preference.
         max_partitions_per_run: Partitions per run of a backfill. The fixed cost of a run is about 3 seconds.
@@ -171,12 +176,12 @@ def build_status_asset(
     """
 
     @dg.asset(
-        key=STATUS_KEY,
-        deps=[SOURCE_KEY],
+        key=catalog.status_key,
+        deps=[catalog.source_key],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run),
-        group_name=GROUP,
-        owners=list(OWNERS),
+        group_name=catalog.group,
+        owners=list(catalog.owners),
         kinds={"postgres", "python"},
         code_version=STATUS_CODE_VERSION,
         pool="twap_status",
@@ -212,7 +217,7 @@ def build_status_asset(
                 write_concurrency=write_concurrency,
             )
         if any(result.errors for result in results.values()):
-            _record_successes_and_fail(context, results)
+            _record_successes_and_fail(context, catalog, results)
         for partition_key, result in results.items():
             context.add_asset_metadata(result.metadata, partition_key=partition_key)
         return dg.MaterializeResult()
@@ -285,18 +290,20 @@ def _ingest_partitions(
     return partition_results
 
 
-def _record_successes_and_fail(context: dg.AssetExecutionContext, results: Mapping[str, _PartitionResult]) -> None:
+def _record_successes_and_fail(
+    context: dg.AssetExecutionContext, catalog: AssetCatalog, results: Mapping[str, _PartitionResult]
+) -> None:
     """Record the partitions without errors as materialized, then fail the run.
 
     Raises:
         dagster.Failure: Always. Its metadata lists the failed objects under `FAILED_OBJECTS_KEY`.
     """
-    tags = provenance_tags(context.instance, SOURCE_KEY, list(results), STATUS_CODE_VERSION)
+    tags = provenance_tags(context.instance, catalog.source_key, list(results), STATUS_CODE_VERSION)
     for partition_key, result in results.items():
         if not result.errors:
             context.log_event(
                 dg.AssetMaterialization(
-                    STATUS_KEY, partition=partition_key, metadata=result.metadata, tags=tags[partition_key]
+                    catalog.status_key, partition=partition_key, metadata=result.metadata, tags=tags[partition_key]
                 )
             )
     failed = [partition_key for partition_key, result in results.items() if result.errors]

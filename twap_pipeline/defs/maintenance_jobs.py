@@ -6,6 +6,7 @@ from datetime import date
 import dagster as dg
 
 from twap_pipeline.defs.assets import ByteBudget, observe_source_partitions
+from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
 from twap_pipeline.errors import BudgetExceededError, StatementTimeoutError
 from twap_pipeline.storage.ingest_log import reset_attempts
@@ -27,6 +28,7 @@ class AuditConfig(dg.Config):
 
 
 def build_maintenance_jobs(
+    catalog: AssetCatalog,
     partitions: dg.DailyPartitionsDefinition,
     key_date_patterns: Sequence[str],
     *,
@@ -36,19 +38,22 @@ def build_maintenance_jobs(
     """Return the maintenance jobs.
 
     Args:
+        catalog: The asset keys.
         partitions: The partitions of the source.
         key_date_patterns: Regular expressions that find the date in a key, in order of preference.
         start_date: First partition; an audit ignores earlier objects.
         budget: Limits of the object bytes that a deep audit reads.
     """
     return [
-        _build_observe_job(partitions, key_date_patterns),
+        _build_observe_job(catalog, partitions, key_date_patterns),
         _build_audit_job(key_date_patterns, start_date, budget),
         _retry_parked_objects,
     ]
 
 
-def _build_observe_job(partitions: dg.DailyPartitionsDefinition, key_date_patterns: Sequence[str]) -> dg.JobDefinition:
+def _build_observe_job(
+    catalog: AssetCatalog, partitions: dg.DailyPartitionsDefinition, key_date_patterns: Sequence[str]
+) -> dg.JobDefinition:
     @dg.op(description="Lists the source and records each partition whose set of objects changed.")
     def observe_source(
         context: dg.OpExecutionContext,
@@ -59,7 +64,7 @@ def _build_observe_job(partitions: dg.DailyPartitionsDefinition, key_date_patter
         with database.engine() as engine:
             schema_guard.require_head(engine)
             store = object_store.open_for(engine)
-        observe_source_partitions(context, store, partitions, key_date_patterns)
+        observe_source_partitions(context, catalog.source_key, store, partitions, key_date_patterns)
 
     @dg.job(description="Lists the source and records which partitions have objects and which changed.")
     def observe_twap_s3_objects() -> None:

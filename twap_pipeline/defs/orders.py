@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from twap_pipeline.defs.assets import GROUP, OWNERS, STATUS_KEY, table_schema
+from twap_pipeline.defs.assets import table_schema
+from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.markdown import bars, table
 from twap_pipeline.defs.refused_runs import tag_refused_run
 from twap_pipeline.defs.resources import DatabaseResource, SchemaGuard
@@ -25,24 +26,24 @@ from twap_pipeline.storage.schema import models
 if TYPE_CHECKING:
     from twap_pipeline.storage.reports.daily_orders import DailyOrderSummary
 
-ORDERS_KEY = dg.AssetKey("twap_orders")
-DAILY_STATS_KEY = dg.AssetKey("twap_daily_stats")
 ORDERS_CODE_VERSION = "1"
 """Increase it when a code change makes the same events result in different orders."""
 
 _MAX_MARKETS = 10
 
 
-def build_orders_asset(partitions: dg.DailyPartitionsDefinition, max_partitions_per_run: int) -> dg.AssetsDefinition:
+def build_orders_asset(
+    catalog: AssetCatalog, partitions: dg.DailyPartitionsDefinition, max_partitions_per_run: int
+) -> dg.AssetsDefinition:
     """Return the asset of the table ``twap_orders``, partitioned by UTC day of the objects."""
 
     @dg.asset(
-        key=ORDERS_KEY,
-        deps=[STATUS_KEY],
+        key=catalog.orders_key,
+        deps=[catalog.status_key],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run),
-        group_name=GROUP,
-        owners=list(OWNERS),
+        group_name=catalog.group,
+        owners=list(catalog.owners),
         kinds={"postgres", "sql"},
         code_version=ORDERS_CODE_VERSION,
         pool="twap_orders",
@@ -87,17 +88,17 @@ def build_orders_asset(partitions: dg.DailyPartitionsDefinition, max_partitions_
 
 
 def build_daily_stats_asset(
-    partitions: dg.DailyPartitionsDefinition, max_partitions_per_run: int
+    catalog: AssetCatalog, partitions: dg.DailyPartitionsDefinition, max_partitions_per_run: int
 ) -> dg.AssetsDefinition:
     """Return the asset of the view ``twap_daily_stats``, partitioned by UTC day of the orders' start."""
 
     @dg.asset(
-        key=DAILY_STATS_KEY,
-        deps=[ORDERS_KEY],
+        key=catalog.daily_stats_key,
+        deps=[catalog.orders_key],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run),
-        group_name=GROUP,
-        owners=list(OWNERS),
+        group_name=catalog.group,
+        owners=list(catalog.owners),
         kinds={"postgres", "view"},
         code_version=ORDERS_CODE_VERSION,
         tags={"feed": "hyperliquid"},

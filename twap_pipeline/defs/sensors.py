@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from twap_pipeline.defs.assets import SOURCE_KEY, ByteBudget
+from twap_pipeline.defs.assets import ByteBudget
+from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.event_log import PARTITION_NAME_TAG, UnresolvedAssetJobDefinition, record_source_partitions
 from twap_pipeline.defs.jobs import INGEST_JOB
 from twap_pipeline.defs.partitions import group_into_ranges, range_tags
@@ -92,8 +93,10 @@ class PendingPartition:
 
 def build_new_objects_sensor(
     job: UnresolvedAssetJobDefinition,
+    catalog: AssetCatalog,
     partitions: dg.DailyPartitionsDefinition,
     key_date_patterns: Sequence[str],
+    *,
     interval_seconds: int,
     budget: ByteBudget,
 ) -> dg.SensorDefinition:
@@ -101,6 +104,7 @@ def build_new_objects_sensor(
 
     Args:
         job: The ingest job.
+        catalog: The asset keys.
         partitions: The partitions; objects of other days are ignored.
         key_date_patterns: Regular expressions that find the date in a key, in order of preference.
         interval_seconds: Minimum seconds between two ticks.
@@ -140,7 +144,9 @@ def build_new_objects_sensor(
             day: refs for day, refs in refs_by_date.items() if partitions.has_partition_key(day.isoformat())
         }
         if listing.is_complete:  # a partition's data version needs all of its objects
-            record_source_partitions(context.instance, SOURCE_KEY, store.url, refs_by_date, limit=EVENTS_PER_TICK)
+            record_source_partitions(
+                context.instance, catalog.source_key, store.url, refs_by_date, limit=EVENTS_PER_TICK
+            )
         result = _build_sensor_result(
             context.instance,
             pending_partitions(refs_by_date, entries),

@@ -14,9 +14,11 @@ from sqlalchemy import URL, Engine, text
 from werkzeug.wrappers import Request, Response
 
 from twap_pipeline.cli import COMMANDS, load_command, main
+from twap_pipeline.cli.dagster_runs import open_instance
 from twap_pipeline.cli.dev import print_next_commands
 from twap_pipeline.failpoints import FailpointName, activate_failpoint
 from twap_pipeline.paths import ROOT
+from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.schema.revision_gate import code_head
 from twap_pipeline_tests.databases import reachable_directory
@@ -93,6 +95,20 @@ def test_ingest_with_bad_object_refreshes_orders(command: Command, bucket: Bucke
     assert command("ingest").status == 1
 
     assert order_ids(engine) == ["1", "2"]
+
+
+def test_ingest_with_key_prefix_records_prefixed_assets(
+    command: Command, bucket: Bucket, database: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWAP_ASSET_KEY_PREFIX", "hyperliquid/twap")
+    bucket.put(key("a"), [event(1)])
+
+    assert command("ingest").status == 0
+
+    with open_instance(load_settings()) as instance:
+        names = ("twap_s3_objects", "twap_status", "twap_orders", "twap_daily_stats")
+        assert {asset.path[-1] for asset in instance.all_asset_keys()} == set(names)
+        assert {tuple(asset.path[:-1]) for asset in instance.all_asset_keys()} == {("hyperliquid", "twap")}
 
 
 def test_ingest_without_new_objects_refreshes_stale_orders(command: Command, bucket: Bucket, engine: Engine) -> None:

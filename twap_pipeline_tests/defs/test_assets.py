@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from twap_pipeline.definitions import build_definitions
-from twap_pipeline.defs.assets import FAILED_OBJECTS_KEY, SOURCE_KEY, STATUS_KEY
+from twap_pipeline.defs.assets import FAILED_OBJECTS_KEY
+from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.event_log import observe as observe_assets
-from twap_pipeline.defs.orders import DAILY_STATS_KEY, ORDERS_KEY
 from twap_pipeline.defs.partitions import range_tags
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ObjectRefusedError
@@ -21,6 +21,8 @@ from twap_pipeline.storage.schema.revision_gate import code_head
 from twap_pipeline_tests.factories import DAY, Bucket, event
 from twap_pipeline_tests.invariants import ingest_everything
 from twap_pipeline_tests.mutants import expect_failure, first_failure_ends_all
+
+CATALOG = AssetCatalog()
 
 
 def object_key(day: date, name: str) -> str:
@@ -38,7 +40,7 @@ def run(instance: dg.DagsterInstance, first: date, last: date, **config: object)
 
 
 def materializations_by_partition(instance: dg.DagsterInstance) -> dict[str, dg.AssetMaterialization]:
-    records = instance.fetch_materializations(STATUS_KEY, limit=100, ascending=True).records
+    records = instance.fetch_materializations(CATALOG.status_key, limit=100, ascending=True).records
     return {
         record.partition_key or "": record.asset_materialization for record in records if record.asset_materialization
     }
@@ -268,7 +270,7 @@ def test_observe_records_each_changed_partition_once(instance: dg.DagsterInstanc
 
     observe(instance)
 
-    records = instance.fetch_materializations(SOURCE_KEY, limit=100, ascending=True).records
+    records = instance.fetch_materializations(CATALOG.source_key, limit=100, ascending=True).records
     assert [record.partition_key for record in records] == ["2025-08-20", "2025-08-21", "2025-08-20"]
 
 
@@ -280,7 +282,7 @@ def test_observe_metadata_counts_objects_before_start_date(instance: dg.DagsterI
 
     observe(instance)
 
-    (record,) = instance.fetch_materializations(SOURCE_KEY, limit=100).records
+    (record,) = instance.fetch_materializations(CATALOG.source_key, limit=100).records
     assert record.asset_materialization is not None
     metadata = {name: entry.value for name, entry in record.asset_materialization.metadata.items()}
     assert metadata["objects_before_start_date"] == 1
@@ -329,8 +331,8 @@ def test_run_refreshes_orders_and_records_daily_stats(instance: dg.DagsterInstan
 
     assert run(instance, DAY, DAY).success
 
-    (orders,) = instance.fetch_materializations(ORDERS_KEY, limit=9).records
-    (stats,) = instance.fetch_materializations(DAILY_STATS_KEY, limit=9).records
+    (orders,) = instance.fetch_materializations(CATALOG.orders_key, limit=9).records
+    (stats,) = instance.fetch_materializations(CATALOG.daily_stats_key, limit=9).records
     assert orders.asset_materialization is not None
     assert stats.asset_materialization is not None
     assert orders.asset_materialization.metadata["orders_inserted"].value == 2

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs.alerts import AlertWebhook, failed_run_alert
-from twap_pipeline.defs.assets import SOURCE_KEY
+from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.resources import build_resources
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.settings import load_settings
@@ -37,7 +37,7 @@ def test_observe_job_records_partitions_with_objects(instance: dg.DagsterInstanc
 
     assert run(instance, "observe_twap_s3_objects").success
 
-    (record,) = instance.fetch_materializations(SOURCE_KEY, limit=10).records
+    (record,) = instance.fetch_materializations(AssetCatalog().source_key, limit=10).records
     assert record.partition_key == str(DAY)
 
 

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from twap_pipeline.definitions import build_definitions
-from twap_pipeline.defs.assets import SOURCE_KEY
+from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
@@ -52,7 +52,7 @@ def test_tick_with_another_source_fails(instance: dg.DagsterInstance, other: str
     with pytest.raises(ConfigurationError, match=f"the source is {other}"):
         tick(instance)
 
-    assert instance.fetch_materializations(SOURCE_KEY, limit=1).records == []
+    assert instance.fetch_materializations(AssetCatalog().source_key, limit=1).records == []
 
 
 def test_tick_with_an_accepted_source_requests_its_objects(

@@ -13,7 +13,7 @@ from werkzeug.wrappers import Request, Response
 
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs import sensors
-from twap_pipeline.defs.assets import SOURCE_KEY
+from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.event_log import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -403,7 +403,7 @@ def test_source_partition_is_recorded_once(instance: dg.DagsterInstance, bucket:
     tick(instance)
     tick(instance)
 
-    records = instance.fetch_materializations(SOURCE_KEY, limit=10).records
+    records = instance.fetch_materializations(AssetCatalog().source_key, limit=10).records
     assert [record.partition_key for record in records] == [str(DAY)]
 
 
