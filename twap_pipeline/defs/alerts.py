@@ -60,11 +60,18 @@ class AlertWebhook:
 def failed_run_alert(
     context: dg.RunFailureSensorContext, alert_webhook: dg.ResourceParam[AlertWebhook]
 ) -> dg.SkipReason | None:
-    """Send one alert per failed run."""
+    """Send one alert per failed run, with the text of each step's failure."""
     if alert_webhook.url is None:
         return dg.SkipReason("TWAP_ALERT_WEBHOOK_URL is not set")
     run = context.dagster_run
     partition = run.tags.get(PARTITION_NAME_TAG)
     job = f"{run.job_name}, partition {partition}" if partition else run.job_name
-    alert_webhook.send(f"Dagster run {run.run_id} ({job}) failed: {context.failure_event.message or 'no message'}")
+    alert_webhook.send(f"Dagster run {run.run_id} ({job}) failed: {_failure_text(context)}")
     return None
+
+
+def _failure_text(context: dg.RunFailureSensorContext) -> str:
+    """Return the texts of the steps' failures. The text of another error may contain secrets, so it is left out."""
+    failures = [event.step_failure_data.user_failure_data for event in context.get_step_failure_events()]
+    texts = [failure.description for failure in failures if failure is not None and failure.description]
+    return "\n".join(texts) or context.failure_event.message or "no message"

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.event_log import provenance_tags, record_source_partitions
+from twap_pipeline.defs.failures import describe_failed_objects, plain_failure
 from twap_pipeline.defs.partition_metadata import partition_metadata
 from twap_pipeline.defs.refused_runs import tag_refused_run
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
@@ -49,13 +50,13 @@ _STATUS_COLUMNS = {
 
 
 class IngestConfig(dg.Config):
-    """Run config of ``twap_status``.
+    """Which objects the run ingests."""
 
-    Args:
-        object_keys: Ingest only these objects of the run's partitions, even if they are parked.
-    """
-
-    object_keys: list[str] = Field(default_factory=list)
+    object_keys: list[str] = Field(
+        default=[],
+        description="Ingest only the objects with these keys, even if they are parked. Select the partition of their"
+        " day, too. Empty: ingest all new objects of the selected partitions.",
+    )
 
 
 @dataclass(frozen=True)
@@ -116,10 +117,11 @@ def build_source_asset(
         object_store: dg.ResourceParam[ObjectStoreResource],
         schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> dg.DataVersionsByPartition:
-        with database.engine() as engine:
-            schema_guard.require_head(engine)
-            store = object_store.open_for(engine)
-        observe_source_partitions(context, catalog.source_key, store, partitions, key_date_patterns)
+        with plain_failure():
+            with database.engine() as engine:
+                schema_guard.require_head(engine)
+                store = object_store.open_for(engine)
+            observe_source_partitions(context, catalog.source_key, store, partitions, key_date_patterns)
         return dg.DataVersionsByPartition({})  # the line above recorded them, with metadata
 
     return twap_s3_objects
@@ -205,7 +207,7 @@ def build_status_asset(
         object_store: dg.ResourceParam[ObjectStoreResource],
         schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> dg.MaterializeResult[None]:
-        with tag_refused_run(context), database.engine() as engine:
+        with plain_failure(), tag_refused_run(context), database.engine() as engine:
             schema_guard.require_head(engine)
             results = _ingest_partitions(
                 context,
@@ -279,7 +281,10 @@ def _ingest_partitions(
             duration_seconds=time.perf_counter() - started,
         )
         errors = [f"{result.ref.key}: {result.error}" for result in results if result.error]
-        errors += [f"{ref.key}: parked after repeated failures" for ref in plan.parked]
+        errors += [
+            f"{ref.key}: parked after {entries[ref.key].failed_attempts} failed attempts: {entries[ref.key].error_text}"
+            for ref in plan.parked
+        ]
         partition_results[day.isoformat()] = _PartitionResult(metadata, errors)
         context.log.info(
             f"partition {day} ({number} of {len(plans)}): {len(results)} objects read, {len(errors)} objects failed"
@@ -309,8 +314,7 @@ def _record_successes_and_fail(
     failed = [partition_key for partition_key, result in results.items() if result.errors]
     errors = [error for result in results.values() for error in result.errors]
     raise dg.Failure(
-        f"{len(errors)} objects failed in {len(failed)} of {len(results)} partitions ({', '.join(failed)});"
-        " all other objects are loaded. See etl_s3_ingest_log.error_text",
+        describe_failed_objects(errors, failed, len(results)),
         metadata={
             FAILED_OBJECTS_KEY: dg.MetadataValue.md("\n".join(f"- `{error}`" for error in errors[:_MAX_FAILED_OBJECTS]))
         },

@@ -4,27 +4,30 @@ from collections.abc import Sequence
 from datetime import date
 
 import dagster as dg
+from pydantic import Field
 
 from twap_pipeline.defs.assets import ByteBudget, observe_source_partitions
 from twap_pipeline.defs.catalog import AssetCatalog
+from twap_pipeline.defs.failures import plain_failure
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
-from twap_pipeline.errors import BudgetExceededError, StatementTimeoutError
 from twap_pipeline.storage.ingest_log import reset_attempts
 
 _MAX_LOGGED_EXAMPLES = 20
+_MAX_NAMED_EXAMPLES = 3
 _MAX_LOGGED_KEYS = 50
 
 
 class AuditConfig(dg.Config):
-    """Run config of the audit.
+    """How much the audit reads, and whether it repairs."""
 
-    Args:
-        deep: Also read every loaded object again and compare it with the stored rows.
-        requeue: Like ``deep``; also delete mismatched rows and requeue their objects.
-    """
-
-    deep: bool = False
-    requeue: bool = False
+    deep: bool = Field(
+        default=False,
+        description="Read every loaded object again and compare it with the stored rows. Costs one GET per object.",
+    )
+    requeue: bool = Field(
+        default=False,
+        description="Read like `deep`, delete the rows of objects that differ, and let the next run ingest them again.",
+    )
 
 
 def build_maintenance_jobs(
@@ -61,10 +64,11 @@ def _build_observe_job(
         object_store: dg.ResourceParam[ObjectStoreResource],
         schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> None:
-        with database.engine() as engine:
-            schema_guard.require_head(engine)
-            store = object_store.open_for(engine)
-        observe_source_partitions(context, catalog.source_key, store, partitions, key_date_patterns)
+        with plain_failure():
+            with database.engine() as engine:
+                schema_guard.require_head(engine)
+                store = object_store.open_for(engine)
+            observe_source_partitions(context, catalog.source_key, store, partitions, key_date_patterns)
 
     @dg.job(description="Lists the source and records which partitions have objects and which changed.")
     def observe_twap_s3_objects() -> None:
@@ -84,23 +88,20 @@ def _build_audit_job(key_date_patterns: Sequence[str], start_date: date, budget:
     ) -> None:
         from twap_pipeline.ingest import audit_runner
 
-        with database.engine() as engine:
+        with plain_failure(), database.engine() as engine:
             schema_guard.require_head(engine)
             store = object_store.open_for(engine)
-            try:
-                report = audit_runner.run_audit(
-                    store,
-                    engine,
-                    since=start_date,
-                    key_date_patterns=key_date_patterns,
-                    deep=config.deep,
-                    requeue=config.requeue,
-                    max_bytes_per_run=budget.max_bytes_per_run,
-                    max_bytes_per_day=budget.max_bytes_per_day,
-                    timeout_seconds=database.settings.maintenance_timeout_seconds,
-                )
-            except (BudgetExceededError, StatementTimeoutError) as error:
-                raise dg.Failure(str(error), allow_retries=False) from error
+            report = audit_runner.run_audit(
+                store,
+                engine,
+                since=start_date,
+                key_date_patterns=key_date_patterns,
+                deep=config.deep,
+                requeue=config.requeue,
+                max_bytes_per_run=budget.max_bytes_per_run,
+                max_bytes_per_day=budget.max_bytes_per_day,
+                timeout_seconds=database.settings.maintenance_timeout_seconds,
+            )
         if report.repair is not None:
             context.log.info(
                 f"{report.objects_read} objects read; repair: requeued {len(report.repair.requeued)} objects, deleted"
@@ -112,8 +113,11 @@ def _build_audit_job(key_date_patterns: Sequence[str], start_date: date, budget:
             log = context.log.info if finding.is_informational else context.log.error
             log(f"{finding.code} ({len(finding.examples)}): {finding.description}: {examples}")
         if errors := [finding for finding in report.findings if not finding.is_informational]:
-            codes = ", ".join(f"{finding.code} ({len(finding.examples)})" for finding in errors)
-            raise dg.Failure(f"source listing, ingest log and rows differ: {codes}", allow_retries=False)
+            lines = ["source listing, ingest log and rows differ:"]
+            for finding in errors:
+                examples = ", ".join(finding.examples[:_MAX_NAMED_EXAMPLES])
+                lines.append(f"- {finding.code} ({len(finding.examples)}): {finding.description}: {examples}")
+            raise dg.Failure("\n".join(lines), allow_retries=False)
 
     @dg.job(description="Compares source listing, ingest log and stored rows; fails if they differ.")
     def audit_twap_status() -> None:
@@ -131,7 +135,7 @@ def _unpark_objects(
     database: dg.ResourceParam[DatabaseResource],
     schema_guard: dg.ResourceParam[SchemaGuard],
 ) -> None:
-    with database.engine() as engine:
+    with plain_failure(), database.engine() as engine:
         schema_guard.require_head(engine)
         with engine.begin() as connection:
             keys = reset_attempts(connection)

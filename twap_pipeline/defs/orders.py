@@ -14,6 +14,7 @@ import dagster as dg
 
 from twap_pipeline.defs.assets import table_schema
 from twap_pipeline.defs.catalog import AssetCatalog
+from twap_pipeline.defs.failures import plain_failure
 from twap_pipeline.defs.markdown import bars, table
 from twap_pipeline.defs.refused_runs import tag_refused_run
 from twap_pipeline.defs.resources import DatabaseResource, SchemaGuard
@@ -62,7 +63,7 @@ def build_orders_asset(
         database: dg.ResourceParam[DatabaseResource],
         schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> dg.MaterializeResult[None]:
-        with tag_refused_run(context), database.engine() as engine:
+        with plain_failure(), tag_refused_run(context), database.engine() as engine:
             schema_guard.require_head(engine)
             for partition_key in context.partition_keys:
                 started = time.perf_counter()
@@ -117,7 +118,7 @@ def build_daily_stats_asset(
         schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> dg.MaterializeResult[None]:
         days = {partition_key: date.fromisoformat(partition_key) for partition_key in context.partition_keys}
-        with database.engine() as engine:
+        with plain_failure(), database.engine() as engine:
             schema_guard.require_head(engine)
             with engine.connect() as connection:
                 summaries = daily_figures(connection, list(days.values()))

@@ -168,7 +168,9 @@ def test_bad_object_does_not_stop_other_objects_and_partitions(
     result = run(instance, DAY, DAY + timedelta(days=1))
 
     assert not result.success
-    assert "1 objects failed in 1 of 2 partitions (2025-08-20); all other objects are loaded" in failure_text(result)
+    text = failure_text(result)
+    assert "1 object failed in 1 of 2 partitions (2025-08-20); all others are loaded:\n" in text
+    assert f"\n- {object_key(DAY, 'bad')}: is not a readable parquet file" in text
     user_failure = step_failure(result).user_failure_data
     assert user_failure is not None
     assert object_key(DAY, "bad") in str(user_failure.metadata[FAILED_OBJECTS_KEY].value)
@@ -226,7 +228,7 @@ def test_parked_object_fails_runs_until_it_is_replaced(
 
     replaced = run(instance, DAY, DAY)
 
-    assert "1 objects failed in 1 of 1 partitions" in failures[3]
+    assert f"- {object_key(DAY, 'bad')}: parked after 3 failed attempts: is not a readable parquet file" in failures[3]
     with engine.connect() as connection:
         assert connection.execute(text("SELECT failed_attempts, error_text FROM etl_s3_ingest_log")).one() == (0, None)
     assert replaced.success

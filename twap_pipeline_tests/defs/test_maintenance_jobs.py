@@ -177,7 +177,8 @@ def test_alert_for_failed_run_names_its_partition(
     failed_run_alert(failed_context(instance, bucket))
 
     (request,) = webhook
-    assert f"(ingest_twap_status, partition {DAY}) failed: " in request["text"]
+    assert f"(ingest_twap_status, partition {DAY}) failed: 1 object failed in 1 of 1 partitions" in request["text"]
+    assert f"- {KEY}: is not a readable parquet file" in request["text"]
 
 
 def test_alert_without_webhook_is_skipped(instance: dg.DagsterInstance, bucket: Bucket) -> None:

@@ -1,0 +1,54 @@
+"""Failure texts of runs: what Dagster's run page, the terminal and the alert show first.
+
+Errors of this package say what failed, why, and what to do. Dagster shows another error's text below its own sentence
+and a stack trace, but the text of a `dagster.Failure` on the first line.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import dagster as dg
+
+from twap_pipeline.errors import TwapPipelineError
+
+_OBJECTS_MAX = 5
+_CHARACTERS_MAX = 300
+
+
+@contextmanager
+def plain_failure() -> Iterator[None]:
+    """Raise each error of this package in the block as a failure with the same text.
+
+    Raises:
+        dagster.Failure: The block raised a `TwapPipelineError`, which is the cause.
+    """
+    try:
+        yield
+    except TwapPipelineError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+
+
+def describe_failed_objects(errors: Sequence[str], failed: Sequence[str], partition_count: int) -> str:
+    """Return the failure text of a run in which objects failed: a summary, then a line per object.
+
+    Args:
+        errors: One message per failed object, with its key.
+        failed: Keys of the partitions with failed objects.
+        partition_count: Number of partitions of the run.
+    """
+    objects = f"{len(errors)} object{'' if len(errors) == 1 else 's'} failed"
+    lines = [
+        f"{objects} in {len(failed)} of {partition_count} partitions ({', '.join(failed)}); all others are loaded:",
+        *(f"- {_shorten(error)}" for error in errors[:_OBJECTS_MAX]),
+    ]
+    if len(errors) > _OBJECTS_MAX:
+        lines.append(f"- and {len(errors) - _OBJECTS_MAX} more")
+    lines.append(
+        "The next run retries a failed object. It skips a parked one: correct the cause, then run"
+        " `twap-pipeline ingest --object-key KEY`. All errors are in etl_s3_ingest_log.error_text."
+    )
+    return "\n".join(lines)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _CHARACTERS_MAX else text[: _CHARACTERS_MAX - 1] + "…"
