@@ -124,7 +124,9 @@ End = Annotated[
     datetime | None,
     BeforeValidator(_parse_timestamp),
     _TIMESTAMP_SCHEMA,
-    Query(description="End of the range, exclusive.", examples=["2026-01-01T00:00:00Z"]),
+    Query(
+        description="End of the range, exclusive: 2026-01-01 for the end of 2025.", examples=["2026-01-01T00:00:00Z"]
+    ),
 ]
 _START_DAY = (
     BeforeValidator(_parse_day),
@@ -137,7 +139,7 @@ EndDay = Annotated[
     date | None,
     BeforeValidator(_parse_day),
     _DAY_SCHEMA,
-    Query(description="Day after the last day.", examples=["2025-09-01"]),
+    Query(description="Day after the last UTC day: the end is exclusive.", examples=["2025-09-01"]),
 ]
 
 

@@ -38,8 +38,10 @@ def _require_name(_context: click.Context, _parameter: click.Parameter, output: 
 
 @click.command()
 @click.option("--wallet", required=True, callback=_parse_wallet, help="Wallet that owns the orders, in any case.")
-@click.option("--start", type=_TIME, help="First UTC day or time of the orders' last events, inclusive.")
-@click.option("--end", type=_TIME, help="End of the range, exclusive.")
+@click.option("--start", type=_TIME, help="First UTC day or time of the orders' last events.")
+@click.option(
+    "--end", type=_TIME, help="Day or time after the range: the end is exclusive. For the year 2025: 2026-01-01."
+)
 @click.option("--format", "name", type=click.Choice(list(FORMATS)), default="csv", show_default=True)
 @click.option(
     "--output",
@@ -59,12 +61,18 @@ def export(wallet: str, start: datetime | None, end: datetime | None, name: str,
     with _atomic_output(output) as file, database(load_settings()) as (engine, _):
         require_head(engine)
         count = _write(file, export_format.make_writer(), engine, statement)
-    click.echo(f"exported {count:,} orders{f' to {output}' if output else ''}", err=True)
+    click.echo(f"exported {count:,} orders{_describe_range(start, end)}{f' to {output}' if output else ''}", err=True)
     click.echo(" ".join(filter(None, (DISCLAIMER, export_format.warning))), err=True)
 
 
 def _to_utc(time: datetime | None) -> datetime | None:
     return None if time is None else time.replace(tzinfo=UTC)
+
+
+def _describe_range(start: datetime | None, end: datetime | None) -> str:
+    """Return the range as text, so that nobody has to guess whether its last day is included."""
+    bounds = [f"from {start} UTC" if start else "", f"before {end} UTC" if end else ""]
+    return f" with their last event {' and '.join(filter(None, bounds))}" if start or end else ""
 
 
 def _write(file: IO[bytes], writer: Writer, engine: Engine, statement: Select[Any]) -> int:

@@ -80,8 +80,8 @@ class _Summary:
 
 @click.command()
 @source_option
-@click.option("--since", type=_DATE, help="First UTC day.  [default: TWAP_START_DATE]")
-@click.option("--until", type=_DATE, help="Last UTC day.  [default: the last day with objects]")
+@click.option("--start", type=_DATE, help="First UTC day.  [default: TWAP_START_DATE]")
+@click.option("--end", type=_DATE, help="Day after the last UTC day: the end is exclusive.  [default: no end]")
 @click.option(
     "--object-key", "object_keys", multiple=True, help="Ingest only this object, even if it is parked; repeatable."
 )
@@ -89,8 +89,8 @@ class _Summary:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 def ingest(
     source_url: str | None,
-    since: datetime | None,
-    until: datetime | None,
+    start: datetime | None,
+    end: datetime | None,
     object_keys: tuple[str, ...],
     *,
     dry_run: bool,
@@ -100,13 +100,13 @@ def ingest(
 
     Exit status 1 means that at least one object failed or is parked; all other objects are loaded.
     """
-    if since and until and since > until:
-        raise click.UsageError("--since must not be after --until")
+    if start and end and start >= end:
+        raise click.UsageError("--start must be before --end, which is exclusive")
     settings = load_command_settings(source_url)
     store = source(settings)
     with database(settings) as (engine, _):
         require_source(settings, engine, store)
-        listing = _list_objects(settings, store, since, until, object_keys)
+        listing = _list_objects(settings, store, start, end, object_keys)
         refs_by_date = listing.refs_by_date
         with engine.connect() as connection:
             entries = read_ingest_log(connection)
@@ -136,8 +136,8 @@ def ingest(
 def _list_objects(
     settings: Settings,
     store: ObjectStore,
-    since: datetime | None,
-    until: datetime | None,
+    start: datetime | None,
+    end: datetime | None,
     object_keys: Sequence[str],
 ) -> _Listing:
     """Return the listed objects, those of the range per UTC day.
@@ -145,15 +145,15 @@ def _list_objects(
     Raises:
         SourceNotFoundError: The range has no objects, or an object key is not listed.
     """
-    first = max(since.date(), settings.start_date) if since else settings.start_date
-    last = until.date() if until else date.max
+    first = max(start.date(), settings.start_date) if start else settings.start_date
+    day_after_last = end.date() if end else date.max
     skipped = SkippedObjects()
     listed = group_by_day(store.list_objects(skipped=skipped), resolve_key_date_patterns(settings.key_date_pattern))
-    refs_by_date = {day: refs for day, refs in listed.items() if first <= day <= last}
+    refs_by_date = {day: refs for day, refs in listed.items() if first <= day < day_after_last}
     if not refs_by_date:
         available = f"it has objects from {min(listed)} to {max(listed)}" if listed else "it contains no objects"
         available += f"; skipped objects that are not data: {skipped}" if skipped else ""
-        requested = f"from {since.date() if since else first} to {until.date() if until else 'now'}"
+        requested = f"from {start.date() if start else first} to {f'{end.date()} (exclusive)' if end else 'now'}"
         raise SourceNotFoundError(f"{store.url} has no objects {requested}; {available}")
     if missing := set(object_keys) - {ref.key for refs in refs_by_date.values() for ref in refs}:
         raise SourceNotFoundError(

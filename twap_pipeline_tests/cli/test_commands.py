@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,16 @@ def test_ingest_with_key_prefix_records_prefixed_assets(
         names = ("twap_s3_objects", "twap_status", "twap_orders", "twap_daily_stats")
         assert {asset.path[-1] for asset in instance.all_asset_keys()} == set(names)
         assert {tuple(asset.path[:-1]) for asset in instance.all_asset_keys()} == {("hyperliquid", "twap")}
+
+
+def test_ingest_end_is_exclusive(command: Command, bucket: Bucket, database: URL) -> None:
+    bucket.put(key("a"), [event(1)])
+
+    before = command("ingest", "--start", str(DAY - timedelta(days=1)), "--end", str(DAY))
+    including = command("ingest", "--start", str(DAY), "--end", str(DAY + timedelta(days=1)))
+
+    assert f"no objects from {DAY - timedelta(days=1)} to {DAY} (exclusive)" in before.err
+    assert "ingested 1 objects" in including.out
 
 
 def test_ingest_without_new_objects_refreshes_stale_orders(command: Command, bucket: Bucket, engine: Engine) -> None:
@@ -275,7 +286,7 @@ def test_objects_before_start_date_are_ignored_and_named(
     bucket.put(key("a"), [event(1)])
     bucket.put("hourly/2025/01/05/12/old.parquet", [event(2)])
 
-    ingested, audited = command("ingest", "--since", "2025-01-01"), command("audit")
+    ingested, audited = command("ingest", "--start", "2025-01-01"), command("audit")
 
     assert (ingested.status, audited.status) == (0, 0)
     ignored = "ignored 1 objects before TWAP_START_DATE (2025-08-17): hourly/2025/01/05/12/old.parquet"
@@ -365,7 +376,7 @@ def test_invalid_key_date_pattern_is_one_error_line(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ingest", "--since", "2024-01-01", "--until", "2024-02-01"], "no objects from 2024-01-01 to 2024-02-01"),
+        (["ingest", "--start", "2024-01-01", "--end", "2024-02-01"], "from 2024-01-01 to 2024-02-01 (exclusive)"),
         (["ingest", "--object-key", "nowhere.parquet"], "lists no object 'nowhere.parquet'"),
         (["ingest", "--source", "file:///no/such/directory/"], "/no/such/directory"),
         (["ingest", "--source", "ftp://somewhere/"], "expected s3://bucket/prefix/ or file:///absolute/directory/"),

@@ -46,6 +46,8 @@ def test_export_of_a_range_to_a_file(tables: Tables, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert [row[0] for row in csv.reader(output.read_text().splitlines())] == ["twap_id", "1"]
     assert list(tmp_path.glob(".*")) == []
+    text = "exported 1 orders with their last event from 2025-08-20 12:30:00 UTC and before 2026-01-01 00:00:00 UTC to"
+    assert text in result.stderr
 
 
 @pytest.mark.fault("A3")
@@ -151,7 +153,7 @@ def test_export_to_pipe_writes_the_pipe(tables: Tables, tmp_path: Path) -> None:
     [
         ["export", "--wallet", WALLET, "--start", "2025-08-21", "--end", "2025-08-20"],
         ["export", "--wallet", WALLET, "--start", "2025-08-20", "--end", "2025-08-20T00:00:00Z"],
-        ["ingest", "--since", "2025-08-21", "--until", "2025-08-20"],
+        ["ingest", "--start", "2025-08-21", "--end", "2025-08-21"],
         ["export", "--wallet", WALLET, "--output", ""],
         ["export", "--wallet", WALLET, "--output", "."],
     ],
@@ -160,7 +162,7 @@ def test_reversed_range_or_no_file_is_a_usage_error(arguments: list[str]) -> Non
     result = CliRunner().invoke(cli, arguments)
 
     assert result.exit_code == 2
-    assert any(word in result.output for word in ("must be before", "must not be after", "'--output'"))
+    assert any(word in result.output for word in ("must be before", "'--output'"))
 
 
 def test_export_invalid_wallet_is_a_usage_error(database: URL) -> None:
