@@ -55,7 +55,7 @@ class AlertWebhook:
 
 @dg.run_failure_sensor(
     name="failed_run_alert",
-    description="Calls the webhook TWAP_ALERT_WEBHOOK_URL for every failed run; skips if the setting is unset.",
+    description="Sends the failure text of every failed run to TWAP_ALERT_WEBHOOK_URL; skips if the setting is unset.",
 )
 def failed_run_alert(
     context: dg.RunFailureSensorContext, alert_webhook: dg.ResourceParam[AlertWebhook]

@@ -48,6 +48,7 @@ def build_asset_checks(
 def _build_table_checks(table_name: str, asset: dg.AssetKey, checks: Sequence[TableCheck]) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
         name=f"{table_name}_table_checks",
+        description=f"Queries {table_name} for violations of its checks.",
         specs=[dg.AssetCheckSpec(check.name, asset=asset, description=check.description) for check in checks],
         can_subset=True,
     )
@@ -92,11 +93,13 @@ def _build_source_check(
     asset: dg.AssetKey, start_date: date, key_date_patterns: Sequence[str]
 ) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
+        description="Compares the listing of the source, the ingest log and the stored rows.",
         specs=[
             dg.AssetCheckSpec(
                 "ingest_log_matches_source",
                 asset=asset,
-                description="Source listing, ingest log and row counts agree, as in `twap-pipeline audit`.",
+                description="The listing of the source, the ingest log and the stored rows agree. If they do not, run"
+                " `twap-pipeline audit`, which names the objects.",
             )
         ],
         can_subset=True,
@@ -135,7 +138,10 @@ def _build_source_check(
 def _build_schema_check(asset: dg.AssetKey) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=asset,
-        description="The database is at this code's Alembic revision and its tables match the declared tables.",
+        description=(
+            "The database has the Alembic revision, the tables and the view of this version. If not, the differences"
+            " are listed; `twap-pipeline migrate` upgrades an older revision."
+        ),
     )
     def schema_at_head(database: dg.ResourceParam[DatabaseResource]) -> dg.AssetCheckResult:
         from twap_pipeline.storage.schema.drift import drift

@@ -14,6 +14,8 @@ import dagster as dg
 from pydantic import Field
 
 from twap_pipeline.defs.catalog import AssetCatalog
+from twap_pipeline.defs.code_references import code_reference
+from twap_pipeline.defs.columns import table_schema
 from twap_pipeline.defs.event_log import provenance_tags, record_source_partitions
 from twap_pipeline.defs.failures import describe_failed_objects, plain_failure
 from twap_pipeline.defs.partition_metadata import partition_metadata
@@ -28,7 +30,7 @@ from twap_pipeline.storage.reports.ingest_summary import count_stored_rows
 from twap_pipeline.storage.schema import models
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine, Table
+    from sqlalchemy import Engine
 
     from twap_pipeline.domain.object_ref import ObjectRef
     from twap_pipeline.source.base import ObjectStore
@@ -105,9 +107,10 @@ def build_source_asset(
         key=catalog.source_key,
         partitions_def=partitions,
         group_name=catalog.group,
+        metadata=code_reference(build_source_asset),
         description=(
-            "Parquet objects of Hyperliquid TWAP statuses in a requester-pays bucket, by UTC day of the object."
-            " The data version of a day is the fingerprint of its set of (key, ETag, LastModified)."
+            "Parquet objects with the statuses of Hyperliquid TWAP orders, by UTC day of the object. A day has a new"
+            " data version when an object was added, overwritten or deleted. Observing lists objects and reads none."
         ),
         tags={"dagster/kind/s3": "", "dagster/kind/parquet": ""},
     )
@@ -194,9 +197,11 @@ def build_status_asset(
         description=(
             "One row per status event of a TWAP order, with exact decimals and the key of its source object."
             " An order normally has two events: activated (executed size 0), then finished, terminated or error."
+            " Materializing a day loads its objects that are not loaded yet; it does not load an object twice."
         ),
         metadata={
             "dagster/table_name": "twap_status",
+            **code_reference(build_status_asset),
             "dagster/column_schema": table_schema(models.twap_status, _STATUS_COLUMNS),
         },
     )
@@ -319,19 +324,4 @@ def _record_successes_and_fail(
             FAILED_OBJECTS_KEY: dg.MetadataValue.md("\n".join(f"- `{error}`" for error in errors[:_MAX_FAILED_OBJECTS]))
         },
         allow_retries=False,
-    )
-
-
-def table_schema(table: "Table", descriptions: Mapping[str, str]) -> dg.TableSchema:
-    """Return the described columns of a table as a Dagster table schema."""
-    return dg.TableSchema(
-        columns=[
-            dg.TableColumn(
-                name,
-                type=str(table.columns[name].type).lower().replace("datetime", "timestamptz"),
-                description=description,
-                constraints=dg.TableColumnConstraints(nullable=bool(table.columns[name].nullable)),
-            )
-            for name, description in descriptions.items()
-        ]
     )

@@ -20,7 +20,8 @@ def build_ingest_job(catalog: AssetCatalog) -> UnresolvedAssetJobDefinition:
         selection=dg.AssetSelection.assets(
             catalog.status_key, catalog.orders_key, catalog.daily_stats_key
         ).without_checks(),
-        description="Ingests the pending objects of the selected partitions and refreshes the orders.",
+        description="Loads the new objects of the selected days into twap_status, then refreshes twap_orders and"
+        " twap_daily_stats. Objects that are loaded are not read again.",
     )
 
 
@@ -29,7 +30,7 @@ def build_refresh_job(catalog: AssetCatalog) -> UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
         REFRESH_JOB,
         selection=dg.AssetSelection.assets(catalog.orders_key, catalog.daily_stats_key).without_checks(),
-        description="Refreshes each order that has an event in the selected partitions; reads no objects.",
+        description="Recomputes the orders that have events in the objects of the selected days. Reads no object.",
     )
 
 
@@ -38,5 +39,5 @@ def build_check_job(catalog: AssetCatalog) -> UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
         CHECK_JOB,
         selection=dg.AssetSelection.checks_for_assets(catalog.status_key, catalog.orders_key),
-        description="Runs every asset check of twap_status and twap_orders.",
+        description="Runs every asset check of twap_status and twap_orders: reads whole tables and lists the source.",
     )

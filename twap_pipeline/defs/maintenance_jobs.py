@@ -57,7 +57,7 @@ def build_maintenance_jobs(
 def _build_observe_job(
     catalog: AssetCatalog, partitions: dg.DailyPartitionsDefinition, key_date_patterns: Sequence[str]
 ) -> dg.JobDefinition:
-    @dg.op(description="Lists the source and records each partition whose set of objects changed.")
+    @dg.op(description="Lists the source and records each day whose objects changed.")
     def observe_source(
         context: dg.OpExecutionContext,
         database: dg.ResourceParam[DatabaseResource],
@@ -70,7 +70,7 @@ def _build_observe_job(
                 store = object_store.open_for(engine)
             observe_source_partitions(context, catalog.source_key, store, partitions, key_date_patterns)
 
-    @dg.job(description="Lists the source and records which partitions have objects and which changed.")
+    @dg.job(description="Lists the source and shows which days have objects and which changed. Loads nothing.")
     def observe_twap_s3_objects() -> None:
         observe_source()
 
@@ -78,7 +78,7 @@ def _build_observe_job(
 
 
 def _build_audit_job(key_date_patterns: Sequence[str], start_date: date, budget: ByteBudget) -> dg.JobDefinition:
-    @dg.op(description="Compares source listing, ingest log and stored rows; fails if they differ.")
+    @dg.op(description="Compares the listing of the source, the ingest log and the stored rows; fails if they differ.")
     def run_audit(
         context: dg.OpExecutionContext,
         config: AuditConfig,
@@ -119,7 +119,10 @@ def _build_audit_job(key_date_patterns: Sequence[str], start_date: date, budget:
                 lines.append(f"- {finding.code} ({len(finding.examples)}): {finding.description}: {examples}")
             raise dg.Failure("\n".join(lines), allow_retries=False)
 
-    @dg.job(description="Compares source listing, ingest log and stored rows; fails if they differ.")
+    @dg.job(
+        description="Compares the listing of the source, the ingest log and the stored rows; fails if they differ. The"
+        " Launchpad has options to read every object again, and to repair."
+    )
     def audit_twap_status() -> None:
         run_audit()
 
@@ -128,7 +131,7 @@ def _build_audit_job(key_date_patterns: Sequence[str], start_date: date, budget:
 
 @dg.op(
     name="unpark_objects",
-    description="Resets the failed attempts of every parked object, so that the next run ingests it.",
+    description="Sets the failed attempts of parked objects to 0: the next run of ingest_twap_status loads them.",
 )
 def _unpark_objects(
     context: dg.OpExecutionContext,
@@ -142,6 +145,9 @@ def _unpark_objects(
     context.log.info(f"reset {len(keys)} parked objects: {', '.join(keys[:_MAX_LOGGED_KEYS])}")
 
 
-@dg.job(name="retry_parked_objects", description="Makes parked objects pending again.")
+@dg.job(
+    name="retry_parked_objects",
+    description="Releases parked objects: the next run of ingest_twap_status loads them. Loads nothing itself.",
+)
 def _retry_parked_objects() -> None:
     _unpark_objects()

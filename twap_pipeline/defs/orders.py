@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from twap_pipeline.defs.assets import table_schema
 from twap_pipeline.defs.catalog import AssetCatalog
+from twap_pipeline.defs.code_references import code_reference
+from twap_pipeline.defs.columns import column_lineage, table_schema
 from twap_pipeline.defs.failures import plain_failure
 from twap_pipeline.defs.markdown import bars, table
 from twap_pipeline.defs.refused_runs import tag_refused_run
 from twap_pipeline.defs.resources import DatabaseResource, SchemaGuard
-from twap_pipeline.domain.orders import DAILY_STATS_COLUMNS, ORDER_COLUMNS
+from twap_pipeline.domain.orders import DAILY_STATS_COLUMNS, DAILY_STATS_SOURCES, ORDER_COLUMNS, ORDER_SOURCES
 from twap_pipeline.storage.maintenance import statement_timeout
 from twap_pipeline.storage.orders.refresh import refresh_orders
 from twap_pipeline.storage.reports.daily_orders import daily_figures
@@ -55,7 +56,9 @@ def build_orders_asset(
         ),
         metadata={
             "dagster/table_name": "twap_orders",
-            "dagster/column_schema": table_schema(models.twap_orders, ORDER_COLUMNS),
+            **code_reference(build_orders_asset),
+            "dagster/column_schema": table_schema(models.twap_orders, ORDER_COLUMNS, ORDER_SOURCES),
+            "dagster/column_lineage": column_lineage(catalog.status_key, ORDER_SOURCES),
         },
     )
     def twap_orders(
@@ -104,12 +107,14 @@ def build_daily_stats_asset(
         code_version=ORDERS_CODE_VERSION,
         tags={"feed": "hyperliquid"},
         description=(
-            "Order counts, sizes and executed notional per start date, asset, side and current status. A view over"
-            " twap_orders; the metadata of a materialization contains the statistics at that time."
+            "Order counts, sizes and executed notional per start date, asset, side and current status. A view of"
+            " twap_orders, which is always current: materializing a day records the day's figures as metadata."
         ),
         metadata={
             "dagster/table_name": "twap_daily_stats",
-            "dagster/column_schema": table_schema(models.twap_daily_stats, DAILY_STATS_COLUMNS),
+            **code_reference(build_daily_stats_asset),
+            "dagster/column_schema": table_schema(models.twap_daily_stats, DAILY_STATS_COLUMNS, DAILY_STATS_SOURCES),
+            "dagster/column_lineage": column_lineage(catalog.orders_key, DAILY_STATS_SOURCES),
         },
     )
     def twap_daily_stats(

@@ -89,11 +89,9 @@ class ObjectStoreResource:
 
 
 class SchemaGuard:
-    """Stops a run unless the database is at this code's Alembic head.
+    """Stops a run unless the database is at this code's Alembic head."""
 
-    The check is a method that an asset calls first. Dagster would retry a Failure that is raised during resource
-    initialization.
-    """
+    # A method that assets call first: Dagster retries a Failure that a resource raises during its initialization.
 
     def require_head(self, engine: "Engine") -> None:
         """Return if the database is at head.
@@ -120,10 +118,20 @@ def build_resources(read_settings: Callable[[], Settings] = load_settings) -> di
         return dg.ResourceDefinition(lambda _: resource(read_settings()), config_schema={}, description=description)
 
     return {
-        "database": build(DatabaseResource, "PostgreSQL database of DATABASE_URL, or the embedded server."),
-        "object_store": build(ObjectStoreResource, "Bucket or directory of TWAP_SOURCE_URL, or the sample data."),
-        "schema_guard": build(lambda _: SchemaGuard(), "Stops a run unless the database is at the Alembic head."),
+        "database": build(
+            DatabaseResource,
+            "The PostgreSQL database: DATABASE_URL, or the local server. No run config: set the variable.",
+        ),
+        "object_store": build(
+            ObjectStoreResource,
+            "The objects to load: TWAP_SOURCE_URL, or the sample data. No run config: set the variable.",
+        ),
+        "schema_guard": build(
+            lambda _: SchemaGuard(),
+            "Stops a run before it starts to work if `twap-pipeline migrate` is needed. No run config.",
+        ),
         "alert_webhook": build(
-            lambda settings: AlertWebhook(settings.alert_webhook_url), "Webhook of TWAP_ALERT_WEBHOOK_URL."
+            lambda settings: AlertWebhook(settings.alert_webhook_url),
+            "Receives the alerts of failed runs: TWAP_ALERT_WEBHOOK_URL. No run config: set the variable.",
         ),
     }

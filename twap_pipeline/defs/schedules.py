@@ -15,7 +15,7 @@ def build_ingest_schedule(job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefin
         job=job,
         cron_schedule="30 0 * * *",
         execution_timezone="UTC",
-        description="Ingests the objects of the previous UTC day; the sensor new_twap_objects ingests later ones.",
+        description="At 00:30 UTC: loads the previous day's objects; the sensor new_twap_objects loads later ones.",
     )
     def daily_ingest(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         yesterday = (context.scheduled_execution_time.astimezone(UTC) - timedelta(days=1)).date().isoformat()
@@ -31,5 +31,5 @@ def build_check_schedule(job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefini
         job=job,
         cron_schedule="30 1 * * *",
         execution_timezone="UTC",
-        description="Runs every asset check of twap_status and twap_orders.",
+        description="At 01:30 UTC: runs every asset check of twap_status and twap_orders.",
     )

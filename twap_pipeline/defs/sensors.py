@@ -116,8 +116,8 @@ def build_new_objects_sensor(
         job=job,
         minimum_interval_seconds=interval_seconds,
         description=(
-            "Lists the source, compares (key, ETag, LastModified) with etl_s3_ingest_log, and requests one run per"
-            " partition with pending objects."
+            "Lists the source and starts ingest_twap_status for each day with objects that are not loaded, or that were"
+            " overwritten since."
         ),
     )
     def new_twap_objects(
@@ -174,7 +174,10 @@ def build_orders_sensor(
         name="stale_twap_orders",
         job=job,
         minimum_interval_seconds=ORDERS_INTERVAL_SECONDS,
-        description="Refreshes twap_orders for partitions whose objects were loaded after the last refresh.",
+        description=(
+            "Starts refresh_twap_orders for days whose objects are loaded but not yet included in twap_orders: after"
+            " an ingest run that failed or was killed."
+        ),
     )
     def stale_twap_orders(
         context: dg.SensorEvaluationContext, database: dg.ResourceParam[DatabaseResource]

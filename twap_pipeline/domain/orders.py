@@ -1,4 +1,4 @@
-"""Columns of ``twap_orders`` and ``twap_daily_stats``, with their descriptions.
+"""Columns of ``twap_orders`` and ``twap_daily_stats``, with their descriptions and source columns.
 
 The columns of events belong in ``domain.status``; the SQL that computes orders belongs in ``storage.orders``.
 """
@@ -46,3 +46,48 @@ DAILY_STATS_COLUMNS: dict[str, str] = {
     "notional_executed": "Sum of the executed notional, USD, exact.",
 }
 """Column of ``twap_daily_stats`` → description, in table order."""
+
+_SAME_NAME = (
+    "twap_id",
+    "wallet",
+    "asset",
+    "side",
+    "size_requested",
+    "size_executed",
+    "notional_executed",
+    "status",
+    "status_error",
+    "duration_minutes",
+    "reduce_only",
+    "randomize",
+)
+
+ORDER_SOURCES: dict[str, tuple[str, ...]] = {
+    **{name: (name,) for name in _SAME_NAME},
+    "fill_ratio": ("size_executed", "size_requested"),
+    "average_price": ("notional_executed", "size_executed"),
+    "is_underfilled": ("ts", "status", "size_executed", "size_requested"),
+    "last_status_at": ("ts",),
+    "started_at": ("started_at", "ts", "status"),
+    "start_date": ("started_at", "ts", "status"),
+    "ended_at": ("ts", "status"),
+    "event_count": ("twap_id", "wallet"),
+    "first_event_at": ("ts",),
+    "first_object_key": ("s3_object_key", "ts"),
+    "last_object_key": ("s3_object_key", "ts"),
+}
+"""Column of ``twap_orders`` → columns of ``twap_status`` that its value is computed from."""
+
+DAILY_STATS_SOURCES: dict[str, tuple[str, ...]] = {
+    "day": ("start_date",),
+    "asset": ("asset",),
+    "side": ("side",),
+    "status": ("status",),
+    "order_count": ("twap_id", "wallet"),
+    "wallet_count": ("wallet",),
+    "underfilled_order_count": ("is_underfilled",),
+    "size_requested": ("size_requested",),
+    "size_executed": ("size_executed",),
+    "notional_executed": ("notional_executed",),
+}
+"""Column of ``twap_daily_stats`` → columns of ``twap_orders`` that its value is computed from."""

@@ -4,11 +4,14 @@ import itertools
 import subprocess
 import sys
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from twap_pipeline.definitions import build_definitions
+from twap_pipeline.defs.assets import IngestConfig
+from twap_pipeline.defs.maintenance_jobs import AuditConfig
 from twap_pipeline.defs.partitions import daily_partitions
 from twap_pipeline.defs.resources import ObjectStoreResource
 from twap_pipeline.errors import ConfigurationError
@@ -151,3 +154,43 @@ def test_object_store_resource_translates_aws_errors(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(ConfigurationError, match=f"AWS configuration: .*{name}"):
         ObjectStoreResource(load_settings()).open()
+
+
+def test_every_definition_describes_itself_to_a_user() -> None:
+    """The UI shows the docstring of a config class, with its Args, and nothing for a field without a description."""
+    definitions = build_definitions(load_settings())
+    repository = definitions.get_repository_def()
+    graph = repository.asset_graph
+    described: dict[str, str | None] = {
+        **{key.to_user_string(): graph.get(key).description for key in graph.get_all_asset_keys()},
+        **{key.name: graph.get_check_spec(key).description for key in graph.asset_check_keys},
+        **{job.name: job.description for job in repository.get_all_jobs() if not job.name.startswith("__")},
+        **{sensor.name: sensor.description for sensor in repository.sensor_defs},
+        **{schedule.name: schedule.description for schedule in repository.schedule_defs},
+        **{name: resource.description for name, resource in repository.get_top_level_resources().items()},
+    }
+    for name in ("ingest_twap_status", "audit_twap_status", "observe_twap_s3_objects", "retry_parked_objects"):
+        described |= {f"op {node.name}": node.definition.description for node in repository.get_job(name).nodes}
+    for config in (IngestConfig, AuditConfig):
+        described[config.__name__] = config.__doc__
+        described |= {name: field.description for name, field in config.model_fields.items()}
+
+    unclear = {name: text for name, text in described.items() if not text or "Args:" in text or "``" in text}
+    assert unclear == {}
+
+
+def test_config_of_every_launchpad_has_defaults() -> None:
+    """The Launchpad shows fields that have a default, so that a person need not know their names."""
+    assert IngestConfig().model_dump() == {"object_keys": []}
+    for config in (IngestConfig, AuditConfig):
+        assert all(field.default_factory is None for field in config.model_fields.values())
+
+
+def test_code_reference_points_at_the_builder_of_each_asset() -> None:
+    graph = build_definitions(load_settings()).get_repository_def().asset_graph
+    names = {"twap_s3_objects": "source", "twap_status": "status", "twap_orders": "orders"}
+
+    for asset, name in {**names, "twap_daily_stats": "daily_stats"}.items():
+        (reference,) = graph.get(dg.AssetKey(asset)).metadata["dagster/code_references"].code_references
+        line = Path(reference.file_path).read_text("utf-8").splitlines()[reference.line_number - 1]
+        assert line.startswith(f"def build_{name}_asset(")

@@ -1,9 +1,11 @@
 """The .sql files write out columns, lifecycle ranks and statuses; these tests compare them with the declared ones."""
 
 import re
+from collections.abc import Iterable
 
 import pytest
 
+from twap_pipeline.domain.orders import DAILY_STATS_SOURCES, ORDER_SOURCES
 from twap_pipeline.domain.status import (
     CONTENT_COLUMNS,
     KEY_COLUMNS,
@@ -13,7 +15,14 @@ from twap_pipeline.domain.status import (
 )
 from twap_pipeline.storage.audit.data_checks import CHECKS
 from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX
-from twap_pipeline.storage.schema.models import etl_s3_ingest_history, etl_s3_ingest_log, twap_orders
+from twap_pipeline.storage.schema.models import (
+    DAILY_STATS,
+    etl_s3_ingest_history,
+    etl_s3_ingest_log,
+    twap_daily_stats,
+    twap_orders,
+    twap_status,
+)
 from twap_pipeline.storage.sql_files import load_queries
 from twap_pipeline.storage.status_sql import rank_sql, sql_in_list
 
@@ -122,3 +131,44 @@ def test_history_receives_every_version_column(query: str) -> None:
     assert [name for name in selected if name.isidentifier()] == [
         name for name in copied if name not in {"kind", "recorded_at"}
     ]
+
+
+def identifiers(expression: str, columns: Iterable[str]) -> set[str]:
+    """Return the columns that an SQL expression without its string literals names."""
+    return set(re.findall(r"[a-z_]\w*", re.sub(r"'[^']*'", "", expression))) & set(columns)
+
+
+def select_list(sql: str) -> dict[str, str]:
+    """Return name → expression of a SELECT list, whose commas in parentheses do not separate."""
+    items, depth = [""], 0
+    for character in sql:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            items.append("")
+        else:
+            items[-1] += character
+    return {item.split(" AS ")[-1].strip(): item for item in items}
+
+
+def test_order_sources_equal_the_columns_of_the_refresh() -> None:
+    """Rows without a column, such as count(*), come from all events of the key."""
+    columns = twap_status.columns.keys()
+    sql = between(REFRESH["derive_orders"], "LIMIT prevents", " FROM twap_status AS event").split("SELECT ", 1)[1]
+    sources = {name: identifiers(text.split(" AS ")[0], columns) for name, text in select_list(sql).items()}
+    sources |= {"twap_id": {"twap_id"}, "wallet": {"wallet"}, "event_count": {"twap_id", "wallet"}}
+    for column in twap_orders.columns:
+        if column.computed is not None:
+            parents = identifiers(str(column.computed.sqltext), sources)
+            sources[column.name] = set().union(*(sources[parent] for parent in parents))
+
+    assert {name: set(names) for name, names in ORDER_SOURCES.items()} == sources
+    assert ORDER_SOURCES.keys() == set(twap_orders.columns.keys()) - {"refreshed_at"}
+
+
+def test_daily_stats_sources_equal_the_columns_of_the_view() -> None:
+    selected = select_list(between(DAILY_STATS, "SELECT ", " FROM twap_orders"))
+    sources = {name: identifiers(text.split(" AS ")[0], twap_orders.columns.keys()) for name, text in selected.items()}
+    sources["order_count"] = {"twap_id", "wallet"}
+
+    assert {name: set(names) for name, names in DAILY_STATS_SOURCES.items()} == sources
+    assert list(DAILY_STATS_SOURCES) == twap_daily_stats.columns.keys()

@@ -22,7 +22,7 @@ class TableCheck:
 
     Args:
         name: The condition that is true if all is well.
-        description: Why the condition matters, and what to do if it is violated.
+        description: The condition, and what a violation means or needs. Dagster's UI shows it beside either result.
         violations_sql: SELECT of the violations; its columns are shown to people.
         table: The table that is checked.
         is_error: Whether a violation makes figures wrong; otherwise it is a warning.
@@ -62,47 +62,51 @@ def _check(name: str, description: str, *, is_error: bool = False) -> TableCheck
 CHECKS: tuple[TableCheck, ...] = (
     _check(
         "no_parked_objects",
-        "The rows of a parked object are missing. Read error_text, then run `twap-pipeline ingest --object-key KEY`.",
+        "No object is parked, so that no rows are missing. If one is, read etl_s3_ingest_log.error_text, correct the"
+        " cause, then run `twap-pipeline ingest --object-key KEY`.",
         is_error=True,
     ),
     _check(
         "row_count_matches_ingest_log",
-        "Rows were added or deleted without an ingest log entry: run `twap-pipeline audit`.",
+        "The table has as many rows as the ingest log records. If not, another program added or deleted rows: run"
+        " `twap-pipeline audit`.",
         is_error=True,
     ),
     _check(
         "event_times_in_range",
-        "An event cannot be older than the exchange or newer than its object: a time unit was inferred wrongly.",
+        "No event is older than the exchange or newer than its object. If one is, its time unit was inferred wrongly.",
         is_error=True,
     ),
     _check(
         "terminal_event_rate",
-        "An order lasts at most seven days. If more than 5 % of a date's activated orders have no terminal event seven"
-        " days later, objects are missing.",
+        "At least 95 % of a date's activated orders have a terminal event seven days later, when each order has ended."
+        " If not, objects are missing.",
     ),
     _check(
         "daily_row_count_anomaly",
-        "A date has less than a third, or more than three times, the usual rows: objects are missing or duplicated.",
+        "Each date has between a third and three times the usual rows. If not, objects are missing or duplicated.",
     ),
     _check(
         "executed_size_lte_requested",
-        "An order executed more than it requested: the feed has changed, or a column is mapped wrongly.",
+        "No order executed more than it requested. If one did, the feed has changed, or a column is mapped wrongly.",
     ),
     _check(
         "no_execution_before_terminal_event",
-        "An event before the terminal event has an executed size: the feed reports progress, or statuses are wrong.",
+        "Only terminal events have an executed size. If not, the feed reports progress now, or statuses are wrong.",
     ),
     _check(
         "no_unknown_statuses",
-        "The exchange has a new status, which is stored verbatim: add it to domain/status.py.",
+        "Every status is known. A new one is stored verbatim, and ranks between activation and end until it is added to"
+        " `twap_pipeline/domain/status.py`.",
     ),
     _check(
         "no_quarantined_rows",
-        "Rows that cannot be normalized without loss are in twap_status_quarantine with their reasons.",
+        "No row is quarantined. Rows that cannot be stored without loss are in twap_status_quarantine, with reasons.",
     ),
     TableCheck(
         "orders_match_events",
-        "An order differs from its events in twap_status: run `refresh_twap_orders` for the dates of its objects.",
+        "Every order equals the result of its events in twap_status. If not, run the job `refresh_twap_orders` for the"
+        " days of its objects.",
         _QUERIES["orders_match_events"],
         table="twap_orders",
         is_error=True,
