@@ -120,7 +120,7 @@ def await_true(condition: Callable[[], object], timeout_seconds: float) -> bool:
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.005)
+        time.sleep(0.02)
     return True
 
 

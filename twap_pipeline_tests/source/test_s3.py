@@ -118,8 +118,7 @@ def test_fetch_returns_bytes_and_verified(store: S3Bucket) -> None:
 
 def test_list_reads_all_pages_and_skips_markers(store: S3Bucket, s3: S3Server) -> None:
     client = s3.client()
-    for number in range(1_005):
-        client.put_object(Bucket=BUCKET, Key=f"{PREFIX}more/{number:04}.parquet", Body=b"x")
+    s3.put_objects(BUCKET, (f"{PREFIX}more/{number:04}.parquet" for number in range(1_005)))
     client.put_object(Bucket=BUCKET, Key=f"{PREFIX}more/", Body=b"")
     client.put_object(Bucket=BUCKET, Key=f"{PREFIX}_SUCCESS", Body=b"")
     s3.requests.clear()
