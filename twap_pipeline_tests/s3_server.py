@@ -67,7 +67,7 @@ class S3Server:
 
     def put_objects(self, bucket: str, keys: Iterable[str]) -> None:
         """Create objects of one byte without a request each: thousands take less than a second."""
-        from moto.core import DEFAULT_ACCOUNT_ID
+        from moto.core.models import DEFAULT_ACCOUNT_ID
         from moto.s3.models import s3_backends
 
         backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]

@@ -9,6 +9,7 @@ import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import click
@@ -25,13 +26,16 @@ from twap_pipeline.api import create_app
 from twap_pipeline.api.metrics import Metrics
 from twap_pipeline.cli import cli
 from twap_pipeline.definitions import build_definitions
-from twap_pipeline.defs.partition_metadata import partition_metadata
+from twap_pipeline.defs.partition_metadata import daily_stats_metadata, orders_metadata, status_metadata
+from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.exports.formats import FORMATS
 from twap_pipeline.ingest.audit import AuditCode, AuditFinding
-from twap_pipeline.ingest.plan import plan
 from twap_pipeline.paths import ROOT
 from twap_pipeline.settings import Settings, load_settings
 from twap_pipeline.storage.engine.server import MINIMUM_SERVER_VERSION
+from twap_pipeline.storage.orders.refresh import RefreshResult
+from twap_pipeline.storage.reports.daily_orders import DailyOrderSummary
+from twap_pipeline.storage.reports.partition_state import OrdersPartition, StatusPartition
 from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata, twap_daily_stats
 from twap_pipeline.storage.schema.revision_gate import migrations_config
 
@@ -272,9 +276,16 @@ def test_asset_checks_page_lists_every_check() -> None:
 
 
 def test_dagster_page_lists_the_partition_metadata() -> None:
-    keys = partition_metadata(plan([], {}), [], rows_stored=0, duration_seconds=0.0).keys()
+    status = StatusPartition(0, 0, 0, 0, 0, 0, RowCounts(), {}, [("key", 1, "error")], {}, {}, [])
+    metadata = {
+        "twap_status": status_metadata(status, [], 0.0),
+        "twap_orders": orders_metadata(OrdersPartition({}, 0, 0, Decimal()), RefreshResult(0, 0, 0), 0.0),
+        "twap_daily_stats": daily_stats_metadata(DailyOrderSummary(0, 0, 0, Decimal(), {}, [])),
+    }
 
-    assert sorted(first_cells(section(REFERENCE / "dagster.md", "Partition metadata"))) == sorted(keys)
+    for asset, entries in metadata.items():
+        listed = first_cells(section(REFERENCE / "dagster.md", f"Metadata of {asset}"))
+        assert sorted(listed) == sorted(entries)
 
 
 def test_audit_codes_page_lists_every_code() -> None:

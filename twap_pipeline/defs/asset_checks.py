@@ -12,8 +12,8 @@ import dagster as dg
 
 from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.event_log import BACKFILL_ID_TAG
-from twap_pipeline.defs.markdown import table
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
+from twap_pipeline.defs.tables import text_table
 from twap_pipeline.errors import SchemaRevisionError
 from twap_pipeline.storage.audit.data_checks import CHECKS, TableCheck, run_check
 from twap_pipeline.storage.maintenance import statement_timeout
@@ -69,7 +69,7 @@ def _build_table_checks(table_name: str, asset: dg.AssetKey, checks: Sequence[Ta
                     result = run_check(connection, check)
                 metadata: dict[str, dg.MetadataValue[Any]] = {"violations": dg.MetadataValue.int(result.count)}
                 if result.examples:
-                    metadata["examples"] = dg.MetadataValue.md(table(result.columns, result.examples))
+                    metadata["examples"] = text_table(result.columns, result.examples)
                 yield dg.AssetCheckResult(
                     asset_key=asset,
                     check_name=check.name,

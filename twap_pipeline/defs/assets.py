@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
@@ -18,7 +18,7 @@ from twap_pipeline.defs.code_references import code_reference
 from twap_pipeline.defs.columns import table_schema
 from twap_pipeline.defs.event_log import provenance_tags, record_source_partitions
 from twap_pipeline.defs.failures import describe_failed_objects, plain_failure
-from twap_pipeline.defs.partition_metadata import partition_metadata
+from twap_pipeline.defs.partition_metadata import PartitionMetadata, status_metadata
 from twap_pipeline.defs.refused_runs import tag_refused_run
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
 from twap_pipeline.domain.status import CONTENT_COLUMN_DESCRIPTIONS, KEY_COLUMN_DESCRIPTIONS
@@ -26,7 +26,7 @@ from twap_pipeline.errors import BudgetExceededError
 from twap_pipeline.ingest import plan as ingest_plan
 from twap_pipeline.source.selection import SkippedObjects, join_keys
 from twap_pipeline.storage.ingest_log import bytes_read_today, read_ingest_log
-from twap_pipeline.storage.reports.ingest_summary import count_stored_rows
+from twap_pipeline.storage.reports.partition_state import status_partition
 from twap_pipeline.storage.schema import models
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ def build_status_asset(
 class _PartitionResult:
     """Outcome of one partition: its metadata, and one message per failed object."""
 
-    metadata: dict[str, dg.MetadataValue[Any]]
+    metadata: PartitionMetadata
     errors: list[str]
 
 
@@ -277,14 +277,10 @@ def _ingest_partitions(
             connections=write_concurrency,
             refusals=refusals,
         )
+        duration_seconds = time.perf_counter() - started
         with engine.connect() as connection:
-            rows_stored = count_stored_rows(connection, day)
-        metadata = partition_metadata(
-            plan,
-            results,
-            rows_stored=rows_stored,
-            duration_seconds=time.perf_counter() - started,
-        )
+            state = status_partition(connection, day)
+        metadata = status_metadata(state, results, duration_seconds)
         errors = [f"{result.ref.key}: {result.error}" for result in results if result.error]
         errors += [
             f"{ref.key}: parked after {entries[ref.key].failed_attempts} failed attempts: {entries[ref.key].error_text}"
@@ -303,19 +299,21 @@ def _ingest_partitions(
 def _record_successes_and_fail(
     context: dg.AssetExecutionContext, catalog: AssetCatalog, results: Mapping[str, _PartitionResult]
 ) -> None:
-    """Record the partitions without errors as materialized, then fail the run.
+    """Record the partitions without errors as materialized and the others as observed, then fail the run.
 
     Raises:
         dagster.Failure: Always. Its metadata lists the failed objects under `FAILED_OBJECTS_KEY`.
     """
     tags = provenance_tags(context.instance, catalog.source_key, list(results), STATUS_CODE_VERSION)
     for partition_key, result in results.items():
-        if not result.errors:
-            context.log_event(
-                dg.AssetMaterialization(
-                    catalog.status_key, partition=partition_key, metadata=result.metadata, tags=tags[partition_key]
-                )
+        event = (
+            dg.AssetObservation(catalog.status_key, partition=partition_key, metadata=result.metadata)
+            if result.errors
+            else dg.AssetMaterialization(
+                catalog.status_key, partition=partition_key, metadata=result.metadata, tags=tags[partition_key]
             )
+        )
+        context.log_event(event)
     failed = [partition_key for partition_key, result in results.items() if result.errors]
     errors = [error for result in results.values() for error in result.errors]
     raise dg.Failure(

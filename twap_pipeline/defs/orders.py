@@ -6,9 +6,7 @@ partition only records the statistics of that day. The SQL belongs to `storage.o
 """
 
 import time
-from collections.abc import Mapping
 from datetime import date
-from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -16,22 +14,18 @@ from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.code_references import code_reference
 from twap_pipeline.defs.columns import column_lineage, table_schema
 from twap_pipeline.defs.failures import plain_failure
-from twap_pipeline.defs.markdown import bars, table
+from twap_pipeline.defs.partition_metadata import daily_stats_metadata, orders_metadata
 from twap_pipeline.defs.refused_runs import tag_refused_run
 from twap_pipeline.defs.resources import DatabaseResource, SchemaGuard
 from twap_pipeline.domain.orders import DAILY_STATS_COLUMNS, DAILY_STATS_SOURCES, ORDER_COLUMNS, ORDER_SOURCES
 from twap_pipeline.storage.maintenance import statement_timeout
 from twap_pipeline.storage.orders.refresh import refresh_orders
 from twap_pipeline.storage.reports.daily_orders import daily_figures
+from twap_pipeline.storage.reports.partition_state import orders_partition
 from twap_pipeline.storage.schema import models
-
-if TYPE_CHECKING:
-    from twap_pipeline.storage.reports.daily_orders import DailyOrderSummary
 
 ORDERS_CODE_VERSION = "1"
 """Increase it when a code change makes the same events result in different orders."""
-
-_MAX_MARKETS = 10
 
 
 def build_orders_asset(
@@ -78,13 +72,11 @@ def build_orders_asset(
                         f"refresh of twap_orders for {partition_key}",
                     ),
                 ):
-                    result = refresh_orders(connection, date.fromisoformat(partition_key))
-                metadata = {
-                    "objects": result.objects,
-                    "orders_inserted": result.inserted,
-                    "orders_updated": result.updated,
-                    "duration_seconds": round(time.perf_counter() - started, 3),
-                }
+                    day = date.fromisoformat(partition_key)
+                    result = refresh_orders(connection, day)
+                    duration_seconds = time.perf_counter() - started
+                    state = orders_partition(connection, day)
+                metadata = orders_metadata(state, result, duration_seconds)
                 context.add_asset_metadata(metadata, partition_key=partition_key)
         return dg.MaterializeResult()
 
@@ -128,19 +120,7 @@ def build_daily_stats_asset(
             with engine.connect() as connection:
                 summaries = daily_figures(connection, list(days.values()))
         for partition_key, day in days.items():
-            context.add_asset_metadata(_summary_metadata(summaries[day]), partition_key=partition_key)
+            context.add_asset_metadata(daily_stats_metadata(summaries[day]), partition_key=partition_key)
         return dg.MaterializeResult()
 
     return twap_daily_stats
-
-
-def _summary_metadata(summary: "DailyOrderSummary") -> Mapping[str, dg.MetadataValue[Any]]:
-    markets = [(asset, str(orders), f"{executed:,.0f}") for asset, orders, executed in summary.markets[:_MAX_MARKETS]]
-    return {
-        "dagster/partition_row_count": dg.MetadataValue.int(summary.rows),
-        "order_count": dg.MetadataValue.int(summary.order_count),
-        "underfilled_order_count": dg.MetadataValue.int(summary.underfilled_order_count),
-        "notional_executed_usd": dg.MetadataValue.float(float(round(summary.notional_executed, 2))),
-        "orders_by_status": dg.MetadataValue.md(bars(summary.by_status)),
-        "largest_markets": dg.MetadataValue.md(table(("asset", "orders", "executed USD"), markets)),
-    }

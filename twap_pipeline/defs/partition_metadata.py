@@ -1,94 +1,131 @@
-"""Metadata of a materialized partition of ``twap_status``: row counts, objects, bytes, cost, durations, a preview.
+"""Metadata of a materialized partition: the state of the partition in the database, and what the run added to it.
 
-Metadata keys are snake_case and stable: people and dashboards read them. Keep queries out of this module.
+Metadata keys are snake_case and stable: people and dashboards read them. Keys of the run start with ``run_``; all other
+keys describe the partition, whichever runs loaded it. Dagster's UI plots numbers over partitions; where a number is
+rounded, a key with the suffix ``_exact`` has the exact text. Keep queries out of this module.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from twap_pipeline.defs.markdown import bars, table
+from twap_pipeline.defs.charts import bar_chart, column_chart
+from twap_pipeline.defs.tables import text_table
 from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.source.s3_pricing import get_cost_usd
 
 if TYPE_CHECKING:
     from twap_pipeline.ingest.load import IngestResult
-    from twap_pipeline.ingest.plan import Plan
+    from twap_pipeline.storage.orders.refresh import RefreshResult
+    from twap_pipeline.storage.reports.daily_orders import DailyOrderSummary
+    from twap_pipeline.storage.reports.partition_state import OrdersPartition, StatusPartition
 
-_PREVIEW_ROWS = 8
-_DURATIONS = {"read_seconds": "reading", "decode_seconds": "decoding", "write_seconds": "writing"}
-_EMPTY = "No object was read."
-_PREVIEW_COLUMNS = (
-    "ts",
-    "twap_id",
-    "wallet",
-    "asset",
-    "side",
-    "size_requested",
-    "size_executed",
-    "notional_executed",
-    "status",
-    "duration_minutes",
-)
+PartitionMetadata = Mapping[str, dg.MetadataValue[Any]]
+
+_DURATIONS = {"run_read_seconds": "reading", "run_decode_seconds": "decoding", "run_write_seconds": "writing"}
+_PREVIEW_COLUMNS = ("ts", "twap_id", "asset", "side", "status", "size_executed", "notional_executed")
+_MARKETS_MAX = 10
 
 
-def partition_metadata(
-    plan: "Plan", results: Sequence["IngestResult"], *, rows_stored: int, duration_seconds: float
-) -> dict[str, dg.MetadataValue[Any]]:
-    """Return the metadata of one partition.
+def status_metadata(
+    state: "StatusPartition", results: Sequence["IngestResult"], duration_seconds: float
+) -> PartitionMetadata:
+    """Return the metadata of a partition of ``twap_status``.
 
     Args:
-        plan: The plan of the partition.
+        state: The state after the run.
         results: One result per object of this run.
-        rows_stored: Rows of ``twap_status`` that come from the partition's objects.
         duration_seconds: Elapsed time of the partition. Objects are loaded concurrently, so that the sum of
-            ``read_seconds``, ``decode_seconds`` and ``write_seconds`` can be larger.
+            ``run_read_seconds``, ``run_decode_seconds`` and ``run_write_seconds`` can be larger.
     """
-    row_counts = RowCounts.sum_of(result.row_counts for result in results)
+    objects = {
+        "dagster/partition_row_count": state.rows,
+        "objects_loaded": state.objects_loaded,
+        "objects_failed": state.objects_failed,
+        "objects_parked": state.objects_parked,
+        "bytes_loaded": state.bytes_loaded,
+        "bytes_fetched": state.bytes_fetched,
+    }
+    failed = {"failed_objects": text_table(("key", "failed_attempts", "error_text"), state.failed_objects)}
+    preview = [[event[name] for name in _PREVIEW_COLUMNS] for event in state.latest_events]
     loaded = [result for result in results if not result.error]
-    data_warnings: Counter[str] = Counter()
-    for result in results:
-        data_warnings.update(result.data_warnings)
-    durations = {key: sum(result.seconds.get(phase, 0.0) for result in results) for key, phase in _DURATIONS.items()}
-    by_hour: Counter[int] = Counter()
-    by_status: Counter[str] = Counter()
-    for result in loaded:
-        by_hour.update(result.preview.by_hour)
-        by_status.update(result.preview.by_status)
-    bytes_read = sum(result.ref.size_bytes for result in loaded)
+    added = RowCounts.sum_of(result.row_counts for result in results)
+    run = {
+        "run_objects_loaded": len(loaded),
+        "run_objects_failed": len(results) - len(loaded),
+        "run_bytes_read": sum(result.ref.size_bytes for result in loaded),
+        "run_rows_inserted": added.inserted,
+        "run_rows_updated": added.updated,
+    }
+    seconds = {key: sum(result.seconds.get(phase, 0.0) for result in results) for key, phase in _DURATIONS.items()}
     return {
-        "dagster/partition_row_count": dg.MetadataValue.int(rows_stored),
-        "objects": dg.MetadataValue.int(len(plan.loaded) + len(loaded)),
-        "objects_ingested": dg.MetadataValue.int(len(loaded)),
-        "objects_failed": dg.MetadataValue.int(len(results) - len(loaded) + len(plan.parked)),
-        "bytes_read": dg.MetadataValue.int(bytes_read),
-        "estimated_cost_usd_max": dg.MetadataValue.float(round(get_cost_usd(len(loaded), bytes_read), 6)),
-        "duration_seconds": dg.MetadataValue.float(round(duration_seconds, 3)),
-        **{key: dg.MetadataValue.float(round(float(seconds), 3)) for key, seconds in durations.items()},
-        "rows_read": dg.MetadataValue.int(row_counts.total),
-        **{f"rows_{outcome}": dg.MetadataValue.int(count) for outcome, count in row_counts.as_dict().items()},
-        "data_warnings": dg.MetadataValue.json(dict(data_warnings)),
-        "events_by_hour": dg.MetadataValue.md(bars({f"{hour:02}:00": by_hour[hour] for hour in range(24)}) or _EMPTY),
-        "events_by_status": dg.MetadataValue.md(bars(dict(by_status.most_common())) or _EMPTY),
-        "preview": dg.MetadataValue.md(_preview(loaded)),
+        **_integers(objects),
+        "estimated_cost_usd_max": dg.MetadataValue.float(round(get_cost_usd(state.attempts, state.bytes_fetched), 6)),
+        "rows_read": dg.MetadataValue.int(state.row_counts.total),
+        **_integers({f"rows_{outcome}": count for outcome, count in state.row_counts.as_dict().items()}),
+        "data_warnings": dg.MetadataValue.json(dict(state.data_warnings)),
+        **(failed if state.failed_objects else {}),
+        "events_by_hour": dg.MetadataValue.md(column_chart("events by hour", state.events_by_hour)),
+        "events_by_status": dg.MetadataValue.md(bar_chart("events by status", state.events_by_status)),
+        "preview": text_table(_PREVIEW_COLUMNS, preview),
+        **_integers(run),
+        "run_duration_seconds": _seconds(duration_seconds),
+        **{key: _seconds(duration) for key, duration in seconds.items()},
     }
 
 
-def _preview(loaded: Sequence["IngestResult"]) -> str:
-    """Return some rows as a Markdown table; decimals are shown as exact text."""
-    import polars as pl
+def orders_metadata(state: "OrdersPartition", result: "RefreshResult", duration_seconds: float) -> PartitionMetadata:
+    """Return the metadata of a partition of ``twap_orders``.
 
-    frames = [result.preview.rows.select(_PREVIEW_COLUMNS) for result in loaded if result.preview.rows is not None]
-    if not frames:
-        return _EMPTY
-    rows = pl.concat(frames).head(_PREVIEW_ROWS).with_columns(pl.col("ts").dt.to_string("%Y-%m-%d %H:%M:%S%.6f"))
-    return table(_PREVIEW_COLUMNS, [[_to_text(value) for value in row] for row in rows.iter_rows()])
+    Args:
+        state: The state after the run.
+        result: What the refresh of this run changed.
+        duration_seconds: Elapsed time of the refresh.
+    """
+    counts = {
+        "dagster/partition_row_count": sum(state.orders_by_status.values()),
+        "objects_loaded": result.objects,
+        "open_order_count": state.open_orders,
+        "underfilled_order_count": state.underfilled_orders,
+    }
+    return {
+        **_integers(counts),
+        **_notional(state.notional_executed),
+        "orders_by_status": dg.MetadataValue.md(bar_chart("orders by status", state.orders_by_status)),
+        **_integers({"run_orders_inserted": result.inserted, "run_orders_updated": result.updated}),
+        "run_duration_seconds": _seconds(duration_seconds),
+    }
 
 
-def _to_text(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:f}" if isinstance(value, Decimal) else str(value)
+def daily_stats_metadata(state: "DailyOrderSummary") -> PartitionMetadata:
+    """Return the metadata of a partition of ``twap_daily_stats``."""
+    executed = {asset: notional for asset, _, notional in state.markets}
+    counts = {
+        "dagster/partition_row_count": state.rows,
+        "order_count": state.order_count,
+        "underfilled_order_count": state.underfilled_order_count,
+    }
+    return {
+        **_integers(counts),
+        **_notional(state.notional_executed),
+        "orders_by_status": dg.MetadataValue.md(bar_chart("orders by status", state.by_status)),
+        "notional_by_market": dg.MetadataValue.md(bar_chart("executed notional by market, USD", executed)),
+        "largest_markets": text_table(("asset", "orders", "notional_executed_usd"), state.markets[:_MARKETS_MAX]),
+    }
+
+
+def _notional(notional_usd: Decimal) -> PartitionMetadata:
+    return {
+        "notional_executed_usd": dg.MetadataValue.float(float(round(notional_usd, 2))),
+        "notional_executed_usd_exact": dg.MetadataValue.text(f"{notional_usd:f}"),
+    }
+
+
+def _integers(counts: Mapping[str, int]) -> PartitionMetadata:
+    return {key: dg.MetadataValue.int(count) for key, count in counts.items()}
+
+
+def _seconds(duration: float) -> dg.MetadataValue[Any]:
+    return dg.MetadataValue.float(round(float(duration), 3))

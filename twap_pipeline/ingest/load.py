@@ -27,7 +27,7 @@ from twap_pipeline.failpoints import failpoint
 from twap_pipeline.ingest.attempts import PROCESS_ENDED, AttemptMarks
 from twap_pipeline.ingest.concurrency import LoadLimits, bounded_map
 from twap_pipeline.ingest.fetch import CountingFile, FetchResult, fetch_latest
-from twap_pipeline.ingest.object_reader import ObjectPreview, ObjectReader, read_ahead
+from twap_pipeline.ingest.object_reader import ObjectReader, read_ahead
 from twap_pipeline.ingest.refusals import Refusal, RefusalStreak
 from twap_pipeline.ingest.retry import explain_lock_timeout, transaction, with_retries
 from twap_pipeline.source.base import ObjectStore
@@ -55,12 +55,10 @@ class IngestResult:
         ref: The object, in the version that was read.
         day: The UTC day that the log entry names.
         row_counts: Its rows by outcome; all zero if the load failed or was skipped.
-        data_warnings: Warning → rows.
         error: Why the load failed; None if the object is loaded.
         failed_attempts: Failed attempts at this version, including this one; 0 for a refusal.
         refusal: The refusal, if the store refused the GET. The caller of `ingest_object` records it.
         skipped: Whether another run loaded this version, or a newer one, first.
-        preview: A sample of the rows.
         seconds: Phase → duration: ``reading`` from the store, ``decoding``, ``writing``. For a large object ``writing``
             includes decoding, which is concurrent. No phase includes the time spent waiting for a slot.
     """
@@ -68,12 +66,10 @@ class IngestResult:
     ref: ObjectRef
     day: date
     row_counts: RowCounts = field(default_factory=RowCounts)
-    data_warnings: Mapping[str, int] = field(default_factory=dict)
     error: str | None = None
     failed_attempts: int = 0
     refusal: Refusal | None = None
     skipped: bool = False
-    preview: ObjectPreview = field(default_factory=ObjectPreview)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -292,4 +288,4 @@ def _write(
         remove_attempts(connection, [ref.key])
         failpoint("before-commit")
     failpoint("after-commit")
-    return IngestResult(ref, attempt.day, row_counts, dict(reader.data_warnings), preview=reader.preview)
+    return IngestResult(ref, attempt.day, row_counts)

@@ -1,12 +1,11 @@
 """Reads the bytes of one object as normalized batches.
 
-Put here what is decided per object: column mapping, time units, preview. Rules per row belong in `domain.normalize`.
+Put here what is decided per object: column mapping and time units. Rules per row belong in `domain.normalize`.
 """
 
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import date
 from itertools import islice
 from typing import IO, TypeVar
@@ -21,43 +20,11 @@ from twap_pipeline.domain.timestamps import EventTimeRange, count_matches_by_uni
 from twap_pipeline.errors import ObjectInvalidError
 from twap_pipeline.source.parquet import BATCH_ROWS, ParquetObject
 
-PREVIEW_ROWS = 5
-"""Rows of an object in its preview."""
-
 MAX_REJECTED_SHARE = 0.5
 """Share of an object's events that may be rejected for one reason. More than that is a column in a form that this code
 does not read: the object fails, so that its rows are loaded once the code reads the form."""
 
-_PREVIEW_STATUSES_MAX = 20
-_PREVIEW_TEXT_MAX = 200
-_MICROSECONDS_PER_HOUR = 3_600_000_000
 _T = TypeVar("_T")
-
-
-@dataclass(slots=True)
-class ObjectPreview:
-    """A sample of an object's rows, for display.
-
-    Args:
-        rows: The first canonical rows, at most `PREVIEW_ROWS`; None if nothing was read.
-        by_hour: UTC hour of the day → events.
-        by_status: Status → events; ``NULL`` for a missing status. Further statuses than the first twenty are one item.
-    """
-
-    rows: pl.DataFrame | None = None
-    by_hour: Counter[int] = field(default_factory=Counter)
-    by_status: Counter[str] = field(default_factory=Counter)
-
-    def add(self, rows: pl.DataFrame) -> None:
-        """Add the canonical rows of a batch."""
-        if self.rows is None:
-            # A copy: a slice would keep the whole batch in memory as long as the preview exists.
-            self.rows = pl.DataFrame(rows.head(PREVIEW_ROWS).rows(), rows.schema, orient="row")
-        self.by_hour.update(dict((rows["ts"].to_physical() // _MICROSECONDS_PER_HOUR % 24).value_counts().iter_rows()))
-        for status, count in rows["status"].value_counts().sort("status").iter_rows():
-            name = "NULL" if status is None else status[:_PREVIEW_TEXT_MAX]
-            is_named = name in self.by_status or len(self.by_status) < _PREVIEW_STATUSES_MAX
-            self.by_status[name if is_named else "further statuses"] += count
 
 
 class ObjectReader:
@@ -79,7 +46,6 @@ class ObjectReader:
         self.ref = ref
         self._batch_rows = batch_rows
         self.data_warnings: Counter[str] = Counter()
-        self.preview = ObjectPreview()
         with object_errors(ref.key, "cannot be read"):
             self._object = ParquetObject(ref.key, file, ref.size_bytes)
             self._schema = flat_schema(ref.key, self._object.schema)
@@ -94,14 +60,13 @@ class ObjectReader:
         return self._only_batch is not None
 
     def batches(self) -> Iterator[NormalizedBatch]:
-        """Yield normalized batches from the start; ``data_warnings`` and ``preview`` are reset and filled again.
+        """Yield normalized batches from the start; ``data_warnings`` is cleared and filled again.
 
         Raises:
             ObjectInvalidError: A batch cannot be computed, or more than `MAX_REJECTED_SHARE` of the events are
                 rejected for one reason. The latter is raised after the last batch.
         """
         self.data_warnings.clear()
-        self.preview = ObjectPreview()
         rejections: dict[str, Rejections] = {}
         first_row = events = 0
         for raw in self._raw_batches():
@@ -126,7 +91,6 @@ class ObjectReader:
         with object_errors(self.ref.key, f"rows {first_row} to {first_row + raw.height - 1} cannot be computed"):
             batch = normalize(raw, self._mapping, self._units, self._time_range, first_row)
             add_warnings(self.data_warnings, batch.data_warnings)
-            self.preview.add(batch.rows)
         return batch
 
     def _raw_batches(self, columns: Sequence[str] | None = None) -> Iterable[pl.DataFrame]:

@@ -1,5 +1,6 @@
 """The assets with an in-memory Dagster instance, PostgreSQL and a local directory as the source."""
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import IO, Any
 
@@ -19,7 +20,6 @@ from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.ingest_log import read_ingest_log
 from twap_pipeline.storage.schema.revision_gate import code_head
 from twap_pipeline_tests.factories import DAY, Bucket, event
-from twap_pipeline_tests.invariants import ingest_everything
 from twap_pipeline_tests.mutants import expect_failure, first_failure_ends_all
 
 CATALOG = AssetCatalog()
@@ -39,11 +39,25 @@ def run(instance: dg.DagsterInstance, first: date, last: date, **config: object)
     )
 
 
+def values(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Any]:
+    """Return key → value; a table is a list of its rows."""
+    return {
+        key: [record.data for record in entry.records] if isinstance(entry, dg.TableMetadataValue) else entry.value
+        for key, entry in metadata.items()
+    }
+
+
 def materializations_by_partition(instance: dg.DagsterInstance) -> dict[str, dg.AssetMaterialization]:
     records = instance.fetch_materializations(CATALOG.status_key, limit=100, ascending=True).records
     return {
         record.partition_key or "": record.asset_materialization for record in records if record.asset_materialization
     }
+
+
+def latest_metadata(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, Any]:
+    (record,) = instance.fetch_materializations(key, limit=1).records
+    assert record.asset_materialization is not None
+    return values(record.asset_materialization.metadata)
 
 
 def step_failure(result: dg.ExecuteInProcessResult) -> Any:
@@ -61,30 +75,28 @@ def count_rows(engine: Engine) -> int:
         return int(connection.execute(text("SELECT count(*) FROM twap_status")).scalar_one())
 
 
-def test_materialization_has_row_counts_durations_and_preview(
-    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
-) -> None:
+def test_materialization_has_state_and_run_metadata(instance: dg.DagsterInstance, bucket: Bucket) -> None:
     bucket.put(
         object_key(DAY, "a"),
         [event(1), event(1, status="finished", minute=30, executed="108.36"), event(2, wallet="?")],
     )
 
-    result = run(instance, DAY, DAY)
+    assert run(instance, DAY, DAY).success
 
-    assert result.success
-    metadata = materializations_by_partition(instance)[str(DAY)].metadata
-    counts = {
-        name: metadata[name].value
-        for name in ("dagster/partition_row_count", "objects", "rows_read", "rows_quarantined")
+    metadata = latest_metadata(instance, CATALOG.status_key)
+    expected = {
+        "dagster/partition_row_count": 2,
+        "objects_loaded": 1,
+        "rows_read": 3,
+        "rows_quarantined": 1,
+        "run_objects_loaded": 1,
+        "run_rows_inserted": 2,
     }
-    assert counts == {"dagster/partition_row_count": 2, "objects": 1, "rows_read": 3, "rows_quarantined": 1}
-    assert "108.36" in str(metadata["preview"].value)
-    durations = [
-        metadata[name].value for name in ("duration_seconds", "read_seconds", "decode_seconds", "write_seconds")
-    ]
+    assert {name: metadata[name] for name in expected} == expected
+    assert metadata["preview"][0]["size_executed"] == "108.36"
+    durations = [metadata[f"run_{phase}_seconds"] for phase in ("duration", "read", "decode", "write")]
     assert all(isinstance(seconds, float) and seconds >= 0 for seconds in durations)
     assert any(durations)
-    assert count_rows(engine) == 2
 
 
 def test_ingest_log_entry_has_run_id_and_object_date(
@@ -99,15 +111,29 @@ def test_ingest_log_entry_has_run_id_and_object_date(
     assert tuple(entry) == (result.run_id, DAY)
 
 
-def test_second_run_reads_nothing_and_keeps_row_count(instance: dg.DagsterInstance, bucket: Bucket) -> None:
+def test_second_run_that_reads_nothing_keeps_the_state(instance: dg.DagsterInstance, bucket: Bucket) -> None:
     bucket.put(object_key(DAY, "a"), [event(1), event(2)])
-    run(instance, DAY, DAY)
+    states = []
+    for _ in range(2):
+        assert run(instance, DAY, DAY).success
+        metadata = {
+            key: latest_metadata(instance, key)
+            for key in (CATALOG.status_key, CATALOG.orders_key, CATALOG.daily_stats_key)
+        }
+        states.append(
+            {
+                (key, name): entry
+                for key, entries in metadata.items()
+                for name, entry in entries.items()
+                if not name.startswith("run_")
+            }
+        )
 
-    assert run(instance, DAY, DAY).success
-
-    metadata = materializations_by_partition(instance)[str(DAY)].metadata
-    assert metadata["objects_ingested"].value == 0
-    assert metadata["dagster/partition_row_count"].value == 2
+    assert states[1] == states[0]
+    assert states[0][CATALOG.status_key, "dagster/partition_row_count"] == 2
+    assert states[0][CATALOG.orders_key, "dagster/partition_row_count"] == 2
+    assert [metadata[CATALOG.status_key][name] for name in ("run_objects_loaded", "run_rows_inserted")] == [0, 0]
+    assert metadata[CATALOG.orders_key]["run_orders_inserted"] == 0
 
 
 def test_partition_without_objects_has_row_count_zero(instance: dg.DagsterInstance, bucket: Bucket) -> None:
@@ -120,40 +146,6 @@ def test_partition_without_objects_has_row_count_zero(instance: dg.DagsterInstan
         for day, event in materializations_by_partition(instance).items()
     }
     assert counts == {"2025-08-19": 0, "2025-08-20": 1, "2025-08-21": 0}
-
-
-SHARED_EVENTS: dict[str, list[tuple[date, str, list[dict[str, object]], int]]] = {
-    "updated in the same day": [
-        (DAY, "a", [event(1), event(2)], 0),
-        (DAY, "b", [event(2, asset="BTC"), event(3)], 1),
-    ],
-    "unchanged in the same day": [
-        (DAY, "a", [event(1), event(2)], 0),
-        (DAY, "b", [event(2), event(3)], -1),
-    ],
-    "updated by the next day": [
-        (DAY, "a", [event(1), event(2)], 0),
-        (DAY + timedelta(days=1), "b", [event(2, asset="BTC"), event(3)], 1),
-    ],
-    "overwritten object": [(DAY, "a", [event(1), event(2)], 0), (DAY, "a", [event(2, asset="BTC"), event(3)], 1)],
-}
-
-
-@pytest.mark.parametrize("name", SHARED_EVENTS)
-def test_partition_row_counts_add_up_to_stored_rows(
-    name: str, instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
-) -> None:
-    """The former count, inserted plus updated plus unchanged, counts an event of two objects twice."""
-    for day, key, rows, hours in SHARED_EVENTS[name]:
-        bucket.put(object_key(day, key), rows, hours=hours)
-        ingest_everything(LocalDirectory(bucket.directory), engine)
-    run(instance, DAY, DAY + timedelta(days=1))
-
-    counts: list[Any] = [
-        event.metadata["dagster/partition_row_count"].value
-        for event in materializations_by_partition(instance).values()
-    ]
-    assert sum(counts) == count_rows(engine) == 3
 
 
 @pytest.mark.fault("R1")
@@ -175,6 +167,12 @@ def test_bad_object_does_not_stop_other_objects_and_partitions(
     assert user_failure is not None
     assert object_key(DAY, "bad") in str(user_failure.metadata[FAILED_OBJECTS_KEY].value)
     assert list(materializations_by_partition(instance)) == ["2025-08-21"]
+    (observed,) = instance.fetch_observations(CATALOG.status_key, limit=9).records
+    assert observed.asset_observation is not None
+    metadata = values(observed.asset_observation.metadata)
+    assert observed.partition_key == "2025-08-20"
+    assert [metadata[name] for name in ("dagster/partition_row_count", "objects_failed")] == [4, 1]
+    assert metadata["failed_objects"][0]["key"] == object_key(DAY, "bad")
     assert count_rows(engine) == 5
 
 
@@ -329,16 +327,21 @@ def test_daily_budget_counts_bytes_of_earlier_runs(
 
 
 def test_run_refreshes_orders_and_records_daily_stats(instance: dg.DagsterInstance, bucket: Bucket) -> None:
-    bucket.put(object_key(DAY, "a"), [event(1), event(1, status="finished", minute=30, executed="4"), event(2)])
+    finished = {**event(1, status="finished", minute=30, executed="4"), "state_executedNtl": "0.30000000000000001"}
+    bucket.put(object_key(DAY, "a"), [event(1), finished, event(2)])
 
     assert run(instance, DAY, DAY).success
 
-    (orders,) = instance.fetch_materializations(CATALOG.orders_key, limit=9).records
-    (stats,) = instance.fetch_materializations(CATALOG.daily_stats_key, limit=9).records
-    assert orders.asset_materialization is not None
-    assert stats.asset_materialization is not None
-    assert orders.asset_materialization.metadata["orders_inserted"].value == 2
-    metadata = stats.asset_materialization.metadata
-    assert (metadata["order_count"].value, metadata["underfilled_order_count"].value) == (2, 1)
-    assert "finished  ████" in str(metadata["orders_by_status"].value)
-    assert "| HYPE | 2 |" in str(metadata["largest_markets"].value)
+    orders, stats = latest_metadata(instance, CATALOG.orders_key), latest_metadata(instance, CATALOG.daily_stats_key)
+    expected = {"dagster/partition_row_count": 2, "open_order_count": 1, "run_orders_inserted": 2}
+    assert {name: orders[name] for name in expected} == expected
+    assert (stats["order_count"], stats["underfilled_order_count"]) == (2, 1)
+    for metadata in (orders, stats):
+        assert metadata["notional_executed_usd"] == 0.3
+        assert metadata["notional_executed_usd_exact"] == "0.30000000000000001"
+        assert "finished 1" in str(metadata["orders_by_status"])
+    assert stats["largest_markets"][0] == {
+        "asset": "HYPE",
+        "orders": "2",
+        "notional_executed_usd": "0.30000000000000001",
+    }

@@ -14,7 +14,7 @@ import pytest
 
 from twap_pipeline.domain.normalize import WARNINGS_MAX
 from twap_pipeline.errors import LoadCancelledError, ObjectInvalidError
-from twap_pipeline.ingest.object_reader import PREVIEW_ROWS, ObjectReader, read_ahead
+from twap_pipeline.ingest.object_reader import ObjectReader, read_ahead
 from twap_pipeline.sample.real_orders import read_real_orders, real_events
 from twap_pipeline.source.parquet import BATCH_ROWS
 from twap_pipeline.storage.loading.status_writer import encode_batch
@@ -470,26 +470,6 @@ def test_object_read_twice_gives_the_same_batches() -> None:
     assert dict(reader.data_warnings) == data_warnings == {"unknown status 'paused', stored verbatim": 7}
 
 
-def test_preview_is_reset_by_each_reading() -> None:
-    reader = open_reader(raw_rows(8, status=["activated"] * 5 + ["finished", None, "x\0"]))
-
-    for _ in range(2):
-        list(reader.batches())
-
-    assert reader.preview.rows is not None
-    assert reader.preview.rows["row_number"].to_list() == list(range(PREVIEW_ROWS))
-    assert reader.preview.by_hour == {11: 7}
-    assert reader.preview.by_status == {"activated": 5, "finished": 1, "NULL": 1}
-
-
-def test_preview_counts_all_batches() -> None:
-    reader = open_reader(raw_rows(MANY))
-
-    list(reader.batches())
-
-    assert reader.preview.by_status == {"activated": MANY}
-
-
 # Data warnings
 
 
@@ -517,17 +497,6 @@ def test_many_unknown_columns_give_few_warnings() -> None:
 
     assert len(reader.data_warnings) == WARNINGS_MAX + 1
     assert reader.data_warnings["80 further unknown columns, only in raw_payload"] == 2
-
-
-@pytest.mark.fault("F8")
-def test_preview_names_few_statuses() -> None:
-    reader = open_reader(raw_rows(100, status=[f"s{number}" * 100 for number in range(100)]))
-
-    list(reader.batches())
-
-    assert len(reader.preview.by_status) == 21
-    assert reader.preview.by_status["further statuses"] == 80
-    assert max(map(len, reader.preview.by_status)) == 200
 
 
 # Reading ahead
@@ -614,7 +583,6 @@ def test_excluded_rows_may_be_anywhere_in_an_object(column: str, excluded: range
     ("target", "problem"),
     [
         ("twap_pipeline.ingest.object_reader.normalize", "rows 0 to 7 cannot be computed"),
-        ("twap_pipeline.ingest.object_reader.ObjectPreview.add", "rows 0 to 7 cannot be computed"),
         ("twap_pipeline.ingest.object_reader.count_matches_by_unit", "cannot be read"),
         ("twap_pipeline.source.parquet._decoded_bytes", "cannot be decoded"),
         ("twap_pipeline.storage.loading.status_writer.copy_text", "cannot be encoded"),

@@ -33,8 +33,9 @@ from twap_pipeline.storage.audit.data_checks import CHECKS, TableCheck, run_chec
 from twap_pipeline.storage.maintenance import statement_timeout
 from twap_pipeline.storage.orders.refresh import dates_pending_refresh, refresh_orders
 from twap_pipeline.storage.reports.daily_orders import daily_figures
-from twap_pipeline.storage.reports.ingest_summary import count_stored_rows, day_reports
+from twap_pipeline.storage.reports.ingest_summary import day_reports
 from twap_pipeline.storage.reports.order_history import order_history
+from twap_pipeline.storage.reports.partition_state import orders_partition, status_partition
 from twap_pipeline.storage.sql_files import parse_queries
 from twap_pipeline_tests.mutants import expect_failure, plan_by_statistics
 from twap_pipeline_tests.storage.statistics import set_empty_statistics
@@ -116,7 +117,8 @@ OPERATIONS: dict[str, Operation] = {
     "content_checksum": content_checksum,
     "daily_figures": lambda connection: daily_figures(connection, [DAY]),
     "day_reports": day_reports,
-    "count_stored_rows": lambda connection: count_stored_rows(connection, DAY),
+    "status_partition": lambda connection: status_partition(connection, DAY),
+    "orders_partition": lambda connection: orders_partition(connection, DAY),
     "order_history": lambda connection: order_history(connection, "500"),
 }
 

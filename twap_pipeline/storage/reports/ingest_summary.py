@@ -4,13 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, select
 
 from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.storage.schema.models import etl_s3_ingest_log as log
-from twap_pipeline.storage.sql_files import load_queries
-
-_QUERIES = load_queries("twap_pipeline.storage.reports", "ingest_summary.sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +42,6 @@ def day_reports(connection: Connection, run_ids: Sequence[str] | None = None) ->
         IngestDaySummary(day, objects, failed, int(size), RowCounts(*map(int, row_counts)))
         for day, objects, failed, size, *row_counts in connection.execute(statement)
     ]
-
-
-def count_stored_rows(connection: Connection, day: date) -> int:
-    """Return the number of rows in ``twap_status`` that come from the objects of a date.
-
-    An event in several objects counts for the date of the object that its row names, so that the counts of all dates
-    add up to the table. Row counts do not: an updated row was inserted by an earlier object.
-    """
-    return int(connection.execute(text(_QUERIES["count_stored_rows"]), {"day": day}).scalar_one())
 
 
 def failed_objects(connection: Connection, run_ids: Sequence[str]) -> list[tuple[str, str, int]]:
