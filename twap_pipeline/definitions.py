@@ -18,7 +18,7 @@ from twap_pipeline.defs.orders import build_daily_stats_asset, build_orders_asse
 from twap_pipeline.defs.partitions import daily_partitions
 from twap_pipeline.defs.resources import build_resources
 from twap_pipeline.defs.schedules import build_check_schedule, build_ingest_schedule
-from twap_pipeline.defs.sensors import build_new_objects_sensor, build_orders_sensor
+from twap_pipeline.defs.sensors import build_checks_sensor, build_new_objects_sensor, build_orders_sensor
 from twap_pipeline.domain.object_ref import resolve_key_date_patterns
 from twap_pipeline.settings import Settings, load_settings
 
@@ -52,9 +52,10 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
             build_orders_asset(catalog, partitions, max_partitions_per_run),
             build_daily_stats_asset(catalog, partitions, max_partitions_per_run),
         ]
+    checks = build_asset_checks(catalog, settings.start_date, key_date_patterns)
     return dg.Definitions(
         assets=assets,
-        asset_checks=build_asset_checks(catalog, settings.start_date, key_date_patterns),
+        asset_checks=checks,
         jobs=[
             ingest,
             refresh,
@@ -72,7 +73,8 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
                 interval_seconds=settings.sensor_interval_seconds,
                 budget=budget,
             ),
-            build_orders_sensor(refresh, partitions, max_partitions_per_run),
+            build_orders_sensor(refresh, catalog, partitions, max_partitions_per_run),
+            build_checks_sensor(check, [key for definition in checks for key in definition.check_keys]),
             failed_run_alert,
         ],
         schedules=[build_ingest_schedule(ingest), build_check_schedule(check)],

@@ -11,7 +11,9 @@ from twap_pipeline_tests.dagster_client import LOCATION, DagsterWeb, checkout, d
 from twap_pipeline_tests.factories import DAY, Bucket, event
 from twap_pipeline_tests.invariants import ExpectedHash, PipelineScenario
 
-_RUNS = "{ runsOrError { ... on Runs { results { status tags { key value } } } } }"
+_RUNS = """{
+  runsOrError(filter: {pipelineName: "ingest_twap_status"}) { ... on Runs { results { status tags { key value } } } }
+}"""
 _TICKS = """
 query ($sensor: SensorSelector!) {
   sensorOrError(sensorSelector: $sensor) { ... on Sensor { sensorState { ticks { status } } } }
@@ -35,7 +37,7 @@ def crashing_checkout(tmp_path: Path) -> Path:
 
 
 def runs(web: DagsterWeb) -> list[tuple[str, str]]:
-    """Return status and run key of every run, oldest first."""
+    """Return status and run key of every ingest run, oldest first."""
     results: list[dict[str, Any]] = web.query(_RUNS)["runsOrError"]["results"]
     tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in results]
     return [(run["status"], tag["dagster/run_key"]) for run, tag in zip(results, tags, strict=True)][::-1]

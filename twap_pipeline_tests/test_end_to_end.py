@@ -36,6 +36,11 @@ def partitions(web: DagsterWeb, asset: object = STATUS) -> dict[str, Any]:
     return node
 
 
+def failed_counts(web: DagsterWeb) -> list[int]:
+    """Return the number of failed partitions per asset."""
+    return [partitions(web, asset)["partitionStats"]["numFailed"] for asset in (STATUS, ORDERS, STATS)]
+
+
 def stale_status(web: DagsterWeb, day: str, asset: object = STATUS) -> str:
     node = partitions(web, asset)
     return str(dict(zip(node["partitionKeys"], node["staleStatusByPartition"], strict=True))[day])
@@ -46,9 +51,25 @@ def count_rows(engine: Engine, table: str = "twap_status") -> int:
         return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
 
 
-def start_sensors(web: DagsterWeb) -> None:
-    for name in ("new_twap_objects", "stale_twap_orders"):
-        web.start_sensor(name)
+_CHECKS = """
+query ($asset: AssetKeyInput!) {
+  assetNodeOrError(assetKey: $asset) {
+    ... on AssetNode {
+      assetChecksOrError { ... on AssetChecks { checks { name executionForLatestMaterialization { status } } } }
+    }
+  }
+}"""
+
+
+def checks_without_success(web: DagsterWeb) -> list[str]:
+    """Return the checks of ``twap_status`` and ``twap_orders`` that the web UI does not show as passed."""
+    nodes = [web.query(_CHECKS, asset=asset)["assetNodeOrError"] for asset in (STATUS, ORDERS)]
+    checks = [check for node in nodes for check in node["assetChecksOrError"]["checks"]]
+    return [
+        check["name"]
+        for check in checks
+        if (check["executionForLatestMaterialization"] or {}).get("status") != "SUCCEEDED"
+    ]
 
 
 @pytest.mark.timeout(600)
@@ -56,7 +77,7 @@ def test_sensor_ingests_new_overwritten_and_replaced_objects(web: DagsterWeb, bu
     for number in range(49):
         bucket.put(object_key(f"{number:02}"), [event(number)])
     (bucket.directory / object_key("bad")).write_bytes(b"not parquet")
-    start_sensors(web)
+    web.start_sensor("new_twap_objects")
 
     until(lambda: count_rows(engine) == 49, 120, "49 of 50 objects are loaded")
     until(
@@ -108,11 +129,21 @@ def test_backfill_fails_bad_partition_and_changed_one_is_stale(web: DagsterWeb, 
     assert status == "COMPLETED_FAILED"
     assert partitions(web)["partitionStats"] == {"numMaterialized": 13, "numFailed": 1}
     assert count_rows(engine) == 14
+    until(lambda: failed_counts(web) == [1, 0, 0], 120, "only the bad partition is failed")
+    until(
+        lambda: checks_without_success(web) == ["ingest_log_matches_source"],
+        120,
+        "every check is evaluated, and one reports the bad object",
+    )
+
+    bucket.put(object_key("bad", days=5), [event(50)], hours=2)
+    repair_id = web.launch_backfill(["twap_status", "twap_orders", "twap_daily_stats"], [partition_keys[5]])
+    assert until(lambda: web.backfill_final_status(repair_id), 180, "the repair ends") == "COMPLETED_SUCCESS"
+    until(lambda: checks_without_success(web) == [], 120, "every check passed, without a click")
+    assert failed_counts(web) == [0, 0, 0]
 
     bucket.put(object_key("a", days=3), [event(3), event(300)], hours=100)
     web.run_to_end("observe_twap_s3_objects")
 
     assert stale_status(web, partition_keys[3]) == "STALE"
     assert [stale_status(web, partition_keys[number]) for number in (2, 4)] == ["FRESH", "FRESH"]
-    start_sensors(web)
-    until(lambda: count_rows(engine, "twap_orders") == 15, 180, "the orders of every loaded object are refreshed")

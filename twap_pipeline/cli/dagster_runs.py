@@ -21,7 +21,7 @@ from twap_pipeline.cli.context import database
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs.assets import FAILED_OBJECTS_KEY
 from twap_pipeline.defs.catalog import AssetCatalog
-from twap_pipeline.defs.event_log import SerializableErrorInfo, record_source_partitions
+from twap_pipeline.defs.event_log import SerializableErrorInfo, record_source_partitions, run_job
 from twap_pipeline.defs.jobs import CHECK_JOB, INGEST_JOB, REFRESH_JOB
 from twap_pipeline.defs.partitions import group_into_ranges, range_tags
 from twap_pipeline.defs.resources import build_resources
@@ -188,12 +188,7 @@ def _run_job(
         click.ClickException: The run failed for another reason than its objects, which the ingest log records.
         KeyboardInterrupt: SIGINT interrupted the run; Dagster records it as a failure of the step.
     """
-    result = job.execute_in_process(
-        instance=instance,
-        raise_on_error=False,
-        tags=dict(tags or {}),
-        run_config={**_NO_CONSOLE_LOG, **(run_config or {})},
-    )
+    result = run_job(instance, job, tags=tags or {}, run_config={**_NO_CONSOLE_LOG, **(run_config or {})})
     for event in result.filter_events(lambda event: event.is_step_failure):
         failure = event.step_failure_data
         user_failure = failure.user_failure_data

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 STATUS_CODE_VERSION = "1"
 """Increase it when a code change makes the same objects result in different rows."""
 
+FRESHNESS_POLICY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=48), warn_window=timedelta(hours=30))
+"""An asset is fresh for 30 hours after a materialization of any partition: `daily_ingest` and six hours for its run."""
+
 FAILED_OBJECTS_KEY = "twap/failed_objects"
 """Metadata key of a Failure that objects caused; every other object of the run is loaded and recorded."""
 
@@ -190,9 +193,7 @@ def build_status_asset(
         kinds={"postgres", "python"},
         code_version=STATUS_CODE_VERSION,
         pool="twap_status",
-        freshness_policy=dg.FreshnessPolicy.time_window(
-            fail_window=timedelta(hours=48), warn_window=timedelta(hours=30)
-        ),
+        freshness_policy=FRESHNESS_POLICY,
         tags={"feed": "hyperliquid", "cost": "requester-pays"},
         description=(
             "One row per status event of a TWAP order, with exact decimals and the key of its source object."

@@ -1,6 +1,6 @@
-"""Access to Dagster's event log, and the only module that imports Dagster's private API.
+"""Dagster's event log and runs, and the only module that imports Dagster's private API.
 
-Two functions cover what Dagster does not write by itself:
+These functions cover what Dagster does not do by itself:
 
 * `record_source_partitions`: a source partition changed. Observing a source asset records observations only, and
   downstream provenance ignores them (https://github.com/dagster-io/dagster/issues/33988). The materialization that
@@ -8,11 +8,17 @@ Two functions cover what Dagster does not write by itself:
 * `provenance_tags`: a run over several partitions of which some failed. Dagster records all partitions of a step or
   none (https://github.com/dagster-io/dagster/issues/17836 and 21072), so the asset logs its successful partitions
   itself and needs the tags of data versioning.
+* `run_job`: the public ways to run a job in process (`execute_in_process`, `execute_job`) create a run without a code
+  location. The timeline and the pages of jobs do not list such a run, and run status sensors ignore it.
+* `stale_checks`: a run plans the checks of the assets that it materializes. If the asset fails, Dagster does not
+  evaluate them and shows each as "Execution failed". `stale_asset_checks` in `sensors` requests an evaluation.
 
 Import names that the package ``dagster`` does not export from here, not from ``dagster._core``. They are:
 
 * tags of partitions, backfills and data versions: part of the stored data, but without public constants;
+* the name of the job that runs the assets of backfills and of the UI;
 * functions that build the names of the data-version tags, for the same reason;
+* the enumeration of the public `get_status_by_partition`;
 * `UnresolvedAssetJobDefinition`: the return type of the public `define_asset_job`;
 * `SerializableErrorInfo`: the type of the error in a step failure event;
 * `observe`: runs observable source assets in process; tests use it.
@@ -25,20 +31,27 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from dagster._core.definitions.data_version import (
     CODE_VERSION_TAG,
     DATA_VERSION_TAG,
     get_input_data_version_tag,
     get_input_event_pointer_tag,
 )
+from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.observe import observe
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.execution.api import execute_run
+from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteRepositoryOrigin
+from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
     BACKFILL_ID_TAG,
     PARTITION_NAME_TAG,
 )
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster_shared.error import SerializableErrorInfo
 
 from twap_pipeline.domain.object_ref import ObjectRef, fingerprint
@@ -47,13 +60,68 @@ __all__ = [
     "ASSET_PARTITION_RANGE_END_TAG",
     "ASSET_PARTITION_RANGE_START_TAG",
     "BACKFILL_ID_TAG",
+    "IMPLICIT_ASSET_JOB_NAME",
     "PARTITION_NAME_TAG",
     "SerializableErrorInfo",
     "UnresolvedAssetJobDefinition",
+    "failed_partitions",
     "observe",
     "provenance_tags",
     "record_source_partitions",
+    "run_job",
+    "stale_checks",
 ]
+
+CODE_LOCATION = "twap_pipeline"
+"""Name of the code location in workspace.yaml and pyproject.toml."""
+
+_MODULE = "twap_pipeline.definitions"
+
+
+def run_job(
+    instance: dg.DagsterInstance,
+    job: dg.JobDefinition,
+    *,
+    tags: Mapping[str, str],
+    run_config: Mapping[str, object],
+) -> dg.JobExecutionResult:
+    """Run a job of the code location in this process and return the result; a failed run raises nothing."""
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name=_MODULE), CODE_LOCATION)
+    run = instance.create_run_for_job(
+        job_def=job,
+        tags={**job.run_tags, **tags},
+        run_config=run_config,
+        remote_job_origin=RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME).get_job_origin(job.name),
+    )
+    return execute_run(InMemoryJob(job), run, instance)
+
+
+def stale_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> list[dg.AssetCheckKey]:
+    """Return the checks without an evaluation of the latest materialization of their asset.
+
+    A check that a run planned is stale until the run evaluates it. Call this while no run is in progress.
+    """
+    executions = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    assets = [record.asset_entry for record in instance.get_asset_records(list({key.asset_key for key in keys}))]
+    latest = {asset.asset_key: asset.last_materialization_storage_id for asset in assets}
+
+    def is_stale(key: dg.AssetCheckKey) -> bool:
+        execution, storage_id = executions.get(key), latest.get(key.asset_key)
+        evaluation = execution.evaluation if execution is not None else None
+        if not isinstance(evaluation, dg.AssetCheckEvaluation):
+            return execution is not None or storage_id is not None
+        target = evaluation.target_materialization_data
+        return storage_id is not None and (target is None or target.storage_id != storage_id)
+
+    return [key for key in keys if is_stale(key)]
+
+
+def failed_partitions(
+    instance: dg.DagsterInstance, key: dg.AssetKey, partitions: dg.PartitionsDefinition[str]
+) -> list[str]:
+    """Return the partitions that the web UI shows as failed: the last run that planned them failed before them."""
+    statuses = instance.get_status_by_partition(key, partitions.get_partition_keys(), partitions) or {}
+    return [day for day, status in statuses.items() if status == AssetPartitionStatus.FAILED]
 
 
 def record_source_partitions(

@@ -10,6 +10,7 @@ from datetime import date
 
 import dagster as dg
 
+from twap_pipeline.defs.assets import FRESHNESS_POLICY
 from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.code_references import code_reference
 from twap_pipeline.defs.columns import column_lineage, table_schema
@@ -42,6 +43,7 @@ def build_orders_asset(
         owners=list(catalog.owners),
         kinds={"postgres", "sql"},
         code_version=ORDERS_CODE_VERSION,
+        freshness_policy=FRESHNESS_POLICY,
         pool="twap_orders",
         tags={"feed": "hyperliquid"},
         description=(
@@ -97,6 +99,7 @@ def build_daily_stats_asset(
         owners=list(catalog.owners),
         kinds={"postgres", "view"},
         code_version=ORDERS_CODE_VERSION,
+        freshness_policy=FRESHNESS_POLICY,
         tags={"feed": "hyperliquid"},
         description=(
             "Order counts, sizes and executed notional per start date, asset, side and current status. A view of"

@@ -1,4 +1,4 @@
-"""Sensors that start runs: ``new_twap_objects`` for pending objects, ``stale_twap_orders`` for orders to refresh.
+"""Sensors that start runs, one per reason: pending objects, orders to refresh, asset checks to run again.
 
 The ingest log decides what is pending. A cursor only stores where a long listing continues. An object stays pending
 until a run loads it, so that a failed run is requested again, at most `MAX_RUNS_PER_BATCH` times per batch. A tick
@@ -17,8 +17,15 @@ import dagster as dg
 
 from twap_pipeline.defs.assets import ByteBudget
 from twap_pipeline.defs.catalog import AssetCatalog
-from twap_pipeline.defs.event_log import PARTITION_NAME_TAG, UnresolvedAssetJobDefinition, record_source_partitions
-from twap_pipeline.defs.jobs import INGEST_JOB
+from twap_pipeline.defs.event_log import (
+    IMPLICIT_ASSET_JOB_NAME,
+    PARTITION_NAME_TAG,
+    UnresolvedAssetJobDefinition,
+    failed_partitions,
+    record_source_partitions,
+    stale_checks,
+)
+from twap_pipeline.defs.jobs import CHECK_JOB, INGEST_JOB, REFRESH_JOB
 from twap_pipeline.defs.partitions import group_into_ranges, range_tags
 from twap_pipeline.defs.refused_runs import REFUSED, REFUSED_TAG
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
@@ -54,8 +61,11 @@ RECENT_DAYS = 2
 EVENTS_PER_TICK = 100
 """Maximum source partitions that a tick records, at about 20 ms per partition."""
 
-ORDERS_INTERVAL_SECONDS = 60
+ORDERS_INTERVAL_SECONDS = 30
 """Interval of ``stale_twap_orders``. A tick runs one query and sends no request to the source."""
+
+CHECKS_INTERVAL_SECONDS = 15
+"""Interval of ``stale_asset_checks``. A tick reads Dagster's storage only, at about 20 ms."""
 
 BATCH_FINGERPRINT_TAG = "twap/batch_fingerprint"
 ATTEMPT_TAG = "twap/attempt"
@@ -63,6 +73,7 @@ ATTEMPT_TAG = "twap/attempt"
 REFUSED_RETRY_WINDOW = timedelta(hours=1)
 """After this time a batch is retried whose runs were refused: their cause is not the objects, and often short."""
 
+_ASSET_JOBS = (IMPLICIT_ASSET_JOB_NAME, INGEST_JOB, REFRESH_JOB)
 _TERMINAL_STATUSES = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 _IN_PROGRESS_STATUSES = [status for status in dg.DagsterRunStatus if status not in _TERMINAL_STATUSES]
 
@@ -163,36 +174,48 @@ def build_new_objects_sensor(
 
 
 def build_orders_sensor(
-    job: UnresolvedAssetJobDefinition, partitions: dg.DailyPartitionsDefinition, max_partitions_per_run: int
+    job: UnresolvedAssetJobDefinition,
+    catalog: AssetCatalog,
+    partitions: dg.DailyPartitionsDefinition,
+    max_partitions_per_run: int,
 ) -> dg.SensorDefinition:
-    """Return the sensor that requests a refresh of orders whose events are newer.
+    """Return the sensor that requests a refresh of orders whose events are newer, or whose partition failed.
 
-    An ingest run refreshes its orders itself. Orders stay stale only if the run failed because of an object, or died.
+    An ingest run refreshes its orders itself, unless it fails because of an object, or dies. Then the orders of all
+    partitions of the run are failed, even those without a new event. The sensor is running by default for this reason.
     """
 
     @dg.sensor(
         name="stale_twap_orders",
         job=job,
         minimum_interval_seconds=ORDERS_INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
-            "Starts refresh_twap_orders for days whose objects are loaded but not yet included in twap_orders: after"
-            " an ingest run that failed or was killed."
+            "Starts refresh_twap_orders for days whose objects are loaded but not yet included in twap_orders, after an"
+            " ingest run that failed or was killed, and for days that failed because another day of their run failed."
         ),
     )
     def stale_twap_orders(
         context: dg.SensorEvaluationContext, database: dg.ResourceParam[DatabaseResource]
     ) -> dg.SensorResult:
-        if context.instance.get_runs_count(dg.RunsFilter(job_name=INGEST_JOB, statuses=_IN_PROGRESS_STATUSES)):
+        if _is_in_progress(context.instance, INGEST_JOB, IMPLICIT_ASSET_JOB_NAME):
             return dg.SensorResult(skip_reason="an ingest run is in progress; it refreshes its orders at the end")
         with database.engine() as engine:
             if refusal := _schema_refusal(engine):
                 return dg.SensorResult(skip_reason=refusal)
             with engine.connect() as connection:
-                fingerprints = {
-                    day: text
-                    for day, text in dates_pending_refresh(connection).items()
-                    if partitions.has_partition_key(day.isoformat())
-                }
+                pending_days = dates_pending_refresh(connection)
+        failed_run = _latest_run_ids(context.instance, INGEST_JOB, IMPLICIT_ASSET_JOB_NAME)
+        failed_days = {
+            date.fromisoformat(day): failed_run
+            for asset in (catalog.orders_key, catalog.daily_stats_key)
+            for day in failed_partitions(context.instance, asset, partitions)
+        }
+        fingerprints = {
+            day: text
+            for day, text in sorted({**failed_days, **pending_days}.items())
+            if partitions.has_partition_key(day.isoformat())
+        }
         pending = [
             PendingPartition(first, _range_fingerprint(fingerprints, first, last), last=last)
             for first, last in group_into_ranges(fingerprints, max_partitions_per_run)
@@ -200,6 +223,52 @@ def build_orders_sensor(
         return _build_sensor_result(context.instance, pending, skip_message="orders are up to date")
 
     return stale_twap_orders
+
+
+def build_checks_sensor(
+    job: UnresolvedAssetJobDefinition, check_keys: Sequence[dg.AssetCheckKey]
+) -> dg.SensorDefinition:
+    """Return the sensor that requests one run of the checks after the runs that materialize assets.
+
+    It is running by default: it sends no request to the source, and without it a check has no result after a run that
+    skipped it or failed. The run key is the last run of each job, so that a failed run of the checks is not repeated.
+
+    Args:
+        job: The job that runs the checks.
+        check_keys: All checks.
+    """
+
+    @dg.sensor(
+        name="stale_asset_checks",
+        job=job,
+        minimum_interval_seconds=CHECKS_INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=(
+            "Runs the asset checks once, after the last run that materializes their assets has ended, unless that run"
+            " evaluated them itself. Stop it if the tables are too large for a check after each load."
+        ),
+    )
+    def stale_asset_checks(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        if _is_in_progress(context.instance, *_ASSET_JOBS, CHECK_JOB):
+            return dg.SensorResult(skip_reason="a run of assets or checks is in progress")
+        stale = stale_checks(context.instance, check_keys)
+        if not stale:
+            return dg.SensorResult(skip_reason="every check has a result for the latest materialization")
+        run_key = _latest_run_ids(context.instance, *_ASSET_JOBS)
+        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=run_key, asset_check_keys=stale)])
+
+    return stale_asset_checks
+
+
+def _is_in_progress(instance: dg.DagsterInstance, *job_names: str) -> bool:
+    runs = instance.get_runs(dg.RunsFilter(statuses=_IN_PROGRESS_STATUSES))
+    return any(run.job_name in job_names for run in runs)
+
+
+def _latest_run_ids(instance: dg.DagsterInstance, *job_names: str) -> str:
+    """Return the id of the latest run of each job, joined."""
+    latest = [instance.get_runs(dg.RunsFilter(job_name=name), limit=1) for name in job_names]
+    return "-".join(run.run_id for runs in latest for run in runs)
 
 
 def _schema_refusal(engine: "Engine") -> str | None:

@@ -11,12 +11,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from sqlalchemy import URL, Engine, text
 from werkzeug.wrappers import Request, Response
 
 from twap_pipeline.cli import COMMANDS, load_command, main
 from twap_pipeline.cli.dagster_runs import open_instance
 from twap_pipeline.cli.dev import print_next_commands
+from twap_pipeline.definitions import build_definitions
 from twap_pipeline.failpoints import FailpointName, activate_failpoint
 from twap_pipeline.paths import ROOT
 from twap_pipeline.settings import load_settings
@@ -144,6 +146,22 @@ def test_ingest_twice_ingests_once(command: Command, bucket: Bucket, engine: Eng
     assert "no new objects (1 already ingested)" in second.out
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM twap_status")).scalar_one() == 2
+
+
+def test_ingest_runs_have_the_code_location_of_the_web_server(command: Command, bucket: Bucket, database: URL) -> None:
+    """Without it, the timeline and the pages of jobs do not list the runs."""
+    bucket.put(key("a"), [event(1)])
+    command("ingest")
+    (server_location,) = yaml.safe_load((ROOT / "workspace.yaml").read_text("utf-8"))["load_from"]
+
+    with open_instance(load_settings()) as instance:
+        (run,) = instance.get_runs()
+
+    assert run.remote_job_origin is not None
+    origin = run.remote_job_origin.repository_origin
+    assert origin.code_location_origin.location_name == server_location["python_module"]["location_name"]
+    assert origin.repository_name == build_definitions(load_settings()).get_repository_def().name
+    assert run.tags_for_storage()[".dagster/repository"] == "__repository__@twap_pipeline"
 
 
 def test_ingest_with_bad_object_exits_with_status_1(command: Command, bucket: Bucket, database: URL) -> None:

@@ -440,12 +440,15 @@ def test_orders_of_failed_run_are_refreshed(instance: dg.DagsterInstance, bucket
     assert skip_message(tick(instance, name="stale_twap_orders")) == "orders are up to date"
 
 
-def test_refresh_waits_for_ingest_run_in_progress(instance: dg.DagsterInstance, bucket: Bucket, engine: Engine) -> None:
+@pytest.mark.parametrize("job_name", ["ingest_twap_status", "__ASSET_JOB"])
+def test_refresh_waits_for_ingest_run_in_progress(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine, job_name: str
+) -> None:
     bucket.put(key("a"), [event(1)])
     run_all(instance, tick(instance))
     with engine.begin() as connection:
         connection.execute(text("UPDATE etl_s3_ingest_log SET orders_refreshed_at = NULL"))
-    job = build_definitions(load_settings()).resolve_job_def("ingest_twap_status")
+    job = build_definitions(load_settings()).get_repository_def().get_job(job_name)
     ingest_run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
 
     message = skip_message(tick(instance, name="stale_twap_orders"))
