@@ -11,7 +11,7 @@ from benchmarks.harness import Bench, print_table, run_rounds
 from benchmarks.one_object import LIMIT
 from benchmarks.s3_process import BUCKET, s3_process
 from benchmarks.workloads import copy_file, ingest, write_copy_text
-from twap_pipeline.sample.large_object import write_object
+from twap_pipeline_tests.large_object import write_object
 
 LATENCY_MS = 20
 _PROCESSES_OBJECTS = 8

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from benchmarks.harness import Bench, print_table, run_rounds
 from benchmarks.subprocess_timer import Measurement
 from benchmarks.workloads import copy_file, ingest, write_copy_text
-from twap_pipeline.sample.large_object import write_object
 from twap_pipeline.storage.loading.merge import COPIED_COLUMNS
+from twap_pipeline_tests.large_object import write_object
 
 LIMIT = "COPY of encoded rows (limit)"
 NEW = "one object: all rows new"

@@ -12,11 +12,11 @@ from psycopg.rows import dict_row
 
 from benchmarks.harness import Bench
 from benchmarks.workloads import PARTITION_DATE, ingest
-from twap_pipeline.sample.large_object import write_object
 from twap_pipeline.storage.engine.engine import make_engine
 from twap_pipeline.storage.engine.url import parse_database_url
 from twap_pipeline.storage.orders.refresh import refresh_orders
 from twap_pipeline.storage.sql_files import load_queries
+from twap_pipeline_tests.large_object import write_object
 
 _SQL = load_queries("benchmarks", "reads.sql")
 _READS = {name: text for name, text in _SQL.items() if name.startswith("read_")}

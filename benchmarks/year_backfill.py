@@ -14,11 +14,11 @@ from sqlalchemy import Engine
 from benchmarks.harness import create_database, temporary_server, url_with_password
 from twap_pipeline.ingest.load import ingest_objects
 from twap_pipeline.ingest.plan import group_by_day
-from twap_pipeline.sample.large_object import write_object
 from twap_pipeline.source.base import open_store
 from twap_pipeline.storage.audit.checksum import content_checksum
 from twap_pipeline.storage.orders.refresh import refresh_orders
 from twap_pipeline_tests.dagster_client import DagsterWeb, checkout, dagster_dev, until
+from twap_pipeline_tests.large_object import write_object
 
 _FIRST_DAY = date(2025, 8, 17)
 _ASSETS = ("twap_status", "twap_orders", "twap_daily_stats")

@@ -32,7 +32,7 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
             environment when a run or a tick starts.
     """
     catalog = AssetCatalog.from_settings(settings)
-    partitions = daily_partitions(settings.start_date)
+    partitions = daily_partitions(settings.start_date, settings.end_date)
     key_date_patterns = resolve_key_date_patterns(settings.key_date_pattern)
     max_partitions_per_run = settings.max_partitions_per_run
     budget = ByteBudget(settings.max_bytes_per_run, settings.max_bytes_per_day)
@@ -77,7 +77,7 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
             build_checks_sensor(check, [key for definition in checks for key in definition.check_keys]),
             failed_run_alert,
         ],
-        schedules=[build_ingest_schedule(ingest), build_check_schedule(check)],
+        schedules=[build_ingest_schedule(ingest, partitions), build_check_schedule(check)],
         resources=resources if resources is not None else build_resources(),
         executor=dg.in_process_executor,
     )

@@ -6,7 +6,7 @@ migrations) create a `Settings`. Code below them takes plain arguments.
 """
 
 import re
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr, ValidationError, field_validator
@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.paths import IS_CHECKOUT, ROOT
+from twap_pipeline.sample.manifest import SampleRequest, latest_until, read_manifest
 
 DATASET_START = date(2025, 8, 17)
 """First day of the feed (UTC)."""
@@ -52,10 +53,10 @@ class Settings(BaseSettings):
         alias="TWAP_ACCEPT_SOURCE_URLS",
         description="Comma-separated source URLs that may be mixed with the source of the ingest log; unset: none.",
     )
-    start_date: date = Field(
-        default=DATASET_START,
+    configured_start_date: date | None = Field(
+        default=None,
         alias="TWAP_START_DATE",
-        description="First partition (UTC day); earlier objects are ignored.",
+        description="First partition (UTC day); earlier objects are ignored; unset: 2025-08-17, or the sample's first.",
     )
     home: Path = Field(
         default_factory=default_home,
@@ -223,6 +224,29 @@ class Settings(BaseSettings):
     def sample_directory(self) -> Path:
         """Folder of the sample data."""
         return self.home / "sample"
+
+    @property
+    def is_sample_source(self) -> bool:
+        """Whether the source is the sample: neither a source nor a database is configured."""
+        return self.source_url is None and self.database_url is None
+
+    @property
+    def sample(self) -> SampleRequest:
+        """The parameters of the sample in the folder, or else of the sample that can be generated now."""
+        existing = read_manifest(self.sample_directory)
+        return existing[0] if existing else SampleRequest(until=latest_until(datetime.now(UTC)))
+
+    @property
+    def start_date(self) -> date:
+        """First partition (UTC day): TWAP_START_DATE, or else the first day of the sample or of the feed."""
+        if self.configured_start_date is not None:
+            return self.configured_start_date
+        return self.sample.first_date if self.is_sample_source else DATASET_START
+
+    @property
+    def end_date(self) -> date | None:
+        """Last partition (UTC day): the last day of the sample; None for today. With TWAP_START_DATE always None."""
+        return self.sample.last_date if self.is_sample_source and self.configured_start_date is None else None
 
 
 def load_settings() -> Settings:

@@ -14,6 +14,7 @@ from hypothesis import settings
 from sqlalchemy import URL, Engine
 
 from twap_pipeline.embedded import EmbeddedPostgres
+from twap_pipeline.settings import DATASET_START
 from twap_pipeline.source.base import ObjectStore
 from twap_pipeline.storage.engine.engine import make_engine
 from twap_pipeline.storage.engine.url import parse_database_url
@@ -57,11 +58,12 @@ def _selects_only_unit(config: pytest.Config) -> bool:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Remove the developer's settings from the environment, and set TWAP_HOME to a temporary directory."""
+    """Remove the developer's settings from the environment; set TWAP_HOME, and a TWAP_START_DATE without the clock."""
     for name in os.environ:
         if name.startswith(_AMBIENT_PREFIXES):
             monkeypatch.delenv(name)
     monkeypatch.setenv("TWAP_HOME", str(tmp_path_factory.getbasetemp() / "unused-home"))
+    monkeypatch.setenv("TWAP_START_DATE", str(DATASET_START))
 
 
 @pytest.fixture(scope="session")

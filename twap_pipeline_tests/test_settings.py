@@ -1,28 +1,31 @@
 """Settings: environment variables, defaults, validation and secrets."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 
 from twap_pipeline.errors import ConfigurationError
+from twap_pipeline.sample.manifest import SampleRequest, SampleSummary, latest_until, write_manifest
 from twap_pipeline.settings import Settings, default_home, load_settings
 
 pytestmark = pytest.mark.unit
 
+SUMMARY = SampleSummary(1, 1, 1, 0, 1, 0, 0, 0, 0, {})
 _FIELDS = sorted(name for name, field in Settings.model_fields.items() if name.upper() != field.alias)
 
 
 @pytest.fixture(autouse=True)
-def no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TWAP_HOME")
+    monkeypatch.delenv("TWAP_START_DATE")
 
 
 def test_defaults_need_no_environment() -> None:
     settings = load_settings()
 
     assert settings.database_url_text is None
-    assert settings.start_date == date(2025, 8, 17)
+    assert settings.is_sample_source
     assert settings.home == default_home()
     assert settings.sample_directory == default_home() / "sample"
 
@@ -43,7 +46,7 @@ def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None
     settings = load_settings()
 
     assert settings.database_url is None
-    assert settings.start_date == date(2025, 8, 17)
+    assert settings.configured_start_date is None
 
 
 def test_variables_set_the_fields(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -55,6 +58,48 @@ def test_variables_set_the_fields(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
     assert (settings.start_date, settings.home) == (date(2025, 9, 1), tmp_path)
     assert settings.source_url == "s3://bucket/prefix/"
+
+
+def test_dates_of_partitions_are_those_of_the_sample(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TWAP_HOME", str(tmp_path))
+    (tmp_path / "sample").mkdir()
+    write_manifest(tmp_path / "sample", SampleRequest(datetime(2026, 11, 2, 5, tzinfo=UTC)), SUMMARY)
+
+    settings = load_settings()
+
+    assert (settings.start_date, settings.end_date) == (date(2026, 10, 20), date(2026, 11, 2))
+    assert settings.sample.until == datetime(2026, 11, 2, 5, tzinfo=UTC)
+
+
+def test_dates_of_partitions_without_a_sample_end_today(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """They equal those of the sample that is generated now."""
+    monkeypatch.setenv("TWAP_HOME", str(tmp_path))
+    before = latest_until(datetime.now(UTC))
+
+    settings = load_settings()
+
+    possible = [SampleRequest(before), SampleRequest(latest_until(datetime.now(UTC)))]
+    assert settings.start_date in {sample.first_date for sample in possible}
+    assert settings.end_date in {sample.last_date for sample in possible}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "start"),
+    [
+        ("DATABASE_URL", "postgresql://u@h/d", date(2025, 8, 17)),
+        ("TWAP_SOURCE_URL", "s3://bucket/prefix/", date(2025, 8, 17)),
+        ("TWAP_START_DATE", "2025-09-01", date(2025, 9, 1)),
+    ],
+)
+def test_dates_of_partitions_with_a_setting_end_today(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, start: date
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    settings = load_settings()
+
+    assert (settings.start_date, settings.end_date) == (start, None)
 
 
 def test_password_is_in_no_representation(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,7 @@ def source(settings: Settings) -> ObjectStore:
         settings.source_url,
         has_database=settings.database_url is not None,
         sample_directory=settings.sample_directory,
+        sample=settings.sample,
     )
     return open_store(
         url, object_pattern=settings.object_pattern, allow_insecure_endpoint=settings.allow_insecure_endpoint

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -113,6 +113,7 @@ def run_ingest(
     store_url: str,
     refs_by_date: Mapping[date, Sequence[ObjectRef]],
     *,
+    listed_days: Collection[date],
     object_keys: Sequence[str] = (),
     object_count: int = 0,
     show_progress: bool = False,
@@ -125,6 +126,7 @@ def run_ingest(
         settings: Settings of the instance, the definitions and the resources.
         store_url: The source URL, recorded with the source partitions.
         refs_by_date: All objects of each partition that has pending objects.
+        listed_days: Days with objects. Runs cover no other days, so that Dagster's UI shows a lost day as missing.
         object_keys: Ingest only these objects, even if they are parked.
         object_count: Length of the progress bar.
         show_progress: Whether to print the progress bar to standard error.
@@ -141,7 +143,7 @@ def run_ingest(
         with _progress_bar(object_count, is_hidden=not show_progress):
             return [
                 _run_job(instance, job, tags=range_tags(*days), run_config=config)
-                for days in group_into_ranges(refs_by_date, settings.max_partitions_per_run)
+                for days in group_into_ranges(refs_by_date, settings.max_partitions_per_run, covered=listed_days)
             ]
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -98,27 +99,40 @@ def _migrate(engine: Engine) -> None:
 
 
 def _ingest_sample(settings: Settings, engine: Engine) -> None:
-    """Ingest the pending objects of the sample and run the asset checks."""
+    """Ingest the pending objects of the sample and run the asset checks. Days before TWAP_START_DATE are ignored."""
     store = source(settings)
     require_source(settings, engine, store)
     with engine.connect() as connection:
         entries = read_ingest_log(connection)
-    refs_by_date = group_by_day(store.list_objects(), resolve_key_date_patterns(settings.key_date_pattern))
+    listed = group_by_day(store.list_objects(), resolve_key_date_patterns(settings.key_date_pattern))
+    refs_by_date = {day: refs for day, refs in listed.items() if day >= settings.start_date}
     plans = {day: plan(refs, entries) for day, refs in refs_by_date.items()}
     pending_count = sum(len(plan.pending) for plan in plans.values())
     total = sum(map(len, refs_by_date.values()))
     click.echo(f"{store.url}: {pending_count} of {total} objects are new")
+    click.echo(_describe_sample(settings))
     if pending_count:
         run_ids = run_ingest(
             settings,
             store.url,
             {day: refs_by_date[day] for day, plan in plans.items() if plan.pending},
+            listed_days=refs_by_date.keys(),
             object_count=pending_count,
             show_progress=sys.stderr.isatty(),
         )
         run_refresh(settings)
         run_checks(settings)
         click.echo(f"{len(run_ids)} Dagster runs ingested the objects; one run executed the asset checks")
+
+
+def _describe_sample(settings: Settings) -> str:
+    """Return the period of the sample, and how to replace a sample that is older than a day."""
+    sample = settings.sample
+    text = f"sample data from {sample.first_date} to {sample.until:%Y-%m-%d %H:%M} UTC"
+    if datetime.now(UTC) - sample.until < timedelta(days=1):
+        return text
+    folders = f"the folders postgres, sample and dagster in {settings.home.absolute()}"
+    return f"{text}; for newer sample data stop all commands, delete {folders}, and run again"
 
 
 def _print_summary(engine: Engine) -> None:

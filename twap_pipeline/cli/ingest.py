@@ -80,7 +80,7 @@ class _Summary:
 
 @click.command()
 @source_option
-@click.option("--start", type=_DATE, help="First UTC day.  [default: TWAP_START_DATE]")
+@click.option("--start", type=_DATE, help="First UTC day.  [default: the first partition]")
 @click.option("--end", type=_DATE, help="Day after the last UTC day: the end is exclusive.  [default: no end]")
 @click.option(
     "--object-key", "object_keys", multiple=True, help="Ingest only this object, even if it is parked; repeatable."
@@ -122,6 +122,7 @@ def ingest(
                 settings,
                 store.url,
                 {day: refs_by_date[day] for day, plan in plans.items() if plan.pending},
+                listed_days=refs_by_date.keys(),
                 object_keys=object_keys,
                 object_count=summary.objects,
                 show_progress=not as_json and sys.stderr.isatty(),

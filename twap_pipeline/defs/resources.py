@@ -77,6 +77,7 @@ class ObjectStoreResource:
             self.settings.source_url,
             has_database=self.settings.database_url is not None,
             sample_directory=self.settings.sample_directory,
+            sample=self.settings.sample,
         )
         return open_store(
             url,

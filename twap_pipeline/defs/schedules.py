@@ -7,8 +7,15 @@ import dagster as dg
 from twap_pipeline.defs.event_log import UnresolvedAssetJobDefinition
 
 
-def build_ingest_schedule(job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
-    """Return the schedule that ingests yesterday at 00:30 UTC, when its last hourly object usually exists."""
+def build_ingest_schedule(
+    job: UnresolvedAssetJobDefinition, partitions: dg.DailyPartitionsDefinition
+) -> dg.ScheduleDefinition:
+    """Return the schedule that ingests yesterday at 00:30 UTC, when its last hourly object usually exists.
+
+    Args:
+        job: The ingest job.
+        partitions: The partitions; a tick is skipped if yesterday is none of them.
+    """
 
     @dg.schedule(
         name="daily_ingest",
@@ -17,8 +24,10 @@ def build_ingest_schedule(job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefin
         execution_timezone="UTC",
         description="At 00:30 UTC: loads the previous day's objects; the sensor new_twap_objects loads later ones.",
     )
-    def daily_ingest(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    def daily_ingest(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         yesterday = (context.scheduled_execution_time.astimezone(UTC) - timedelta(days=1)).date().isoformat()
+        if not partitions.has_partition_key(yesterday):
+            return dg.SkipReason(f"{yesterday} is not a partition: the sample data ends before")
         return dg.RunRequest(run_key=yesterday, partition_key=yesterday)
 
     return daily_ingest

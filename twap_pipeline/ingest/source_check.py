@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.source.base import ObjectStore
-from twap_pipeline.source.identity import SAMPLE, source_identity
+from twap_pipeline.source.identity import SAMPLE_PREFIX, source_identity
 from twap_pipeline.storage.ingest_log import find_other_source
 
 
@@ -26,6 +26,12 @@ def require_same_source(engine: Engine, store: ObjectStore, accepted_urls: Colle
         return
     with engine.connect() as connection:
         other = find_other_source(connection, identity)
+    if other is not None and other.startswith(SAMPLE_PREFIX) and identity.startswith(SAMPLE_PREFIX):
+        raise ConfigurationError(
+            f"the source is {_describe(identity)}, and the database contains objects of {_describe(other)}: the sample"
+            " was generated again. Stop all commands, delete the folders postgres, sample and dagster in TWAP_HOME"
+            " (default .twap), and run `twap-pipeline demo`"
+        )
     if other is not None:
         raise ConfigurationError(
             f"the source is {_describe(identity)}, and the database contains objects of {_describe(other)}: objects"
@@ -36,4 +42,5 @@ def require_same_source(engine: Engine, store: ObjectStore, accepted_urls: Colle
 
 
 def _describe(identity: str) -> str:
-    return "the generated sample" if identity == SAMPLE else identity
+    until = identity.removeprefix(SAMPLE_PREFIX)
+    return identity if until == identity else f"the generated sample until {until}"

@@ -1,51 +1,53 @@
-"""Content of the sample: random and real events, assigned to objects, with edge cases, written and counted."""
+"""Content of the sample: random events, assigned to objects, with edge cases, written and counted."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from twap_pipeline.sample.edge_cases import EDGE_CASES, columns_null, error_prefix, status_struct
+from twap_pipeline.sample.edge_cases import EDGE_CASES, error_prefix, status_struct
 from twap_pipeline.sample.events import order_events
 from twap_pipeline.sample.files import write_parquet
-from twap_pipeline.sample.layout import FIRST_DAY, Calendar, SampleObject, assign_to_objects
-from twap_pipeline.sample.manifest import SampleRequest, SampleSummary
+from twap_pipeline.sample.layout import Calendar, SampleObject, assign_to_objects
+from twap_pipeline.sample.manifest import WRITE_DELAY_MAX, SampleRequest, SampleSummary
 from twap_pipeline.sample.orders import TERMINAL_STATUS_SHARES, draw_orders
-from twap_pipeline.sample.real_orders import real_events
 
 FIRST_TWAP_ID = 1_050_000
 REPUBLISHED_ROWS = 25
 """Rows of one hour that are repeated in an object written six hours later."""
 
-_NULL_COLUMNS_SINCE = "hourly/2026/08"
+_LEAD_DAYS = 1
+"""Days before the first day in which orders are created that end in the sample."""
+
+_WRITE_DELAY_MIN = timedelta(minutes=2)
 _MICROSECOND_TEXT = len("2025-08-17T00:00:00.000000")
 
 
 def write_dataset(directory: Path, request: SampleRequest) -> SampleSummary:
-    """Write the objects below the directory and return their counts; equal requests give equal files."""
+    """Write the objects below the directory and return their counts; equal requests give equal files.
+
+    Requests that differ by whole days in ``until`` give the same sample, shifted by these days: keys, times, block
+    numbers and file times. Of two requests for the same days, the later one gives all objects of the earlier one and
+    those of the hours in between.
+    """
     rng = np.random.default_rng(request.seed)
-    calendar, lead = Calendar(request.days), timedelta(days=1)
-    days = request.days + lead.days
-    count = request.orders_per_day * days
-    orders = draw_orders(rng, start=FIRST_DAY - lead, days=days, count=count, first_twap_id=FIRST_TWAP_ID)
-    random, real = calendar.remove_gaps(order_events(orders)), real_events()
+    calendar = Calendar(datetime.combine(request.first_date, time(), UTC), request.days)
+    days = _LEAD_DAYS + request.days
+    start, count = calendar.first_day - timedelta(days=_LEAD_DAYS), request.orders_per_day * days
+    orders = draw_orders(rng, start=start, days=days, count=count, first_twap_id=FIRST_TWAP_ID)
+    events = calendar.remove_gaps(order_events(orders)).filter(pl.col("time") < f"{request.until:%Y-%m-%dT%H}")
     objects = [
-        *_add_edge_cases(assign_to_objects(random, calendar), calendar),
-        SampleObject(calendar.empty_hours[0], random.clear(), edge_case="rows_none"),
-        *map(_with_null_columns, assign_to_objects(real, calendar)),
+        *_add_edge_cases(assign_to_objects(events, calendar), calendar),
+        SampleObject(calendar.empty_hours[0], events.clear(), edge_case="rows_none"),
     ]
-    delays = rng.integers(2 * 60, 20 * 60, len(objects))
-    written = [
-        replace(item, delay=item.delay + timedelta(seconds=int(delay)))
-        for item, delay in zip(objects, delays, strict=True)
-    ]
-    written.sort(key=lambda item: item.key)
-    for item in written:
-        write_parquet(directory / item.key, item.rows, item.written_at)
-    return _summarize(written, pl.concat([random, real]))
+    objects.sort(key=lambda item: item.key)
+    delays_seconds = rng.integers(_WRITE_DELAY_MIN.seconds, WRITE_DELAY_MAX.seconds, len(objects))
+    for item, seconds in zip(objects, delays_seconds, strict=True):
+        write_parquet(directory / item.key, item.rows, item.written_at + timedelta(seconds=int(seconds)))
+    return _summarize(objects, events)
 
 
 def _summarize(objects: Sequence[SampleObject], events: pl.DataFrame) -> SampleSummary:
@@ -68,7 +70,8 @@ def _summarize(objects: Sequence[SampleObject], events: pl.DataFrame) -> SampleS
 
 def _add_edge_cases(objects: list[SampleObject], calendar: Calendar) -> list[SampleObject]:
     """Return the objects with edge cases applied, and two more: one of republished rows, one of error rows only."""
-    ordinary = [item for item in objects if item.is_hourly and item.period not in calendar.split_hours]
+    unchanged = {*calendar.split_hours, *calendar.last_day_hours}
+    ordinary = [item for item in objects if item.is_hourly and item.period not in unchanged]
     is_error = pl.col("status").str.starts_with("{")
     mixed = max(ordinary, key=lambda item: item.rows.filter(is_error).height)
     ordinary.remove(mixed)
@@ -90,8 +93,3 @@ def _add_edge_cases(objects: list[SampleObject], calendar: Calendar) -> list[Sam
         replace(mixed, rows=errors, part=1, edge_case="status_struct"),
         replace(republished, rows=repeated, part=1, edge_case="rows_republished", delay=timedelta(hours=6)),
     ]
-
-
-def _with_null_columns(item: SampleObject) -> SampleObject:
-    """Return the object; those since August 2026 have the columns of `columns_null`."""
-    return replace(item, rows=columns_null(item.rows)) if item.key >= _NULL_COLUMNS_SINCE else item

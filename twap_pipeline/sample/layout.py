@@ -9,9 +9,6 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-FIRST_DAY = datetime(2025, 8, 17, tzinfo=UTC)
-"""The first day in the bucket."""
-
 _FULL_DAYS = 7
 _DAY = pl.col("time").str.slice(0, len("2025-08-17"))
 _HOUR = pl.col("time").str.slice(0, len("2025-08-17T00"))
@@ -26,14 +23,14 @@ class SampleObject:
         rows: Its rows, in the format to write.
         part: Its number among the objects of the period.
         edge_case: Name of the edge case that it contains; None for a usual object.
-        delay: Time between the end of the period and the write time.
+        delay: Minimum time between the end of the period and the write time.
     """
 
     period: str
     rows: pl.DataFrame
     part: int = 0
     edge_case: str | None = None
-    delay: timedelta = timedelta(minutes=3)
+    delay: timedelta = timedelta()
 
     @property
     def key(self) -> str:
@@ -48,32 +45,40 @@ class SampleObject:
 
     @property
     def written_at(self) -> datetime:
-        """The store's LastModified, aware UTC."""
+        """The earliest LastModified, aware UTC."""
         start = datetime.strptime(self.period, "%Y-%m-%dT%H" if self.is_hourly else "%Y-%m-%d").replace(tzinfo=UTC)
         return start + timedelta(hours=1 if self.is_hourly else 24) + self.delay
 
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """The days of a sample: daily, hourly and missing days, empty and split hours."""
+    """The days of a sample: daily, hourly and missing days, empty and split hours.
 
+    Args:
+        first_day: Midnight, aware UTC.
+        days: Number of days.
+    """
+
+    first_day: datetime
     days: int
 
     @property
     def daily_days(self) -> list[str]:
         """Days (ISO) in the daily layout: three, or one in a sample of less than a week."""
-        return [f"{FIRST_DAY + timedelta(days=day):%Y-%m-%d}" for day in range(3 if self.days >= _FULL_DAYS else 1)]
+        return [
+            f"{self.first_day + timedelta(days=day):%Y-%m-%d}" for day in range(3 if self.days >= _FULL_DAYS else 1)
+        ]
 
     @property
     def missing_day(self) -> str | None:
         """The day (ISO) without objects; None in a sample of less than a week."""
-        return f"{FIRST_DAY + timedelta(days=self.days // 2):%Y-%m-%d}" if self.days >= _FULL_DAYS else None
+        return f"{self.first_day + timedelta(days=self.days // 2):%Y-%m-%d}" if self.days >= _FULL_DAYS else None
 
     @property
     def hours(self) -> list[str]:
         """Hours (``2025-08-20T05``) of the hourly layout, those of the missing day included."""
         first = len(self.daily_days) * 24
-        return [f"{FIRST_DAY + timedelta(hours=hour):%Y-%m-%dT%H}" for hour in range(first, self.days * 24)]
+        return [f"{self.first_day + timedelta(hours=hour):%Y-%m-%dT%H}" for hour in range(first, self.days * 24)]
 
     @property
     def empty_hours(self) -> list[str]:
@@ -85,11 +90,15 @@ class Calendar:
         """Hours whose rows are split into two or three objects."""
         return self.hours[5::13]
 
+    @property
+    def last_day_hours(self) -> list[str]:
+        """Hours of the last day."""
+        return self.hours[-24:]
+
     def remove_gaps(self, events: pl.DataFrame) -> pl.DataFrame:
-        """Return the events within the sample, without the missing day and without orders active in an empty hour."""
-        end = f"{FIRST_DAY + timedelta(days=self.days):%Y-%m-%d}"
+        """Return the events since the first day, without the missing day and without orders active in an empty hour."""
         removed = events.filter(_HOUR.is_in(self.empty_hours))["twap_id"].unique()
-        is_within = (pl.col("time") >= f"{FIRST_DAY:%Y-%m-%d}") & (pl.col("time") < end)
+        is_within = pl.col("time") >= f"{self.first_day:%Y-%m-%d}"
         return events.filter(
             is_within & ~pl.col("twap_id").is_in(removed.implode()) & _DAY.ne_missing(self.missing_day)
         )

@@ -1,18 +1,21 @@
 """The manifest of a sample: its parameters and its row counts, as a JSON file that marks the sample as complete.
 
-Imports nothing heavy: a start that finds a complete sample reads only this file.
+Imports nothing heavy: settings and the code location read this file.
 """
 
 import json
 from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 MANIFEST = ".sample.json"
 """File name, below the sample's directory. Written last. Listings omit it, because the name starts with a dot."""
 
-FORMAT = 2
-"""Increase it when changed code generates other files, so that older samples are replaced."""
+FORMAT = 3
+"""Increase it when changed code generates other files: a directory with an older sample is refused."""
+
+WRITE_DELAY_MAX = timedelta(minutes=5)
+"""An object is written at most this long after the end of its hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +23,26 @@ class SampleRequest:
     """Parameters of a sample; equal parameters give equal files.
 
     Args:
-        days: UTC days from 2025-08-17.
-        orders_per_day: Orders created per day.
+        until: End of the sample, exclusive: a full hour, aware UTC.
+        days: UTC days. The last one contains the hour before ``until``, so that it can be incomplete.
+        orders_per_day: Orders created per day. An order has about two rows.
         seed: Seed of the random generator.
     """
 
-    days: int
-    orders_per_day: int
-    seed: int
+    until: datetime
+    days: int = 14
+    orders_per_day: int = 2_800
+    seed: int = 1
+
+    @property
+    def last_date(self) -> date:
+        """The last UTC day."""
+        return (self.until - timedelta(hours=1)).date()
+
+    @property
+    def first_date(self) -> date:
+        """The first UTC day."""
+        return self.last_date - timedelta(days=self.days - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,29 +77,29 @@ class SampleSummary:
     edge_cases: dict[str, str]
 
 
-def read_manifest(directory: Path, request: SampleRequest) -> SampleSummary | None:
-    """Return the summary of the complete sample of these parameters; None if the directory has no such sample."""
-    manifest = _load(directory)
-    if {"format": FORMAT, "request": asdict(request)}.items() <= manifest.items():
-        return SampleSummary(**manifest["summary"])
-    return None
+def latest_until(now: datetime) -> datetime:
+    """Return the latest full hour such that all objects of earlier hours are written at ``now`` (aware)."""
+    return (now.astimezone(UTC) - WRITE_DELAY_MAX).replace(minute=0, second=0, microsecond=0)
 
 
-def count_files(directory: Path) -> int:
-    """Return the number of files of the complete sample, of any parameters; 0 if the directory has no sample."""
-    manifest = _load(directory)
-    return int(manifest["summary"]["objects"]) + 1 if manifest else 0
+def read_manifest(directory: Path) -> tuple[SampleRequest, SampleSummary] | None:
+    """Return the sample in the directory; None if it contains no complete sample of this format."""
+    try:
+        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT:
+            return None
+        request = manifest["request"]
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
+        return None
+    until = datetime.fromisoformat(request["until"])
+    return SampleRequest(**{**request, "until": until}), SampleSummary(**manifest["summary"])
 
 
 def write_manifest(directory: Path, request: SampleRequest, summary: SampleSummary) -> None:
     """Mark the sample in the directory as complete."""
-    manifest = {"format": FORMAT, "request": asdict(request), "summary": asdict(summary)}
+    manifest = {
+        "format": FORMAT,
+        "request": {**asdict(request), "until": request.until.isoformat()},
+        "summary": asdict(summary),
+    }
     (directory / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _load(directory: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return {}
-    return manifest if isinstance(manifest, dict) else {}

@@ -19,8 +19,8 @@ SECOND_NS = 1_000 * MILLISECOND_NS
 MINUTE_NS = 60 * SECOND_NS
 HOUR_NS = 60 * MINUTE_NS
 DAY_NS = 24 * HOUR_NS
-BLOCK_NS = 70 * MILLISECOND_NS
-"""Time between two blocks. All events of one block have the same time."""
+BLOCK_NS = 80 * MILLISECOND_NS
+"""Time between two blocks, a divisor of a day. All events of one block have the same time."""
 
 DURATION_SHARES: dict[int, float] = {
     5: 0.12, 10: 0.12, 15: 0.11, 20: 0.06, 30: 0.18, 45: 0.04, 60: 0.11, 90: 0.03, 120: 0.06,
@@ -87,9 +87,12 @@ def draw_orders(
 
 
 def block_times(times_ns: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the time of each time's block, with digits down to the nanosecond; equal for all times of a block."""
-    block = times_ns // BLOCK_NS
-    return block * BLOCK_NS + (block * 48_271 + 11) % 65_537 * 1_000 + block % 997
+    """Return the time of each time's block, with digits down to the nanosecond; equal for all times of a block.
+
+    The digits of a block repeat every day, so that times can be shifted by whole days.
+    """
+    block, number = times_ns // BLOCK_NS, times_ns % DAY_NS // BLOCK_NS
+    return block * BLOCK_NS + (number * 48_271 + 11) % 65_537 * 1_000 + number % 997
 
 
 def _draw(rng: np.random.Generator, shares: dict[Any, float], count: int) -> NDArray[Any]:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ConfigurationError
-from twap_pipeline.sample import generate_sample
+from twap_pipeline.sample import SampleRequest, generate_sample
 from twap_pipeline.source.selection import EVERY_NAME, SkippedObjects
 
 if TYPE_CHECKING:
@@ -127,13 +127,16 @@ def invalid_source_url(url: str) -> ConfigurationError:
     return ConfigurationError(f"TWAP_SOURCE_URL is {value}; expected {expected}")
 
 
-def resolve_source_url(source_url: str | None, *, has_database: bool, sample_directory: Path) -> str:
+def resolve_source_url(
+    source_url: str | None, *, has_database: bool, sample_directory: Path, sample: SampleRequest
+) -> str:
     """Return the configured source URL, or the URL of the sample, which is generated if it does not exist.
 
     Args:
         source_url: The configured URL; None when unset.
         has_database: Whether a database is configured. The sample is refused for a configured database.
         sample_directory: Directory of the sample.
+        sample: Parameters of the sample if the directory has none.
 
     Raises:
         ConfigurationError: A database is configured without a source URL.
@@ -145,5 +148,5 @@ def resolve_source_url(source_url: str | None, *, has_database: bool, sample_dir
             "DATABASE_URL is set and TWAP_SOURCE_URL is not. The sample contains generated orders, which are only "
             "loaded into the embedded database. Set TWAP_SOURCE_URL=s3://bucket/prefix/ or file:///directory/"
         )
-    generate_sample(sample_directory)
+    generate_sample(sample_directory, sample)
     return sample_directory.absolute().as_uri() + "/"

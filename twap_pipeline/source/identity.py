@@ -1,18 +1,18 @@
 """The identity of a source: the text by which the ingest log recognizes it. Add a rule here for each kind of source."""
 
 from twap_pipeline.errors import ConfigurationError
-from twap_pipeline.sample.manifest import MANIFEST
+from twap_pipeline.sample.manifest import read_manifest
 from twap_pipeline.source.local import parse_file_url
 
-SAMPLE = "sample"
-"""Identity of the generated sample, in any directory."""
+SAMPLE_PREFIX = "sample/"
+"""Start of the identity of a sample; its end follows. A sample has the same identity in any directory."""
 
 
 def source_identity(url: str) -> str:
-    """Return the URL of a source with a lower-case scheme and one slash at its end, or `SAMPLE`.
+    """Return the URL of a source with a lower-case scheme and one slash at its end, or the sample's.
 
     Args:
-        url: A source URL, or `SAMPLE`. A URL in another form is returned as it is.
+        url: A source URL, or the identity of a sample. A URL in another form is returned as it is.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -23,4 +23,6 @@ def source_identity(url: str) -> str:
         directory = parse_file_url(url)
     except ConfigurationError:
         return url
-    return SAMPLE if (directory / MANIFEST).is_file() else f"{directory.as_uri().removesuffix('/')}/"
+    if sample := read_manifest(directory):
+        return f"{SAMPLE_PREFIX}{sample[0].until:%Y-%m-%dT%H:%MZ}"
+    return f"{directory.as_uri().removesuffix('/')}/"

@@ -2,32 +2,36 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from sqlalchemy import URL, Engine, text
 from werkzeug.wrappers import Request, Response
 
-from twap_pipeline.cli import COMMANDS, load_command, main
+from twap_pipeline.cli import COMMANDS, dagster_runs, dev, load_command, main
 from twap_pipeline.cli.dagster_runs import open_instance
 from twap_pipeline.cli.dev import print_next_commands
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.failpoints import FailpointName, activate_failpoint
 from twap_pipeline.paths import ROOT
-from twap_pipeline.settings import load_settings
+from twap_pipeline.sample import generate_sample
+from twap_pipeline.settings import Settings, load_settings
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.schema.revision_gate import code_head
 from twap_pipeline_tests.databases import reachable_directory
 from twap_pipeline_tests.factories import DAY, Bucket, event
 from twap_pipeline_tests.invariants import ingest_everything
 from twap_pipeline_tests.s3_server import S3Server
+from twap_pipeline_tests.sample.sample_reader import SMALL
 from twap_pipeline_tests.storage.catalog import execute
 
 
@@ -162,6 +166,26 @@ def test_ingest_runs_have_the_code_location_of_the_web_server(command: Command, 
     assert origin.code_location_origin.location_name == server_location["python_module"]["location_name"]
     assert origin.repository_name == build_definitions(load_settings()).get_repository_def().name
     assert run.tags_for_storage()[".dagster/repository"] == "__repository__@twap_pipeline"
+
+
+@pytest.mark.usefixtures("database")
+def test_ingest_runs_cover_no_day_without_objects(
+    command: Command, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster's UI shows such a day as missing, not as materialized."""
+    ranges: list[list[str]] = []
+
+    def run_job(*_: object, tags: dict[str, str], **__: object) -> str:
+        ranges.append(sorted(tags.values()))
+        return "run"
+
+    monkeypatch.setattr(dagster_runs, "_run_job", run_job)
+    for number in (0, 1, 3):
+        bucket.put(f"hourly/{DAY + timedelta(days=number):%Y/%m/%d}/12/a.parquet", [event(1)])
+
+    assert command("ingest").status == 0
+
+    assert ranges == [["2025-08-20", "2025-08-21"], ["2025-08-23", "2025-08-23"]]
 
 
 def test_ingest_with_bad_object_exits_with_status_1(command: Command, bucket: Bucket, database: URL) -> None:
@@ -658,6 +682,31 @@ def test_next_commands_exist_where_they_run(
     assert {line[1] for line in lines} <= {*COMMANDS, "--help"}
 
 
+def test_ingest_of_old_sample_names_what_to_delete(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], engine: Engine, tmp_path: Path
+) -> None:
+    """The ingested days are those that are partitions: TWAP_START_DATE applies to the sample, too."""
+    generate_sample(tmp_path / "sample", SMALL)
+    ingested: list[date] = []
+
+    def run_ingest(*arguments: Any, **_: object) -> list[str]:
+        ingested.extend(arguments[2])
+        return []
+
+    monkeypatch.setattr(dev, "run_ingest", run_ingest)
+    for name in ("run_refresh", "run_checks"):
+        monkeypatch.setattr(dev, name, lambda _: None)
+    settings = Settings(DATABASE_URL=None, TWAP_HOME=tmp_path, TWAP_START_DATE=date(2025, 8, 18))
+
+    dev._ingest_sample(settings, engine)
+
+    assert sorted(ingested) == [date(2025, 8, 18), date(2025, 8, 19)]
+    assert (
+        "sample data from 2025-08-17 to 2025-08-20 00:00 UTC; for newer sample data stop all commands, delete the"
+        f" folders postgres, sample and dagster in {tmp_path}, and run again\n" in capsys.readouterr().out
+    )
+
+
 @pytest.mark.timeout(600)
 def test_demo_twice_gives_the_same_content_checksum() -> None:
     with reachable_directory() as home:
@@ -666,12 +715,17 @@ def test_demo_twice_gives_the_same_content_checksum() -> None:
     assert (first.status, second.status) == (0, 0)
     assert "order " in first.out
     assert checksum_line(first) == checksum_line(second)
-    assert "0 of 287 objects are new" in second.out
+    assert re.search(r"^file:\S+: 0 of 2\d\d objects are new$", second.out, re.MULTILINE)
+    assert re.search(r"^sample data from \d{4}-\d\d-\d\d to \d{4}-\d\d-\d\d \d\d:00 UTC$", second.out, re.MULTILINE)
 
 
 def demo(home: Path) -> Outcome:
     """Run the demo in its own process: when the process ends, its PostgreSQL server stops."""
-    environment = {"TWAP_HOME": str(home), "DATABASE_URL": "postgresql://never@127.0.0.1:9/touched"}
+    environment = {
+        "TWAP_HOME": str(home),
+        "TWAP_START_DATE": "",
+        "DATABASE_URL": "postgresql://never@127.0.0.1:9/touched",
+    }
     command = [str(Path(sys.executable).with_name("twap-pipeline")), "demo"]
     process = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
     return Outcome(process.returncode, process.stdout, process.stderr)

@@ -101,6 +101,13 @@ def test_partitions_include_start_date_and_today(now: datetime, last_partition: 
     assert len(keys) == (now.date() - date(2025, 8, 17)).days + 1
 
 
+def test_partitions_end_with_the_last_day_of_the_sample() -> None:
+    partitions = daily_partitions(date(2025, 8, 17), date(2025, 8, 30))
+
+    assert partitions.get_partition_keys()[-1] == "2025-08-30"
+    assert partitions.get_partition_keys(datetime(2025, 8, 20, 5, tzinfo=UTC))[-1] == "2025-08-20"
+
+
 @pytest.mark.fault("X3")
 @pytest.mark.parametrize("url", ["http://169.254.169.254", "http://s3.example.com"])
 def test_store_at_insecure_endpoint_is_refused_by_default(monkeypatch: pytest.MonkeyPatch, url: str) -> None:

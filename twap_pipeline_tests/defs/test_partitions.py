@@ -39,6 +39,12 @@ def test_ranges_start_and_end_with_given_days() -> None:
     ]
 
 
+def test_ranges_contain_only_covered_days() -> None:
+    days, covered = [day(0), day(2), day(4), day(5)], {day(3)}
+
+    assert group_into_ranges(days, 30, covered=covered) == [(day(0), day(0)), (day(2), day(5))]
+
+
 def test_ranges_ignore_order_and_duplicates() -> None:
     assert group_into_ranges([day(4), day(0), day(4), day(1)], 2) == [(day(0), day(1)), (day(4), day(4))]
 

@@ -5,9 +5,9 @@ import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from importlib.resources import files
 from itertools import chain
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from twap_pipeline.domain.status import TERMINAL_STATUSES
 from twap_pipeline.ingest.load import IngestResult, ingest_object, ingest_objects
 from twap_pipeline.ingest.plan import group_by_day
 from twap_pipeline.sample import SampleSummary, generate_sample
+from twap_pipeline.sample.files import write_parquet
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.source.s3 import S3Bucket, S3Location
 from twap_pipeline.storage.engine.engine import make_engine
@@ -31,14 +32,16 @@ from twap_pipeline_tests.databases import create_database
 from twap_pipeline_tests.factories import NOON, Bucket, event
 from twap_pipeline_tests.invariants import digest, ingest_everything
 from twap_pipeline_tests.mutants import expect_failure, no_object_lock
+from twap_pipeline_tests.real_orders import REAL_ORDERS, real_events
 from twap_pipeline_tests.s3_server import S3Server
+from twap_pipeline_tests.sample.sample_reader import FULL
 
 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SampleSummary]:
     """A small sample with every edge case."""
     directory = tmp_path_factory.mktemp("sample") / "sample"
-    return directory, generate_sample(directory, days=14, orders_per_day=200)
+    return directory, generate_sample(directory, replace(FULL, orders_per_day=200))
 
 
 @pytest.fixture(scope="session")
@@ -108,18 +111,18 @@ def test_creation_time_of_zero_is_stored_as_null(sample_engine: Engine) -> None:
     assert scalar(sample_engine, "SELECT count(*) FROM twap_status WHERE started_at IS NULL") != 0
 
 
-def real_orders() -> list[dict[str, str]]:
-    with files("twap_pipeline.sample").joinpath("real_orders.csv").open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def exact(number: str) -> str:
     return format(Decimal(number), "f")
 
 
-def test_real_orders_are_stored_digit_by_digit(sample_engine: Engine) -> None:
-    for order in real_orders():
-        with sample_engine.connect() as connection:
+def test_real_orders_are_stored_digit_by_digit(engine: Engine, tmp_path: Path) -> None:
+    write_parquet(tmp_path / "real.parquet", real_events(), datetime(2026, 10, 2, tzinfo=UTC))
+    ingest_everything(LocalDirectory(tmp_path), engine)
+
+    orders = list(csv.DictReader(REAL_ORDERS.read_text("utf-8").splitlines()))
+    assert len(orders) == 16
+    for order in orders:
+        with engine.connect() as connection:
             first, *later = order_history(connection, order["twap_id"])
             check_activation(first.ts, str(first.size_executed), first.status, order)
             assert (first.asset, first.wallet, first.side) == (order["coin"], order["user"], order["side"])

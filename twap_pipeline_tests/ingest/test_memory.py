@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import URL
 
 from twap_pipeline.domain.source_schema import REQUIRED_COLUMNS
-from twap_pipeline.sample.large_object import write_object
 from twap_pipeline_tests.feed_factories import write_parquet
+from twap_pipeline_tests.large_object import write_object
 
 PEAK_MAX_MEGABYTES = 600.0
 """The documented bound for an object of any size, including the interpreter and its libraries."""

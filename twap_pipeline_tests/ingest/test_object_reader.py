@@ -15,7 +15,6 @@ import pytest
 from twap_pipeline.domain.normalize import WARNINGS_MAX
 from twap_pipeline.errors import LoadCancelledError, ObjectInvalidError
 from twap_pipeline.ingest.object_reader import ObjectReader, read_ahead
-from twap_pipeline.sample.real_orders import read_real_orders, real_events
 from twap_pipeline.source.parquet import BATCH_ROWS
 from twap_pipeline.storage.loading.status_writer import encode_batch
 from twap_pipeline_tests.feed_factories import (
@@ -33,6 +32,7 @@ from twap_pipeline_tests.feed_factories import (
     write_parquet,
 )
 from twap_pipeline_tests.mutants import expect_failure, most_common_unit
+from twap_pipeline_tests.real_orders import read_real_orders, real_events
 
 pytestmark = pytest.mark.unit
 

@@ -1,5 +1,7 @@
 """A database that contains objects of one source refuses another one, unless its URL is accepted by name."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ from sqlalchemy import Engine, text
 
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.ingest.source_check import require_same_source
-from twap_pipeline.sample.manifest import MANIFEST
+from twap_pipeline.sample.manifest import SampleRequest, SampleSummary, write_manifest
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline_tests.factories import Bucket, event
 from twap_pipeline_tests.invariants import ingest_everything
@@ -81,12 +83,22 @@ def test_entries_without_a_source_accept_and_record_any(engine: Engine, bucket: 
         require_same_source(engine, other, [])
 
 
-def test_real_source_is_refused_after_the_sample(engine: Engine, bucket: Bucket, other: LocalDirectory) -> None:
+SAMPLE = SampleRequest(datetime(2025, 8, 31, tzinfo=UTC))
+SUMMARY = SampleSummary(1, 1, 1, 0, 1, 0, 0, 0, 0, {})
+
+
+def test_other_source_is_refused_after_the_sample(
+    engine: Engine, bucket: Bucket, other: LocalDirectory, tmp_path: Path
+) -> None:
+    """A later sample is another source, too: both in one database would be a mixture of two sets of orders."""
     bucket.put("a", [event(1)])
-    (bucket.directory / MANIFEST).write_text("{}", "utf-8")
+    write_manifest(bucket.directory, SAMPLE, SUMMARY)
     ingest_everything(LocalDirectory(bucket.directory), engine)
     moved = bucket.directory.rename(bucket.directory.with_name("moved"))
 
     require_same_source(engine, LocalDirectory(moved), [])
-    with pytest.raises(ConfigurationError, match="the database contains objects of the generated sample: objects"):
+    with pytest.raises(ConfigurationError, match="the generated sample until 2025-08-31T00:00Z: objects with"):
+        require_same_source(engine, other, [])
+    write_manifest(tmp_path / "other", replace(SAMPLE, until=SAMPLE.until + timedelta(hours=1)), SUMMARY)
+    with pytest.raises(ConfigurationError, match="the generated sample until 2025-08-31T00:00Z: the sample was"):
         require_same_source(engine, other, [])

@@ -1,4 +1,7 @@
-"""An independent reader of the sample: row by row, without polars, so that it shares no code with the package."""
+"""Parameters of the tests' samples, and an independent reader.
+
+It reads row by row, without polars, so that it shares no code with the package.
+"""
 
 import json
 from collections.abc import Iterator
@@ -8,6 +11,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from twap_pipeline.sample import SampleRequest
+
+FULL = SampleRequest(datetime(2025, 8, 31, tzinfo=UTC))
+"""The default size: 2025-08-17 to 2025-08-30."""
+
+SMALL = SampleRequest(datetime(2025, 8, 20, tzinfo=UTC), days=3, orders_per_day=200)
+"""The minimum size: 2025-08-17 to 2025-08-19."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

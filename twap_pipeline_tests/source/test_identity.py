@@ -1,10 +1,11 @@
 """The identity of a source: forms of one URL are equal, other sources differ, a moved sample stays the sample."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from twap_pipeline.sample.manifest import MANIFEST
+from twap_pipeline.sample.manifest import SampleRequest, SampleSummary, write_manifest
 from twap_pipeline.source.identity import source_identity
 
 pytestmark = [pytest.mark.unit, pytest.mark.fault("D10")]
@@ -23,7 +24,7 @@ pytestmark = [pytest.mark.unit, pytest.mark.fault("D10")]
         ("s3://bucket", "s3://bucket/"),
         ("s3://bucket/raw", "s3://bucket/raw/"),
         ("S3://bucket/raw/", "s3://bucket/raw/"),
-        ("sample", "sample"),
+        ("sample/2026-11-26T18:00Z", "sample/2026-11-26T18:00Z"),
     ],
 )
 def test_forms_of_one_url_have_one_identity(url: str, identity: str) -> None:
@@ -39,8 +40,9 @@ def test_other_bucket_or_prefix_has_another_identity(other: str) -> None:
 def test_sample_has_one_identity_in_any_directory(tmp_path: Path) -> None:
     before, after = tmp_path / "before", tmp_path / "after"
     before.mkdir()
-    (before / MANIFEST).write_text("{}", "utf-8")
+    request = SampleRequest(datetime(2026, 11, 26, 18, tzinfo=UTC))
+    write_manifest(before, request, SampleSummary(1, 1, 1, 0, 1, 0, 0, 0, 0, {}))
     identity = source_identity(before.as_uri())
     before.rename(after)
 
-    assert identity == source_identity(f"{after.as_uri()}/") == "sample"
+    assert identity == source_identity(f"{after.as_uri()}/") == "sample/2026-11-26T18:00Z"

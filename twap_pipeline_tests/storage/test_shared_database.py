@@ -33,7 +33,6 @@ DATA_FILES = (
     "storage/audit/verification.sql",
     "storage/loading/merge.sql",
     "storage/orders/refresh.sql",
-    "sample/real_orders.csv",
 )
 
 SEQUENCE = "etl_s3_ingest_history_history_id_seq"

@@ -1,16 +1,16 @@
 """One large object of valid rows, for benchmarks and memory tests: no duplicates and nothing to reject."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 
 from twap_pipeline.sample.events import order_events
 from twap_pipeline.sample.files import ROW_GROUP_ROWS, write_parquet
-from twap_pipeline.sample.layout import FIRST_DAY
 from twap_pipeline.sample.orders import draw_orders
 
 EVENTS_PER_ORDER = 2
+FIRST_DAY = datetime(2025, 8, 17, tzinfo=UTC)
 
 
 def write_object(

@@ -1,14 +1,16 @@
-"""Sixteen real orders of the exchange (public data), so that the sample contains figures that can be verified.
+"""Sixteen real orders of the exchange (public data), so that tests contain figures that can be verified.
 
 An order has an `activated` event at its creation and, where the file names it, a terminal event. Sizes stay verbatim.
 """
 
-from importlib.resources import files
+from pathlib import Path
 
 import polars as pl
 
 from twap_pipeline.sample.events import feed_rows, open_events
 from twap_pipeline.sample.orders import MILLISECOND_NS, SECOND_NS
+
+REAL_ORDERS = Path(__file__).with_suffix(".csv")
 
 _FEED_NAMES = {
     "user": "state_user",
@@ -24,7 +26,7 @@ _DIGITS_OF_SECONDS = 10
 
 def read_real_orders() -> pl.DataFrame:
     """Return ``real_orders.csv``: one row per order, all columns text, null where a field is empty."""
-    return pl.read_csv(files(__package__).joinpath("real_orders.csv").read_bytes(), infer_schema=False)
+    return pl.read_csv(REAL_ORDERS, infer_schema=False)
 
 
 def real_events() -> pl.DataFrame:
