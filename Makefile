@@ -1,6 +1,8 @@
 # Targets for contributors. Each target is one command of start.py or of the virtual environment.
 .DEFAULT_GOAL := help
 UV := $(shell command -v uv || echo .twap/uv/bin/uv)
+COMPILE := $(UV) pip compile pyproject.toml --all-extras --group build --universal --python-version 3.11 \
+  --generate-hashes --no-annotate --no-header --no-strip-extras --no-emit-index-url
 
 .PHONY: help demo dev unit test coverage lint format lock vulnerabilities bench clean
 
@@ -29,9 +31,9 @@ format: ## Format the code and fix what ruff can fix
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-lock: ## Resolve the dependencies into requirements.lock (needs uv)
-	$(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
-	  --no-annotate --no-header --no-strip-extras --no-emit-index-url -o requirements.lock
+lock: ## Resolve the dependencies into both lock files (needs uv)
+	$(COMPILE) --group dev -o requirements-dev.lock
+	$(COMPILE) --constraints requirements-dev.lock -o requirements.lock
 
 vulnerabilities: ## Compare the locked versions with the OSV database (needs internet access)
 	python3 start.py vulnerabilities

@@ -3,36 +3,43 @@
 
     python3 start.py demo     start a local PostgreSQL, load the sample data, print a summary
     python3 start.py dev      the same, then start Dagster's web UI
+    python3 start.py serve    start the query API and its web UI
     python3 start.py test     run the tests; further arguments go to pytest
     python3 start.py lint     lint, format, types, import contracts
     python3 start.py vulnerabilities
                               check the locked versions for known vulnerabilities (public OSV database)
 
-Test and lint run without the caller's settings of database, source, Dagster and AWS: they never use a configured one.
-Requires Python 3.11 to 3.13. Uses the standard library only.
+The first three install requirements.lock, the others requirements-dev.lock, which contains the same versions and the
+development tools. Test and lint run without the caller's settings of database, source, Dagster and AWS: they never use
+a configured one. Requires Python 3.11 to 3.13. Uses the standard library only.
 """
 
 import fcntl
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent
 BIN = ROOT / ".venv" / "bin"
-STAMP = ROOT / ".venv" / "installed"
 LOCK_FILE = ROOT / ".twap" / "install.lock"  # not in .venv, which is deleted before an installation
-LOCK = ROOT / "requirements.lock"
+RUNTIME = "requirements.lock"
+DEVELOPMENT = "requirements-dev.lock"
+STARTED = time.monotonic()
 OLDEST, NEWEST = (3, 11), (3, 13)
 IS_SUPPORTED = f"import sys; sys.exit(not {OLDEST} <= sys.version_info[:2] <= {NEWEST})"
+RUNTIME_COMMANDS = ("demo", "dev", "serve")
 ISOLATED_COMMANDS = ("lint", "test")
 SETTINGS = ("DATABASE_URL", "TWAP_", "DAGSTER_", "AWS_", "PG", "ALEMBIC_")
 COMMANDS = {
     "demo": [["twap-pipeline", "demo"]],
     "dev": [["twap-pipeline", "dev"]],
+    "serve": [["twap-pipeline", "serve"]],
     "test": [["pytest"]],
     "lint": [
         ["ruff", "check", "."],
@@ -40,9 +47,7 @@ COMMANDS = {
         ["mypy"],
         ["lint-imports"],
     ],
-    "vulnerabilities": [
-        ["pip-audit", "--requirement", "requirements.lock", "--disable-pip", "--vulnerability-service", "osv"]
-    ],
+    "vulnerabilities": [["pip-audit", "--requirement", DEVELOPMENT, "--disable-pip", "--vulnerability-service", "osv"]],
 }
 
 
@@ -53,7 +58,7 @@ def main() -> NoReturn:
         sys.exit(2)
     command = sys.argv[1]
     use_supported_python()
-    ensure_installed()
+    ensure_installed(RUNTIME if command in RUNTIME_COMMANDS else DEVELOPMENT)
     steps = [[str(BIN / step[0]), *step[1:]] for step in COMMANDS[command]]
     steps[-1] += sys.argv[2:]
     environment = make_environment(command)
@@ -68,8 +73,12 @@ def main() -> NoReturn:
 
 
 def make_environment(command: str) -> dict[str, str]:
-    """Return the environment of a command's steps: .venv comes first, lint and test get no variable of `SETTINGS`."""
+    """Return the environment of a command's steps: .venv comes first, lint and test get no variable of `SETTINGS`.
+
+    Python compiles a module at its first import and must store the result: nothing else compiles .venv.
+    """
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     if command not in ISOLATED_COMMANDS:
         return environment
     return {name: value for name, value in environment.items() if not name.startswith(SETTINGS)}
@@ -109,66 +118,86 @@ def is_supported(python: str) -> bool:
         return False
 
 
-def ensure_installed() -> None:
-    """Install unless .venv is complete. Of several processes one installs, and the others wait for it."""
-    digest = installation_digest()
-    if is_installed(digest):
+def ensure_installed(lock: str) -> None:
+    """Install the packages of a lock file unless .venv has them. Of several processes one installs; the others wait."""
+    if is_installed(lock):
         return
     try:
         LOCK_FILE.parent.mkdir(exist_ok=True)
-        with LOCK_FILE.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not is_installed(digest):
-                install()
-                STAMP.write_text(digest)
+        with LOCK_FILE.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not is_installed(lock):
+                install(lock)
+                stamp(lock).write_text(installation_digest(lock))
     except OSError as error:
         raise SystemExit(f"cannot set up .venv: {error}; make {ROOT} writable, or copy it and run the copy") from None
 
 
-def is_installed(digest: str) -> bool:
-    """Return whether .venv is complete and has this digest."""
-    return STAMP.is_file() and STAMP.read_text() == digest
+def is_installed(lock: str) -> bool:
+    """Return whether .venv contains the packages of a lock file; those of `DEVELOPMENT` include those of `RUNTIME`."""
+    return any(
+        stamp(name).is_file() and stamp(name).read_text() == installation_digest(name) for name in {lock, DEVELOPMENT}
+    )
 
 
-def installation_digest() -> str:
-    """Return a digest of the files and the interpreter that determine the installation."""
-    parts = [LOCK.read_bytes(), (ROOT / "pyproject.toml").read_bytes(), str(ROOT).encode(), sys.version.encode()]
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+def stamp(lock: str) -> Path:
+    """Return the file that contains the digest of a complete installation of a lock file."""
+    return ROOT / ".venv" / f"installed-{lock}"
 
 
-def install() -> None:
-    """Create .venv with the locked versions, verified by hash, and this checkout as an editable install."""
-    print("setting up .venv with the locked versions (once; 1 to 2 minutes without a cache)", file=sys.stderr)
+def installation_digest(lock: str) -> str:
+    """Return a digest of the files and the interpreter that determine the installation of a lock file."""
+    parts = [(ROOT / name).read_bytes() for name in (lock, "pyproject.toml")]
+    return hashlib.sha256(b"\0".join([*parts, str(ROOT).encode(), sys.version.encode()])).hexdigest()
+
+
+def install(lock: str) -> None:
+    """Install the locked versions, verified by hash, and this checkout as an editable install.
+
+    Creates .venv, unless it contains the current runtime packages: then the development tools are added to them.
+    """
+    print("setting up .venv (once)", file=sys.stderr)
     uv = shutil.which("uv") or install_uv()
     environment = {**os.environ, "UV_PYTHON_DOWNLOADS": "never", "VIRTUAL_ENV": str(ROOT / ".venv")}
     environment.pop("UV_SYSTEM_PYTHON", None)
-    pip = [uv, "pip", "install", "--quiet", "--python", str(BIN / "python")]
-    for step in (
-        [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(ROOT / ".venv")],
-        [*pip, "--compile-bytecode", "--require-hashes", "-r", str(LOCK)],
-        [*pip, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)],
-    ):
-        if subprocess.call(step, cwd=ROOT, env=environment):
-            raise SystemExit(f"installation failed; command: {' '.join(step)}")
+    pip = [uv, "pip", "install", "--python", str(BIN / "python")]
+    steps = [
+        (f"installing the packages of {lock}", [*pip, "--require-hashes", "-r", str(ROOT / lock)]),
+        ("installing twap-pipeline", [*pip, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)]),
+    ]
+    if not is_installed(RUNTIME):
+        create = [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(ROOT / ".venv")]
+        steps.insert(0, (f"creating .venv with Python {sys.version.split()[0]}", create))
+    for name, command in steps:
+        print_step(name)
+        if subprocess.call(command, cwd=ROOT, env=environment):
+            raise SystemExit(f"installation failed; command: {' '.join(command)}")
+    print_step("installed; the first start is slower: Python compiles each module that it imports")
+
+
+def print_step(text: str) -> None:
+    """Print what begins now and the seconds since this program started; progress goes to standard error."""
+    print(f"{time.monotonic() - STARTED:5.1f} s  {text}", file=sys.stderr, flush=True)
 
 
 def install_uv() -> str:
-    """Install uv into its own virtual environment and return its path.
+    """Install uv into .twap/uv and return its path.
 
-    Works on externally managed Pythons and without ensurepip.
+    Works on externally managed Pythons, without pip or without ensurepip, but not without both.
     """
     folder = ROOT / ".twap" / "uv"
-    uv, python = folder / "bin" / "uv", folder / "bin" / "python"
+    uv = folder / "bin" / "uv"
     if uv.is_file():
         return str(uv)
-    make = [sys.executable, "-m", "venv", "--clear"]
-    if subprocess.call([*make, str(folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0:
-        pip = [str(python), "-m", "pip"]
-    elif subprocess.call([*make, "--without-pip", str(folder)]) == 0:
-        pip = [sys.executable, "-m", "pip", "--python", str(python)]
+    print_step("installing uv")
+    install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if importlib.util.find_spec("pip"):
+        command = [sys.executable, *install, "--upgrade", "--target", str(folder), "uv"]
+    elif subprocess.call([sys.executable, "-m", "venv", "--clear", str(folder)]) == 0:
+        command = [str(folder / "bin" / "python"), *install, "uv"]
     else:
-        raise SystemExit("this Python cannot create virtual environments: install its venv module, or uv")
-    if subprocess.call([*pip, "install", "--quiet", "--disable-pip-version-check", "uv"]):
+        raise SystemExit("this Python has neither pip nor ensurepip: install its pip or venv module, or uv")
+    if subprocess.call(command):
         raise SystemExit("uv could not be installed: install pip or uv, or check the network and the proxy settings")
     return str(uv)
 

@@ -5,6 +5,7 @@ The checkout's ``uv`` and tools are scripts that record their calls: nothing is 
 
 import fcntl
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,8 +21,9 @@ import start
 from twap_pipeline.paths import ROOT
 from twap_pipeline_tests.embedded.client_process import IS_ROOT
 
+LOCKS = (start.RUNTIME, start.DEVELOPMENT)
 UV = """#!/bin/sh
-echo "$1" >> "{root}/uv.log"
+echo "$@" >> "{root}/uv.log"
 [ "$1" = venv ] || exit 0
 if [ -p "{root}/gate" ]; then read line < "{root}/gate"; fi
 mkdir -p "{root}/.venv/bin"
@@ -60,7 +62,9 @@ class Checkout:
         return process.wait(), process.communicate()[1]
 
     def uv_calls(self) -> list[str]:
-        return self.root.joinpath("uv.log").read_text().split()
+        """Return the first word of each call of uv, or the name of the lock file that it installs."""
+        calls = self.root.joinpath("uv.log").read_text().splitlines()
+        return [Path(call.split()[-1]).name if call.endswith(".lock") else call.split()[0] for call in calls]
 
 
 def write_program(path: Path, text: str) -> None:
@@ -75,7 +79,7 @@ def checkout(tmp_path: Path) -> Checkout:
     write_program(root / "start.py", (ROOT / "start.py").read_text())
     write_program(root / "bin" / "uv", UV.format(root=root))
     write_program(root / "tool", TOOL.format(python=sys.executable))
-    for name in ("requirements.lock", "pyproject.toml"):
+    for name in (*LOCKS, "pyproject.toml"):
         root.joinpath(name).touch()
     return Checkout(root)
 
@@ -83,7 +87,51 @@ def checkout(tmp_path: Path) -> Checkout:
 def test_start_twice_installs_once(checkout: Checkout) -> None:
     assert [checkout.run("test")[0] for _ in range(2)] == [0, 0]
 
-    assert checkout.uv_calls() == ["venv", "pip", "pip"]
+    assert checkout.uv_calls() == ["venv", "requirements-dev.lock", "pip"]
+
+
+@pytest.mark.parametrize("command", ["demo", "dev", "serve"])
+def test_start_installs_tools_only_for_test(checkout: Checkout, command: str) -> None:
+    runtime = ["venv", "requirements.lock", "pip"]
+
+    assert checkout.run(command)[0] == 0
+    assert checkout.uv_calls() == runtime
+    assert [checkout.run("test")[0], checkout.run(command)[0]] == [0, 0]
+    assert checkout.uv_calls() == [*runtime, "requirements-dev.lock", "pip"]
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_start_with_changed_lock_installs_again(checkout: Checkout, lock: str) -> None:
+    command = "demo" if lock == start.RUNTIME else "test"
+    checkout.run(command)
+    (checkout.root / lock).write_text("changed")
+
+    assert checkout.run(command)[0] == 0
+    assert checkout.uv_calls() == ["venv", lock, "pip"] * 2
+
+
+def test_start_prints_each_step_with_its_seconds(checkout: Checkout) -> None:
+    _, error = checkout.run("demo")
+
+    first, *steps = error.splitlines()
+    assert first == "setting up .venv (once)"
+    assert len(steps) == 4
+    assert all(re.match(r" *\d+\.\d s  (creating|installing|installed)", step) for step in steps)
+
+
+def test_start_stores_compiled_modules(checkout: Checkout) -> None:
+    checkout.run("demo", PYTHONDONTWRITEBYTECODE="1")
+
+    assert "PYTHONDONTWRITEBYTECODE" not in checkout.root.joinpath("environment").read_text()
+
+
+def test_lock_files_have_the_same_versions() -> None:
+    runtime, development = (
+        set(re.findall(r"^(\S+==.*?) \\$", (ROOT / name).read_text(), re.MULTILINE)) for name in LOCKS
+    )
+
+    assert runtime < development
+    assert not {line for line in runtime if line.startswith(("pytest=", "mypy=", "ruff="))}
 
 
 def test_start_twice_at_once_installs_once(checkout: Checkout) -> None:
@@ -98,7 +146,7 @@ def test_start_twice_at_once_installs_once(checkout: Checkout) -> None:
     assert [process.communicate()[1].count("Traceback") for process in (first, second)] == [0, 0]
 
     assert [first.returncode, second.returncode] == [0, 0]
-    assert checkout.uv_calls() == ["venv", "pip", "pip"]
+    assert checkout.uv_calls() == ["venv", "requirements-dev.lock", "pip"]
 
 
 @pytest.mark.parametrize(("command", "connections"), [("lint", 0), ("test", 0), ("demo", 3)])
@@ -139,7 +187,8 @@ def test_start_interrupted_during_installation_is_one_line(checkout: Checkout) -
         _, error = process.communicate()
 
     assert process.returncode == 130
-    assert error.splitlines()[1:] == ["interrupted"]
+    assert error.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in error
     (checkout.root / "gate").unlink()
     assert checkout.run("test")[0] == 0, "the next start installs again"
 

@@ -70,10 +70,10 @@ def command(url: str, cache: Path, *packages: str) -> list[str]:
     """Return the launcher's audit command for this database, for the whole lock or for these packages of it."""
     ((program, *arguments),) = start.COMMANDS["vulnerabilities"]
     if packages:
-        locked = re.split(r"^(?=\S)", (ROOT / "requirements.lock").read_text("utf-8"), flags=re.MULTILINE)
+        locked = re.split(r"^(?=\S)", (ROOT / start.DEVELOPMENT).read_text("utf-8"), flags=re.MULTILINE)
         part = cache / "part.lock"
         part.write_text("".join(entry for entry in locked if entry.partition("==")[0] in packages), "utf-8")
-        arguments = [str(part) if argument == "requirements.lock" else argument for argument in arguments]
+        arguments = [str(part) if argument == start.DEVELOPMENT else argument for argument in arguments]
     options = ["--osv-url", url, "--cache-dir", str(cache), "--timeout", "5"]
     return [str(Path(sys.executable).with_name(program)), *arguments, *options]
 
