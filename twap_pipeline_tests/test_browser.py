@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import Engine, text
 
+from twap_pipeline.defs.charts import CHART_WIDTH
 from twap_pipeline_tests.browser import chromium_page
 from twap_pipeline_tests.dagster_client import DagsterWeb, dagster_dev_on_bucket, object_key, until
 from twap_pipeline_tests.factories import DAY, Bucket, event
@@ -45,6 +46,7 @@ def test_ui_starts_sensor_and_launches_materialization(
         open_page(page, web, f"assets/twap_status?view=partitions&partition={DAY}")
         expect(page.get_by_text("Materialized", exact=True)).to_be_visible()
         expect(page.get_by_text("dagster/partition_row_count")).to_be_visible()
+        expect(page.get_by_alt_text("events by hour")).to_have_js_property("naturalWidth", CHART_WIDTH)
         page.screenshot(path=tmp_path / "partition.png")
 
         open_page(page, web, f"assets/twap_daily_stats?view=partitions&partition={DAY}")

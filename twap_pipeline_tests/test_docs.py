@@ -20,7 +20,7 @@ from alembic.config import CommandLine
 from alembic.script import ScriptDirectory
 from dagster_webserver.cli import dagster_webserver
 from pydantic_core import PydanticUndefined
-from sqlalchemy import URL
+from sqlalchemy import URL, Engine
 
 from twap_pipeline.api import create_app
 from twap_pipeline.api.metrics import Metrics
@@ -32,12 +32,15 @@ from twap_pipeline.exports.formats import FORMATS
 from twap_pipeline.ingest.audit import AuditCode, AuditFinding
 from twap_pipeline.paths import ROOT
 from twap_pipeline.settings import Settings, load_settings
+from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.engine.server import MINIMUM_SERVER_VERSION
 from twap_pipeline.storage.orders.refresh import RefreshResult
 from twap_pipeline.storage.reports.daily_orders import DailyOrderSummary
 from twap_pipeline.storage.reports.partition_state import OrdersPartition, StatusPartition
 from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata, twap_daily_stats
 from twap_pipeline.storage.schema.revision_gate import migrations_config
+from twap_pipeline_tests.factories import DAY, Bucket, event
+from twap_pipeline_tests.invariants import ingest_everything
 
 DOCS = ROOT / "docs"
 README, CHANGELOG, CONTRIBUTING = ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"
@@ -372,6 +375,18 @@ def test_sql_examples_run_on_a_migrated_database(statement: str, database: URL) 
     with psycopg.connect(database.render_as_string(hide_password=False)) as connection:
         connection.execute(statement.encode())
         connection.rollback()
+
+
+def test_coverage_example_counts_an_event_of_two_objects_once(engine: Engine, bucket: Bucket) -> None:
+    bucket.put(f"{DAY:%Y/%m/%d}/a.parquet", [event(1), event(2)])
+    bucket.put(f"{DAY:%Y/%m/%d}/b.parquet", [event(2, asset="BTC"), event(3)], hours=1)
+    ingest_everything(LocalDirectory(bucket.directory), engine)
+    (coverage,) = [code for code in fenced(HOW_TO / "query.md", "sql") if "generate_series" in code]
+
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql(coverage).mappings().all()
+
+    assert [(row["objects"], row["rows_read"], row["rows_stored"]) for row in rows if row["objects"]] == [(2, 4, 3)]
 
 
 @pytest.mark.fault("X4")

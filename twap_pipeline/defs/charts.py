@@ -13,9 +13,11 @@ from html import escape
 BARS_MAX = 8
 """Bars of `bar_chart`; the last one is the sum of all further values."""
 
+CHART_WIDTH = 325
+"""Width of every chart in pixels: that of the value column of an asset's overview."""
+
 _NAME_CHARACTERS_MAX = 20
-_WIDTH = 370
-_BAR_PIXELS = 200
+_BAR_PIXELS = 165
 _COLUMN_PIXELS = 100
 _NOT_IN_URL = re.compile(r"[%#&<>\"\\]")
 
@@ -24,12 +26,12 @@ def column_chart(title: str, counts: Mapping[int, int]) -> str:
     """Return a chart with one column per UTC hour; the largest count is a label on the left."""
     largest = max(counts.values(), default=0)
     scale = _COLUMN_PIXELS / (largest or 1)
-    columns = "".join(f"M{57 + 13 * hour} 110v-{count * scale:.0f}" for hour, count in counts.items() if count)
-    hours = "".join(f"<text x='{49 + 13 * hour}' y='125'>{hour:02}:00</text>" for hour in range(0, 24, 6))
+    columns = "".join(f"M{50 + 11 * hour} 110v-{count * scale:.0f}" for hour, count in counts.items() if count)
+    hours = "".join(f"<text x='{45 + 11 * hour}' y='125'>{hour:02}:00</text>" for hour in range(0, 24, 6))
     return _image(
         title,
         130,
-        f"<path d='{columns}' stroke='#4f43dd' stroke-width='10'/><path d='M50 110h314' stroke='#999'/>"
+        f"<path d='{columns}' stroke='#4f43dd' stroke-width='9'/><path d='M44 110h266' stroke='#999'/>"
         f"<text y='16'>{largest:,}</text><text y='113'>0</text>{hours}",
     )
 
@@ -41,7 +43,7 @@ def bar_chart(title: str, values: Mapping[str, int | Decimal]) -> str:
         further = items[BARS_MAX - 1 :]
         items[BARS_MAX - 1 :] = [(f"{len(further)} others", sum(value for _, value in further))]
     scale = _BAR_PIXELS / max((float(value) for _, value in items if value > 0), default=1)
-    bars = "".join(f"M168 {10 + 20 * row}h{max(float(value), 0) * scale:.0f}" for row, (_, value) in enumerate(items))
+    bars = "".join(f"M156 {10 + 20 * row}h{max(float(value), 0) * scale:.0f}" for row, (_, value) in enumerate(items))
     labels = "".join(
         f"<text y='{14 + 20 * row}'>{escape(_shorten(name), quote=False)} {value:,.0f}</text>"
         for row, (name, value) in enumerate(items)
@@ -50,13 +52,13 @@ def bar_chart(title: str, values: Mapping[str, int | Decimal]) -> str:
         title,
         max(20 * len(items), 1),
         f"<path d='{bars}' stroke='#4f43dd' stroke-width='14'/>"
-        f"<g text-anchor='end' transform='translate(160)'>{labels}</g>",
+        f"<g text-anchor='end' transform='translate(150)'>{labels}</g>",
     )
 
 
 def _image(title: str, height: int, content: str) -> str:
     svg = (
-        f"<svg xmlns='http://www.w3.org/2000/svg' width='{_WIDTH}' height='{height}' font-family='sans-serif'"
+        f"<svg xmlns='http://www.w3.org/2000/svg' width='{CHART_WIDTH}' height='{height}' font-family='sans-serif'"
         f" font-size='11' fill='#777'>{content}</svg>"
     )
     encoded = _NOT_IN_URL.sub(lambda character: f"%{ord(character[0]):02X}", svg)
