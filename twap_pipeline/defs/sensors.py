@@ -183,6 +183,8 @@ def build_orders_sensor(
 
     An ingest run refreshes its orders itself, unless it fails because of an object, or dies. Then the orders of all
     partitions of the run are failed, even those without a new event. The sensor is running by default for this reason.
+    Its cursor is the last run of each job and the hour of the tick: while orders are up to date, the database is
+    queried after each run, and once per hour because of runs of other Dagster instances.
     """
 
     @dg.sensor(
@@ -200,6 +202,10 @@ def build_orders_sensor(
     ) -> dg.SensorResult:
         if _is_in_progress(context.instance, INGEST_JOB, IMPLICIT_ASSET_JOB_NAME):
             return dg.SensorResult(skip_reason="an ingest run is in progress; it refreshes its orders at the end")
+        runs = _latest_run_ids(context.instance, *_ASSET_JOBS)
+        cursor = f"{runs} {datetime.now(UTC):%Y-%m-%dT%H}"
+        if not runs or cursor == context.cursor:  # do not start the embedded PostgreSQL in each tick
+            return dg.SensorResult(skip_reason="no new run since orders were up to date")
         with database.engine() as engine:
             if refusal := _schema_refusal(engine):
                 return dg.SensorResult(skip_reason=refusal)
@@ -220,7 +226,9 @@ def build_orders_sensor(
             PendingPartition(first, _range_fingerprint(fingerprints, first, last), last=last)
             for first, last in group_into_ranges(fingerprints, max_partitions_per_run)
         ]
-        return _build_sensor_result(context.instance, pending, skip_message="orders are up to date")
+        return _build_sensor_result(
+            context.instance, pending, skip_message="orders are up to date", cursor=None if pending else cursor
+        )
 
     return stale_twap_orders
 

@@ -106,6 +106,12 @@ def key(name: str, days: int = 0) -> str:
     return f"hourly/{DAY + timedelta(days=days):%Y/%m/%d}/12/{name}.parquet"
 
 
+def add_failed_run(instance: dg.DagsterInstance) -> None:
+    """Add a run that failed before its first step."""
+    job = build_definitions(load_settings()).resolve_job_def("ingest_twap_status")
+    instance.report_run_failed(instance.create_run_for_job(job))
+
+
 def test_new_objects_are_requested_once(instance: dg.DagsterInstance, bucket: Bucket) -> None:
     bucket.put(key("a"), [event(1)])
     bucket.put(key("b"), [event(2)])
@@ -215,13 +221,14 @@ def test_tick_during_upgrade_is_skipped_with_reason(
 ) -> None:
     """During 15 minutes of another revision no run is requested; the first tick afterwards requests the work."""
     bucket.put(key("a"), [event(1)])
+    add_failed_run(instance)
     set_revision(engine, revision)
     skipped = [tick(instance, name=name) for _ in range(sensors.MAX_RUNS_PER_BATCH + 1)]
     set_revision(engine, code_head())
 
     assert [requested_partitions(result) for result in skipped] == [[]] * len(skipped)
     assert f"the database is at {revision}, " in skip_message(skipped[-1])
-    assert instance.get_runs_count() == 0
+    assert instance.get_runs_count() == 1
     assert requested_partitions(tick(instance)) == [str(DAY)]
 
 
@@ -481,12 +488,27 @@ def test_refresh_waits_for_ingest_run_in_progress(
     assert requested_ranges(tick(instance, name="stale_twap_orders")) == [(str(DAY), str(DAY))]
 
 
+def test_refresh_without_new_run_does_not_open_the_database(
+    instance: dg.DagsterInstance, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put(key("a"), [event(1)])
+    run_all(instance, tick(instance))
+    current = tick(instance, name="stale_twap_orders")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:9/nowhere")
+
+    result = tick(instance, current.cursor or "", name="stale_twap_orders")
+
+    assert skip_message(current) == "orders are up to date"
+    assert skip_message(result) == "no new run since orders were up to date"
+
+
 def test_stale_partitions_are_grouped_into_ranges(instance: dg.DagsterInstance, bucket: Bucket, engine: Engine) -> None:
     for days in range(40):
         bucket.put(key("a", days=days), [event(days)])
     store = LocalDirectory(bucket.directory)
     for ref in store.list_objects():
         ingest_object(store, engine, ref, partition_date(ref))
+    add_failed_run(instance)
 
     result = tick(instance, name="stale_twap_orders")
     for request in result.run_requests or []:
