@@ -161,13 +161,12 @@ def install(lock: str) -> None:
     environment = {**os.environ, "UV_PYTHON_DOWNLOADS": "never", "VIRTUAL_ENV": str(ROOT / ".venv")}
     environment.pop("UV_SYSTEM_PYTHON", None)
     pip = [uv, "pip", "install", "--python", str(BIN / "python")]
-    steps = [
-        (f"installing the packages of {lock}", [*pip, "--require-hashes", "-r", str(ROOT / lock)]),
-        ("installing twap-pipeline", [*pip, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)]),
-    ]
+    steps = [(f"installing the packages of {lock}", [*pip, "--require-hashes", "-r", str(ROOT / lock)])]
     if not is_installed(RUNTIME):
         create = [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(ROOT / ".venv")]
+        editable = [*pip, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
         steps.insert(0, (f"creating .venv with Python {sys.version.split()[0]}", create))
+        steps.append(("installing twap-pipeline", editable))
     for name, command in steps:
         print_step(name)
         if subprocess.call(command, cwd=ROOT, env=environment):
@@ -190,7 +189,7 @@ def install_uv() -> str:
     if uv.is_file():
         return str(uv)
     print_step("installing uv")
-    install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]
     if importlib.util.find_spec("pip"):
         command = [sys.executable, *install, "--upgrade", "--target", str(folder), "uv"]
     elif subprocess.call([sys.executable, "-m", "venv", "--clear", str(folder)]) == 0:

@@ -97,7 +97,7 @@ def test_start_installs_tools_only_for_test(checkout: Checkout, command: str) ->
     assert checkout.run(command)[0] == 0
     assert checkout.uv_calls() == runtime
     assert [checkout.run("test")[0], checkout.run(command)[0]] == [0, 0]
-    assert checkout.uv_calls() == [*runtime, "requirements-dev.lock", "pip"]
+    assert checkout.uv_calls() == [*runtime, "requirements-dev.lock"]
 
 
 @pytest.mark.parametrize("lock", LOCKS)

@@ -5,6 +5,8 @@ print results; ingestion, queries and migrations belong to the packages below. `
 the command line: it imports the module of the command that runs, so command modules import at the top of the file.
 """
 
+import atexit
+import gc
 import signal
 import sys
 from importlib import import_module
@@ -77,7 +79,11 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command; print a `TwapPipelineError` as one line and exit with status 1."""
+    """Run the command; print a `TwapPipelineError` as one line and exit with status 1.
+
+    The last garbage collection of the interpreter would visit each object of Dagster, which takes a second.
+    """
+    atexit.register(gc.freeze)
     try:
         cli()
     except TwapPipelineError as error:

@@ -1,14 +1,12 @@
-"""Dagster runs that commands start: the local instance, the runs in this process, and a progress bar.
+"""Dagster runs that commands start: the local instance, and the runs in this process.
 
 The runs are stored in the instance, so that Dagster's UI lists them.
 """
 
-import logging
 import os
 import re
-import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import date
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import yaml
 from sqlalchemy.exc import SQLAlchemyError
 
 from twap_pipeline.cli.context import database
+from twap_pipeline.cli.progress import ingest_steps
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs.assets import FAILED_OBJECTS_KEY
 from twap_pipeline.defs.catalog import AssetCatalog
@@ -31,7 +30,6 @@ from twap_pipeline.paths import project_file
 from twap_pipeline.settings import Settings
 from twap_pipeline.storage.orders.refresh import dates_pending_refresh
 
-_LOAD_LOG = logging.getLogger("twap_pipeline.ingest.load")
 _OWN_ERRORS = f"{TwapPipelineError.__module__}."
 _VALUES = re.compile(r"\. |, instead got")
 _NO_CONSOLE_LOG = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -113,9 +111,8 @@ def run_ingest(
     store_url: str,
     refs_by_date: Mapping[date, Sequence[ObjectRef]],
     *,
-    listed_days: Collection[date],
+    pending_by_date: Mapping[date, Sequence[ObjectRef]],
     object_keys: Sequence[str] = (),
-    object_count: int = 0,
     show_progress: bool = False,
 ) -> list[str]:
     """Ingest the pending objects of the partitions in as few runs as possible and return the run ids.
@@ -125,11 +122,11 @@ def run_ingest(
     Args:
         settings: Settings of the instance, the definitions and the resources.
         store_url: The source URL, recorded with the source partitions.
-        refs_by_date: All objects of each partition that has pending objects.
-        listed_days: Days with objects. Runs cover no other days, so that Dagster's UI shows a lost day as missing.
+        refs_by_date: All objects of each partition. Runs cover no partition without objects, so that Dagster's UI shows
+            a lost day as missing.
+        pending_by_date: The pending objects of the partitions that have any.
         object_keys: Ingest only these objects, even if they are parked.
-        object_count: Length of the progress bar.
-        show_progress: Whether to print the progress bar to standard error.
+        show_progress: Whether to print the steps of each run to standard error.
 
     Raises:
         click.ClickException: A run failed for another reason than its objects.
@@ -139,12 +136,15 @@ def run_ingest(
     status_op = catalog.status_key.to_python_identifier()
     config = {"ops": {status_op: {"config": {"object_keys": list(object_keys)}}}}
     with open_instance(settings) as instance:
-        record_source_partitions(instance, catalog.source_key, store_url, refs_by_date)
-        with _progress_bar(object_count, is_hidden=not show_progress):
-            return [
-                _run_job(instance, job, tags=range_tags(*days), run_config=config)
-                for days in group_into_ranges(refs_by_date, settings.max_partitions_per_run, covered=listed_days)
-            ]
+        pending_refs = {day: refs_by_date[day] for day in pending_by_date}
+        record_source_partitions(instance, catalog.source_key, store_url, pending_refs)
+        ranges = group_into_ranges(pending_by_date, settings.max_partitions_per_run, covered=refs_by_date.keys())
+        run_ids = []
+        for number, days in enumerate(ranges, start=1):
+            refs = [ref for day, pending in pending_by_date.items() if days[0] <= day <= days[-1] for ref in pending]
+            with ingest_steps(f"run {number} of {len(ranges)}", refs) if show_progress else nullcontext():
+                run_ids.append(_run_job(instance, job, tags=range_tags(*days), run_config=config))
+        return run_ids
 
 
 def run_refresh(settings: Settings) -> list[str]:
@@ -217,31 +217,3 @@ def _message(error: SerializableErrorInfo | None) -> str:
         return "no error message"
     message = error.message.strip()
     return message.partition(": ")[2] if message.startswith(_OWN_ERRORS) else message
-
-
-class _ProgressHandler(logging.Handler):
-    """Calls a function once per log record."""
-
-    def __init__(self, on_record: Callable[[], None]) -> None:
-        super().__init__(logging.INFO)
-        self._on_record = on_record
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Call the function."""
-        self._on_record()
-
-
-@contextmanager
-def _progress_bar(object_count: int, *, is_hidden: bool) -> Iterator[None]:
-    """Print a progress bar that advances with each object that `ingest.load` logs."""
-    bar = click.progressbar(length=object_count, label="objects", file=sys.stderr, hidden=is_hidden)
-    handler = _ProgressHandler(lambda: bar.update(1))
-    level = _LOAD_LOG.level
-    with bar:
-        _LOAD_LOG.addHandler(handler)
-        _LOAD_LOG.setLevel(logging.INFO)
-        try:
-            yield
-        finally:
-            _LOAD_LOG.removeHandler(handler)
-            _LOAD_LOG.setLevel(level)

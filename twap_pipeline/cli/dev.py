@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,9 +15,10 @@ import click
 from sqlalchemy import Engine
 
 from twap_pipeline.cli.context import PORT, database, is_listening, require_free_port, require_source, source
-from twap_pipeline.cli.dagster_runs import dagster_home, open_instance, run_checks, run_ingest, run_refresh
+from twap_pipeline.cli.progress import step
 from twap_pipeline.cli.tables import print_day_summary, print_order_history
 from twap_pipeline.domain.object_ref import resolve_key_date_patterns
+from twap_pipeline.embedded import close_clients
 from twap_pipeline.ingest.plan import group_by_day, plan
 from twap_pipeline.paths import ROOT, project_file
 from twap_pipeline.settings import Settings, load_settings
@@ -49,10 +50,13 @@ def demo() -> None:
     Ignores DATABASE_URL, TWAP_SOURCE_URL and DAGSTER_HOME: the sample data is never loaded into another database.
     """
     settings = load_settings().model_copy(update={"database_url": None, "source_url": None, "dagster_home": None})
-    with database(settings) as (engine, _):
+    with ExitStack() as stack:
+        engine = _open_database(stack, settings)
         _migrate(engine)
         _ingest_sample(settings, engine)
         _print_summary(engine)
+    with step("stopping PostgreSQL"):  # not at the end of the process: the prompt follows the last line
+        close_clients()
     print_next_commands()
 
 
@@ -73,9 +77,12 @@ def dev(host: str, port: int) -> None:
 
     Without DATABASE_URL: starts and migrates the local PostgreSQL. Without TWAP_SOURCE_URL, too: loads the sample data.
     """
+    from twap_pipeline.cli.dagster_runs import dagster_home, open_instance  # see `_ingest_sample`
+
     require_free_port(host, port)
     settings = load_settings()
-    with database(settings) as (engine, _):
+    with ExitStack() as stack:
+        engine = _open_database(stack, settings)
         if settings.database_url is None:
             _migrate(engine)
         require_head(engine)
@@ -91,6 +98,14 @@ def dev(host: str, port: int) -> None:
         raise SystemExit(_run_process_group(command, environment, home, lambda: is_listening(host, port)))
 
 
+def _open_database(stack: ExitStack, settings: Settings) -> Engine:
+    """Return an engine that the stack disposes of; print the start of the server, unless DATABASE_URL is set."""
+    if settings.database_url is not None:
+        return stack.enter_context(database(settings))[0]
+    with step("starting PostgreSQL"):
+        return stack.enter_context(database(settings))[0]
+
+
 def _migrate(engine: Engine) -> None:
     revision = upgrade(engine)
     with engine.connect() as connection:
@@ -99,8 +114,12 @@ def _migrate(engine: Engine) -> None:
 
 
 def _ingest_sample(settings: Settings, engine: Engine) -> None:
-    """Ingest the pending objects of the sample and run the asset checks. Days before TWAP_START_DATE are ignored."""
-    store = source(settings)
+    """Ingest the pending objects of the sample and run the asset checks. Days before TWAP_START_DATE are ignored.
+
+    Imports Dagster only if there is something to ingest: the import takes a second, most of a second demo.
+    """
+    with step("preparing the sample data"):
+        store = source(settings)
     require_source(settings, engine, store)
     with engine.connect() as connection:
         entries = read_ingest_log(connection)
@@ -112,16 +131,19 @@ def _ingest_sample(settings: Settings, engine: Engine) -> None:
     click.echo(f"{store.url}: {pending_count} of {total} objects are new")
     click.echo(_describe_sample(settings))
     if pending_count:
+        with step("importing Dagster"):
+            from twap_pipeline.cli.dagster_runs import run_checks, run_ingest, run_refresh
+
         run_ids = run_ingest(
             settings,
             store.url,
-            {day: refs_by_date[day] for day, plan in plans.items() if plan.pending},
-            listed_days=refs_by_date.keys(),
-            object_count=pending_count,
-            show_progress=sys.stderr.isatty(),
+            refs_by_date,
+            pending_by_date={day: plan.pending for day, plan in plans.items() if plan.pending},
+            show_progress=True,
         )
         run_refresh(settings)
-        run_checks(settings)
+        with step("running the asset checks"):
+            run_checks(settings)
         click.echo(f"{len(run_ids)} Dagster runs ingested the objects; one run executed the asset checks")
 
 

@@ -1,7 +1,6 @@
 """The command ``ingest``: loads all pending objects as Dagster runs and prints the row counts."""
 
 import json
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
@@ -121,11 +120,10 @@ def ingest(
             run_ids = run_ingest(
                 settings,
                 store.url,
-                {day: refs_by_date[day] for day, plan in plans.items() if plan.pending},
-                listed_days=refs_by_date.keys(),
+                refs_by_date,
+                pending_by_date={day: plan.pending for day, plan in plans.items() if plan.pending},
                 object_keys=object_keys,
-                object_count=summary.objects,
-                show_progress=not as_json and sys.stderr.isatty(),
+                show_progress=not as_json,
             )
             failed_count = _print_outcome(engine, run_ids, summary, as_json=as_json)
         else:

@@ -4,6 +4,6 @@ There is one server per directory. All processes share it, and it stops after it
 This package imports nothing of the other packages except ``errors``.
 """
 
-from twap_pipeline.embedded.instance import EmbeddedPostgres, ensure_running
+from twap_pipeline.embedded.instance import EmbeddedPostgres, close_clients, ensure_running
 
-__all__ = ["EmbeddedPostgres", "ensure_running"]
+__all__ = ["EmbeddedPostgres", "close_clients", "ensure_running"]

@@ -176,6 +176,17 @@ def ensure_running(directory: Path) -> str:
         return server.start()
 
 
+def close_clients() -> None:
+    """Close the clients of `ensure_running` now, not at the end of this process; the last client stops its server.
+
+    Raises:
+        EmbeddedDatabaseError: See `EmbeddedPostgres.close`.
+    """
+    with _process.lock:
+        for server in _process.servers.values():
+            server.close()
+
+
 def _ensure_watchdog(directory: Path) -> None:
     """Start a watchdog process in a new session, unless one exists.
 
