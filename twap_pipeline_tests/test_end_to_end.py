@@ -1,4 +1,7 @@
-"""The pipeline with Dagster's daemon and web server: sensor, overwritten and bad objects, backfill."""
+"""The pipeline with plain ``dagster dev``: a backfill with a bad object, stale partitions, and repairs by sensors.
+
+One instance serves all steps: starting it and its runs is most of the time.
+"""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -73,55 +76,17 @@ def checks_without_success(web: DagsterWeb) -> list[str]:
 
 
 @pytest.mark.timeout(600)
-def test_sensor_ingests_new_overwritten_and_replaced_objects(web: DagsterWeb, bucket: Bucket, engine: Engine) -> None:
-    for number in range(49):
-        bucket.put(object_key(f"{number:02}"), [event(number)])
-    (bucket.directory / object_key("bad")).write_bytes(b"not parquet")
-    web.start_sensor("new_twap_objects")
-
-    until(lambda: count_rows(engine) == 49, 120, "49 of 50 objects are loaded")
-    until(
-        lambda: parked_keys(engine) == [object_key("bad")],
-        120,
-        "the bad object is parked after three failed attempts",
-    )
-    until(lambda: partitions(web)["partitionStats"]["numFailed"] == 1, 60, "the partition is failed after the last run")
-    until(lambda: count_rows(engine, "twap_orders") == 49, 120, "the orders of the other 49 objects are refreshed")
-
-    bucket.put(object_key("bad"), [event(50)], hours=2)
-    until(lambda: count_rows(engine) == 50, 120, "the replaced object is loaded")
-    until(
-        lambda: partitions(web)["partitionStats"] == {"numMaterialized": 1, "numFailed": 0},
-        60,
-        "the partition is materialized",
-    )
-    until(lambda: stale_status(web, str(DAY)) == "FRESH", 60, "the partition is fresh")
-
-    bucket.put(object_key("07"), [event(7), event(7, status="finished", minute=30)], hours=3)
-    until(lambda: count_rows(engine) == 51, 120, "the overwritten object is loaded again")
-    lineage = (STATUS, ORDERS, STATS)
-    until(
-        lambda: [stale_status(web, str(DAY), asset) for asset in lineage] == ["FRESH"] * 3,
-        60,
-        "the partition and its downstream partitions are fresh",
-    )
-    assert count_rows(engine, "twap_orders WHERE status = 'finished'") == 1
-
-
-def parked_keys(engine: Engine) -> list[str]:
-    with engine.connect() as connection:
-        return list(
-            connection.execute(text("SELECT s3_object_key FROM etl_s3_ingest_log WHERE failed_attempts >= 3")).scalars()
-        )
-
-
-@pytest.mark.timeout(600)
-def test_backfill_fails_bad_partition_and_changed_one_is_stale(web: DagsterWeb, bucket: Bucket, engine: Engine) -> None:
+def test_backfill_with_bad_object_is_repaired_by_sensors(
+    web: DagsterWeb, bucket: Bucket, engine: Engine, tmp_path: Path
+) -> None:
     days = 14
     for number in range(days):
         bucket.put(object_key("a", days=number), [event(number)])
     (bucket.directory / object_key("bad", days=5)).write_bytes(b"not parquet")
     partition_keys = [str(DAY + timedelta(days=number)) for number in range(days)]
+    assert web.locations() == ["twap_pipeline"]
+    assert (tmp_path / "checkout" / ".twap" / "dagster" / "history").is_dir(), "runs are stored in the checkout"
+
     web.run_to_end("observe_twap_s3_objects")
     backfill_id = web.launch_backfill(["twap_status", "twap_orders", "twap_daily_stats"], partition_keys)
 
@@ -136,14 +101,21 @@ def test_backfill_fails_bad_partition_and_changed_one_is_stale(web: DagsterWeb, 
         "every check is evaluated, and one reports the bad object",
     )
 
-    bucket.put(object_key("bad", days=5), [event(50)], hours=2)
-    repair_id = web.launch_backfill(["twap_status", "twap_orders", "twap_daily_stats"], [partition_keys[5]])
-    assert until(lambda: web.backfill_final_status(repair_id), 180, "the repair ends") == "COMPLETED_SUCCESS"
-    until(lambda: checks_without_success(web) == [], 120, "every check passed, without a click")
-    assert failed_counts(web) == [0, 0, 0]
-
-    bucket.put(object_key("a", days=3), [event(3), event(300)], hours=100)
+    bucket.put(object_key("a", days=3), [event(3), event(3, status="finished", minute=30)], hours=100)
     web.run_to_end("observe_twap_s3_objects")
 
     assert stale_status(web, partition_keys[3]) == "STALE"
     assert [stale_status(web, partition_keys[number]) for number in (2, 4)] == ["FRESH", "FRESH"]
+
+    bucket.put(object_key("bad", days=5), [event(50)], hours=101)
+    web.start_sensor("new_twap_objects")
+
+    until(lambda: count_rows(engine) == 16, 120, "the overwritten and the replaced object are loaded")
+    until(lambda: count_rows(engine, "twap_orders WHERE status = 'finished'") == 1, 120, "the orders are refreshed")
+    until(lambda: failed_counts(web) == [0, 0, 0], 120, "no partition is failed")
+    until(lambda: checks_without_success(web) == [], 120, "every check passed, without a click")
+    until(
+        lambda: {stale_status(web, partition_keys[3], asset) for asset in (STATUS, ORDERS, STATS)} == {"FRESH"},
+        60,
+        "the partition and its downstream partitions are fresh",
+    )

@@ -18,7 +18,6 @@ _TIER_BY_PATH = {
     "test_browser.py": "browser",
     "test_crashes.py": "crash",
     "test_dagster_crashes.py": "crash",
-    "test_dagster_dev.py": "dagster",
     "test_end_to_end.py": "dagster",
     "defs": "dagster",
 }
@@ -27,7 +26,7 @@ _SERVER_FIXTURES = frozenset({"server_url", "s3_of_session"})
 _NEVER_UNIT = frozenset({"api", "cli", "defs", "embedded", "sample", "test_docs.py"})
 """Folders and files whose import or whose tests take seconds."""
 _SERIAL_FILES = frozenset(  # their tests start many processes: they run one after another on one worker
-    {"test_browser.py", "test_crashes.py", "test_dagster_crashes.py", "test_dagster_dev.py", "test_end_to_end.py"}
+    {"test_browser.py", "test_crashes.py", "test_dagster_crashes.py", "test_end_to_end.py"}
 )
 
 
