@@ -9,6 +9,7 @@ import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -39,7 +40,7 @@ from twap_pipeline.storage.reports.daily_orders import DailyOrderSummary
 from twap_pipeline.storage.reports.partition_state import OrdersPartition, StatusPartition
 from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata, twap_daily_stats
 from twap_pipeline.storage.schema.revision_gate import migrations_config
-from twap_pipeline_tests.factories import DAY, Bucket, event
+from twap_pipeline_tests.factories import Bucket, event
 from twap_pipeline_tests.invariants import ingest_everything
 
 DOCS = ROOT / "docs"
@@ -378,8 +379,9 @@ def test_sql_examples_run_on_a_migrated_database(statement: str, database: URL) 
 
 
 def test_coverage_example_counts_an_event_of_two_objects_once(engine: Engine, bucket: Bucket) -> None:
-    bucket.put(f"{DAY:%Y/%m/%d}/a.parquet", [event(1), event(2)])
-    bucket.put(f"{DAY:%Y/%m/%d}/b.parquet", [event(2, asset="BTC"), event(3)], hours=1)
+    yesterday = datetime.now(UTC) - timedelta(days=1)  # the example shows the last 14 days
+    bucket.put(f"{yesterday:%Y/%m/%d}/a.parquet", [event(1), event(2)])
+    bucket.put(f"{yesterday:%Y/%m/%d}/b.parquet", [event(2, asset="BTC"), event(3)], hours=1)
     ingest_everything(LocalDirectory(bucket.directory), engine)
     (coverage,) = [code for code in fenced(HOW_TO / "query.md", "sql") if "generate_series" in code]
 

@@ -16,7 +16,7 @@ import yaml
 from sqlalchemy.exc import SQLAlchemyError
 
 from twap_pipeline.cli.context import database
-from twap_pipeline.cli.progress import ingest_steps
+from twap_pipeline.cli.progress import ingest_steps, step
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs.assets import FAILED_OBJECTS_KEY
 from twap_pipeline.defs.catalog import AssetCatalog
@@ -137,7 +137,8 @@ def run_ingest(
     config = {"ops": {status_op: {"config": {"object_keys": list(object_keys)}}}}
     with open_instance(settings) as instance:
         pending_refs = {day: refs_by_date[day] for day in pending_by_date}
-        record_source_partitions(instance, catalog.source_key, store_url, pending_refs)
+        with step("recording the partitions of the source") if show_progress else nullcontext():
+            record_source_partitions(instance, catalog.source_key, store_url, pending_refs)
         ranges = group_into_ranges(pending_by_date, settings.max_partitions_per_run, covered=refs_by_date.keys())
         run_ids = []
         for number, days in enumerate(ranges, start=1):

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -394,7 +393,7 @@ def test_refused_objects_in_a_row_are_one_error_line(
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
     s3.faults.append(refuse_get)
 
-    outcome = command("ingest", "--source", "s3://twap/raw/")
+    outcome = command("ingest", "--json", "--source", "s3://twap/raw/")
 
     assert outcome.status == 1
     assert "the store refused 3 objects in a row" in outcome.err
@@ -535,7 +534,7 @@ def test_denied_permission_of_a_run_names_the_grant(
     limited = database.set(username=role, password="p")
     monkeypatch.setenv("DATABASE_URL", limited.render_as_string(hide_password=False))
 
-    outcome = command("ingest")
+    outcome = command("ingest", "--json")
 
     assert outcome.status == 1
     assert len(outcome.err.splitlines()) == 1
@@ -691,13 +690,13 @@ def test_ingest_of_old_sample_names_what_to_delete(
     generate_sample(tmp_path / "sample", SMALL)
     ingested: list[date] = []
 
-    def run_ingest(*arguments: Any, **_: object) -> list[str]:
-        ingested.extend(arguments[2])
+    def run_ingest(*_: object, pending_by_date: dict[date, object], **__: object) -> list[str]:
+        ingested.extend(pending_by_date)
         return []
 
-    monkeypatch.setattr(dev, "run_ingest", run_ingest)
+    monkeypatch.setattr(dagster_runs, "run_ingest", run_ingest)
     for name in ("run_refresh", "run_checks"):
-        monkeypatch.setattr(dev, name, lambda _: None)
+        monkeypatch.setattr(dagster_runs, name, lambda _: None)
     settings = Settings(DATABASE_URL=None, TWAP_HOME=tmp_path, TWAP_START_DATE=date(2025, 8, 18))
 
     dev._ingest_sample(settings, engine)
