@@ -53,8 +53,11 @@ def demo() -> None:
     with ExitStack() as stack:
         engine = _open_database(stack, settings)
         _migrate(engine)
-        _ingest_sample(settings, engine)
-        _print_summary(engine)
+        is_new = _ingest_sample(settings, engine)
+        _print_days(engine)
+        if is_new:
+            _check_tables(settings)
+        _print_order(engine)
     with step("stopping PostgreSQL"):  # not at the end of the process: the prompt follows the last line
         close_clients()
     print_next_commands()
@@ -86,8 +89,8 @@ def dev(host: str, port: int) -> None:
         if settings.database_url is None:
             _migrate(engine)
         require_head(engine)
-        if settings.database_url is None and settings.source_url is None:
-            _ingest_sample(settings, engine)
+        if settings.database_url is None and settings.source_url is None and _ingest_sample(settings, engine):
+            _check_tables(settings)
         with open_instance(settings):  # reports a wrong dagster.yaml in one line
             home = dagster_home(settings)
         require_free_port(host, port)  # again, because loading the sample takes seconds
@@ -113,8 +116,8 @@ def _migrate(engine: Engine) -> None:
     click.echo(f"PostgreSQL {version} is running; its schema is {revision.message}")
 
 
-def _ingest_sample(settings: Settings, engine: Engine) -> None:
-    """Ingest the pending objects of the sample and run the asset checks. Days before TWAP_START_DATE are ignored.
+def _ingest_sample(settings: Settings, engine: Engine) -> bool:
+    """Ingest the pending objects of the sample and return whether there were any; ignore days before TWAP_START_DATE.
 
     Imports Dagster only if there is something to ingest: the import takes a second, most of a second demo.
     """
@@ -130,21 +133,29 @@ def _ingest_sample(settings: Settings, engine: Engine) -> None:
     total = sum(map(len, refs_by_date.values()))
     click.echo(f"{store.url}: {pending_count} of {total} objects are new")
     click.echo(_describe_sample(settings))
-    if pending_count:
-        with step("importing Dagster"):
-            from twap_pipeline.cli.dagster_runs import run_checks, run_ingest, run_refresh
+    if not pending_count:
+        return False
+    with step("importing Dagster"):
+        from twap_pipeline.cli.dagster_runs import run_ingest, run_refresh
 
-        run_ids = run_ingest(
-            settings,
-            store.url,
-            refs_by_date,
-            pending_by_date={day: plan.pending for day, plan in plans.items() if plan.pending},
-            show_progress=True,
-        )
-        run_refresh(settings)
-        with step("running the asset checks"):
-            run_checks(settings)
-        click.echo(f"{len(run_ids)} Dagster runs ingested the objects; one run executed the asset checks")
+    run_ids = run_ingest(
+        settings,
+        store.url,
+        refs_by_date,
+        pending_by_date={day: plan.pending for day, plan in plans.items() if plan.pending},
+        show_progress=True,
+    )
+    run_refresh(settings)
+    click.echo(f"{len(run_ids)} Dagster runs ingested the objects")
+    return True
+
+
+def _check_tables(settings: Settings) -> None:
+    from twap_pipeline.cli.dagster_runs import run_checks  # see `_ingest_sample`
+
+    with step("running the asset checks"):
+        run_checks(settings)
+    click.echo("one Dagster run executed the asset checks\n")
 
 
 def _describe_sample(settings: Settings) -> str:
@@ -157,15 +168,21 @@ def _describe_sample(settings: Settings) -> str:
     return f"{text}; for newer sample data stop all commands, delete {folders}, and run again"
 
 
-def _print_summary(engine: Engine) -> None:
+def _print_days(engine: Engine) -> None:
+    click.echo("")
     with engine.connect() as connection:
-        click.echo("")
         print_day_summary(day_reports(connection))
+    click.echo("")
+
+
+def _print_order(engine: Engine) -> None:
+    """Print the events of one order, and the checksum of all."""
+    with engine.connect() as connection:
         if twap_id := largest_ended_order(connection):
             events = order_history(connection, twap_id)
             last = events[-1]
             click.echo(
-                f"\norder {twap_id}: {_SIDES.get(last.side or '', last.side)} {last.size_requested} {last.asset}"
+                f"order {twap_id}: {_SIDES.get(last.side or '', last.side)} {last.size_requested} {last.asset}"
                 f" over {last.duration_minutes} minutes, wallet {last.wallet}"
             )
             print_order_history(events)

@@ -1,7 +1,7 @@
 """Assignment of events to objects: daily and hourly keys, gaps, and the write time of each object.
 
-The first days are in the daily layout, the others in the hourly layout. An hour without events has no object, one
-whole day is missing, and some hours are split into several objects.
+The last four days are in the hourly layout, the days before them in the daily layout. An hour without events has no
+object, one whole day is missing, and some hours are split into several objects.
 """
 
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 _FULL_DAYS = 7
+_HOURLY_DAYS = 4
 _DAY = pl.col("time").str.slice(0, len("2025-08-17"))
 _HOUR = pl.col("time").str.slice(0, len("2025-08-17T00"))
 
@@ -64,10 +65,9 @@ class Calendar:
 
     @property
     def daily_days(self) -> list[str]:
-        """Days (ISO) in the daily layout: three, or one in a sample of less than a week."""
-        return [
-            f"{self.first_day + timedelta(days=day):%Y-%m-%d}" for day in range(3 if self.days >= _FULL_DAYS else 1)
-        ]
+        """Days (ISO) in the daily layout: all but the last four, or one in a sample of less than a week."""
+        count = self.days - _HOURLY_DAYS if self.days >= _FULL_DAYS else 1
+        return [f"{self.first_day + timedelta(days=day):%Y-%m-%d}" for day in range(count)]
 
     @property
     def missing_day(self) -> str | None:
@@ -76,7 +76,7 @@ class Calendar:
 
     @property
     def hours(self) -> list[str]:
-        """Hours (``2025-08-20T05``) of the hourly layout, those of the missing day included."""
+        """Hours (``2025-08-20T05``) of the hourly layout, also those of a missing day."""
         first = len(self.daily_days) * 24
         return [f"{self.first_day + timedelta(hours=hour):%Y-%m-%dT%H}" for hour in range(first, self.days * 24)]
 
