@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -33,6 +34,9 @@ _POLL_SECONDS = 0.5
 _MAX_MISSES = 6
 _START_TIMEOUT_SECONDS = 300.0
 _SHUTDOWN_TIMEOUT_SECONDS = 15.0
+_DEV_WARNING = "ignore:Function `dev_command` is superseded"
+"""Filter of Dagster's advice to use ``dg dev``, which is a development dependency."""
+
 _SIDES = {"B": "buy", "A": "sell"}
 _NEXT_COMMANDS = {
     "dev": "start Dagster's web UI",
@@ -80,9 +84,10 @@ def dev(host: str, port: int) -> None:
 
     Without DATABASE_URL: starts and migrates the local PostgreSQL. Without TWAP_SOURCE_URL, too: loads the sample data.
     """
-    from twap_pipeline.cli.dagster_runs import dagster_home, open_instance  # see `_ingest_sample`
-
     require_free_port(host, port)
+    _import_dagster()
+    from twap_pipeline.cli.dagster_runs import dagster_home, open_instance
+
     settings = load_settings()
     with ExitStack() as stack:
         engine = _open_database(stack, settings)
@@ -97,7 +102,12 @@ def dev(host: str, port: int) -> None:
         click.echo(f"starting Dagster's web UI at http://{host}:{port} (Ctrl-C stops it)")
         command = [sys.executable, "-m", "dagster", "dev", "-w", str(project_file("workspace.yaml"))]
         command += ["--host", host, "--port", str(port)]
-        environment = {**os.environ, "DAGSTER_HOME": str(home), "TWAP_HOME": str(settings.home.absolute())}
+        environment = {
+            **os.environ,
+            "DAGSTER_HOME": str(home),
+            "TWAP_HOME": str(settings.home.absolute()),
+            "PYTHONWARNINGS": ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), _DEV_WARNING))),
+        }
         raise SystemExit(_run_process_group(command, environment, home, lambda: is_listening(host, port)))
 
 
@@ -116,11 +126,15 @@ def _migrate(engine: Engine) -> None:
     click.echo(f"PostgreSQL {version} is running; its schema is {revision.message}")
 
 
-def _ingest_sample(settings: Settings, engine: Engine) -> bool:
-    """Ingest the pending objects of the sample and return whether there were any; ignore days before TWAP_START_DATE.
+def _import_dagster() -> None:
+    """Import Dagster, as a step of its own. A demo without new data does not need it: it takes most of its time."""
+    if "dagster" not in sys.modules:
+        with step("importing Dagster"):
+            import_module("twap_pipeline.cli.dagster_runs")
 
-    Imports Dagster only if there is something to ingest: the import takes a second, most of a second demo.
-    """
+
+def _ingest_sample(settings: Settings, engine: Engine) -> bool:
+    """Ingest the pending objects of the sample since TWAP_START_DATE; return whether there were any."""
     with step("preparing the sample data"):
         store = source(settings)
     require_source(settings, engine, store)
@@ -135,8 +149,8 @@ def _ingest_sample(settings: Settings, engine: Engine) -> bool:
     click.echo(_describe_sample(settings))
     if not pending_count:
         return False
-    with step("importing Dagster"):
-        from twap_pipeline.cli.dagster_runs import run_ingest, run_refresh
+    _import_dagster()
+    from twap_pipeline.cli.dagster_runs import run_ingest, run_refresh
 
     run_ids = run_ingest(
         settings,
@@ -151,7 +165,7 @@ def _ingest_sample(settings: Settings, engine: Engine) -> bool:
 
 
 def _check_tables(settings: Settings) -> None:
-    from twap_pipeline.cli.dagster_runs import run_checks  # see `_ingest_sample`
+    from twap_pipeline.cli.dagster_runs import run_checks
 
     with step("running the asset checks"):
         run_checks(settings)
