@@ -75,7 +75,7 @@ def main() -> NoReturn:
 def make_environment(command: str) -> dict[str, str]:
     """Return the environment of a command's steps: .venv comes first, lint and test get no variable of `SETTINGS`.
 
-    Python compiles a module at its first import and must store the result: nothing else compiles .venv.
+    Python compiles a module of the runtime packages at its first import and must store the result.
     """
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -154,14 +154,17 @@ def installation_digest(lock: str) -> str:
 def install(lock: str) -> None:
     """Install the locked versions, verified by hash, and this checkout as an editable install.
 
-    Creates .venv, unless it contains the current runtime packages: then the development tools are added to them.
+    Creates .venv, unless it contains the current runtime packages: then the development tools are added to them. For
+    the tests all modules are compiled: several test processes would each compile what they import at the same time.
     """
     print("setting up .venv (once)", file=sys.stderr)
     uv = shutil.which("uv") or install_uv()
     environment = {**os.environ, "UV_PYTHON_DOWNLOADS": "never", "VIRTUAL_ENV": str(ROOT / ".venv")}
     environment.pop("UV_SYSTEM_PYTHON", None)
     pip = [uv, "pip", "install", "--python", str(BIN / "python")]
-    steps = [(f"installing the packages of {lock}", [*pip, "--require-hashes", "-r", str(ROOT / lock)])]
+    options = ["--compile-bytecode"] if lock == DEVELOPMENT else []
+    packages = [*pip, *options, "--require-hashes", "-r", str(ROOT / lock)]
+    steps = [(f"installing the packages of {lock}", packages)]
     if not is_installed(RUNTIME):
         create = [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(ROOT / ".venv")]
         editable = [*pip, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
