@@ -174,7 +174,7 @@ def install(lock: str) -> None:
         print_step(name)
         if subprocess.call(command, cwd=ROOT, env=environment):
             raise SystemExit(f"installation failed; command: {' '.join(command)}")
-    print_step("installed; the first start is slower: Python compiles each module that it imports")
+    print_step("installed" if options else "installed; the first start also compiles each module that it imports")
 
 
 def print_step(text: str) -> None:

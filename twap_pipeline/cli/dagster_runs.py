@@ -26,6 +26,7 @@ from twap_pipeline.defs.partitions import group_into_ranges, range_tags
 from twap_pipeline.defs.resources import build_resources
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ConfigurationError, TwapPipelineError
+from twap_pipeline.ingest.plan import Plan
 from twap_pipeline.paths import project_file
 from twap_pipeline.settings import Settings
 from twap_pipeline.storage.orders.refresh import dates_pending_refresh
@@ -111,7 +112,7 @@ def run_ingest(
     store_url: str,
     refs_by_date: Mapping[date, Sequence[ObjectRef]],
     *,
-    pending_by_date: Mapping[date, Sequence[ObjectRef]],
+    plans: Mapping[date, Plan],
     object_keys: Sequence[str] = (),
     show_progress: bool = False,
 ) -> list[str]:
@@ -124,7 +125,7 @@ def run_ingest(
         store_url: The source URL, recorded with the source partitions.
         refs_by_date: All objects of each partition. Runs cover no partition without objects, so that Dagster's UI shows
             a lost day as missing.
-        pending_by_date: The pending objects of the partitions that have any.
+        plans: The plan of each partition.
         object_keys: Ingest only these objects, even if they are parked.
         show_progress: Whether to print the steps of each run to standard error.
 
@@ -136,6 +137,7 @@ def run_ingest(
     status_op = catalog.status_key.to_python_identifier()
     config = {"ops": {status_op: {"config": {"object_keys": list(object_keys)}}}}
     with open_instance(settings) as instance:
+        pending_by_date = {day: plan.pending for day, plan in plans.items() if plan.pending}
         pending_refs = {day: refs_by_date[day] for day in pending_by_date}
         with step("recording the partitions of the source") if show_progress else nullcontext():
             record_source_partitions(instance, catalog.source_key, store_url, pending_refs)
@@ -155,7 +157,8 @@ def run_refresh(settings: Settings) -> list[str]:
         click.ClickException: A run failed.
     """
     with database(settings) as (engine, _), engine.connect() as connection:
-        days = [day for day in dates_pending_refresh(connection) if day >= settings.start_date]
+        first = settings.start_date
+        days = [day for day in dates_pending_refresh(connection) if day >= first]
     if not days:
         return []
     job = _resolve_job(settings, REFRESH_JOB)

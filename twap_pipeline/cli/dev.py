@@ -141,7 +141,8 @@ def _ingest_sample(settings: Settings, engine: Engine) -> bool:
     with engine.connect() as connection:
         entries = read_ingest_log(connection)
     listed = group_by_day(store.list_objects(), resolve_key_date_patterns(settings.key_date_pattern))
-    refs_by_date = {day: refs for day, refs in listed.items() if day >= settings.start_date}
+    first = settings.start_date
+    refs_by_date = {day: refs for day, refs in listed.items() if day >= first}
     plans = {day: plan(refs, entries) for day, refs in refs_by_date.items()}
     pending_count = sum(len(plan.pending) for plan in plans.values())
     total = sum(map(len, refs_by_date.values()))
@@ -156,7 +157,7 @@ def _ingest_sample(settings: Settings, engine: Engine) -> bool:
         settings,
         store.url,
         refs_by_date,
-        pending_by_date={day: plan.pending for day, plan in plans.items() if plan.pending},
+        plans=plans,
         show_progress=True,
     )
     run_refresh(settings)

@@ -121,7 +121,7 @@ def ingest(
                 settings,
                 store.url,
                 refs_by_date,
-                pending_by_date={day: plan.pending for day, plan in plans.items() if plan.pending},
+                plans=plans,
                 object_keys=object_keys,
                 show_progress=not as_json,
             )

@@ -27,7 +27,7 @@ def build_asset_checks(
     """Return all asset checks.
 
     Checks that read a whole table or list the whole source are skipped in backfill runs: each of the many runs would
-    repeat them. The sensor ``stale_asset_checks`` requests one run of all checks after the last of these runs.
+    repeat them. The sensor ``stale_asset_checks`` requests one run of them after the last of these runs.
 
     Args:
         catalog: The asset keys.
@@ -85,7 +85,7 @@ def _build_table_checks(table_name: str, asset: dg.AssetKey, checks: Sequence[Ta
 def _skip_in_backfill_run(context: dg.AssetCheckExecutionContext) -> bool:
     is_backfill_run = BACKFILL_ID_TAG in context.run.tags
     if is_backfill_run:
-        context.log.info("skipped in backfill runs; the sensor stale_asset_checks requests one run of all checks later")
+        context.log.info("skipped in backfill runs; the sensor stale_asset_checks requests it after the last of them")
     return is_backfill_run
 
 

@@ -22,7 +22,6 @@ from twap_pipeline.defs.partition_metadata import PartitionMetadata, status_meta
 from twap_pipeline.defs.refused_runs import tag_refused_run
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
 from twap_pipeline.domain.status import CONTENT_COLUMN_DESCRIPTIONS, KEY_COLUMN_DESCRIPTIONS
-from twap_pipeline.errors import BudgetExceededError
 from twap_pipeline.ingest import plan as ingest_plan
 from twap_pipeline.source.selection import SkippedObjects, join_keys
 from twap_pipeline.storage.ingest_log import bytes_read_today, read_ingest_log
@@ -85,17 +84,14 @@ class ByteBudget:
         """Return if a run may read these objects.
 
         Raises:
-            dagster.Failure: These bytes, or the bytes of the day with them, exceed a limit.
+            BudgetExceededError: These bytes, or the bytes of the day with them, exceed a limit.
         """
-        try:
-            ingest_plan.check_budget(
-                refs,
-                max_bytes=self.max_bytes_per_run,
-                max_bytes_today=self.max_bytes_per_day,
-                read_today_bytes=read_today_bytes,
-            )
-        except BudgetExceededError as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
+        ingest_plan.check_budget(
+            refs,
+            max_bytes=self.max_bytes_per_run,
+            max_bytes_today=self.max_bytes_per_day,
+            read_today_bytes=read_today_bytes,
+        )
 
 
 def build_source_asset(
@@ -254,7 +250,7 @@ def _ingest_partitions(
     """Ingest the pending objects of the run's partitions and return the result per partition key.
 
     Raises:
-        dagster.Failure: The pending objects exceed the budget; nothing was read.
+        BudgetExceededError: The pending objects exceed the budget; nothing was read.
     """
     from twap_pipeline.ingest.load import ingest_objects, record_refusals
     from twap_pipeline.ingest.refusals import RefusalStreak

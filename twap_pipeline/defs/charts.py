@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from html import escape
 
+from twap_pipeline.defs.texts import shorten
+
 BARS_MAX = 8
 """Bars of `bar_chart`; the last one is the sum of all further values."""
 
@@ -45,7 +47,7 @@ def bar_chart(title: str, values: Mapping[str, int | Decimal]) -> str:
     scale = _BAR_PIXELS / max((float(value) for _, value in items if value > 0), default=1)
     bars = "".join(f"M156 {10 + 20 * row}h{max(float(value), 0) * scale:.0f}" for row, (_, value) in enumerate(items))
     labels = "".join(
-        f"<text y='{14 + 20 * row}'>{escape(_shorten(name), quote=False)} {value:,.0f}</text>"
+        f"<text y='{14 + 20 * row}'>{escape(_label(name), quote=False)} {value:,.0f}</text>"
         for row, (name, value) in enumerate(items)
     )
     return _image(
@@ -65,7 +67,7 @@ def _image(title: str, height: int, content: str) -> str:
     return f"![{title}](<data:image/svg+xml,{encoded}>)"
 
 
-def _shorten(name: str) -> str:
+def _label(name: str) -> str:
     """Return a name without line breaks and control characters, cut to a few characters."""
     text = "".join(character if character.isprintable() else " " for character in name)
-    return text if len(text) <= _NAME_CHARACTERS_MAX else text[: _NAME_CHARACTERS_MAX - 1] + "…"
+    return shorten(text, _NAME_CHARACTERS_MAX)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from twap_pipeline.defs.texts import shorten
 from twap_pipeline.errors import TwapPipelineError
 
 _OBJECTS_MAX = 5
@@ -39,7 +40,7 @@ def describe_failed_objects(errors: Sequence[str], failed: Sequence[str], partit
     objects = f"{len(errors)} object{'' if len(errors) == 1 else 's'} failed"
     lines = [
         f"{objects} in {len(failed)} of {partition_count} partitions ({', '.join(failed)}); all others are loaded:",
-        *(f"- {_shorten(error)}" for error in errors[:_OBJECTS_MAX]),
+        *(f"- {shorten(error, _CHARACTERS_MAX)}" for error in errors[:_OBJECTS_MAX]),
     ]
     if len(errors) > _OBJECTS_MAX:
         lines.append(f"- and {len(errors) - _OBJECTS_MAX} more")
@@ -48,7 +49,3 @@ def describe_failed_objects(errors: Sequence[str], failed: Sequence[str], partit
         " `twap-pipeline ingest --object-key KEY`. All errors are in etl_s3_ingest_log.error_text."
     )
     return "\n".join(lines)
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= _CHARACTERS_MAX else text[: _CHARACTERS_MAX - 1] + "…"

@@ -34,18 +34,17 @@ def tag_refused_run(context: dg.AssetExecutionContext) -> Iterator[None]:
     """Add `REFUSED_TAG` to the run if the block raises a refusal; the error is raised again."""
     try:
         yield
-    except Exception as error:
-        cause = error.__cause__ if isinstance(error, dg.Failure) else error
-        if _is_refusal(cause):
+    except TwapPipelineError as error:
+        if _is_refusal(error):
             context.instance.add_run_tags(context.run.run_id, {REFUSED_TAG: REFUSED})
         raise
 
 
-def _is_refusal(error: BaseException | None) -> bool:
+def _is_refusal(error: TwapPipelineError) -> bool:
     """Return whether the error is not about an object, nor repeats the reading of objects at each attempt."""
     if isinstance(error, DatabaseUnavailableError) and _is_disk_full(error.__cause__):
         return False
-    return isinstance(error, TwapPipelineError) and not isinstance(error, _COUNTED_ERRORS)
+    return not isinstance(error, _COUNTED_ERRORS)
 
 
 def _is_disk_full(error: BaseException | None) -> bool:

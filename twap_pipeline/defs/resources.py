@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from twap_pipeline.defs.alerts import AlertWebhook
-from twap_pipeline.errors import SchemaRevisionError
 from twap_pipeline.settings import Settings, load_settings
 from twap_pipeline.source.base import ObjectStore, open_store, resolve_source_url
 
@@ -98,14 +97,11 @@ class SchemaGuard:
         """Return if the database is at head.
 
         Raises:
-            dagster.Failure: The revisions differ; the message names both and the command that upgrades the database.
+            SchemaRevisionError: The revisions differ; the message names both and the command that upgrades.
         """
         from twap_pipeline.storage.schema.revision_gate import require_head
 
-        try:
-            require_head(engine)
-        except SchemaRevisionError as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
+        require_head(engine)
 
 
 def build_resources(read_settings: Callable[[], Settings] = load_settings) -> dict[str, dg.ResourceDefinition]:

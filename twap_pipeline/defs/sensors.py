@@ -238,8 +238,9 @@ def build_checks_sensor(
 ) -> dg.SensorDefinition:
     """Return the sensor that requests one run of the checks after the runs that materialize assets.
 
-    It is running by default: it sends no request to the source, and without it a check has no result after a run that
-    skipped it or failed. The run key is the last run of each job, so that a failed run of the checks is not repeated.
+    It is running by default: without it a check has no result after a run that skipped it or failed. A tick sends no
+    request to the source; the check ``ingest_log_matches_source`` lists it. The run key is the last run of each job, so
+    that a failed run of the checks is not repeated.
 
     Args:
         job: The job that runs the checks.

@@ -6,6 +6,8 @@ from decimal import Decimal
 
 import dagster as dg
 
+from twap_pipeline.defs.texts import shorten
+
 _CELL_CHARACTERS_MAX = 300
 
 
@@ -20,5 +22,4 @@ def _to_text(value: object) -> str:
         return ""
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S.%f}"
-    text = f"{value:f}" if isinstance(value, Decimal) else str(value)
-    return text if len(text) <= _CELL_CHARACTERS_MAX else text[: _CELL_CHARACTERS_MAX - 1] + "…"
+    return shorten(f"{value:f}" if isinstance(value, Decimal) else str(value), _CELL_CHARACTERS_MAX)

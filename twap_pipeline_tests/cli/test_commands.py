@@ -21,6 +21,7 @@ from twap_pipeline.cli.dagster_runs import open_instance
 from twap_pipeline.cli.dev import print_next_commands
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.failpoints import FailpointName, activate_failpoint
+from twap_pipeline.ingest.plan import Plan
 from twap_pipeline.paths import ROOT
 from twap_pipeline.sample import generate_sample
 from twap_pipeline.settings import Settings, load_settings
@@ -690,8 +691,8 @@ def test_ingest_of_old_sample_names_what_to_delete(
     generate_sample(tmp_path / "sample", SMALL)
     ingested: list[date] = []
 
-    def run_ingest(*_: object, pending_by_date: dict[date, object], **__: object) -> list[str]:
-        ingested.extend(pending_by_date)
+    def run_ingest(*_: object, plans: dict[date, Plan], **__: object) -> list[str]:
+        ingested.extend(day for day, plan in plans.items() if plan.pending)
         return []
 
     monkeypatch.setattr(dagster_runs, "run_ingest", run_ingest)

@@ -22,7 +22,7 @@ class TableCheck:
 
     Args:
         name: The condition that is true if all is well.
-        description: The condition, and what a violation means or needs. Dagster's UI shows it beside either result.
+        description: The condition, and what a violation means or needs. Dagster's UI shows it with either result.
         violations_sql: SELECT of the violations; its columns are shown to people.
         table: The table that is checked.
         is_error: Whether a violation makes figures wrong; otherwise it is a warning.
