@@ -30,7 +30,8 @@ def build_refresh_job(catalog: AssetCatalog) -> UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
         REFRESH_JOB,
         selection=dg.AssetSelection.assets(catalog.orders_key, catalog.daily_stats_key).without_checks(),
-        description="Recomputes the orders that have events in the objects of the selected days. Reads no object.",
+        description="Refreshes the orders of the selected days that have events loaded since the last refresh; with"
+        " recompute: true in the configuration of twap_orders, all orders of these days. Reads no object.",
     )
 
 

@@ -1,14 +1,16 @@
 """The assets downstream of ``twap_status``: ``twap_orders`` (one row per order) and ``twap_daily_stats`` (a view).
 
-A partition of ``twap_orders`` is a UTC day of objects: materializing it refreshes every order that has an event in
-those objects, including orders that started earlier. ``twap_daily_stats`` is a view, so that materializing a
-partition only records the statistics of that day. The SQL belongs to `storage.orders` and `storage.reports`.
+A partition of ``twap_orders`` is a UTC day of objects: materializing it refreshes every order that has an event in an
+object that was loaded since the last refresh, including orders that started earlier. ``twap_daily_stats`` is a view, so
+that materializing a partition only records the statistics of that day. The SQL belongs to `storage.orders` and
+`storage.reports`.
 """
 
 import time
 from datetime import date
 
 import dagster as dg
+from pydantic import Field
 
 from twap_pipeline.defs.assets import FRESHNESS_POLICY
 from twap_pipeline.defs.catalog import AssetCatalog
@@ -27,6 +29,17 @@ from twap_pipeline.storage.schema import models
 
 ORDERS_CODE_VERSION = "1"
 """Increase it when a code change makes the same events result in different orders."""
+
+
+class RefreshConfig(dg.Config):
+    """Which orders the run refreshes."""
+
+    recompute: bool = Field(
+        default=False,
+        description="Derive every order of the selected partitions again from all of its events, also if they did not"
+        " change: after a change of the code, or of rows by hand. Off: only orders with events that were loaded since"
+        " the last refresh.",
+    )
 
 
 def build_orders_asset(
@@ -48,7 +61,8 @@ def build_orders_asset(
         tags={"feed": "hyperliquid"},
         description=(
             "One row per order, computed from all events of the order in twap_status: requested size, final status and"
-            " executed size. A partition refreshes each order that has an event in the objects of that day."
+            " executed size. A partition refreshes each order with an event in an object of that day that was loaded"
+            " since the last refresh; with recompute: true in the run's configuration, each order with an event there."
         ),
         metadata={
             "dagster/table_name": "twap_orders",
@@ -59,6 +73,7 @@ def build_orders_asset(
     )
     def twap_orders(
         context: dg.AssetExecutionContext,
+        config: RefreshConfig,
         database: dg.ResourceParam[DatabaseResource],
         schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> dg.MaterializeResult[None]:
@@ -75,7 +90,7 @@ def build_orders_asset(
                     ),
                 ):
                     day = date.fromisoformat(partition_key)
-                    result = refresh_orders(connection, day)
+                    result = refresh_orders(connection, day, recompute=config.recompute)
                     duration_seconds = time.perf_counter() - started
                     state = orders_partition(connection, day)
                 metadata = orders_metadata(state, result, duration_seconds)

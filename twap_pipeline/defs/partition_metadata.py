@@ -86,7 +86,6 @@ def orders_metadata(state: "OrdersPartition", result: "RefreshResult", duration_
     """
     counts = {
         "dagster/partition_row_count": sum(state.orders_by_status.values()),
-        "objects_loaded": result.objects,
         "open_order_count": state.open_orders,
         "underfilled_order_count": state.underfilled_orders,
     }
@@ -94,7 +93,13 @@ def orders_metadata(state: "OrdersPartition", result: "RefreshResult", duration_
         **_integers(counts),
         **_notional(state.notional_executed),
         "orders_by_status": dg.MetadataValue.md(bar_chart("orders by status", state.orders_by_status)),
-        **_integers({"run_orders_inserted": result.inserted, "run_orders_updated": result.updated}),
+        **_integers(
+            {
+                "run_objects_refreshed": result.objects,
+                "run_orders_inserted": result.inserted,
+                "run_orders_updated": result.updated,
+            }
+        ),
         "run_duration_seconds": _seconds(duration_seconds),
     }
 

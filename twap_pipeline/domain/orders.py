@@ -13,7 +13,6 @@ ORDER_COLUMNS: dict[str, str] = {
     "size_requested": CONTENT_COLUMN_DESCRIPTIONS["size_requested"],
     "size_executed": "Final executed size, coin units, exact; 0 while the order runs (the feed has no progress).",
     "notional_executed": CONTENT_COLUMN_DESCRIPTIONS["notional_executed"],
-    "fill_ratio": "size_executed / size_requested, 0 to 1, rounded to about 20 digits.",
     "average_price": "notional_executed / size_executed, USD per coin, rounded; NULL if the executed size is 0.",
     "is_underfilled": "The order ended with size_executed < size_requested.",
     "status": CONTENT_COLUMN_DESCRIPTIONS["status"],
@@ -64,7 +63,6 @@ _SAME_NAME = (
 
 ORDER_SOURCES: dict[str, tuple[str, ...]] = {
     **{name: (name,) for name in _SAME_NAME},
-    "fill_ratio": ("size_executed", "size_requested"),
     "average_price": ("notional_executed", "size_executed"),
     "is_underfilled": ("ts", "status", "size_executed", "size_requested"),
     "last_status_at": ("ts",),
@@ -73,8 +71,8 @@ ORDER_SOURCES: dict[str, tuple[str, ...]] = {
     "ended_at": ("ts", "status"),
     "event_count": ("twap_id", "wallet"),
     "first_event_at": ("ts",),
-    "first_object_key": ("s3_object_key", "ts"),
-    "last_object_key": ("s3_object_key", "ts"),
+    "first_object_key": ("s3_object_key",),
+    "last_object_key": ("s3_object_key",),
 }
 """Column of ``twap_orders`` → columns of ``twap_status`` that its value is computed from."""
 

@@ -284,6 +284,7 @@ def _write(
                 data_warnings=reader.data_warnings,
                 checksum_verified=fetched.checksum_verified,
                 sha256=fetched.sha256,
+                last_event_at=reader.last_event_at,
             )
         remove_attempts(connection, [ref.key])
         failpoint("before-commit")

@@ -6,7 +6,7 @@ Put here what is decided per object: column mapping and time units. Rules per ro
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import date, datetime
 from itertools import islice
 from typing import IO, TypeVar
 
@@ -46,6 +46,7 @@ class ObjectReader:
         self.ref = ref
         self._batch_rows = batch_rows
         self.data_warnings: Counter[str] = Counter()
+        self.last_event_at: datetime | None = None
         with object_errors(ref.key, "cannot be read"):
             self._object = ParquetObject(ref.key, file, ref.size_bytes)
             self._schema = flat_schema(ref.key, self._object.schema)
@@ -60,13 +61,14 @@ class ObjectReader:
         return self._only_batch is not None
 
     def batches(self) -> Iterator[NormalizedBatch]:
-        """Yield normalized batches from the start; ``data_warnings`` is cleared and filled again.
+        """Yield normalized batches from the start; set ``data_warnings`` and ``last_event_at`` again.
 
         Raises:
             ObjectInvalidError: A batch cannot be computed, or more than `MAX_REJECTED_SHARE` of the events are
                 rejected for one reason. The latter is raised after the last batch.
         """
         self.data_warnings.clear()
+        self.last_event_at = None
         rejections: dict[str, Rejections] = {}
         first_row = events = 0
         for raw in self._raw_batches():
@@ -75,6 +77,7 @@ class ObjectReader:
             for reason, rejected in batch.rejections.items():
                 rejections[reason] = rejections[reason].including(rejected) if reason in rejections else rejected
             first_row += raw.height
+            self.last_event_at = _latest(self.last_event_at, batch.rows["ts"])
             yield batch
         for name, reason in islice(self._object.lost_columns.items(), WARNINGS_MAX):
             self.data_warnings[f"unknown column {name!r}: values are lost, because it {reason}"] = first_row
@@ -128,6 +131,14 @@ class ObjectReader:
             )
             for name in columns
         }
+
+
+def _latest(earlier: datetime | None, times: pl.Series) -> datetime | None:
+    """Return the latest of a time and of times of normalized events; None if there is none."""
+    latest = times.max()
+    if not isinstance(latest, datetime):
+        return earlier
+    return latest if earlier is None else max(earlier, latest)
 
 
 def read_ahead(items: Iterable[_T]) -> Generator[_T, None, None]:

@@ -148,6 +148,7 @@ def record_loaded(
     data_warnings: Mapping[str, int],
     checksum_verified: bool,
     sha256: str,
+    last_event_at: datetime | None = None,
 ) -> None:
     """Record that this version is loaded. Call it in the transaction that writes its rows."""
     _record_version(
@@ -160,6 +161,7 @@ def record_loaded(
         data_warnings=json.dumps(data_warnings),
         checksum_verified=checksum_verified,
         sha256=sha256,
+        last_event_at=last_event_at,
     )
 
 
@@ -188,6 +190,7 @@ _VERSION_COLUMNS = (
     "data_warnings",
     "checksum_verified",
     "sha256",
+    "last_event_at",
     "error_text",
 )
 

@@ -23,11 +23,11 @@ WITH replaced AS (
 INSERT INTO etl_s3_ingest_log AS stored (s3_object_key, last_modified, etag, size_bytes, sha256, object_date,
   error_text, failed_attempts, ingested_at, rows_ingested,
   rows_read, rows_inserted, rows_updated, rows_unchanged, rows_superseded, rows_quarantined, rows_metadata,
-  data_warnings, checksum_verified, dagster_run_id, bytes_fetched, source_url)
+  data_warnings, checksum_verified, dagster_run_id, bytes_fetched, source_url, last_event_at)
 VALUES (:s3_object_key, :last_modified, :etag, :size_bytes, :sha256, :object_date,
   :error_text, CASE WHEN CAST(:error_text AS text) IS NULL THEN 0 ELSE 1 END, statement_timestamp(), :rows_ingested,
   :rows_read, :rows_inserted, :rows_updated, :rows_unchanged, :rows_superseded, :rows_quarantined, :rows_metadata,
-  CAST(:data_warnings AS jsonb), :checksum_verified, :dagster_run_id, :bytes_fetched, :source_url)
+  CAST(:data_warnings AS jsonb), :checksum_verified, :dagster_run_id, :bytes_fetched, :source_url, :last_event_at)
 ON CONFLICT (s3_object_key) DO UPDATE SET
   last_modified = excluded.last_modified,
   etag = excluded.etag,
@@ -52,6 +52,7 @@ ON CONFLICT (s3_object_key) DO UPDATE SET
   dagster_run_id = excluded.dagster_run_id,
   bytes_fetched = excluded.bytes_fetched,
   source_url = excluded.source_url,
+  last_event_at = excluded.last_event_at,
   orders_refreshed_at = CASE WHEN excluded.error_text IS NOT NULL THEN stored.orders_refreshed_at END
 RETURNING failed_attempts;
 

@@ -26,16 +26,18 @@ from twap_pipeline_tests.hypothesis_profiles import examples
 from twap_pipeline_tests.invariants import differing_orders
 from twap_pipeline_tests.storage.statistics import set_empty_statistics
 
+NEXT_DAY = DAY + timedelta(days=1)
 
-def ingest(engine: Engine, bucket: Bucket, *keys: str) -> None:
-    """Load these objects, or all."""
+
+def ingest(engine: Engine, bucket: Bucket, *keys: str, day: date = DAY) -> None:
+    """Load these objects, or all, as objects of a day."""
     store = LocalDirectory(bucket.directory)
-    ingest_objects(store, engine, [ref for ref in store.list_objects() if not keys or ref.key in keys], bucket.day)
+    ingest_objects(store, engine, [ref for ref in store.list_objects() if not keys or ref.key in keys], day)
 
 
-def refresh(engine: Engine, day: date = DAY) -> RefreshResult:
+def refresh(engine: Engine, day: date = DAY, *, recompute: bool = False) -> RefreshResult:
     with engine.begin() as connection:
-        return refresh_orders(connection, day)
+        return refresh_orders(connection, day, recompute=recompute)
 
 
 def rows(engine: Engine, table: str) -> list[RowMapping]:
@@ -88,7 +90,7 @@ def _expected(history: list[RowMapping]) -> dict[str, Any]:
 
 
 def stored(engine: Engine) -> dict[tuple[str, str], dict[str, Any]]:
-    left_out = {"twap_id", "wallet", "fill_ratio", "average_price", "refreshed_at"}
+    left_out = {"twap_id", "wallet", "average_price", "refreshed_at"}
     return {
         (row["twap_id"], row["wallet"]): {name: value for name, value in row.items() if name not in left_out}
         for row in rows(engine, "twap_orders")
@@ -108,11 +110,7 @@ def test_ended_order_has_values_of_terminal_event(engine: Engine, bucket: Bucket
     assert refresh(engine) == RefreshResult(objects=1, inserted=1, updated=0)
 
     row = order(engine)
-    assert (row["status"], row["size_executed"], row["fill_ratio"]) == (
-        "finished",
-        Decimal("4.5"),
-        Decimal("0.45"),
-    )
+    assert (row["status"], row["size_executed"]) == ("finished", Decimal("4.5"))
     assert row["is_underfilled"]
     assert row["ended_at"] - row["first_event_at"] == timedelta(minutes=30)
     assert (row["started_at"], row["start_date"], row["event_count"]) == (NOON, DAY, 2)
@@ -144,7 +142,7 @@ def test_late_event_of_older_object_is_included(engine: Engine, bucket: Bucket) 
     bucket.put("a.parquet", [event(1)], hours=-5)
     ingest(engine, bucket)
 
-    assert refresh(engine) == RefreshResult(objects=2, inserted=0, updated=1)
+    assert refresh(engine) == RefreshResult(objects=1, inserted=0, updated=1)
 
     row = order(engine)
     assert (row["status"], row["event_count"], row["first_object_key"]) == ("finished", 2, "a.parquet")
@@ -156,8 +154,40 @@ def test_refresh_without_new_events_writes_nothing(engine: Engine, bucket: Bucke
     refresh(engine)
     before = rows(engine, "twap_orders")
 
-    assert refresh(engine) == RefreshResult(objects=1, inserted=0, updated=0)
+    assert refresh(engine) == RefreshResult(objects=0, inserted=0, updated=0)
+    assert refresh(engine, recompute=True) == RefreshResult(objects=1, inserted=0, updated=0)
     assert rows(engine, "twap_orders") == before
+
+
+def test_recomputation_repairs_orders_from_all_events(engine: Engine, bucket: Bucket) -> None:
+    bucket.put("a.parquet", [event(1), event(2)])
+    ingest(engine, bucket)
+    bucket.put("b.parquet", [event(1, status="finished", minute=30, executed="10")])
+    ingest(engine, bucket, "b.parquet", day=NEXT_DAY)
+    for day in (DAY, NEXT_DAY):
+        refresh(engine, day)
+    before = stored(engine)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM twap_orders WHERE twap_id = '1'"))
+        connection.execute(text("UPDATE twap_orders SET event_count = 9"))
+
+    assert refresh(engine, recompute=True) == RefreshResult(objects=1, inserted=1, updated=1)
+
+    assert stored(engine) == before
+
+
+def test_new_order_of_several_days_has_all_events(engine: Engine, bucket: Bucket) -> None:
+    """The later day is refreshed first, without the event of the earlier day, which is pending."""
+    bucket.put("a.parquet", [event(1)])
+    ingest(engine, bucket)
+    bucket.put("b.parquet", [event(1, status="finished", minute=30, executed="10")])
+    ingest(engine, bucket, "b.parquet", day=NEXT_DAY)
+
+    assert refresh(engine, NEXT_DAY) == RefreshResult(objects=1, inserted=1, updated=0)
+    assert (order(engine)["event_count"], pending(engine)) == (1, [DAY])
+    assert refresh(engine) == RefreshResult(objects=1, inserted=0, updated=1)
+
+    assert (order(engine)["event_count"], order(engine)["status"], differences(engine)) == (2, "finished", [])
 
 
 def test_refresh_of_date_without_objects_does_nothing(engine: Engine) -> None:
@@ -283,11 +313,13 @@ def test_orders_are_a_pure_function_of_events(
     keys = [f"{number}.parquet" for number in range(len(objects))]
     for number, (key, events) in enumerate(zip(keys, objects, strict=True)):
         bucket.put(key, events, hours=number)
+    days = st.sampled_from([DAY, NEXT_DAY])
     for key in data.draw(st.permutations(keys)):
-        ingest(engine, bucket, key)
+        ingest(engine, bucket, key, day=data.draw(days))
         if data.draw(st.booleans()):
-            refresh(engine)
-    refresh(engine)
+            refresh(engine, data.draw(days), recompute=data.draw(st.booleans()))
+    for day in data.draw(st.permutations([DAY, NEXT_DAY])):
+        refresh(engine, day)
 
     assert stored(engine) == expected(rows(engine, "twap_status"))
     assert (differences(engine), pending(engine)) == ([], [])

@@ -131,7 +131,7 @@ def test_bytes_fetched_include_replaced_versions_and_no_audit(engine: Engine, bu
     assert (state.attempts, state.bytes_fetched, state.bytes_loaded) == (2, sum(sizes), 0)
 
 
-def test_orders_partition_counts_orders_of_its_objects(engine: Engine, bucket: Bucket) -> None:
+def test_orders_partition_counts_orders_by_start_date(engine: Engine, bucket: Bucket) -> None:
     finished = {**event(1, status="finished", minute=30, executed="4"), "state_executedNtl": "0.1"}
     bucket.put(key(DAY, "a"), [event(1), event(2), event(3)])
     bucket.put(key(NEXT_DAY, "b"), [finished, event(4)], hours=24)
@@ -143,7 +143,7 @@ def test_orders_partition_counts_orders_of_its_objects(engine: Engine, bucket: B
         states = [orders_partition(connection, day) for day in (DAY, NEXT_DAY, DAY - timedelta(days=1))]
 
     assert states == [
-        OrdersPartition({"activated": 2, "finished": 1}, 2, 1, Decimal("0.1")),
-        OrdersPartition({"activated": 1, "finished": 1}, 1, 1, Decimal("0.1")),
+        OrdersPartition({"activated": 3, "finished": 1}, 3, 1, Decimal("0.1")),
+        OrdersPartition({}, 0, 0, Decimal()),
         OrdersPartition({}, 0, 0, Decimal()),
     ]

@@ -153,7 +153,7 @@ def select_list(sql: str) -> dict[str, str]:
 def test_order_sources_equal_the_columns_of_the_refresh() -> None:
     """Rows without a column, such as count(*), come from all events of the key."""
     columns = twap_status.columns.keys()
-    sql = between(REFRESH["derive_orders"], "LIMIT prevents", " FROM twap_status AS event").split("SELECT ", 1)[1]
+    sql = between(REFRESH["derive_orders"], "DISTINCT ON (twap_id, wallet) ", " FROM events")
     sources = {name: identifiers(text.split(" AS ")[0], columns) for name, text in select_list(sql).items()}
     sources |= {"twap_id": {"twap_id"}, "wallet": {"wallet"}, "event_count": {"twap_id", "wallet"}}
     for column in twap_orders.columns:

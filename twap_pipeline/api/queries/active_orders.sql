@@ -33,9 +33,10 @@ WITH open_orders AS (
 )
 SELECT
   to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS as_of,
-  -- An order lasts at most seven days, so the latest event belongs to an order of the last eight days.
-  (SELECT to_char(max(last_status_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') FROM twap_orders
-    WHERE start_date >= (SELECT max(start_date) FROM twap_orders) - 8) AS data_until,
+  -- An event is in an object of its day or of the next one, so that the latest event is in an object of the last days.
+  (SELECT to_char(max(last_event_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') FROM etl_s3_ingest_log
+    WHERE object_date >= (SELECT max(object_date) FROM etl_s3_ingest_log) - 8 AND orders_refreshed_at IS NOT NULL
+  ) AS data_until,
   count(*) FILTER (WHERE NOT is_stale) AS active_count,
   count(*) FILTER (WHERE is_stale) AS stale_count,
   coalesce(json_agg(body ORDER BY position) FILTER (WHERE NOT is_stale AND position <= :limit), '[]')::text AS active,
@@ -85,9 +86,10 @@ WITH open_orders AS (
 )
 SELECT
   to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS as_of,
-  -- An order lasts at most seven days, so the latest event belongs to an order of the last eight days.
-  (SELECT to_char(max(last_status_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') FROM twap_orders
-    WHERE start_date >= (SELECT max(start_date) FROM twap_orders) - 8) AS data_until,
+  -- An event is in an object of its day or of the next one, so that the latest event is in an object of the last days.
+  (SELECT to_char(max(last_event_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') FROM etl_s3_ingest_log
+    WHERE object_date >= (SELECT max(object_date) FROM etl_s3_ingest_log) - 8 AND orders_refreshed_at IS NOT NULL
+  ) AS data_until,
   coalesce(
     json_agg(
       json_build_object(

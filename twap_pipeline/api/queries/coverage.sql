@@ -54,8 +54,8 @@ SELECT
     FROM etl_s3_ingest_log WHERE error_text IS NULL) AS last_object_at,
   (SELECT to_char(max(ingested_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
     FROM etl_s3_ingest_log WHERE error_text IS NULL) AS last_ingested_at,
-  -- An order lasts at most seven days, so the latest event belongs to an order of the last eight days.
-  (SELECT to_char(max(last_status_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') FROM twap_orders
-    WHERE start_date >= (SELECT max(start_date) FROM twap_orders) - 8) AS last_event_at,
+  (SELECT to_char(max(last_event_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') FROM etl_s3_ingest_log
+    WHERE object_date >= (SELECT max(object_date) FROM etl_s3_ingest_log) - 8 AND orders_refreshed_at IS NOT NULL
+  ) AS last_event_at,
   coalesce(json_agg(days ORDER BY day), '[]')::text AS days
 FROM days;

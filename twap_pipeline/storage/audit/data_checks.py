@@ -106,7 +106,7 @@ CHECKS: tuple[TableCheck, ...] = (
     TableCheck(
         "orders_match_events",
         "Every order equals the result of its events in twap_status. If not, run the job `refresh_twap_orders` for the"
-        " days of its objects.",
+        " days of its objects, with recompute: true in the configuration of twap_orders.",
         _QUERIES["orders_match_events"],
         table="twap_orders",
         is_error=True,

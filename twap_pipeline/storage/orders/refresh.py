@@ -5,12 +5,12 @@ records per object whether the orders of its events are refreshed (``orders_refr
 is therefore repeated, and a late event is included. Queries that only read orders do not belong here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
 from sqlalchemy import Connection, text
 
-from twap_pipeline.storage.maintenance import correct_empty_statistics
 from twap_pipeline.storage.sql_files import load_queries
 
 _QUERIES = load_queries("twap_pipeline.storage.orders", "refresh.sql")
@@ -22,7 +22,7 @@ class RefreshResult:
     """Counts of one refresh.
 
     Args:
-        objects: Loaded objects of the date.
+        objects: Objects whose events were included.
         inserted: New orders.
         updated: Changed orders.
     """
@@ -32,21 +32,29 @@ class RefreshResult:
     updated: int
 
 
-def refresh_orders(connection: Connection, day: date) -> RefreshResult:
-    """Upsert every order that has an event in one of a date's objects.
+def refresh_orders(connection: Connection, day: date, *, recompute: bool = False) -> RefreshResult:
+    """Upsert every order that has an event in an object of a date that no refresh included yet.
+
+    A new order is derived from its events in these objects alone: an event in any other object is either included
+    already, and then the order is stored, or the refresh of that object's date will include it. An order that is stored
+    is derived from all of its events.
 
     Args:
         connection: In a transaction, which the caller commits. An advisory lock serializes refreshes until then: a
-            later refresh reads all events that an earlier one read.
+            later refresh reads all events that an earlier one read. Until then the planner joins by index lookups only.
         day: UTC date of the objects' partition.
+        recompute: Also include the objects that were refreshed before, and derive every order from all of its events.
     """
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
-    correct_empty_statistics(connection)
-    loaded = connection.execute(text(_QUERIES["loaded_objects"]), {"day": day}).all()
+    loaded = connection.execute(text(_QUERIES["loaded_objects"]), {"day": day, "recompute": recompute}).all()
+    if not loaded:
+        return RefreshResult(0, 0, 0)
+    connection.execute(text(_QUERIES["force_index_lookups"]))
     keys = [key for key, _ in loaded]
     create_selected_orders(connection)
-    connection.execute(text(_QUERIES["select_orders_of_objects"]), {"keys": keys})
-    inserted, updated = write_selected_orders(connection)
+    selection = "select_orders_of_objects" if recompute else "select_stored_orders_of_objects"
+    connection.execute(text(_QUERIES[selection]), {"keys": keys})
+    inserted, updated = write_selected_orders(connection, keys)
     ingested_at = [timestamp for _, timestamp in loaded]
     connection.execute(text(_QUERIES["mark_refreshed"]), {"keys": keys, "ingested_at": ingested_at})
     return RefreshResult(len(keys), inserted, updated)
@@ -57,12 +65,16 @@ def create_selected_orders(connection: Connection) -> None:
     connection.execute(text(_QUERIES["create_selected_orders"]))
 
 
-def write_selected_orders(connection: Connection) -> tuple[int, int]:
-    """Derive the orders of the table ``selected_orders`` and write those that differ; return inserted and updated.
+def write_selected_orders(connection: Connection, keys: Sequence[str] = ()) -> tuple[int, int]:
+    """Derive orders and write those that differ; return the numbers of inserted and updated orders.
 
     Orders without events are not deleted. The table ``derived_orders`` remains until the transaction ends.
+
+    Args:
+        connection: In a transaction with the table ``selected_orders``, whose orders are derived from all events.
+        keys: Objects; their other orders are derived from the events in these objects.
     """
-    connection.execute(text(_QUERIES["derive_orders"]))
+    connection.execute(text(_QUERIES["derive_orders"]), {"keys": list(keys)})
     inserted, updated = connection.execute(text(_QUERIES["write_orders"])).one()
     return inserted, updated
 
@@ -74,8 +86,8 @@ def compare_orders(connection: Connection) -> None:
     exists until the transaction ends. An order whose events are not refreshed yet is one of them.
     """
     create_selected_orders(connection)
-    for name in ("select_all_orders", "derive_orders", "compare_orders"):
-        connection.execute(text(_QUERIES[name]))
+    connection.execute(text(_QUERIES["derive_orders"]), {"keys": None})
+    connection.execute(text(_QUERIES["compare_orders"]))
 
 
 def dates_pending_refresh(connection: Connection) -> dict[date, str]:

@@ -2,45 +2,71 @@
 -- A refresh and an audit fill selected_orders; derive_orders is the only definition of an order's columns.
 
 -- name: create_selected_orders
--- Creates the empty temporary table of the orders to derive; the transaction drops it at its end.
-DROP TABLE IF EXISTS selected_orders;
+-- Creates the empty temporary table of orders to derive from all of their events; dropped with the transaction's end.
+DROP TABLE IF EXISTS selected_orders, derived_orders;
 CREATE TEMP TABLE selected_orders (twap_id TEXT NOT NULL, wallet TEXT NOT NULL) ON COMMIT DROP;
+
+-- name: force_index_lookups
+-- Makes this transaction find rows by indexes, in nested loops, even if the statistics describe small tables.
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+  set_config('enable_mergejoin', 'off', true);
 
 -- name: select_orders_of_objects
 -- Selects every order that has an event in one of these objects.
 INSERT INTO selected_orders SELECT DISTINCT twap_id, wallet FROM twap_status WHERE s3_object_key = ANY(:keys);
 
--- name: select_all_orders
--- Selects every order that has an event.
-INSERT INTO selected_orders SELECT DISTINCT twap_id, wallet FROM twap_status;
+-- name: select_stored_orders_of_objects
+-- Selects the orders that have an event in one of these objects and a row in twap_orders.
+-- IS NOT DISTINCT FROM prevents the index on wallet.
+INSERT INTO selected_orders
+SELECT DISTINCT event.twap_id, event.wallet
+FROM twap_status AS event JOIN twap_orders AS stored
+  ON stored.twap_id = event.twap_id AND stored.wallet IS NOT DISTINCT FROM event.wallet
+WHERE event.s3_object_key = ANY(:keys);
 
 -- name: derive_orders
--- Creates derived_orders: the selected orders that have events, computed from these events.
-DROP TABLE IF EXISTS derived_orders;
+-- Creates derived_orders: the orders with an event in these objects, or in any if keys is NULL, from their events in
+-- these objects; and the selected orders, from all of their events.
 CREATE TEMP TABLE derived_orders ON COMMIT DROP AS
-SELECT selected.twap_id, selected.wallet, last_event.*
-FROM selected_orders AS selected CROSS JOIN LATERAL (
-  -- One lookup by twap_id per order, whatever the table statistics are: LIMIT prevents a join in another order, and
-  -- IS NOT DISTINCT FROM prevents the index on wallet.
-  SELECT
-    asset, side, size_requested, size_executed, notional_executed, status, status_error,
-    ts AS last_status_at,
-    coalesce(min(started_at) OVER (), min(ts) FILTER (WHERE status = 'activated') OVER ()) AS started_at,
-    CASE WHEN status IN ('error', 'finished', 'stopped', 'terminated') THEN ts END AS ended_at,
-    duration_minutes, reduce_only, randomize,
-    count(*) OVER ()::integer AS event_count,
-    min(ts) OVER () AS first_event_at,
-    first_value(s3_object_key) OVER (ORDER BY ts) AS first_object_key,
-    first_value(s3_object_key) OVER (ORDER BY ts DESC) AS last_object_key
-  FROM twap_status AS event
-  WHERE event.twap_id = selected.twap_id AND event.wallet IS NOT DISTINCT FROM selected.wallet
-  ORDER BY
-    CASE status WHEN 'waitingForTrigger' THEN 0 WHEN 'activated' THEN 1 WHEN 'finished' THEN 3
-      WHEN 'terminated' THEN 3 WHEN 'error' THEN 3 WHEN 'stopped' THEN 3 ELSE 2 END DESC,
-    ts DESC
-  LIMIT 1
-) AS last_event;
-ANALYZE selected_orders, derived_orders;
+WITH events AS (
+  (
+    -- OFFSET prevents a scan of another index in the order of the sort.
+    SELECT twap_id, wallet, ts, asset, side, size_requested, size_executed, notional_executed, status, status_error,
+      started_at, duration_minutes, reduce_only, randomize, s3_object_key
+    FROM twap_status
+    WHERE CAST(:keys AS text[]) IS NULL OR s3_object_key = ANY(:keys)
+    OFFSET 0
+  )
+  UNION ALL
+  SELECT event.*
+  FROM selected_orders AS selected CROSS JOIN LATERAL (
+    -- One lookup by twap_id per order: OFFSET prevents a join in another order, and IS NOT DISTINCT FROM prevents the
+    -- index on wallet.
+    SELECT twap_id, wallet, ts, asset, side, size_requested, size_executed, notional_executed, status, status_error,
+      started_at, duration_minutes, reduce_only, randomize, s3_object_key
+    FROM twap_status
+    WHERE twap_id = selected.twap_id AND wallet IS NOT DISTINCT FROM selected.wallet AND s3_object_key <> ALL(:keys)
+    OFFSET 0
+  ) AS event
+)
+-- The event of the highest lifecycle rank, the latest of several, and totals of the history.
+SELECT DISTINCT ON (twap_id, wallet)
+  twap_id, wallet, asset, side, size_requested, size_executed, notional_executed, status, status_error,
+  ts AS last_status_at,
+  coalesce(min(started_at) OVER history, min(ts) FILTER (WHERE status = 'activated') OVER history) AS started_at,
+  CASE WHEN status IN ('error', 'finished', 'stopped', 'terminated') THEN ts END AS ended_at,
+  duration_minutes, reduce_only, randomize,
+  count(*) OVER history::integer AS event_count,
+  first_value(ts) OVER history AS first_event_at,
+  first_value(s3_object_key) OVER history AS first_object_key,
+  last_value(s3_object_key) OVER history AS last_object_key
+FROM events
+WINDOW history AS (
+  PARTITION BY twap_id, wallet ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
+ORDER BY twap_id, wallet,
+  CASE status WHEN 'waitingForTrigger' THEN 0 WHEN 'activated' THEN 1 WHEN 'finished' THEN 3
+    WHEN 'terminated' THEN 3 WHEN 'error' THEN 3 WHEN 'stopped' THEN 3 ELSE 2 END DESC,
+  ts DESC;
 
 -- name: write_orders
 -- Inserts and updates the derived orders that differ from the stored ones; returns the numbers of both.
@@ -90,6 +116,7 @@ SELECT count(*) FILTER (WHERE is_new) AS inserted, count(*) FILTER (WHERE NOT is
 
 -- name: compare_orders
 -- Creates differing_orders: the orders that differ from all derived orders, with the difference.
+ANALYZE derived_orders;
 DROP TABLE IF EXISTS differing_orders;
 CREATE TEMP TABLE differing_orders ON COMMIT DROP AS
 SELECT twap_id, wallet, CASE WHEN stored.event_count IS NULL THEN 'missing'
@@ -109,9 +136,10 @@ WHERE (
 ANALYZE differing_orders;
 
 -- name: loaded_objects
--- Objects of one UTC date of which a version is, or was, loaded; with the time of their last attempt.
+-- Objects of one UTC date of which a version is, or was, loaded, with the time of their last attempt: those that no
+-- refresh included, or all.
 SELECT s3_object_key, ingested_at FROM etl_s3_ingest_log AS log
-WHERE object_date = :day AND (error_text IS NULL
+WHERE object_date = :day AND (:recompute OR orders_refreshed_at IS NULL) AND (error_text IS NULL
   OR EXISTS (SELECT FROM etl_s3_ingest_history AS past
     WHERE past.s3_object_key = log.s3_object_key AND past.kind <> 'failed_attempt'));
 

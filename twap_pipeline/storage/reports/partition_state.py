@@ -62,7 +62,7 @@ class StatusPartition:
 
 @dataclass(frozen=True, slots=True)
 class OrdersPartition:
-    """The orders that have an event in an object of the date.
+    """The orders that started on the date; each order belongs to one date.
 
     Args:
         orders_by_status: Status → rows of ``twap_orders``, descending; "NULL" for a missing status.

@@ -54,19 +54,10 @@ WHERE s3_object_key = ANY(ARRAY(SELECT s3_object_key FROM etl_s3_ingest_log WHER
 ORDER BY ts DESC, twap_id, wallet LIMIT 8;
 
 -- name: orders
--- Number and executed notional of the orders with an event in an object of the date, by status, as twap_orders has them.
-WITH events AS MATERIALIZED (  -- MATERIALIZED prevents a scan of the primary key in the order of DISTINCT
-  SELECT twap_id, wallet FROM twap_status
-  WHERE s3_object_key = ANY(ARRAY(SELECT s3_object_key FROM etl_s3_ingest_log WHERE object_date = :day))
-)
-SELECT coalesce(stored.status, 'NULL') AS name, count(*) AS orders,
-  count(*) FILTER (WHERE stored.ended_at IS NULL) AS open_orders,
-  count(*) FILTER (WHERE stored.is_underfilled) AS underfilled_orders,
-  coalesce(sum(stored.notional_executed), 0) AS notional_executed
-FROM (SELECT DISTINCT twap_id, wallet FROM events) AS selected CROSS JOIN LATERAL (
-  -- One lookup by twap_id per order, whatever the table statistics are: LIMIT prevents a join in another order, and
-  -- IS NOT DISTINCT FROM prevents the indexes on wallet.
-  SELECT status, ended_at, is_underfilled, notional_executed FROM twap_orders AS candidate
-  WHERE candidate.twap_id = selected.twap_id AND candidate.wallet IS NOT DISTINCT FROM selected.wallet LIMIT 1
-) AS stored
+-- Number and executed notional of the orders that started on the date, by status.
+SELECT coalesce(status, 'NULL') AS name, count(*) AS orders,
+  count(*) FILTER (WHERE ended_at IS NULL) AS open_orders,
+  count(*) FILTER (WHERE is_underfilled) AS underfilled_orders,
+  coalesce(sum(notional_executed), 0) AS notional_executed
+FROM twap_orders WHERE start_date = :day
 GROUP BY name ORDER BY orders DESC, name;

@@ -103,6 +103,7 @@ etl_s3_ingest_log = Table(
     _timestamp("orders_refreshed_at"),
     Column("bytes_fetched", BigInteger),
     Column("source_url", Text, index=True),
+    _timestamp("last_event_at"),
     CheckConstraint("rows_read = " + " + ".join(f"rows_{outcome}" for outcome in _ROW_OUTCOMES), name="row_counts_sum"),
 )
 """One row per object: the current version, and whether it is loaded."""
@@ -175,7 +176,6 @@ twap_orders = Table(
     Column("size_requested", Numeric),
     Column("size_executed", Numeric),
     Column("notional_executed", Numeric),
-    Column("fill_ratio", Numeric, Computed("size_executed / NULLIF(size_requested, (0)::numeric)", persisted=True)),
     Column(
         "average_price", Numeric, Computed("notional_executed / NULLIF(size_executed, (0)::numeric)", persisted=True)
     ),
@@ -200,7 +200,6 @@ twap_orders = Table(
     Column("first_object_key", Text, nullable=False),
     Column("last_object_key", Text, nullable=False),
     _timestamp("refreshed_at", nullable=False, default_now=True),
-    Index(None, "wallet", "started_at"),
     Index(None, "wallet", "last_status_at"),
     Index(None, "start_date", "asset"),
 )

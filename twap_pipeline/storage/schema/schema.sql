@@ -1,4 +1,4 @@
--- The complete schema at revision 004. `python -m twap_pipeline.storage.schema.create` executes this file and stamps
+-- The complete schema at revision 005. `python -m twap_pipeline.storage.schema.create` executes this file and stamps
 -- Alembic's head. A test asserts that it equals the result of the migrations.
 
 CREATE TABLE twap_status (
@@ -52,6 +52,7 @@ CREATE TABLE etl_s3_ingest_log (
   orders_refreshed_at TIMESTAMPTZ,
   bytes_fetched BIGINT,
   source_url TEXT,
+  last_event_at TIMESTAMPTZ,
   CONSTRAINT etl_s3_ingest_log_row_counts_sum_check CHECK (rows_read
     = rows_inserted + rows_updated + rows_unchanged + rows_superseded + rows_quarantined + rows_metadata)
 );
@@ -111,7 +112,6 @@ CREATE TABLE twap_orders (
   size_requested NUMERIC,
   size_executed NUMERIC,
   notional_executed NUMERIC,
-  fill_ratio NUMERIC GENERATED ALWAYS AS (size_executed / nullif(size_requested, 0)) STORED,
   average_price NUMERIC GENERATED ALWAYS AS (notional_executed / nullif(size_executed, 0)) STORED,
   is_underfilled BOOLEAN GENERATED ALWAYS AS (ended_at IS NOT NULL AND size_executed < size_requested) STORED,
   status TEXT,
@@ -130,7 +130,6 @@ CREATE TABLE twap_orders (
   refreshed_at TIMESTAMPTZ NOT NULL DEFAULT now(),
   PRIMARY KEY (twap_id, wallet)
 );
-CREATE INDEX twap_orders_wallet_started_at_idx ON twap_orders (wallet, started_at);
 CREATE INDEX twap_orders_wallet_last_status_at_idx ON twap_orders (wallet, last_status_at);
 CREATE INDEX twap_orders_start_date_asset_idx ON twap_orders (start_date, asset);
 CREATE INDEX twap_orders_active_idx ON twap_orders (last_status_at) WHERE ended_at IS NULL;
