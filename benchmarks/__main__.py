@@ -1,17 +1,17 @@
 """``python -m benchmarks``: prints each part's times as ratios to a limit that is measured in the same rounds.
 
-``benchmarks.api``, ``.year_backfill``, ``.sensor_tick`` and ``.dev_start`` are commands of their own.
+``benchmarks.api``, ``.year_backfill`` and ``.dev_start`` are commands of their own.
 """
 
 import argparse
 
-from benchmarks import competitors, imports, many_objects, one_object, plan_large_log, reads
+from benchmarks import competitors, imports, many_objects, one_object, reads, run_and_tick
 from benchmarks.harness import open_bench, print_environment
 
 PARTS = {
     "one": one_object.run,
     "many": many_objects.run,
-    "plan": plan_large_log.run,
+    "objects": run_and_tick.run,
     "imports": imports.run,
     "reads": reads.run,
     "scale": one_object.run_scale,
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, action="append", help="run this part; may be repeated")
     parser.add_argument("--rounds", type=int, default=3, help="how often each workload runs")
     parser.add_argument("--quick", action="store_true", help="use small sizes, to test that every part works")
-    parser.add_argument("--largest", action="store_true", help="part scale: also ten million rows")
+    parser.add_argument("--largest", action="store_true", help="scale: also ten million rows; objects: a million")
     options = parser.parse_args()
     with open_bench(options.rounds, is_quick=options.quick, is_largest=options.largest) as bench:
         print_environment(bench)

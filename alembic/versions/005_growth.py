@@ -1,4 +1,4 @@
-"""What keeps the cost of loading and of queries independent of the length of the history.
+"""What keeps the cost of runs, checks and queries independent of the length of the history.
 
 Revision ID: 005
 Revises: 004
@@ -17,7 +17,7 @@ branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
 UPGRADE = (
-    # The newest event of each object; filled for the last days, which is all that the API's questions read.
+    # The newest event of each object, filled for the last days: the API's questions read no older ones.
     "ALTER TABLE etl_s3_ingest_log ADD last_event_at TIMESTAMPTZ",
     """
 UPDATE etl_s3_ingest_log AS log
@@ -27,9 +27,15 @@ WHERE object_date >= (SELECT max(object_date) FROM etl_s3_ingest_log) - 8
     # No query uses them; an index of orders costs a sixth of the time in which they are written.
     "DROP INDEX twap_orders_wallet_started_at_idx",
     "ALTER TABLE twap_orders DROP fill_ratio",
+    # The layouts of keys: which prefixes list the objects of a day.
+    """
+CREATE TABLE etl_s3_key_layouts (source_url TEXT NOT NULL, layout TEXT NOT NULL,
+  first_seen_at TIMESTAMPTZ NOT NULL DEFAULT now(), PRIMARY KEY (source_url, layout))
+""",
 )
 
 DOWNGRADE = (
+    "DROP TABLE etl_s3_key_layouts",
     """
 ALTER TABLE twap_orders
   ADD fill_ratio NUMERIC GENERATED ALWAYS AS (size_executed / nullif(size_requested, 0)) STORED
@@ -40,13 +46,13 @@ ALTER TABLE twap_orders
 
 
 def upgrade() -> None:
-    """Add and drop what the docstring of this file says."""
+    """Add the column and the tables; drop what no query uses."""
     for statement in UPGRADE:
         op.execute(statement)
 
 
 def downgrade() -> None:
-    """Undo `upgrade`, which rewrites twap_orders; refused while the log contains rows, unless data loss is allowed."""
-    refuse_data_loss("the downgrade to 004", "etl_s3_ingest_log")
+    """Undo `upgrade`, which rewrites twap_orders; refused while a table contains rows, unless data loss is allowed."""
+    refuse_data_loss("the downgrade to 004", "etl_s3_ingest_log", "etl_s3_key_layouts")
     for statement in DOWNGRADE:
         op.execute(statement)

@@ -20,6 +20,7 @@ from twap_pipeline.cli.progress import step
 from twap_pipeline.cli.tables import print_day_summary, print_order_history
 from twap_pipeline.domain.object_ref import resolve_key_date_patterns
 from twap_pipeline.embedded import close_clients
+from twap_pipeline.ingest.day_listing import find_layouts, record_layouts
 from twap_pipeline.ingest.plan import group_by_day, plan
 from twap_pipeline.paths import ROOT, project_file
 from twap_pipeline.settings import Settings, load_settings
@@ -140,7 +141,10 @@ def _ingest_sample(settings: Settings, engine: Engine) -> bool:
     require_source(settings, engine, store)
     with engine.connect() as connection:
         entries = read_ingest_log(connection)
-    listed = group_by_day(store.list_objects(), resolve_key_date_patterns(settings.key_date_pattern))
+    key_date_patterns = resolve_key_date_patterns(settings.key_date_pattern)
+    refs = list(store.list_objects())
+    record_layouts(engine, store, find_layouts(refs, key_date_patterns), is_complete=True)
+    listed = group_by_day(refs, key_date_patterns)
     first = settings.start_date
     refs_by_date = {day: refs for day, refs in listed.items() if day >= first}
     plans = {day: plan(refs, entries) for day, refs in refs_by_date.items()}

@@ -21,6 +21,7 @@ from twap_pipeline.cli.tables import format_bytes, print_day_summary
 from twap_pipeline.domain.object_ref import ObjectRef, resolve_key_date_patterns
 from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.errors import SourceNotFoundError
+from twap_pipeline.ingest.day_listing import find_layouts, record_layouts
 from twap_pipeline.ingest.plan import Plan, group_by_day, objects_before, plan
 from twap_pipeline.settings import Settings
 from twap_pipeline.source.base import ObjectStore
@@ -39,11 +40,13 @@ class _Listing:
 
     Args:
         refs_by_date: UTC day → objects, of the requested days.
+        layouts: Key layouts of all objects.
         before_start_date: Keys of objects of days before TWAP_START_DATE.
         skipped: Objects that are not data.
     """
 
     refs_by_date: dict[date, list[ObjectRef]]
+    layouts: set[str]
     before_start_date: list[str]
     skipped: SkippedObjects
 
@@ -108,7 +111,7 @@ def ingest(
         listing = _list_objects(settings, store, start, end, object_keys)
         refs_by_date = listing.refs_by_date
         with engine.connect() as connection:
-            entries = read_ingest_log(connection)
+            entries = read_ingest_log(connection, [ref.key for refs in refs_by_date.values() for ref in refs])
         plans = {day: plan(refs, entries, only=object_keys) for day, refs in refs_by_date.items()}
         summary = _summarize(store.url, plans.values(), listing)
         _warn_of_early_objects(settings, listing)
@@ -116,6 +119,7 @@ def ingest(
             _print_plan(summary, as_json=as_json, dry_run=True)
             return
         failed_count = 0
+        record_layouts(engine, store, listing.layouts, is_complete=True)
         if summary.objects:
             run_ids = run_ingest(
                 settings,
@@ -147,7 +151,9 @@ def _list_objects(
     first = max(start.date(), settings.start_date) if start else settings.start_date
     day_after_last = end.date() if end else date.max
     skipped = SkippedObjects()
-    listed = group_by_day(store.list_objects(skipped=skipped), resolve_key_date_patterns(settings.key_date_pattern))
+    key_date_patterns = resolve_key_date_patterns(settings.key_date_pattern)
+    refs = list(store.list_objects(skipped=skipped))
+    listed = group_by_day(refs, key_date_patterns)
     refs_by_date = {day: refs for day, refs in listed.items() if first <= day < day_after_last}
     if not refs_by_date:
         available = f"it has objects from {min(listed)} to {max(listed)}" if listed else "it contains no objects"
@@ -158,7 +164,8 @@ def _list_objects(
         raise SourceNotFoundError(
             f"{store.url} lists no object {min(missing)!r} in this range; run `twap-pipeline discover`"
         )
-    return _Listing(refs_by_date, [ref.key for ref in objects_before(listed, settings.start_date)], skipped)
+    early = [ref.key for ref in objects_before(listed, settings.start_date)]
+    return _Listing(refs_by_date, find_layouts(refs, key_date_patterns), early, skipped)
 
 
 def _summarize(source_url: str, plans: Iterable[Plan], listing: _Listing) -> _Summary:

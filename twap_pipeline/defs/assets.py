@@ -119,20 +119,47 @@ def build_source_asset(
         object_store: dg.ResourceParam[ObjectStoreResource],
         schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> dg.DataVersionsByPartition:
-        with plain_failure():
-            with database.engine() as engine:
-                schema_guard.require_head(engine)
-                store = object_store.open_for(engine)
-            observe_source_partitions(context, catalog.source_key, store, partitions, key_date_patterns)
-        return dg.DataVersionsByPartition({})  # the line above recorded them, with metadata
+        with plain_failure(), database.engine() as engine:
+            schema_guard.require_head(engine)
+            store = object_store.open_for(engine)
+            if context.has_partition_key or context.has_partition_key_range:
+                observe_days(context, catalog.source_key, engine, store, key_date_patterns)
+            else:
+                observe_source(
+                    context,
+                    catalog.source_key,
+                    engine,
+                    store,
+                    partitions=partitions,
+                    key_date_patterns=key_date_patterns,
+                )
+        return dg.DataVersionsByPartition({})  # the lines above recorded them, with metadata
 
     return twap_s3_objects
 
 
-def observe_source_partitions(
+def observe_days(
+    context: dg.AssetExecutionContext,
+    source_key: dg.AssetKey,
+    engine: "Engine",
+    store: "ObjectStore",
+    key_date_patterns: Sequence[str],
+) -> None:
+    """List the selected days and record each changed partition in the event log."""
+    from twap_pipeline.ingest.day_listing import list_days
+
+    days = [date.fromisoformat(partition_key) for partition_key in context.partition_keys]
+    refs_by_date = list_days(store, engine, days, key_date_patterns)
+    changed = record_source_partitions(context.instance, source_key, store.url, refs_by_date)
+    context.log.info(f"{len(refs_by_date)} of {len(days)} partitions have objects; {len(changed)} are new or changed")
+
+
+def observe_source(
     context: dg.AssetExecutionContext | dg.OpExecutionContext,
     source_key: dg.AssetKey,
+    engine: "Engine",
     store: "ObjectStore",
+    *,
     partitions: dg.DailyPartitionsDefinition,
     key_date_patterns: Sequence[str],
 ) -> None:
@@ -140,8 +167,12 @@ def observe_source_partitions(
 
     The metadata also counts the objects of the listing that no partition contains.
     """
+    from twap_pipeline.ingest.day_listing import find_layouts, record_layouts
+
     skipped = SkippedObjects()
-    listed = ingest_plan.group_by_day(store.list_objects(skipped=skipped), key_date_patterns)
+    refs = list(store.list_objects(skipped=skipped))
+    record_layouts(engine, store, find_layouts(refs, key_date_patterns), is_complete=True)
+    listed = ingest_plan.group_by_day(refs, key_date_patterns)
     refs_by_date = {day: refs for day, refs in listed.items() if partitions.has_partition_key(day.isoformat())}
     early = [ref.key for ref in ingest_plan.objects_before(listed, partitions.start.date())]
     metadata = {
@@ -252,13 +283,15 @@ def _ingest_partitions(
     Raises:
         BudgetExceededError: The pending objects exceed the budget; nothing was read.
     """
+    from twap_pipeline.ingest.day_listing import list_days
     from twap_pipeline.ingest.load import ingest_objects, record_refusals
     from twap_pipeline.ingest.refusals import RefusalStreak
 
-    listed = ingest_plan.group_by_day(store.list_objects(), key_date_patterns)
-    with engine.connect() as connection:
-        entries, read_today = read_ingest_log(connection), bytes_read_today(connection)
     days = [date.fromisoformat(partition_key) for partition_key in context.partition_keys]
+    listed = list_days(store, engine, days, key_date_patterns)
+    keys = [ref.key for refs in listed.values() for ref in refs]
+    with engine.connect() as connection:
+        entries, read_today = read_ingest_log(connection, keys), bytes_read_today(connection)
     plans = {day: ingest_plan.plan(listed.get(day, []), entries, only=object_keys) for day in days}
     budget.enforce([ref for plan in plans.values() for ref in plan.pending], read_today)
     partition_results: dict[str, _PartitionResult] = {}

@@ -6,7 +6,7 @@ from datetime import date
 import dagster as dg
 from pydantic import Field
 
-from twap_pipeline.defs.assets import ByteBudget, observe_source_partitions
+from twap_pipeline.defs.assets import ByteBudget, observe_source
 from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.failures import plain_failure
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
@@ -57,22 +57,28 @@ def build_maintenance_jobs(
 def _build_observe_job(
     catalog: AssetCatalog, partitions: dg.DailyPartitionsDefinition, key_date_patterns: Sequence[str]
 ) -> dg.JobDefinition:
-    @dg.op(description="Lists the source and records each day whose objects changed.")
-    def observe_source(
+    @dg.op(name="observe_source", description="Lists the source and records each day whose objects changed.")
+    def observe_source_op(
         context: dg.OpExecutionContext,
         database: dg.ResourceParam[DatabaseResource],
         object_store: dg.ResourceParam[ObjectStoreResource],
         schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> None:
-        with plain_failure():
-            with database.engine() as engine:
-                schema_guard.require_head(engine)
-                store = object_store.open_for(engine)
-            observe_source_partitions(context, catalog.source_key, store, partitions, key_date_patterns)
+        with plain_failure(), database.engine() as engine:
+            schema_guard.require_head(engine)
+            store = object_store.open_for(engine)
+            observe_source(
+                context,
+                catalog.source_key,
+                engine,
+                store,
+                partitions=partitions,
+                key_date_patterns=key_date_patterns,
+            )
 
     @dg.job(description="Lists the source and shows which days have objects and which changed. Loads nothing.")
     def observe_twap_s3_objects() -> None:
-        observe_source()
+        observe_source_op()
 
     return observe_twap_s3_objects
 

@@ -7,10 +7,9 @@ sensor for failed runs is in `alerts`.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -33,15 +32,17 @@ from twap_pipeline.domain.object_ref import ObjectRef, fingerprint
 from twap_pipeline.errors import SchemaRevisionError
 from twap_pipeline.failpoints import failpoint
 from twap_pipeline.ingest import plan as ingest_plan
-from twap_pipeline.ingest.incremental_listing import list_days, list_slice
+from twap_pipeline.ingest.incremental_listing import ListingSlice, list_slice
 from twap_pipeline.storage.ingest_log import IngestLogEntry, bytes_read_today, read_ingest_log
 from twap_pipeline.storage.orders.refresh import dates_pending_refresh
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-KEYS_PER_TICK = 20_000
-"""Maximum keys that a tick lists: 20 LIST requests, and about two more for recent days."""
+    from twap_pipeline.source.base import ObjectStore
+
+KEYS_PER_TICK = 10_000
+"""Maximum keys of a tick's slice: 10 LIST requests, and one more per recent day and key layout."""
 
 SECONDS_PER_TICK = 20.0
 """Maximum time that a tick lists. Dagster cancels a tick after 60 seconds and discards its result."""
@@ -140,24 +141,23 @@ def build_new_objects_sensor(
             if refusal := _schema_refusal(engine):
                 return dg.SensorResult(skip_reason=refusal, cursor=context.cursor)
             store = object_store.open_for(engine)
-            with engine.connect() as connection:
-                entries, read_today_bytes = read_ingest_log(connection), bytes_read_today(connection)
-        listing = list_slice(
-            store, context.cursor or "", key_date_patterns, keys_max=KEYS_PER_TICK, seconds_max=SECONDS_PER_TICK
-        )
-        refs_by_date = listing.days
-        if not listing.is_complete:
-            today = datetime.now(UTC).date()
-            recent = [today - timedelta(days=back) for back in range(RECENT_DAYS)]
-            sample_keys = [refs[0].key for refs in listing.days.values()]
-            refs_by_date = {**list_days(store, recent, sample_keys, key_date_patterns), **refs_by_date}
-        refs_by_date = {
-            day: refs for day, refs in refs_by_date.items() if partitions.has_partition_key(day.isoformat())
-        }
-        if listing.is_complete:  # a partition's data version needs all of its objects
-            record_source_partitions(
-                context.instance, catalog.source_key, store.url, refs_by_date, limit=EVENTS_PER_TICK
+            listing = list_slice(
+                store, context.cursor or "", key_date_patterns, keys_max=KEYS_PER_TICK, seconds_max=SECONDS_PER_TICK
             )
+            refs_by_date, complete_days = _add_recent_days(engine, store, listing, key_date_patterns)
+            refs_by_date = {
+                day: refs for day, refs in refs_by_date.items() if partitions.has_partition_key(day.isoformat())
+            }
+            keys = [ref.key for refs in refs_by_date.values() for ref in refs]
+            with engine.connect() as connection:
+                entries, read_today_bytes = read_ingest_log(connection, keys), bytes_read_today(connection)
+        record_source_partitions(  # the data version of a partition needs all of its objects
+            context.instance,
+            catalog.source_key,
+            store.url,
+            {day: refs for day, refs in refs_by_date.items() if day in complete_days},
+            limit=EVENTS_PER_TICK,
+        )
         result = _build_sensor_result(
             context.instance,
             pending_partitions(refs_by_date, entries),
@@ -171,6 +171,28 @@ def build_new_objects_sensor(
         return result
 
     return new_twap_objects
+
+
+def _add_recent_days(
+    engine: "Engine", store: "ObjectStore", listing: ListingSlice, key_date_patterns: Sequence[str]
+) -> tuple[dict[date, list[ObjectRef]], Set[date]]:
+    """Record the key layouts of a slice, and list the recent days by the known layouts.
+
+    Returns:
+        UTC day → objects of the slice and of the recent days, and the days whose objects are complete.
+    """
+    from twap_pipeline.ingest.day_listing import EVERY_KEY, find_layouts, list_days_by_layout, record_layouts
+
+    refs = (ref for refs in listing.days.values() for ref in refs)
+    layouts = record_layouts(engine, store, find_layouts(refs, key_date_patterns), is_complete=listing.is_complete)
+    if listing.is_complete:
+        return listing.days, listing.days.keys()
+    if layouts == EVERY_KEY:  # the source is too large for a tick
+        return listing.days, frozenset()
+    today = datetime.now(UTC).date()
+    days = {today - timedelta(days=back) for back in range(RECENT_DAYS)}
+    recent = list_days_by_layout(store, days, layouts, key_date_patterns)
+    return recent | {day: refs for day, refs in listing.days.items() if day not in recent}, recent.keys()
 
 
 def build_orders_sensor(
@@ -335,19 +357,24 @@ def _build_sensor_result(
     """
     requests: list[dg.RunRequest] = []
     in_progress = exhausted = deferred = 0
+    runs_by_fingerprint = _find_runs(instance, pending)
     for partition in pending:
-        runs = partial(_count_runs, instance, partition.tags)
-        if runs(statuses=_IN_PROGRESS_STATUSES):
+        runs = [
+            run
+            for run in runs_by_fingerprint.get(partition.fingerprint, [])
+            if partition.tags.items() <= run.dagster_run.tags.items()
+        ]
+        if any(run.dagster_run.status not in _TERMINAL_STATUSES for run in runs):
             in_progress += 1
         elif budget is not None and budget.defers(partition.size_bytes, read_today_bytes):
             deferred += 1
-        elif _is_exhausted(instance, partition):
+        elif _is_exhausted(runs):
             exhausted += 1
         elif len(requests) == REQUESTS_PER_TICK:
             cursor = (resume_cursors or {}).get(partition.day, cursor)
             break
         else:
-            requests.append(_build_run_request(partition, runs() + 1))
+            requests.append(_build_run_request(partition, len(runs) + 1))
             read_today_bytes += partition.size_bytes
     if requests:
         return dg.SensorResult(run_requests=requests, cursor=cursor)
@@ -357,26 +384,24 @@ def _build_sensor_result(
     return dg.SensorResult(skip_reason=skip_message, cursor=cursor)
 
 
-def _is_exhausted(instance: dg.DagsterInstance, partition: PendingPartition) -> bool:
-    """Return whether the batch reached the run limit. A refused run counts for `REFUSED_RETRY_WINDOW` only."""
+def _find_runs(
+    instance: dg.DagsterInstance, pending: Sequence[PendingPartition]
+) -> Mapping[str, Sequence[dg.RunRecord]]:
+    """Return batch fingerprint → all its runs, by one query that uses Dagster's index on tags."""
+    runs: dict[str, list[dg.RunRecord]] = {}
+    if fingerprints := [partition.fingerprint for partition in pending]:
+        for run in instance.get_run_records(dg.RunsFilter(tags={BATCH_FINGERPRINT_TAG: fingerprints})):
+            runs.setdefault(run.dagster_run.tags[BATCH_FINGERPRINT_TAG], []).append(run)
+    return runs
+
+
+def _is_exhausted(runs: Sequence[dg.RunRecord]) -> bool:
+    """Return whether these runs reach the run limit. A refused run counts for `REFUSED_RETRY_WINDOW` only."""
     now = datetime.now(UTC)
-    runs = partial(_count_runs, instance, partition.tags)
-    refused = partial(_count_runs, instance, {**partition.tags, REFUSED_TAG: REFUSED})
-    count = runs(created_after=now - RETRY_WINDOW)
-    if count < MAX_RUNS_PER_BATCH:
-        return False
-    attempts = count - refused(created_after=now - RETRY_WINDOW)
-    return max(attempts, refused(created_after=now - REFUSED_RETRY_WINDOW)) >= MAX_RUNS_PER_BATCH
-
-
-def _count_runs(
-    instance: dg.DagsterInstance,
-    tags: Mapping[str, str],
-    *,
-    statuses: Sequence[dg.DagsterRunStatus] | None = None,
-    created_after: datetime | None = None,
-) -> int:
-    return instance.get_runs_count(dg.RunsFilter(tags=tags, statuses=statuses, created_after=created_after))
+    counted = [run for run in runs if run.create_timestamp > now - RETRY_WINDOW]
+    refused = [run for run in counted if run.dagster_run.tags.get(REFUSED_TAG) == REFUSED]
+    recently_refused = [run for run in refused if run.create_timestamp > now - REFUSED_RETRY_WINDOW]
+    return max(len(counted) - len(refused), len(recently_refused)) >= MAX_RUNS_PER_BATCH
 
 
 def _build_run_request(partition: PendingPartition, attempt: int) -> dg.RunRequest:

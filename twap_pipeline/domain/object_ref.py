@@ -92,26 +92,33 @@ def _match_date(key: str, key_date_patterns: Sequence[str]) -> tuple[date, re.Ma
     return None
 
 
-def day_prefixes(
-    known_keys: Iterable[str], day: date, key_date_patterns: Sequence[str] = KEY_DATE_PATTERNS
-) -> set[str]:
-    """Return the key prefixes of a day's objects, derived from keys of other days.
+def key_layout(ref: ObjectRef, key_date_patterns: Sequence[str] = KEY_DATE_PATTERNS) -> str:
+    """Return the layout of a key: the key up to the end of its date, with the date as placeholders of `str.format`.
 
-    Each known key that contains a date yields one prefix: the key up to its date, with ``day`` as the date.
+    Each placeholder keeps the width of the date's part: ``raw/{year:04}-{month:02}-{day:02}``. A key without a date is
+    its own layout. The layout is empty if the key before the end of the date is escaped: no prefix would list it.
     """
-    return {prefix for key in known_keys if (prefix := _prefix_for_day(key, day, key_date_patterns))}
-
-
-def _prefix_for_day(key: str, day: date, key_date_patterns: Sequence[str]) -> str | None:
-    matched = _match_date(key, key_date_patterns)
+    matched = _match_date(ref.key, key_date_patterns)
     if matched is None:
-        return None
-    match = matched[1]
-    parts = sorted((match.span(name), getattr(day, name)) for name in ("year", "month", "day"))
-    prefix = key[: parts[-1][0][1]]
-    for (start, end), value in reversed(parts):
-        prefix = f"{prefix[:start]}{value:0{end - start}}{prefix[end:]}"
-    return prefix
+        layout = _escape_braces(ref.key)
+    else:
+        layout, position = "", 0
+        for start, end, name in sorted((*matched[1].span(name), name) for name in ("year", "month", "day")):
+            layout += f"{_escape_braces(ref.key[position:start])}{{{name}:0{end - start}}}"
+            position = end
+    return "" if ref.invalid and "\\" in layout else layout
+
+
+def _escape_braces(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def day_prefix(layout: str, day: date) -> str:
+    """Return the prefix of the keys that have this layout and this day; the empty layout has the empty prefix.
+
+    The prefix can also be the start of keys of other days: ``day=1`` is the start of ``day=10``.
+    """
+    return layout.format(year=day.year, month=day.month, day=day.day)
 
 
 def partition_date(ref: ObjectRef, key_date_patterns: Sequence[str] = KEY_DATE_PATTERNS) -> date:

@@ -1,17 +1,16 @@
 """Lists a store in slices: a limited number of keys per call, from where the previous slice ended.
 
 After the last key the next slice starts from the beginning, so an object that appears late under an old day is found.
-The cursor is the only state; which objects are loaded is known from the ingest log alone. Recent days can be listed
-separately, with `list_days`.
+The cursor is the only state; which objects are loaded is known from the ingest log alone. Single days are listed by
+`day_listing`.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from twap_pipeline.domain.object_ref import ObjectRef, day_prefixes, partition_date
-from twap_pipeline.ingest.plan import group_by_day
+from twap_pipeline.domain.object_ref import ObjectRef, partition_date
 from twap_pipeline.source.base import ObjectStore
 
 
@@ -63,13 +62,3 @@ def list_slice(
         days.setdefault(day, []).append(ref)
         last_key, count = (last_key if ref.invalid else ref.key), count + 1  # a key that is not valid is escaped
     return ListingSlice(days, is_complete=after == "", resume_after_by_date=resume_after_by_date, next_cursor="")
-
-
-def list_days(
-    store: ObjectStore, days: Iterable[date], known_keys: Sequence[str], key_date_patterns: Sequence[str]
-) -> dict[date, list[ObjectRef]]:
-    """Return UTC day → objects, for these days alone; their prefixes are derived from known keys of other days."""
-    prefixes = {prefix for day in days for prefix in day_prefixes(known_keys, day, key_date_patterns)}
-    return group_by_day(
-        (ref for prefix in sorted(prefixes) for ref in store.list_objects(below=prefix)), key_date_patterns
-    )

@@ -55,15 +55,18 @@ class LocalDirectory:
     ) -> Iterator[ObjectRef]:
         """Yield the files in key order; see `ObjectStore.list_objects`."""
         self._require_directory()
-        refs = sorted(ref for ref in self._walk(str(self._directory)) if ref.key.startswith(below) and ref.key > after)
+        refs = sorted(ref for ref in self._walk(str(self._directory), below) if ref.key > after)
         yield from select_objects(refs, prefix="", name_pattern=self._object_pattern, skipped=skipped)
 
     def _require_directory(self) -> None:
         if not self._directory.is_dir():
             raise SourceNotFoundError(f"directory {self._directory} does not exist; correct TWAP_SOURCE_URL")
 
-    def _walk(self, folder: str, parents: frozenset[tuple[int, int]] = frozenset()) -> Iterator[ObjectRef]:
-        """Yield the files below a folder; a symbolic link to a parent folder is skipped."""
+    def _walk(self, folder: str, below: str, parents: frozenset[tuple[int, int]] = frozenset()) -> Iterator[ObjectRef]:
+        """Yield the files below a folder whose keys start with ``below``; folders without such keys are not read.
+
+        A symbolic link to a parent folder is skipped.
+        """
         try:
             here = Path(folder).stat()
             inode = (here.st_dev, here.st_ino)
@@ -71,10 +74,11 @@ class LocalDirectory:
                 return
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if entry.is_dir():
-                        yield from self._walk(entry.path, parents | {inode})
-                    elif entry.is_file():
-                        key = os.path.relpath(entry.path, self._directory).replace(os.sep, "/")
+                    key = os.path.relpath(entry.path, self._directory).replace(os.sep, "/")
+                    is_below = key.startswith(below)
+                    if (is_below or below.startswith(f"{key}/")) and entry.is_dir():
+                        yield from self._walk(entry.path, below, parents | {inode})
+                    elif is_below and entry.is_file():
                         yield _ref(key, entry.stat())
         except OSError as error:
             raise_local_error(error)

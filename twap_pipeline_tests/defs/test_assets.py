@@ -1,14 +1,15 @@
 """The assets with an in-memory Dagster instance, PostgreSQL and a local directory as the source."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from typing import IO, Any
 
 import dagster as dg
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from twap_pipeline.definitions import build_definitions
+from twap_pipeline.defs import assets
 from twap_pipeline.defs.assets import FAILED_OBJECTS_KEY
 from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.event_log import observe as observe_assets
@@ -17,7 +18,7 @@ from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ObjectRefusedError
 from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
-from twap_pipeline.storage.ingest_log import read_ingest_log
+from twap_pipeline.storage.ingest_log import IngestLogEntry, read_ingest_log
 from twap_pipeline.storage.schema.revision_gate import code_head
 from twap_pipeline_tests.factories import DAY, Bucket, event
 from twap_pipeline_tests.mutants import expect_failure, first_failure_ends_all
@@ -290,10 +291,62 @@ def test_observe_metadata_counts_objects_before_start_date(instance: dg.DagsterI
     assert metadata["objects_skipped"] == "1: name does not match TWAP_OBJECT_PATTERN (manifest.json)"
 
 
-def observe(instance: dg.DagsterInstance) -> None:
+def observe(instance: dg.DagsterInstance, *days: date) -> None:
+    """Observe the whole source, or a range of days."""
     definitions = build_definitions(load_settings())
     (source,) = [asset for asset in definitions.assets or [] if isinstance(asset, dg.SourceAsset)]
-    observe_assets([source], instance=instance, resources=definitions.resources)
+    tags = range_tags(days[0], days[-1]) if days else {}
+    observe_assets([source], instance=instance, resources=definitions.resources, tags=tags)
+
+
+@pytest.fixture
+def listed_prefixes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The prefix of each listing, in order."""
+    prefixes: list[str] = []
+    list_objects = LocalDirectory.list_objects
+
+    def record(store: LocalDirectory, *, below: str = "", **arguments: Any) -> Iterator[ObjectRef]:
+        prefixes.append(below)
+        return list_objects(store, below=below, **arguments)
+
+    monkeypatch.setattr(LocalDirectory, "list_objects", record)
+    return prefixes
+
+
+def test_observation_of_partitions_lists_their_days_only(
+    instance: dg.DagsterInstance, bucket: Bucket, listed_prefixes: list[str]
+) -> None:
+    """The first observation lists everything, because no layout is known."""
+    days = [DAY + timedelta(days=number) for number in range(4)]
+    for number, day in enumerate(days):
+        bucket.put(object_key(day, "a"), [event(number)])
+    observe(instance, days[0])
+    observe(instance, days[1], days[2])
+
+    assert listed_prefixes == ["", *(f"hourly/{day:%Y/%m/%d}" for day in days[1:3])]
+    records = instance.fetch_materializations(CATALOG.source_key, limit=9).records
+    assert sorted(str(record.partition_key) for record in records) == ["2025-08-20", "2025-08-21", "2025-08-22"]
+
+
+def test_run_lists_its_days_and_reads_their_log_entries(
+    instance: dg.DagsterInstance, bucket: Bucket, listed_prefixes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        bucket.put(object_key(DAY + timedelta(days=number), "a"), [event(number)])
+    observe(instance)
+    listed_prefixes.clear()
+    read_keys: list[list[str]] = []
+
+    def read(connection: Connection, keys: list[str]) -> dict[str, IngestLogEntry]:
+        read_keys.append(keys)
+        return read_ingest_log(connection, keys)
+
+    monkeypatch.setattr(assets, "read_ingest_log", read)
+    last = DAY + timedelta(days=1)
+    assert run(instance, DAY, last).success
+
+    assert listed_prefixes == [f"hourly/{day:%Y/%m/%d}" for day in (DAY, last)]
+    assert read_keys == [[object_key(DAY, "a"), object_key(last, "a")]]
 
 
 @pytest.mark.fault("X1")

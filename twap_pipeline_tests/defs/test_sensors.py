@@ -3,13 +3,14 @@
 import resource
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import psycopg
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from werkzeug.wrappers import Request, Response
 
 from twap_pipeline.definitions import build_definitions
@@ -36,7 +37,7 @@ from twap_pipeline.ingest.load import ingest_object
 from twap_pipeline.sample.manifest import SampleRequest, SampleSummary, write_manifest
 from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
-from twap_pipeline.storage.ingest_log import requeue
+from twap_pipeline.storage.ingest_log import IngestLogEntry, read_ingest_log, requeue
 from twap_pipeline.storage.schema.revision_gate import code_head
 from twap_pipeline_tests.factories import DAY, Bucket, event
 from twap_pipeline_tests.mutants import expect_failure, key_alone, retries_without_a_cap, watermark_on_last_modified
@@ -405,6 +406,105 @@ def test_tick_with_100k_pending_objects_is_limited(instance: dg.DagsterInstance,
     growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - rss_before
     assert growth * (1 if sys.platform == "darwin" else 1_024) < 150_000_000
     assert requested == [str(DAY + timedelta(days=number)) for number in range(2 * sensors.REQUESTS_PER_TICK)]
+
+
+def fill_slices(instance: dg.DagsterInstance, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load three days in the directory ``hourly``, of which a tick lists two objects."""
+    monkeypatch.setattr(sensors, "KEYS_PER_TICK", 2)
+    for days in range(3):
+        bucket.put(key("a", days=days), [event(days)])
+        bucket.put(key("b", days=days), [event(10 + days)])
+    cursor = ""
+    for _ in range(4):
+        result = tick(instance, cursor)
+        run_all(instance, result)
+        cursor = result.cursor or ""
+
+
+@pytest.mark.fault("D1")
+def test_run_lists_the_layout_that_the_tick_recorded(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second layout appears under an old day, which has objects in the first one."""
+    fill_slices(instance, bucket, monkeypatch)
+    late_key = f"z/date={DAY}/late.parquet"
+    bucket.put(late_key, [event(99)], hours=-99)
+
+    result = tick(instance, key("b", days=2))
+    run_all(instance, result)
+
+    assert requested_partitions(result) == [str(DAY)]
+    with engine.connect() as connection:
+        entry = read_ingest_log(connection, [late_key])[late_key]
+    assert entry.error_text is None
+
+
+@pytest.mark.fault("D2")
+def test_overwritten_object_of_old_day_is_found_by_a_slice(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_slices(instance, bucket, monkeypatch)
+    bucket.put(key("b"), [event(1), event(2)], hours=1)
+
+    result = tick(instance)
+    run_all(instance, result)
+
+    assert requested_partitions(result) == [str(DAY)]
+    assert skip_message(tick(instance)) == "no pending objects"
+
+
+def test_tick_of_a_slice_records_recent_source_partitions(
+    instance: dg.DagsterInstance, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_slices(instance, bucket, monkeypatch)
+    today = datetime.now(UTC).date()
+    recent_key = f"hourly/{today:%Y/%m/%d}/12/a.parquet"
+    bucket.put(recent_key, [event(50)])
+
+    result = tick(instance)
+
+    records = instance.fetch_materializations(AssetCatalog().source_key, limit=10).records
+    assert [record.partition_key for record in records] == [str(today)]
+    assert requested_partitions(result) == [str(today)]
+
+
+def test_tick_reads_log_entries_of_listed_keys(
+    instance: dg.DagsterInstance, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_slices(instance, bucket, monkeypatch)
+    read_keys: list[list[str]] = []
+
+    def read(connection: Connection, keys: list[str]) -> dict[str, IngestLogEntry]:
+        read_keys.append(keys)
+        return read_ingest_log(connection, keys)
+
+    monkeypatch.setattr(sensors, "read_ingest_log", read)
+    tick(instance)
+
+    assert read_keys == [[key("a"), key("b")]]
+
+
+def test_tick_finds_the_runs_of_all_batches_by_one_query(
+    instance: dg.DagsterInstance, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for days in range(5):
+        bucket.put(key("a", days=days), [event(days)])
+    queries: list[str] = []
+
+    def count(name: str) -> Callable[..., object]:
+        method = getattr(instance.run_storage, name)
+
+        def call(*arguments: object, **named: object) -> object:
+            queries.append(name)
+            return method(*arguments, **named)
+
+        return call
+
+    for name in ("get_runs", "get_run_records", "get_runs_count"):
+        monkeypatch.setattr(instance.run_storage, name, count(name))
+    tick(instance)
+
+    assert queries == ["get_run_records"]
 
 
 def test_source_partition_is_recorded_once(instance: dg.DagsterInstance, bucket: Bucket) -> None:

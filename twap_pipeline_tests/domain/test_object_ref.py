@@ -1,5 +1,6 @@
 """Unit tests of key dates, day prefixes, partition dates and fingerprints."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from random import Random
 
@@ -11,8 +12,9 @@ from twap_pipeline.domain.object_ref import (
     KEY_DATE_PATTERNS,
     ObjectRef,
     day_from_key,
-    day_prefixes,
+    day_prefix,
     fingerprint,
+    key_layout,
     partition_date,
     resolve_key_date_patterns,
 )
@@ -115,40 +117,59 @@ KEY_FORMATS = [
 ]
 
 
+def layout(key: str, patterns: Sequence[str] = KEY_DATE_PATTERNS) -> str:
+    return key_layout(listed(key=key), patterns)
+
+
 @pytest.mark.fault("D1")
 @given(
     key_format=st.sampled_from(KEY_FORMATS),
-    known=st.dates(date(2023, 1, 1), date(2029, 9, 9)),
-    day=st.dates(date(2023, 10, 10), date(2029, 12, 31)).filter(lambda day: day.month > 9 and day.day > 9),
+    known=st.dates(date(2023, 1, 1), date(2029, 12, 31)),
+    day=st.dates(date(2023, 1, 1), date(2029, 12, 31)),
 )
 @examples(100)
 def test_day_prefix_starts_the_keys_of_the_day(key_format: str, known: date, day: date) -> None:
-    (prefix,) = day_prefixes([key_format.format(known)], day)
+    """Of the day of the known key, and of every day whose date has the same widths."""
+    key_of_day = key_format.format(day)
+    prefix = day_prefix(layout(key_format.format(known)), day)
 
-    assert key_format.format(day).startswith(prefix)
+    assert key_format.format(known).startswith(day_prefix(layout(key_format.format(known)), known))
     assert day_from_key(f"{prefix}/x") == day
+    if layout(key_of_day) == layout(key_format.format(known)):
+        assert key_of_day.startswith(prefix)
+
+
+def test_layouts_of_dates_without_leading_zeros_differ() -> None:
+    days = [date(2026, 1, 1), date(2026, 1, 31), date(2026, 12, 1), date(2026, 12, 31)]
+    layouts = [layout(f"raw/year={day.year}/month={day.month}/day={day.day}/x") for day in days]
+
+    assert layouts[0] == "raw/year={year:04}/month={month:01}/day={day:01}"
+    assert len(set(layouts)) == 4
 
 
 @pytest.mark.fault("D1")
 def test_day_prefix_pattern_with_day_before_year() -> None:
     pattern = r"(?P<day>\d\d)\.(?P<month>\d\d)\.(?P<year>\d{4})/"
 
-    (prefix,) = day_prefixes(["raw/17.08.2025/x.parquet"], DAY, [pattern])
-
-    assert "raw/24.09.2026/y.parquet".startswith(prefix)
-    assert prefix.startswith("raw/24")
+    assert day_prefix(layout("raw/17.08.2025/x.parquet", [pattern]), DAY) == "raw/24.09.2026"
 
 
 @pytest.mark.fault("D1")
 def test_day_prefix_skips_matches_that_are_not_dates() -> None:
-    assert day_prefixes(["raw/2026/99/99/x/2026/09/23/x.parquet"], DAY) == {"raw/2026/99/99/x/2026/09/24"}
+    assert day_prefix(layout("raw/2026/99/99/x/2026/09/23/x.parquet"), DAY) == "raw/2026/99/99/x/2026/09/24"
 
 
-def test_day_prefixes_of_several_layouts() -> None:
-    known = ["a/2025/08/17/x", "a/2025/08/18/y", "b/20250817.parquet", "c/x.parquet"]
+@pytest.mark.fault("D7")
+def test_key_with_braces_has_the_prefix_of_its_text() -> None:
+    assert day_prefix(layout("raw/{year}{}/20260923.parquet"), DAY) == "raw/{year}{}/20260924"
+    assert day_prefix(layout("raw/{day}.parquet"), DAY) == "raw/{day}.parquet"
 
-    assert day_prefixes(known, DAY) == {"a/2026/09/24", "b/20260924"}
-    assert day_prefixes([], DAY) == set()
+
+@pytest.mark.fault("D7")
+def test_layout_of_escaped_key_is_empty_before_the_date_only() -> None:
+    assert layout("raw/\0/20260923/x.parquet") == ""
+    assert layout("raw/\udcff.parquet") == ""
+    assert layout("raw/20260923/\0.parquet") == "raw/{year:04}{month:02}{day:02}"
 
 
 @pytest.mark.fault("D7")

@@ -17,6 +17,7 @@ from twap_pipeline_tests.factories import Bucket, event
 from twap_pipeline_tests.feed_factories import raw_rows, write_parquet
 from twap_pipeline_tests.invariants import ingest_everything
 from twap_pipeline_tests.s3_server import S3Server
+from twap_pipeline_tests.storage.statistics import set_empty_statistics
 
 pytestmark = pytest.mark.fault("X6")
 
@@ -145,8 +146,9 @@ def test_repeated_gets_of_one_attempt_are_counted(engine: Engine, s3: S3Server, 
     assert read_today(engine) == sum(sent) > 0
 
 
-def test_bytes_of_the_day_are_found_by_an_index(engine: Engine) -> None:
-    """The cost does not grow with the number of loaded objects."""
+@pytest.mark.parametrize("is_analyzed", [True, False], ids=["analyzed", "empty-statistics"])
+def test_bytes_of_the_day_are_found_by_an_index(engine: Engine, *, is_analyzed: bool) -> None:
+    """The cost does not grow with the number of loaded objects, whatever the statistics are."""
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -155,7 +157,18 @@ def test_bytes_of_the_day_are_found_by_an_index(engine: Engine) -> None:
                 " FROM generate_series(1, 20000) AS number"
             )
         )
+        connection.execute(
+            text(
+                "INSERT INTO etl_s3_ingest_history (s3_object_key, kind, ingested_at)"
+                " SELECT s3_object_key, 'requeued', ingested_at FROM etl_s3_ingest_log"
+            )
+        )
+        connection.execute(text("ANALYZE etl_s3_ingest_log, etl_s3_ingest_history"))
+    if not is_analyzed:
+        set_empty_statistics(engine)
+    with engine.connect() as connection:
         query = load_queries("twap_pipeline.storage", "ingest_log.sql")["bytes_read_today"]
         plan = "\n".join(connection.execute(text(f"EXPLAIN {query}")).scalars())
 
     assert "etl_s3_ingest_log_ingested_at_idx" in plan
+    assert "etl_s3_ingest_history_ingested_at_idx" in plan

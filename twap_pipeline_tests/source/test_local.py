@@ -135,6 +135,25 @@ def test_list_below_prefix_and_after_key(tmp_path: Path, below: str, after: str,
     assert [ref.key for ref in LocalDirectory(tmp_path).list_objects(below=below, after=after)] == expected
 
 
+def test_listing_below_prefix_reads_no_other_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("a/2025/01", "a/2025/02", "b/2025/01"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "x").touch()
+    read: list[str] = []
+    scandir = os.scandir
+
+    def record(folder: str) -> object:
+        read.append(os.path.relpath(folder, tmp_path))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", record)
+
+    listed = list(LocalDirectory(tmp_path).list_objects(below="a/2025/01"))
+
+    assert [ref.key for ref in listed] == ["a/2025/01/x"]
+    assert read == [".", "a", "a/2025", "a/2025/01"]
+
+
 @pytest.mark.fault("D7")
 def test_list_order_is_utf8_byte_order_as_in_s3(tmp_path: Path) -> None:
     names = ["Z", "a", "~", "\u00e9", "\uffff", "😀"]

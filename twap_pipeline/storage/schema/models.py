@@ -156,6 +156,15 @@ etl_s3_ingest_attempts = Table(
 )
 """One row per object that a process is loading. A row without a process means that the process ended abnormally."""
 
+etl_s3_key_layouts = Table(
+    "etl_s3_key_layouts",
+    metadata,
+    Column("source_url", Text, primary_key=True),
+    Column("layout", Text, primary_key=True),
+    _timestamp("first_seen_at", nullable=False, default_now=True),
+)
+"""One row per layout of a source's keys; see `domain.object_ref.key_layout`."""
+
 twap_status_quarantine = Table(
     "twap_status_quarantine",
     metadata,

@@ -95,6 +95,13 @@ CREATE TABLE etl_s3_ingest_attempts (
   started_at TIMESTAMPTZ NOT NULL DEFAULT now()
 );
 
+CREATE TABLE etl_s3_key_layouts (
+  source_url TEXT NOT NULL,
+  layout TEXT NOT NULL,
+  first_seen_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+  PRIMARY KEY (source_url, layout)
+);
+
 CREATE TABLE twap_status_quarantine (
   s3_object_key TEXT NOT NULL,
   row_number BIGINT NOT NULL,
