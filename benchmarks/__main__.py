@@ -5,13 +5,14 @@
 
 import argparse
 
-from benchmarks import competitors, imports, many_objects, one_object, reads, run_and_tick
+from benchmarks import audit, competitors, imports, many_objects, one_object, reads, run_and_tick
 from benchmarks.harness import open_bench, print_environment
 
 PARTS = {
     "one": one_object.run,
     "many": many_objects.run,
     "objects": run_and_tick.run,
+    "audit": audit.run,
     "imports": imports.run,
     "reads": reads.run,
     "scale": one_object.run_scale,
@@ -26,7 +27,7 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, action="append", help="run this part; may be repeated")
     parser.add_argument("--rounds", type=int, default=3, help="how often each workload runs")
     parser.add_argument("--quick", action="store_true", help="use small sizes, to test that every part works")
-    parser.add_argument("--largest", action="store_true", help="scale: also ten million rows; objects: a million")
+    parser.add_argument("--largest", action="store_true", help="scale, objects, audit: also the largest sizes")
     options = parser.parse_args()
     with open_bench(options.rounds, is_quick=options.quick, is_largest=options.largest) as bench:
         print_environment(bench)

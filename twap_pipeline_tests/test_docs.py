@@ -297,7 +297,9 @@ def test_audit_codes_page_lists_every_code() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \|", prose(page), re.MULTILINE)
     levels = {True: "informational", False: "error"}
 
-    assert sorted(rows) == sorted((code.value, levels[AuditFinding(code, ()).is_informational]) for code in AuditCode)
+    assert sorted(rows) == sorted(
+        (code.value, levels[AuditFinding(code, (), 0).is_informational]) for code in AuditCode
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 
 import click
 
@@ -13,6 +14,7 @@ from twap_pipeline.cli.context import (
     source,
     source_option,
 )
+from twap_pipeline.cli.progress import step
 from twap_pipeline.cli.tables import format_bytes
 from twap_pipeline.domain.object_ref import ObjectRef, resolve_key_date_patterns
 from twap_pipeline.ingest.audit import AuditFinding
@@ -33,8 +35,16 @@ def audit(source_url: str | None, *, deep: bool, requeue: bool, as_json: bool) -
     """
     settings = load_command_settings(source_url)
     store = source(settings)
-    with database(settings) as (engine, _):
+    with database(settings) as (engine, _), ExitStack() as steps:
         require_source(settings, engine, store)
+
+        def begin_reading(refs: Sequence[ObjectRef]) -> None:
+            steps.close()
+            if not as_json:
+                _print_cost(refs)
+            steps.enter_context(step(f"comparing {len(refs):,} objects with the stored rows"))
+
+        steps.enter_context(step("comparing the listing, the ingest log and the row counts"))
         report = run_audit(
             store,
             engine,
@@ -45,7 +55,7 @@ def audit(source_url: str | None, *, deep: bool, requeue: bool, as_json: bool) -
             max_bytes_per_run=settings.max_bytes_per_run,
             max_bytes_per_day=settings.max_bytes_per_day,
             timeout_seconds=settings.maintenance_timeout_seconds,
-            before_reading=lambda refs: None if as_json else _print_cost(refs),
+            before_reading=begin_reading,
         )
     if as_json:
         click.echo(json.dumps(report.as_json()))
@@ -70,8 +80,8 @@ def _print_cost(refs: Sequence[ObjectRef]) -> None:
 
 def _print_findings(findings: Iterable[AuditFinding]) -> None:
     for finding in findings:
-        click.echo(f"{finding.code} ({len(finding.examples)}): {finding.description}")
-        _print_limited(finding.examples)
+        click.echo(f"{finding.code} ({finding.count:,}): {finding.description}")
+        _print_limited(finding.examples, finding.count)
 
 
 def _print_repair(repair: RepairResult) -> None:
@@ -80,7 +90,7 @@ def _print_repair(repair: RepairResult) -> None:
         return
     if repair.requeued:
         click.echo(f"repair: requeued {len(repair.requeued)} objects; `twap-pipeline ingest` loads them again")
-        _print_limited(repair.requeued)
+        _print_limited(repair.requeued, len(repair.requeued))
     if repair.deleted or repair.deleted_quarantined:
         click.echo(f"repair: deleted {repair.deleted} rows and {repair.deleted_quarantined} quarantined rows")
     if repair.orders_written or repair.orders_deleted:
@@ -92,7 +102,7 @@ def _print_repair(repair: RepairResult) -> None:
         click.echo(f"repair: deleted {repair.deleted_history} history entries of impossible versions")
     if repair.recounted:
         click.echo(f"repair: set the row counts of {len(repair.recounted)} deleted objects to their stored rows")
-        _print_limited(repair.recounted)
+        _print_limited(repair.recounted, len(repair.recounted))
     if repair.adjustment:
         click.echo(
             f"repair: adjusted the ingest log's row sum by {repair.adjustment:+}, in the history of"
@@ -100,8 +110,9 @@ def _print_repair(repair: RepairResult) -> None:
         )
 
 
-def _print_limited(lines: Sequence[str]) -> None:
+def _print_limited(lines: Sequence[str], count: int) -> None:
+    """Print the first of ``count`` lines, of which ``lines`` may contain less."""
     for line in lines[:MAX_PRINTED_FAILURES]:
         click.echo(f"  {line}")
-    if (more := len(lines) - MAX_PRINTED_FAILURES) > 0:
-        click.echo(f"  … and {more} more")
+    if (more := count - MAX_PRINTED_FAILURES) > 0:
+        click.echo(f"  … and {more:,} more")

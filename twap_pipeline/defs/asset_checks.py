@@ -122,7 +122,7 @@ def _build_source_check(
                 timeout_seconds=database.settings.maintenance_timeout_seconds,
             )
         lines = [
-            f"- **{finding.code}** ({len(finding.examples)}): {finding.description};"
+            f"- **{finding.code}** ({finding.count}): {finding.description};"
             f" {', '.join(finding.examples[:_MAX_EXAMPLES])}"
             for finding in report.findings
         ]

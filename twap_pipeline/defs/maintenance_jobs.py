@@ -117,12 +117,12 @@ def _build_audit_job(key_date_patterns: Sequence[str], start_date: date, budget:
         for finding in report.findings:
             examples = ", ".join(finding.examples[:_MAX_LOGGED_EXAMPLES])
             log = context.log.info if finding.is_informational else context.log.error
-            log(f"{finding.code} ({len(finding.examples)}): {finding.description}: {examples}")
+            log(f"{finding.code} ({finding.count}): {finding.description}: {examples}")
         if errors := [finding for finding in report.findings if not finding.is_informational]:
             lines = ["source listing, ingest log and rows differ:"]
             for finding in errors:
                 examples = ", ".join(finding.examples[:_MAX_NAMED_EXAMPLES])
-                lines.append(f"- {finding.code} ({len(finding.examples)}): {finding.description}: {examples}")
+                lines.append(f"- {finding.code} ({finding.count}): {finding.description}: {examples}")
             raise dg.Failure("\n".join(lines), allow_retries=False)
 
     @dg.job(

@@ -27,6 +27,9 @@ _YEAR_MAX = 2100
 _SIZE_MAX = 2**63 - 1
 """Maximum of PostgreSQL's BIGINT."""
 
+_ESCAPE = re.compile(r"\\(x00|ud[89a-f])")
+"""How `_escape` writes NUL and surrogates."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class ObjectRef:
@@ -69,6 +72,11 @@ def _is_storable_text(text: str) -> bool:
 
 def _escape(text: str) -> str:
     return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
+
+
+def is_escaped(key: str) -> bool:
+    """Return whether a key can be the escaped one of an `ObjectRef`, whose listing is in the order of the original."""
+    return _ESCAPE.search(key) is not None
 
 
 def resolve_key_date_patterns(first: str | None) -> tuple[str, ...]:
@@ -123,7 +131,12 @@ def day_prefix(layout: str, day: date) -> str:
 
 def partition_date(ref: ObjectRef, key_date_patterns: Sequence[str] = KEY_DATE_PATTERNS) -> date:
     """Return the UTC day of an object: the date in its key, or else the date of its LastModified."""
-    return day_from_key(ref.key, key_date_patterns) or ref.last_modified.astimezone(UTC).date()
+    return day_from_key(ref.key, key_date_patterns) or utc_date(ref.last_modified)
+
+
+def utc_date(time: datetime) -> date:
+    """Return the UTC day of an aware time."""
+    return time.astimezone(UTC).date()
 
 
 def fingerprint(refs: Iterable[ObjectRef]) -> str:

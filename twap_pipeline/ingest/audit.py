@@ -4,24 +4,23 @@ An audit detects rows that were added, deleted or moved between objects, and inc
 values are detected by `deep_audit`, which reads the objects. Add a kind of finding to `AuditCode` and `_DESCRIPTIONS`.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
+from typing import TypeVar
 
 from sqlalchemy import Engine
 
-from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef, partition_date
-from twap_pipeline.storage.audit.counts import (
-    IngestLogRecord,
-    inconsistent_history,
-    quarantined_rows_by_object,
-    read_ingest_log_records,
-    rows_by_version,
-)
-from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX, IngestLogEntry, read_ingest_log
+from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef, day_from_key, is_escaped, utc_date
+from twap_pipeline.storage.audit.counts import IngestLogRecord, StoredObject, stored_objects
+from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX
 from twap_pipeline.storage.maintenance import STATEMENT_TIMEOUT_SECONDS, statement_timeout
+
+EXAMPLES_MAX = 10_000
+"""Occurrences of a finding that are kept as examples. All of them are counted."""
+
+_Keyed = TypeVar("_Keyed", ObjectRef, StoredObject)
 
 
 class AuditCode(StrEnum):
@@ -80,17 +79,23 @@ _DESCRIPTIONS = {
 _INFORMATIONAL = {AuditCode.DELETED_FROM_SOURCE, AuditCode.BEFORE_START_DATE, AuditCode.UNVERIFIABLE_ROWS}
 
 
+Difference = tuple[AuditCode, str]
+"""One occurrence of a finding: its code and its example."""
+
+
 @dataclass(frozen=True, slots=True)
 class AuditFinding:
     """One kind of difference.
 
     Args:
         code: Its kind.
-        examples: Every occurrence: a key, or a key with details.
+        examples: The first `EXAMPLES_MAX` occurrences: a key, or a key with details.
+        count: Number of occurrences.
     """
 
     code: AuditCode
     examples: tuple[str, ...]
+    count: int
 
     @property
     def description(self) -> str:
@@ -108,10 +113,15 @@ def has_errors(findings: Iterable[AuditFinding]) -> bool:
     return any(not finding.is_informational for finding in findings)
 
 
-def to_findings(examples_by_code: Mapping[AuditCode, Iterable[str]]) -> list[AuditFinding]:
-    """Return a finding per code that has examples; the examples are sorted."""
-    findings = (AuditFinding(code, tuple(sorted(examples))) for code, examples in examples_by_code.items())
-    return [finding for finding in findings if finding.examples]
+def to_findings(differences: Iterable[Difference]) -> list[AuditFinding]:
+    """Return a finding per code that occurs, in the order of `AuditCode`."""
+    counts = dict.fromkeys(AuditCode, 0)
+    examples: dict[AuditCode, list[str]] = {code: [] for code in AuditCode}
+    for code, example in differences:
+        counts[code] += 1
+        if counts[code] <= EXAMPLES_MAX:
+            examples[code].append(example)
+    return [AuditFinding(code, tuple(examples[code]), count) for code, count in counts.items() if count]
 
 
 def audit(
@@ -124,127 +134,148 @@ def audit(
 ) -> list[AuditFinding]:
     """Return the differences between listing, ingest log and tables; empty if there are none.
 
+    The listing and the tables are read as streams: the memory does not depend on the number of objects.
+
     Args:
-        engine: A database at head. The tables are read in one snapshot.
-        listing: All objects of the source.
+        engine: A database at head. The tables are read in one snapshot, taken before the first object is listed.
+        listing: All objects of the source, in key order.
         since: First UTC date of the partitions; older objects are an informational finding.
         key_date_patterns: Regular expressions of dates in keys.
         timeout_seconds: Limit of each statement.
 
     Raises:
         StatementTimeoutError: A statement reached the limit.
+        ValueError: The listing is not in key order.
     """
-    listed = {ref.key: ref for ref in listing}
     with (
         engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection,
         statement_timeout(connection, timeout_seconds, "audit of the row counts"),
     ):
-        faults = inconsistent_history(connection)
-        entries, records = read_ingest_log(connection), read_ingest_log_records(connection, faults)
-        stored, quarantined = rows_by_version(connection), quarantined_rows_by_object(connection)
-    inconsistent = inconsistent_entries(records, listed, key_date_patterns)
-    in_range = select_in_range(listed.values(), since, key_date_patterns)
-    return to_findings(
-        {
-            **_compare_listing(listed, in_range, entries),
-            AuditCode.BEFORE_START_DATE: [key for key in listed if key not in in_range],
-            AuditCode.INCONSISTENT_LOG_ENTRY: [f"{key}: {reason}" for key, reason in inconsistent.items()],
-            **_compare_rows(entries, records, stored),
-            AuditCode.QUARANTINE_COUNT_MISMATCH: _compare_quarantine(entries, quarantined),
-            AuditCode.INCONSISTENT_HISTORY: [
-                f"{fault.key}: history entry {fault.history_id}: {fault.reason}" for fault in faults
-            ],
-        }
-    )
+        return to_findings(_find_differences(listing, stored_objects(connection), since, key_date_patterns))
 
 
-def select_in_range(
-    listing: Iterable[ObjectRef], since: date, key_date_patterns: Sequence[str]
-) -> dict[str, ObjectRef]:
-    """Return key → object of the objects whose partition is not before ``since``."""
-    return {ref.key: ref for ref in listing if partition_date(ref, key_date_patterns) >= since}
+def _find_differences(
+    listing: Iterable[ObjectRef], stored: Iterable[StoredObject], since: date, key_date_patterns: Sequence[str]
+) -> Iterator[Difference]:
+    inserted_rows = stored_rows = 0
+    for key, ref, item in merge_by_key(listing, stored):
+        entry = item.entry if item else None
+        yield from _compare_listing(key, ref, entry, since, key_date_patterns)
+        if item is not None:
+            yield from _compare_rows(item)
+            inserted_rows += entry.rows_inserted if entry else 0
+            stored_rows += sum(count for _, count in item.rows)
+    if inserted_rows != stored_rows:
+        sums = f"{inserted_rows} rows inserted according to the ingest log, {stored_rows} stored"
+        yield AuditCode.ROW_COUNT_MISMATCH, sums
+
+
+def merge_by_key(
+    listing: Iterable[ObjectRef], stored: Iterable[StoredObject]
+) -> Iterator[tuple[str, ObjectRef | None, StoredObject | None]]:
+    """Yield each key with what is listed and what is stored of it, from two streams in key order.
+
+    Objects with an escaped key come last. They are few, and not in the order of the listing.
+
+    Raises:
+        ValueError: A stream is not in key order.
+    """
+    escaped_refs: dict[str, ObjectRef] = {}
+    escaped_items: dict[str, StoredObject] = {}
+    refs, items = _hold_escaped(listing, escaped_refs), _hold_escaped(stored, escaped_items)
+    ref, item = next(refs, None), next(items, None)
+    while ref is not None or item is not None:
+        key = min(head.key for head in (ref, item) if head is not None)
+        listed = ref if ref is not None and ref.key == key else None
+        found = item if item is not None and item.key == key else None
+        yield key, listed, found
+        ref = next(refs, None) if listed else ref
+        item = next(items, None) if found else item
+    for key in sorted({*escaped_refs, *escaped_items}):
+        yield key, escaped_refs.get(key), escaped_items.get(key)
+
+
+def _hold_escaped(stream: Iterable[_Keyed], escaped: dict[str, _Keyed]) -> Iterator[_Keyed]:
+    """Yield the objects of a stream in key order; put those with an escaped key into ``escaped`` instead."""
+    previous = None
+    for item in stream:
+        if is_escaped(item.key):
+            escaped[item.key] = item
+        elif previous is not None and item.key <= previous:
+            raise ValueError(f"the objects are not in key order: {item.key!r} follows {previous!r}")
+        else:
+            previous = item.key
+            yield item
 
 
 def _compare_listing(
-    listed: Mapping[str, ObjectRef], in_range: Mapping[str, ObjectRef], entries: Mapping[str, IngestLogEntry]
-) -> dict[AuditCode, list[str]]:
-    changed = {key for key, ref in in_range.items() if key in entries and not entries[key].includes(ref)}
-    reuploaded = {key for key in changed if entries[key].etag == in_range[key].etag}
-    failures = {key: entry for key, entry in entries.items() if entry.error_text is not None and key not in changed}
-    return {
-        AuditCode.NOT_INGESTED: [key for key in in_range if key not in entries],
-        AuditCode.ETAG_CHANGED: list(changed - reuploaded),
-        AuditCode.REUPLOADED_UNCHANGED: [
-            f"{key}: ingested with {entries[key].last_modified}, listed with {in_range[key].last_modified}"
-            for key in reuploaded
-        ],
-        AuditCode.DELETED_FROM_SOURCE: [
-            key for key, entry in entries.items() if key not in listed and entry.error_text is None
-        ],
-        AuditCode.FAILED: [key for key, entry in failures.items() if entry.failed_attempts < ATTEMPTS_MAX],
-        AuditCode.PARKED: [key for key, entry in failures.items() if entry.failed_attempts >= ATTEMPTS_MAX],
-    }
+    key: str, ref: ObjectRef | None, entry: IngestLogRecord | None, since: date, key_date_patterns: Sequence[str]
+) -> Iterator[Difference]:
+    """Yield the differences between a listed object and its ingest log entry; either may be missing."""
+    is_changed = False
+    day_of_key = day_from_key(key, key_date_patterns)
+    if ref is None:
+        if entry is not None and entry.is_loaded:
+            yield AuditCode.DELETED_FROM_SOURCE, key
+    elif (day_of_key or utc_date(ref.last_modified)) < since:
+        yield AuditCode.BEFORE_START_DATE, key
+    elif entry is None:
+        yield AuditCode.NOT_INGESTED, key
+    elif entry.etag != ref.etag:
+        is_changed = True
+        yield AuditCode.ETAG_CHANGED, key
+    elif entry.last_modified < ref.last_modified:
+        is_changed = True
+        versions = f"ingested with {entry.last_modified}, listed with {ref.last_modified}"
+        yield AuditCode.REUPLOADED_UNCHANGED, f"{key}: {versions}"
+    if entry is not None and not entry.is_loaded and not is_changed:
+        yield AuditCode.FAILED if entry.failed_attempts < ATTEMPTS_MAX else AuditCode.PARKED, key
+    if entry is not None and (reason := entry_inconsistency(entry, ref, day_of_key)):
+        yield AuditCode.INCONSISTENT_LOG_ENTRY, f"{key}: {reason}"
 
 
-def inconsistent_entries(
-    records: Mapping[str, IngestLogRecord], listed: Mapping[str, ObjectRef], key_date_patterns: Sequence[str]
-) -> dict[str, str]:
-    """Return key → reason, for entries that contradict themselves or the listing of the same ETag."""
-    reasons = {key: "its row counts do not match" for key, record in records.items() if not record.is_consistent}
-    for key, ref in listed.items():
-        record = records.get(key)
-        if record is None or record.etag != ref.etag:
-            continue
-        day = partition_date(replace(ref, last_modified=record.last_modified), key_date_patterns)
-        if record.size_bytes != ref.size_bytes:
-            reasons[key] = f"size_bytes is {record.size_bytes}, listed {ref.size_bytes}"
-        elif record.last_modified > ref.last_modified:
-            reasons[key] = f"last_modified is {record.last_modified}, listed {ref.last_modified}"
-        elif record.object_date != day:
-            reasons[key] = f"object_date is {record.object_date}, its partition is {day}"
-    return reasons
+def entry_inconsistency(entry: IngestLogRecord, ref: ObjectRef | None, day_of_key: date | None) -> str | None:
+    """Return how an entry contradicts itself, or the listing of the same ETag; None if it does not."""
+    if ref is not None and entry.etag == ref.etag:
+        day = day_of_key or utc_date(entry.last_modified)
+        if entry.size_bytes != ref.size_bytes:
+            return f"size_bytes is {entry.size_bytes}, listed {ref.size_bytes}"
+        if entry.last_modified > ref.last_modified:
+            return f"last_modified is {entry.last_modified}, listed {ref.last_modified}"
+        if entry.object_date != day:
+            return f"object_date is {entry.object_date}, its partition is {day}"
+    return None if entry.is_consistent else "its row counts do not match"
 
 
-def _compare_rows(
-    entries: Mapping[str, IngestLogEntry],
-    records: Mapping[str, IngestLogRecord],
-    stored: Mapping[tuple[str, datetime | None], int],
-) -> dict[AuditCode, list[str]]:
-    orphans, unknown_versions, exceeded = Counter[str](), Counter[str](), list[str]()
-    for (key, version), count in stored.items():
-        if key not in entries:
-            orphans[key] += count
-        elif not records[key].has_version(version):
-            unknown_versions[key] += count
-        elif _exceeds_row_counts(entries[key], records[key], version, count):
-            exceeded.append(f"{key}: {count} rows, {entries[key].row_counts.stored} in the ingest log")
-    inserted, total = sum(entry.inserted_by_all_versions for entry in entries.values()), sum(stored.values())
-    mismatch = [f"{inserted} rows inserted according to the ingest log, {total} stored"]
-    return {
-        AuditCode.ORPHAN_ROWS: [f"{key}: {count} rows" for key, count in orphans.items()],
-        AuditCode.UNKNOWN_OBJECT_VERSION: [f"{key}: {count} rows" for key, count in unknown_versions.items()],
-        AuditCode.ROW_COUNT_MISMATCH: mismatch if inserted != total else [],
-        AuditCode.OBJECT_ROW_COUNT_EXCEEDED: exceeded,
-    }
+def _compare_rows(item: StoredObject) -> Iterator[Difference]:
+    """Yield the differences between stored rows, quarantined rows, history and ingest log entry of one object."""
+    key, entry = item.key, item.entry
+    for fault in item.faults:
+        yield AuditCode.INCONSISTENT_HISTORY, f"{key}: history entry {fault.history_id}: {fault.reason}"
+    if entry is None:
+        if item.rows:
+            yield AuditCode.ORPHAN_ROWS, f"{key}: {sum(count for _, count in item.rows)} rows"
+        if item.quarantined:
+            counts = f"{item.quarantined} quarantined rows, no ingest log entry"
+            yield AuditCode.QUARANTINE_COUNT_MISMATCH, f"{key}: {counts}"
+        return
+    unknown = 0
+    for version, count in item.rows:
+        if not entry.has_version(version):
+            unknown += count
+        elif _exceeds_row_counts(entry, version, count):
+            yield AuditCode.OBJECT_ROW_COUNT_EXCEEDED, f"{key}: {count} rows, {entry.rows_stored} in the ingest log"
+    if unknown:
+        yield AuditCode.UNKNOWN_OBJECT_VERSION, f"{key}: {unknown} rows"
+    if entry.is_loaded and item.quarantined != entry.rows_quarantined:
+        counts = f"{item.quarantined} quarantined rows, {entry.rows_quarantined} in the ingest log"
+        yield AuditCode.QUARANTINE_COUNT_MISMATCH, f"{key}: {counts}"
 
 
-def _exceeds_row_counts(entry: IngestLogEntry, record: IngestLogRecord, version: datetime | None, count: int) -> bool:
+def _exceeds_row_counts(entry: IngestLogRecord, version: datetime | None, count: int) -> bool:
     """Return whether more rows name the loaded version than it stored.
 
     False if an earlier version has the same LastModified: their rows cannot be distinguished.
     """
-    is_current = version == record.last_modified and version not in record.earlier_versions
-    return is_current and record.is_loaded and record.etag is not None and count > entry.row_counts.stored
-
-
-def _compare_quarantine(entries: Mapping[str, IngestLogEntry], quarantined: Mapping[str, int]) -> list[str]:
-    mismatches = [
-        f"{key}: {quarantined.get(key, 0)} quarantined rows, {entry.row_counts.quarantined} in the ingest log"
-        for key, entry in entries.items()
-        if entry.error_text is None and quarantined.get(key, 0) != entry.row_counts.quarantined
-    ]
-    return mismatches + [
-        f"{key}: {count} quarantined rows, no ingest log entry"
-        for key, count in quarantined.items()
-        if key not in entries
-    ]
+    is_current = version == entry.last_modified and version not in entry.earlier_versions
+    return is_current and entry.is_loaded and entry.etag is not None and count > entry.rows_stored

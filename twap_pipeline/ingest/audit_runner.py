@@ -46,7 +46,7 @@ class AuditReport:
                     "code": str(finding.code),
                     "description": finding.description,
                     "is_informational": finding.is_informational,
-                    "count": len(finding.examples),
+                    "count": finding.count,
                     "examples": finding.examples,
                 }
                 for finding in self.findings
@@ -98,10 +98,11 @@ def run_audit(
         SourceError: The store failed or refused access.
         StatementTimeoutError: A statement reached the limit.
     """
+    if not (deep or requeue):
+        stream = store.list_objects()
+        return AuditReport(audit(engine, stream, since, key_date_patterns, timeout_seconds=timeout_seconds))
     listing = list(store.list_objects())
     findings = audit(engine, listing, since, key_date_patterns, timeout_seconds=timeout_seconds)
-    if not (deep or requeue):
-        return AuditReport(findings)
     refs = loaded_objects(engine, listing, since, key_date_patterns)
     before_reading(refs)
     with engine.connect() as connection:

@@ -8,20 +8,20 @@ Rows of deleted objects and of replaced versions are counted, but cannot be veri
 that such rows were added or deleted. docs/reference/audit-codes.md lists what neither audit can detect.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
 from sqlalchemy import Connection, Engine, text
 
-from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef, partition_date
+from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef, day_from_key, partition_date
 from twap_pipeline.errors import ObjectError
-from twap_pipeline.ingest.audit import AuditCode, AuditFinding, inconsistent_entries, select_in_range, to_findings
+from twap_pipeline.ingest.audit import AuditCode, AuditFinding, Difference, entry_inconsistency, to_findings
 from twap_pipeline.ingest.fetch import fetch
 from twap_pipeline.ingest.object_reader import ObjectReader
 from twap_pipeline.source.base import ObjectStore
 from twap_pipeline.source.object_file import ObjectFile
-from twap_pipeline.storage.audit.counts import inconsistent_history, read_ingest_log_records
+from twap_pipeline.storage.audit.counts import HistoryFault, stored_objects
 from twap_pipeline.storage.audit.repair import RepairResult, repair
 from twap_pipeline.storage.audit.verification import (
     EXPECTED_TABLES,
@@ -69,12 +69,9 @@ def loaded_objects(
 ) -> list[ObjectRef]:
     """Return the objects that a deep audit reads: every listed object whose ETag is loaded, with any LastModified."""
     with engine.connect() as connection:
-        entries = read_ingest_log(connection)
-    in_range = select_in_range(listing, since, key_date_patterns)
+        loaded = {key: entry.etag for key, entry in read_ingest_log(connection).items() if entry.error_text is None}
     return [
-        ref
-        for key, ref in in_range.items()
-        if key in entries and entries[key].error_text is None and entries[key].etag == ref.etag
+        ref for ref in listing if loaded.get(ref.key) == ref.etag and partition_date(ref, key_date_patterns) >= since
     ]
 
 
@@ -112,8 +109,7 @@ def deep_audit(
     """
     with verification_session(engine) as connection:
         with connection.begin(), statement_timeout(connection, timeout_seconds, "copy of unverifiable rows"):
-            faults = inconsistent_history(connection)
-            versions = _versions_to_verify(connection, refs)
+            faults, versions = _read_versions(connection, refs)
             seed_unverifiable_rows(connection, [version for pair in versions.values() for version in pair], faults)
         to_read = [ref for ref in refs if ref.key in versions]
         reloaded = _load_expected_rows(store, connection, to_read, versions, key_date_patterns)
@@ -121,7 +117,6 @@ def deep_audit(
             connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
             with statement_timeout(connection, timeout_seconds, "comparison of the tables with the objects"):
                 mismatches, quarantine = compare(connection, faults), compare_quarantine(connection)
-                records = read_ingest_log_records(connection, faults)
                 wrong_entries = {
                     key: columns
                     for key, entry in verified_entries(connection).items()
@@ -132,40 +127,65 @@ def deep_audit(
                 orders = order_mismatches(connection)
             repaired = None
             if requeue:
-                inconsistent = inconsistent_entries(records, {ref.key: ref for ref in refs}, key_date_patterns)
-                repairable = {key for key, record in records.items() if key in reloaded.entries or not record.is_loaded}
                 with statement_timeout(connection, timeout_seconds, "repair"):
-                    repaired = repair(
-                        connection,
-                        repairable & {*wrong_entries, *quarantine, *inconsistent},
-                        deleted_keys=deleted_keys,
-                        faults=faults,
-                    )
-    examples: dict[AuditCode, list[str]] = {
-        AuditCode.ROWS_MISSING: [],
-        AuditCode.ROWS_CHANGED: [],
-        AuditCode.ROWS_ADDED: [],
-        AuditCode.LOG_COUNTS_MISMATCH: [f"{key}: {', '.join(columns)}" for key, columns in wrong_entries.items()],
-        AuditCode.QUARANTINED_ROWS_MISMATCH: [f"{key}: {count} rows" for key, count in quarantine.items()],
-        AuditCode.ORDERS_MISMATCH: [
-            f"{difference}: {count} orders, for example {example}" for difference, count, example in orders
-        ],
-        AuditCode.OBJECT_UNREADABLE: [f"{key}: {reason}" for key, reason in reloaded.errors.items()],
-        AuditCode.UNVERIFIABLE_ROWS: [f"{key}: {count} rows" for key, count in unverifiable.items()],
-    }
-    for mismatch in mismatches:
-        code = AuditCode(f"rows_{mismatch.kind}")
-        examples[code].append(f"{mismatch.key}: {mismatch.count} rows, for example {mismatch.example}")
-    return DeepAuditResult(to_findings(examples), repaired)
+                    wrong = {*wrong_entries, *quarantine}
+                    keys = _keys_to_requeue(connection, refs, key_date_patterns, wrong=wrong, reloaded=reloaded.entries)
+                    repaired = repair(connection, keys, deleted_keys=deleted_keys, faults=faults)
+
+    def differences() -> Iterator[Difference]:
+        for mismatch in mismatches:
+            example = f"{mismatch.key}: {mismatch.count} rows, for example {mismatch.example}"
+            yield AuditCode(f"rows_{mismatch.kind}"), example
+        for key, columns in sorted(wrong_entries.items()):
+            yield AuditCode.LOG_COUNTS_MISMATCH, f"{key}: {', '.join(columns)}"
+        for key, count in quarantine.items():
+            yield AuditCode.QUARANTINED_ROWS_MISMATCH, f"{key}: {count} rows"
+        for difference, count, example in orders:
+            yield AuditCode.ORDERS_MISMATCH, f"{difference}: {count} orders, for example {example}"
+        for key, reason in reloaded.errors.items():
+            yield AuditCode.OBJECT_UNREADABLE, f"{key}: {reason}"
+        for key, count in unverifiable.items():
+            yield AuditCode.UNVERIFIABLE_ROWS, f"{key}: {count} rows"
+
+    return DeepAuditResult(to_findings(differences()), repaired)
 
 
-def _versions_to_verify(connection: Connection, refs: Iterable[ObjectRef]) -> dict[str, set[Version]]:
-    """Return key → the versions that the bytes of an object verify: as listed, and as loaded with the same ETag."""
-    entries = read_ingest_log(connection)
+def _read_versions(
+    connection: Connection, refs: Iterable[ObjectRef]
+) -> tuple[list[HistoryFault], dict[str, set[Version]]]:
+    """Return the wrong history entries, and key → the versions that the bytes of an object verify.
+
+    These are the version as listed, and as loaded with the same ETag.
+    """
+    listed = {ref.key: ref for ref in refs}
+    faults: list[HistoryFault] = []
+    versions: dict[str, set[Version]] = {}
+    for item in stored_objects(connection):
+        faults += item.faults
+        if item.entry is not None and (ref := listed.get(item.key)):
+            versions[item.key] = {(item.key, ref.last_modified), (item.key, item.entry.last_modified)}
+    return faults, versions
+
+
+def _keys_to_requeue(
+    connection: Connection,
+    refs: Iterable[ObjectRef],
+    key_date_patterns: Sequence[str],
+    *,
+    wrong: Collection[str],
+    reloaded: Collection[str],
+) -> set[str]:
+    """Return the keys of wrong or inconsistent entries whose object was read, or is not loaded."""
+    listed = {ref.key: ref for ref in refs}
     return {
-        ref.key: {(ref.key, ref.last_modified), (ref.key, entries[ref.key].last_modified)}
-        for ref in refs
-        if ref.key in entries
+        item.key
+        for item in stored_objects(connection)
+        if item.entry is not None
+        and (item.key in reloaded or not item.entry.is_loaded)
+        and (
+            item.key in wrong
+            or entry_inconsistency(item.entry, listed.get(item.key), day_from_key(item.key, key_date_patterns))
+        )
     }
 
 

@@ -1,6 +1,7 @@
 """The output of the command ``audit``."""
 
 import json
+import re
 
 import pytest
 from click.testing import CliRunner, Result
@@ -8,6 +9,7 @@ from sqlalchemy import Engine, text
 
 from twap_pipeline.cli.audit import audit
 from twap_pipeline.errors import StatementTimeoutError
+from twap_pipeline.ingest import audit as ingest_audit
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline_tests.factories import Bucket, event
 from twap_pipeline_tests.invariants import ingest_everything
@@ -57,6 +59,38 @@ def test_audit_text_shows_cost_findings_and_repair(engine: Engine, loaded: Bucke
         "repair: adjusted the ingest log's row sum by -1",
     ):
         assert part in result.stdout
+
+
+def test_audit_of_many_findings_prints_first_and_count(
+    engine: Engine, loaded: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command knows the number of all, and fewer examples."""
+    monkeypatch.setattr(ingest_audit, "EXAMPLES_MAX", 30)
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO etl_s3_ingest_log SELECT to_char(n, 'FM0000'), now(), 0, NULL, now() FROM "
+                "generate_series(1, 1234) AS n"
+            )
+        )
+
+    text_lines, report = run().stdout.splitlines(), json.loads(run("--json").stdout)
+
+    assert text_lines[0] == "deleted_from_source (1,234): loaded objects are no longer listed; their rows stay"
+    assert text_lines[1:22] == [*(f"  {number:04}" for number in range(1, 21)), "  … and 1,214 more"]
+    (finding,) = report["findings"]
+    assert (finding["count"], len(finding["examples"])) == (1234, 30)
+
+
+def test_audit_prints_its_steps_on_standard_error(engine: Engine, loaded: Bucket) -> None:
+    result = run("--deep", "--json")
+
+    for step in (
+        "comparing the listing, the ingest log and the row counts",
+        "comparing 1 objects with the stored rows",
+    ):
+        assert re.search(rf"^{step}: \d+\.\d s$", result.stderr, re.MULTILINE)
+    assert json.loads(result.stdout)["objects_read"] == 1
 
 
 def test_audit_over_timeout_names_task_and_setting(

@@ -1,47 +1,57 @@
--- Row counts per object, as stored and as recorded.
+-- What the database contains per object, as stored and as recorded.
 
--- name: ingest_log_records
--- Every ingest log entry, the LastModified of earlier loaded versions, and whether its counts are consistent.
-SELECT s3_object_key, etag, last_modified, ARRAY(
-    SELECT CASE WHEN past.etag IS NOT NULL THEN past.last_modified END FROM etl_s3_ingest_history AS past
-    WHERE past.s3_object_key = log.s3_object_key AND past.kind IN ('replaced_version', 'requeued')
-      AND past.history_id <> ALL(:impossible)
-  ) AS earlier_versions,
-  size_bytes, object_date, error_text IS NULL AS is_loaded,
-  CASE WHEN error_text IS NOT NULL THEN rows_read IS NULL
-    ELSE etag IS NULL OR (failed_attempts = 0 AND rows_read IS NOT NULL
-      AND rows_ingested IS NOT DISTINCT FROM rows_inserted + rows_updated + rows_unchanged)
-  END AS is_consistent
-FROM etl_s3_ingest_log AS log;
-
--- name: rows_by_version
--- Stored rows per object and LastModified.
-SELECT s3_object_key, s3_last_modified, count(*) FROM twap_status GROUP BY s3_object_key, s3_last_modified;
-
--- name: quarantined_rows_by_object
--- Quarantined rows per object.
-SELECT s3_object_key, count(*) AS rows FROM twap_status_quarantine GROUP BY s3_object_key;
-
--- name: inconsistent_history
--- History entries of versions that the loader cannot have written, with the reason, and whether the version is impossible.
--- A server's clock can go back by less than an hour, for example after a failover.
-SELECT history_id, s3_object_key, reason, reason <> 'rows_read is not the sum of its row counts' AS is_impossible
-FROM (
-  SELECT history_id, s3_object_key, CASE
-    WHEN ingested_at > recorded_at + interval '1 hour' THEN 'it was replaced before it was loaded'
-    WHEN recorded_at > next_ingested_at + interval '1 hour' THEN 'the next version was loaded before it was replaced'
-    WHEN rows_read <> rows_inserted + rows_updated + rows_unchanged + rows_superseded + rows_quarantined + rows_metadata
-      THEN 'rows_read is not the sum of its row counts'
-  END AS reason
+-- name: stored_objects
+-- Per key in byte order: the ingest log entry, its history, and the number of stored rows per version.
+-- Aggregated tables are joined by FULL JOIN: PostgreSQL has no nested loop for it, whatever the table statistics are.
+SELECT s3_object_key,
+  log.etag, log.last_modified, log.size_bytes, log.object_date, log.error_text IS NULL AS is_loaded, failed_attempts,
+  CASE WHEN log.error_text IS NOT NULL THEN log.rows_read IS NULL
+    ELSE log.etag IS NULL OR (log.failed_attempts = 0 AND log.rows_read IS NOT NULL
+      AND log.rows_ingested IS NOT DISTINCT FROM log.rows_inserted + log.rows_updated + log.rows_unchanged)
+  END AS is_consistent,
+  coalesce(log.rows_inserted, 0) + coalesce(log.rows_updated, 0) + coalesce(log.rows_unchanged, 0) AS rows_stored,
+  coalesce(log.rows_quarantined, 0) AS rows_quarantined,
+  coalesce(log.rows_inserted, 0) + coalesce(past.rows_inserted, 0) AS rows_inserted,
+  past.versions AS earlier_versions, past.faults, stored.versions, stored.counts, quarantined.count
+FROM etl_s3_ingest_log AS log
+FULL JOIN (
+  SELECT s3_object_key, sum(rows_inserted) AS rows_inserted,
+    array_agg(CASE WHEN etag IS NOT NULL THEN last_modified END) FILTER (WHERE is_version AND NOT is_impossible)
+      AS versions,
+    json_agg(json_build_array(history_id, reason, is_impossible) ORDER BY history_id) FILTER (WHERE reason IS NOT NULL)
+      AS faults
   FROM (
-    SELECT s3_object_key, past.history_id, past.ingested_at, past.recorded_at, past.rows_read, past.rows_inserted,
-      past.rows_updated, past.rows_unchanged, past.rows_superseded, past.rows_quarantined, past.rows_metadata,
-      lead(past.ingested_at, 1, CASE WHEN log.error_text IS NULL OR log.rows_read IS NOT NULL THEN log.ingested_at END)
-      OVER (PARTITION BY s3_object_key ORDER BY past.history_id) AS next_ingested_at
-    -- History rows reference the log. PostgreSQL has no nested loop for a FULL JOIN, whatever the table statistics are.
-    FROM etl_s3_ingest_log AS log FULL JOIN (
-      SELECT * FROM etl_s3_ingest_history WHERE kind IN ('replaced_version', 'requeued')
-    ) AS past USING (s3_object_key)
-  ) AS versions
-) AS entries
-WHERE reason IS NOT NULL ORDER BY s3_object_key, history_id;
+    SELECT *, coalesce(reason <> 'rows_read is not the sum of its row counts', false) AS is_impossible
+    FROM (
+      -- Versions that the loader cannot have written. A server's clock can go back by less than an hour, for example
+      -- after a failover.
+      SELECT *, CASE WHEN NOT is_version THEN NULL
+        WHEN ingested_at > recorded_at + interval '1 hour' THEN 'it was replaced before it was loaded'
+        WHEN recorded_at > next_ingested_at + interval '1 hour'
+          THEN 'the next version was loaded before it was replaced'
+        WHEN rows_read
+          <> rows_inserted + rows_updated + rows_unchanged + rows_superseded + rows_quarantined + rows_metadata
+          THEN 'rows_read is not the sum of its row counts'
+      END AS reason
+      FROM (
+        SELECT *, lead(ingested_at, 1, (
+            SELECT CASE WHEN log.error_text IS NULL OR log.rows_read IS NOT NULL THEN log.ingested_at END
+            FROM etl_s3_ingest_log AS log WHERE log.s3_object_key = entry.s3_object_key
+          )) OVER (PARTITION BY s3_object_key, is_version ORDER BY history_id) AS next_ingested_at
+        FROM (
+          SELECT *, kind IN ('replaced_version', 'requeued') AS is_version FROM etl_s3_ingest_history
+        ) AS entry
+      ) AS entry
+    ) AS entry
+  ) AS entry
+  GROUP BY s3_object_key
+) AS past USING (s3_object_key)
+FULL JOIN (
+  SELECT s3_object_key, array_agg(s3_last_modified) AS versions, array_agg(count) AS counts
+  FROM (SELECT s3_object_key, s3_last_modified, count(*) FROM twap_status GROUP BY 1, 2) AS version
+  GROUP BY s3_object_key
+) AS stored USING (s3_object_key)
+FULL JOIN (
+  SELECT s3_object_key, count(*) FROM twap_status_quarantine GROUP BY s3_object_key
+) AS quarantined USING (s3_object_key)
+ORDER BY s3_object_key COLLATE "C";

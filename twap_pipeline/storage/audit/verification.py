@@ -88,7 +88,7 @@ def seed_unverifiable_rows(
     Args:
         connection: From `verification_session`, in a transaction.
         versions: The versions that will be read.
-        faults: From `counts.inconsistent_history`; no row can be of an impossible version.
+        faults: From `counts.stored_objects`; no row can be of an impossible version.
     """
     connection.execute(text(_QUERIES["force_hash_joins"]))
     rows = [{"key": key, "last_modified": last_modified} for key, last_modified in versions]
