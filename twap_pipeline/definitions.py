@@ -12,12 +12,12 @@ from twap_pipeline.defs.alerts import failed_run_alert
 from twap_pipeline.defs.asset_checks import build_asset_checks
 from twap_pipeline.defs.assets import ByteBudget, build_source_asset, build_status_asset
 from twap_pipeline.defs.catalog import AssetCatalog
-from twap_pipeline.defs.jobs import build_check_job, build_ingest_job, build_refresh_job
+from twap_pipeline.defs.jobs import build_check_job, build_full_check_job, build_ingest_job, build_refresh_job
 from twap_pipeline.defs.maintenance_jobs import build_maintenance_jobs
 from twap_pipeline.defs.orders import build_daily_stats_asset, build_orders_asset
 from twap_pipeline.defs.partitions import daily_partitions
 from twap_pipeline.defs.resources import build_resources
-from twap_pipeline.defs.schedules import build_check_schedule, build_ingest_schedule
+from twap_pipeline.defs.schedules import build_check_schedule, build_full_check_schedule, build_ingest_schedule
 from twap_pipeline.defs.sensors import build_checks_sensor, build_new_objects_sensor, build_orders_sensor
 from twap_pipeline.domain.object_ref import resolve_key_date_patterns
 from twap_pipeline.settings import Settings, load_settings
@@ -37,6 +37,7 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
     max_partitions_per_run = settings.max_partitions_per_run
     budget = ByteBudget(settings.max_bytes_per_run, settings.max_bytes_per_day)
     ingest, refresh, check = build_ingest_job(catalog), build_refresh_job(catalog), build_check_job(catalog)
+    full_check = build_full_check_job(catalog)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # observable_source_asset and backfill_policy are in beta
         assets: list[dg.AssetsDefinition | dg.SourceAsset] = [
@@ -60,6 +61,7 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
             ingest,
             refresh,
             check,
+            full_check,
             *build_maintenance_jobs(
                 catalog, partitions, key_date_patterns, start_date=settings.start_date, budget=budget
             ),
@@ -77,7 +79,11 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
             build_checks_sensor(check, [key for definition in checks for key in definition.check_keys]),
             failed_run_alert,
         ],
-        schedules=[build_ingest_schedule(ingest, partitions), build_check_schedule(check)],
+        schedules=[
+            build_ingest_schedule(ingest, partitions),
+            build_check_schedule(check),
+            build_full_check_schedule(full_check),
+        ],
         resources=resources if resources is not None else build_resources(),
         executor=dg.in_process_executor,
     )

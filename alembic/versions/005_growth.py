@@ -32,9 +32,16 @@ WHERE object_date >= (SELECT max(object_date) FROM etl_s3_ingest_log) - 8
 CREATE TABLE etl_s3_key_layouts (source_url TEXT NOT NULL, layout TEXT NOT NULL,
   first_seen_at TIMESTAMPTZ NOT NULL DEFAULT now(), PRIMARY KEY (source_url, layout))
 """,
+    # Results of the data checks by date.
+    """
+CREATE TABLE etl_data_check_results (check_name TEXT NOT NULL, object_date DATE NOT NULL, input_digest TEXT NOT NULL,
+  violations BIGINT NOT NULL, examples JSON NOT NULL, checked_at TIMESTAMPTZ NOT NULL, duration_ms BIGINT NOT NULL,
+  PRIMARY KEY (check_name, object_date))
+""",
 )
 
 DOWNGRADE = (
+    "DROP TABLE etl_data_check_results",
     "DROP TABLE etl_s3_key_layouts",
     """
 ALTER TABLE twap_orders
@@ -53,6 +60,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Undo `upgrade`, which rewrites twap_orders; refused while a table contains rows, unless data loss is allowed."""
-    refuse_data_loss("the downgrade to 004", "etl_s3_ingest_log", "etl_s3_key_layouts")
+    refuse_data_loss("the downgrade to 004", "etl_s3_ingest_log", "etl_s3_key_layouts", "etl_data_check_results")
     for statement in DOWNGRADE:
         op.execute(statement)

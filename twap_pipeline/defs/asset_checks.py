@@ -9,16 +9,32 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.event_log import BACKFILL_ID_TAG
-from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
+from twap_pipeline.defs.failures import plain_failure
+from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
 from twap_pipeline.defs.tables import text_table
 from twap_pipeline.errors import SchemaRevisionError
-from twap_pipeline.storage.audit.data_checks import CHECKS, TableCheck, run_check
-from twap_pipeline.storage.maintenance import statement_timeout
+from twap_pipeline.storage.audit.data_check_runs import CheckResult, run_checks
+from twap_pipeline.storage.audit.data_checks import CHECKS, CheckScope, TableCheck
+
+SOURCE_CHECK = "ingest_log_matches_source"
 
 _MAX_EXAMPLES = 5
+_SCOPE_NOTES = {
+    CheckScope.DAY: " Covers the objects of every date; evaluated for the dates that changed. The job full_data_checks"
+    " evaluates every date, and detects rows that were edited by hand.",
+    CheckScope.TABLE: " Reads the whole table: evaluated once per UTC day, and by the job full_data_checks.",
+    CheckScope.LOG: "",
+}
+
+
+class DataCheckConfig(dg.Config):
+    """How much the data checks read."""
+
+    full: bool = Field(default=False, description="Evaluate every date again, instead of the dates that changed.")
 
 
 def build_asset_checks(
@@ -26,8 +42,8 @@ def build_asset_checks(
 ) -> list[dg.AssetChecksDefinition]:
     """Return all asset checks.
 
-    Checks that read a whole table or list the whole source are skipped in backfill runs: each of the many runs would
-    repeat them. The sensor ``stale_asset_checks`` requests one run of them after the last of these runs.
+    Checks that read tables or list the source are skipped in backfill runs: each of the many runs would repeat them.
+    The sensor ``stale_asset_checks`` requests one run of them after the last of these runs.
 
     Args:
         catalog: The asset keys.
@@ -47,39 +63,59 @@ def build_asset_checks(
 
 def _build_table_checks(table_name: str, asset: dg.AssetKey, checks: Sequence[TableCheck]) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
-        name=f"{table_name}_table_checks",
+        name=table_checks_op(table_name),
         description=f"Queries {table_name} for violations of its checks.",
-        specs=[dg.AssetCheckSpec(check.name, asset=asset, description=check.description) for check in checks],
+        specs=[
+            dg.AssetCheckSpec(check.name, asset=asset, description=check.description + _SCOPE_NOTES[check.scope])
+            for check in checks
+        ],
         can_subset=True,
     )
     def run_table_checks(
-        context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[DatabaseResource]
+        context: dg.AssetCheckExecutionContext,
+        config: DataCheckConfig,
+        database: dg.ResourceParam[DatabaseResource],
+        schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> Iterator[dg.AssetCheckResult]:
         if _skip_in_backfill_run(context):
             return
-        with database.engine() as engine:
-            for check in checks:
-                if dg.AssetCheckKey(asset, check.name) not in context.selected_asset_check_keys:
-                    continue
-                timeout_seconds = database.settings.maintenance_timeout_seconds
-                with (
-                    engine.connect() as connection,
-                    statement_timeout(connection, timeout_seconds, f"check {check.name}"),
-                ):
-                    result = run_check(connection, check)
-                metadata: dict[str, dg.MetadataValue[Any]] = {"violations": dg.MetadataValue.int(result.count)}
-                if result.examples:
-                    metadata["examples"] = text_table(result.columns, result.examples)
+        selected = [
+            check for check in checks if dg.AssetCheckKey(asset, check.name) in context.selected_asset_check_keys
+        ]
+        with plain_failure(), database.engine() as engine:
+            schema_guard.require_head(engine)
+            for check, result in run_checks(
+                engine,
+                selected,
+                is_full=config.full,
+                timeout_seconds=database.settings.maintenance_timeout_seconds,
+                log=context.log.info,
+            ):
                 yield dg.AssetCheckResult(
                     asset_key=asset,
                     check_name=check.name,
                     passed=result.count == 0,
                     severity=dg.AssetCheckSeverity.ERROR if check.is_error else dg.AssetCheckSeverity.WARN,
                     description=f"{result.count} violations" if result.count else None,
-                    metadata=metadata,
+                    metadata=_metadata(result),
                 )
 
     return run_table_checks
+
+
+def table_checks_op(table_name: str) -> str:
+    """Return the name of the op that runs the data checks of a table."""
+    return f"{table_name}_table_checks"
+
+
+def _metadata(result: CheckResult) -> dict[str, dg.MetadataValue[Any]]:
+    metadata: dict[str, dg.MetadataValue[Any]] = {"violations": dg.MetadataValue.int(result.count)}
+    if result.examples:
+        metadata["examples"] = text_table(result.columns, result.examples)
+    if result.oldest_result_at is not None:
+        metadata["evaluated_dates"] = dg.MetadataValue.int(result.evaluated_dates)
+        metadata["oldest_result_at"] = dg.MetadataValue.timestamp(result.oldest_result_at)
+    return metadata
 
 
 def _skip_in_backfill_run(context: dg.AssetCheckExecutionContext) -> bool:
@@ -96,7 +132,7 @@ def _build_source_check(
         description="Compares the listing of the source, the ingest log and the stored rows.",
         specs=[
             dg.AssetCheckSpec(
-                "ingest_log_matches_source",
+                SOURCE_CHECK,
                 asset=asset,
                 description="The listing of the source, the ingest log and the stored rows agree. If they do not, run"
                 " `twap-pipeline audit`, which names the objects.",

@@ -26,8 +26,9 @@ Import names that the package ``dagster`` does not export from here, not from ``
 dagster is pinned below its next minor version for this reason (see pyproject.toml).
 """
 
+import time
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
@@ -96,10 +97,17 @@ def run_job(
     return execute_run(InMemoryJob(job), run, instance)
 
 
-def stale_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> list[dg.AssetCheckKey]:
+def stale_checks(
+    instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey], intervals: Mapping[dg.AssetCheckKey, timedelta]
+) -> list[dg.AssetCheckKey]:
     """Return the checks without an evaluation of the latest materialization of their asset.
 
     A check that a run planned is stale until the run evaluates it. Call this while no run is in progress.
+
+    Args:
+        instance: The instance with the evaluations.
+        keys: The checks.
+        intervals: Checks that are expensive: one that passed is not stale before its evaluation has this age.
     """
     executions = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     assets = [record.asset_entry for record in instance.get_asset_records(list({key.asset_key for key in keys}))]
@@ -107,11 +115,12 @@ def stale_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey])
 
     def is_stale(key: dg.AssetCheckKey) -> bool:
         execution, storage_id = executions.get(key), latest.get(key.asset_key)
-        evaluation = execution.evaluation if execution is not None else None
-        if not isinstance(evaluation, dg.AssetCheckEvaluation):
+        if execution is None or not isinstance(execution.evaluation, dg.AssetCheckEvaluation):
             return execution is not None or storage_id is not None
-        target = evaluation.target_materialization_data
-        return storage_id is not None and (target is None or target.storage_id != storage_id)
+        is_recent = time.time() - execution.create_timestamp < intervals.get(key, timedelta(0)).total_seconds()
+        target = execution.evaluation.target_materialization_data
+        is_current = storage_id is None or (target is not None and target.storage_id == storage_id)
+        return not is_current and not (is_recent and execution.evaluation.passed)
 
     return [key for key in keys if is_stale(key)]
 

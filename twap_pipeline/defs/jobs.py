@@ -5,12 +5,14 @@ Jobs that consist of ops belong to `maintenance_jobs`.
 
 import dagster as dg
 
+from twap_pipeline.defs.asset_checks import DataCheckConfig, table_checks_op
 from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.event_log import UnresolvedAssetJobDefinition
 
 INGEST_JOB = "ingest_twap_status"
 REFRESH_JOB = "refresh_twap_orders"
 CHECK_JOB = "check_twap_status"
+FULL_CHECK_JOB = "full_data_checks"
 
 
 def build_ingest_job(catalog: AssetCatalog) -> UnresolvedAssetJobDefinition:
@@ -36,9 +38,26 @@ def build_refresh_job(catalog: AssetCatalog) -> UnresolvedAssetJobDefinition:
 
 
 def build_check_job(catalog: AssetCatalog) -> UnresolvedAssetJobDefinition:
-    """Return the job that runs the asset checks; it is separate because most checks read a whole table."""
+    """Return the job that runs the asset checks, separate from the jobs that load: many loads need one run of it."""
     return dg.define_asset_job(
         CHECK_JOB,
-        selection=dg.AssetSelection.checks_for_assets(catalog.status_key, catalog.orders_key),
-        description="Runs every asset check of twap_status and twap_orders: reads whole tables and lists the source.",
+        selection=_checks(catalog),
+        description="Runs every asset check of twap_status and twap_orders: evaluates the days that changed, and lists"
+        " the source.",
     )
+
+
+def build_full_check_job(catalog: AssetCatalog) -> UnresolvedAssetJobDefinition:
+    """Return the job that runs the asset checks over every day, whatever their stored results are."""
+    ops = [table_checks_op(key.path[-1]) for key in (catalog.status_key, catalog.orders_key)]
+    return dg.define_asset_job(
+        FULL_CHECK_JOB,
+        selection=_checks(catalog),
+        config={"ops": {op: {"config": DataCheckConfig(full=True).model_dump()} for op in ops}},
+        description="Runs every asset check over every day: reads whole tables and lists the source. Detects rows that"
+        " were edited by hand. Its log shows the last duration and the progress.",
+    )
+
+
+def _checks(catalog: AssetCatalog) -> dg.AssetSelection:
+    return dg.AssetSelection.checks_for_assets(catalog.status_key, catalog.orders_key)

@@ -1,4 +1,4 @@
-"""Schedules: the nightly ingest of the previous UTC day, then the asset checks."""
+"""Schedules: the nightly ingest of the previous UTC day, then the asset checks; once per week all of their days."""
 
 from datetime import UTC, timedelta
 
@@ -41,4 +41,15 @@ def build_check_schedule(job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefini
         cron_schedule="30 1 * * *",
         execution_timezone="UTC",
         description="At 01:30 UTC: runs every asset check of twap_status and twap_orders.",
+    )
+
+
+def build_full_check_schedule(job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
+    """Return the schedule that runs the asset checks over every day, on Sundays at 02:30 UTC."""
+    return dg.ScheduleDefinition(
+        name="weekly_full_checks",
+        job=job,
+        cron_schedule="30 2 * * 0",
+        execution_timezone="UTC",
+        description="On Sundays at 02:30 UTC: runs every asset check over every day; reads whole tables.",
     )

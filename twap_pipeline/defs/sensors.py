@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from twap_pipeline.defs.asset_checks import SOURCE_CHECK
 from twap_pipeline.defs.assets import ByteBudget
 from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.event_log import (
@@ -24,7 +25,7 @@ from twap_pipeline.defs.event_log import (
     record_source_partitions,
     stale_checks,
 )
-from twap_pipeline.defs.jobs import CHECK_JOB, INGEST_JOB, REFRESH_JOB
+from twap_pipeline.defs.jobs import CHECK_JOB, FULL_CHECK_JOB, INGEST_JOB, REFRESH_JOB
 from twap_pipeline.defs.partitions import group_into_ranges, range_tags
 from twap_pipeline.defs.refused_runs import REFUSED, REFUSED_TAG
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
@@ -67,6 +68,9 @@ ORDERS_INTERVAL_SECONDS = 30
 
 CHECKS_INTERVAL_SECONDS = 15
 """Interval of ``stale_asset_checks``. A tick reads Dagster's storage only, at about 20 ms."""
+
+SOURCE_CHECK_INTERVAL = timedelta(hours=24)
+"""Minimum age of a passed comparison with the source before ``stale_asset_checks`` requests another."""
 
 BATCH_FINGERPRINT_TAG = "twap/batch_fingerprint"
 ATTEMPT_TAG = "twap/attempt"
@@ -261,13 +265,15 @@ def build_checks_sensor(
     """Return the sensor that requests one run of the checks after the runs that materialize assets.
 
     It is running by default: without it a check has no result after a run that skipped it or failed. A tick sends no
-    request to the source; the check ``ingest_log_matches_source`` lists it. The run key is the last run of each job, so
-    that a failed run of the checks is not repeated.
+    request to the source. The check ``ingest_log_matches_source`` lists the source: it is requested once per day while
+    it passes, and after a run that planned it and did not evaluate it. The run key is the last run of each job and the
+    UTC day, so that a failed run of the checks is repeated on the next day only.
 
     Args:
         job: The job that runs the checks.
         check_keys: All checks.
     """
+    intervals = {key: SOURCE_CHECK_INTERVAL for key in check_keys if key.name == SOURCE_CHECK}
 
     @dg.sensor(
         name="stale_asset_checks",
@@ -276,16 +282,16 @@ def build_checks_sensor(
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
             "Runs the asset checks once, after the last run that materializes their assets has ended, unless that run"
-            " evaluated them itself. Stop it if the tables are too large for a check after each load."
+            " evaluated them itself: the days that changed, and once per day the listing of the source."
         ),
     )
     def stale_asset_checks(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        if _is_in_progress(context.instance, *_ASSET_JOBS, CHECK_JOB):
+        if _is_in_progress(context.instance, *_ASSET_JOBS, CHECK_JOB, FULL_CHECK_JOB):
             return dg.SensorResult(skip_reason="a run of assets or checks is in progress")
-        stale = stale_checks(context.instance, check_keys)
+        stale = stale_checks(context.instance, check_keys, intervals)
         if not stale:
             return dg.SensorResult(skip_reason="every check has a result for the latest materialization")
-        run_key = _latest_run_ids(context.instance, *_ASSET_JOBS)
+        run_key = f"{_latest_run_ids(context.instance, *_ASSET_JOBS)} {datetime.now(UTC):%Y-%m-%d}"
         return dg.SensorResult(run_requests=[dg.RunRequest(run_key=run_key, asset_check_keys=stale)])
 
     return stale_asset_checks

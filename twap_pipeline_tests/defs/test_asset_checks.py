@@ -8,6 +8,7 @@ from sqlalchemy import Engine, text
 
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs.event_log import BACKFILL_ID_TAG
+from twap_pipeline.defs.jobs import CHECK_JOB, FULL_CHECK_JOB
 from twap_pipeline.ingest.load import ingest_objects
 from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
@@ -84,6 +85,42 @@ def test_check_on_violating_tables_fails(valid_tables: Engine, name: str) -> Non
     assert not evaluate()[name].passed
 
 
+def test_full_job_detects_rows_that_were_edited_by_hand(valid_tables: Engine) -> None:
+    definitions = build_definitions(load_settings())
+    evaluate()
+    with valid_tables.begin() as connection:
+        connection.execute(text(VIOLATIONS["orders_match_events"]))
+    assert evaluate()["orders_match_events"].passed
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = definitions.resolve_job_def(FULL_CHECK_JOB).execute_in_process(instance=instance)
+        messages = [entry.message for entry in instance.all_logs(result.run_id)]
+
+    failed = [evaluation for evaluation in result.get_asset_check_evaluations() if not evaluation.passed]
+    assert [evaluation.check_name for evaluation in failed] == ["orders_match_events"]
+    assert failed[0].metadata["evaluated_dates"].value == 2
+    assert len([line for line in messages if line.startswith("full evaluation of ")]) == 2
+
+
+def test_table_checks_behind_the_head_fail_with_advice(valid_tables: Engine) -> None:
+    with valid_tables.begin() as connection:
+        connection.execute(text("UPDATE twap_alembic_version SET version_num = '003'"))
+    definitions = build_definitions(load_settings())
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = definitions.resolve_job_def(CHECK_JOB).execute_in_process(instance=instance, raise_on_error=False)
+
+    failures = {event.step_key: event.step_failure_data for event in result.all_events if event.is_step_failure}
+    failure = failures["twap_status_table_checks"].user_failure_data
+    assert failure is not None
+    assert str(failure.description).startswith("the database is at 003, this code needs ")
+    assert not next(
+        evaluation.passed
+        for evaluation in result.get_asset_check_evaluations()
+        if evaluation.check_name == "schema_at_head"
+    )
+
+
 def test_checks_with_error_severity() -> None:
     assert {check.name for check in CHECKS if check.is_error} == {
         "no_parked_objects",
@@ -102,5 +139,5 @@ def test_failed_check_reports_violations_as_metadata(valid_tables: Engine) -> No
     assert evaluation.severity == dg.AssetCheckSeverity.WARN
     assert evaluation.metadata["violations"].value == 2
     examples: Any = evaluation.metadata["examples"].value
-    assert [column.name for column in examples.schema.columns][:2] == ["twap_id", "wallet"]
+    assert [column.name for column in examples.schema.columns][:2] == ["object_date", "twap_id"]
     assert len(examples.records) == 2

@@ -40,6 +40,7 @@ def test_definitions_have_the_documented_names() -> None:
     assert sorted(name for name in repository.job_names if not name.startswith("__")) == [
         "audit_twap_status",
         "check_twap_status",
+        "full_data_checks",
         "ingest_twap_status",
         "observe_twap_s3_objects",
         "refresh_twap_orders",
@@ -68,6 +69,7 @@ def test_definitions_have_the_documented_names() -> None:
     assert sorted(schedule.name for schedule in repository.schedule_defs) == [
         "daily_checks",
         "daily_ingest",
+        "weekly_full_checks",
     ]
 
 

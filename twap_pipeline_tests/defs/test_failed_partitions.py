@@ -11,9 +11,10 @@ import pytest
 from sqlalchemy import Engine
 
 from twap_pipeline.definitions import build_definitions
+from twap_pipeline.defs import sensors
 from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.event_log import BACKFILL_ID_TAG
-from twap_pipeline.defs.jobs import CHECK_JOB, REFRESH_JOB
+from twap_pipeline.defs.jobs import CHECK_JOB, FULL_CHECK_JOB, INGEST_JOB, REFRESH_JOB
 from twap_pipeline.defs.partitions import daily_partitions, range_tags
 from twap_pipeline.settings import load_settings
 from twap_pipeline_tests.factories import DAY, Bucket, event
@@ -104,8 +105,9 @@ def test_bad_object_fails_one_partition_until_repaired(failed_backfill: dg.Dagst
     assert tick(failed_backfill, "stale_asset_checks").skip_reason == CURRENT
 
 
-def test_check_run_waits_for_runs_in_progress(instance: dg.DagsterInstance) -> None:
-    job = build_definitions(load_settings()).resolve_implicit_global_asset_job_def()
+@pytest.mark.parametrize("name", [INGEST_JOB, CHECK_JOB, FULL_CHECK_JOB])
+def test_check_run_waits_for_runs_in_progress(instance: dg.DagsterInstance, name: str) -> None:
+    job = build_definitions(load_settings()).resolve_job_def(name)
     instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
 
     result = tick(instance, "stale_asset_checks")
@@ -134,6 +136,39 @@ def test_checks_of_unchanged_asset_are_not_repeated(failed_backfill: dg.DagsterI
     (request,) = tick(failed_backfill, "stale_asset_checks").run_requests or []
 
     assert request.asset_check_keys == [dg.AssetCheckKey(CATALOG.orders_key, "orders_match_events")]
+
+
+def requested_checks(instance: dg.DagsterInstance) -> set[str]:
+    """Return the names of the checks that the sensor requests."""
+    (request,) = tick(instance, "stale_asset_checks").run_requests or []
+    return {key.name for key in request.asset_check_keys or []}
+
+
+def ingest(instance: dg.DagsterInstance) -> None:
+    job = build_definitions(load_settings()).resolve_job_def(INGEST_JOB)
+    job.execute_in_process(instance=instance, tags=range_tags(DAYS[0], DAYS[2]), raise_on_error=False)
+
+
+def test_passed_source_check_is_requested_once_per_day(
+    instance: dg.DagsterInstance, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put(object_key(DAY, "a"), [event(1)])
+    assert materialize(instance, range_tags(DAY, DAY)).success
+    ingest(instance)
+
+    requested = requested_checks(instance)
+    monkeypatch.setattr(sensors, "SOURCE_CHECK_INTERVAL", timedelta(0))
+
+    assert requested_checks(instance) - requested == {"ingest_log_matches_source"}
+
+
+def test_failed_source_check_is_requested_after_each_load(failed_backfill: dg.DagsterInstance) -> None:
+    run_sensors(failed_backfill)
+    assert checks_that_did_not_succeed(failed_backfill) == ["ingest_log_matches_source"]
+
+    ingest(failed_backfill)
+
+    assert "ingest_log_matches_source" in requested_checks(failed_backfill)
 
 
 def test_run_with_evaluated_checks_is_not_followed_by_another(instance: dg.DagsterInstance, bucket: Bucket) -> None:

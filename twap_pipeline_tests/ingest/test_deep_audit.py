@@ -18,7 +18,8 @@ from sqlalchemy.exc import IntegrityError
 from twap_pipeline.ingest.audit import AuditFinding, audit, has_errors
 from twap_pipeline.ingest.deep_audit import DeepAuditResult, deep_audit, deleted_objects, loaded_objects
 from twap_pipeline.source.local import LocalDirectory
-from twap_pipeline.storage.audit.data_checks import CHECKS, run_check
+from twap_pipeline.storage.audit.data_check_runs import run_checks
+from twap_pipeline.storage.audit.data_checks import CHECKS
 from twap_pipeline.storage.orders.refresh import dates_pending_refresh, refresh_orders
 from twap_pipeline_tests.factories import DAY, Bucket, event
 from twap_pipeline_tests.hypothesis_profiles import examples
@@ -100,12 +101,10 @@ def test_old_modification_time_loads_and_is_verified(engine: Engine, bucket: Buc
 
     assert (result.error, result.row_counts.inserted) == (None, 2)
     assert deep(engine, bucket) == quick(engine, bucket) == {}
-    (check,) = [check for check in CHECKS if check.name == "event_times_in_range"]
-    with engine.connect() as connection:
-        assert run_check(connection, check).count == 0
+    check = [check for check in CHECKS if check.name == "event_times_in_range"]
+    assert [result.count for _, result in run_checks(engine, check)] == [0]
     run(engine, "UPDATE twap_status SET ts = '2025-08-22 00:00:01+00' WHERE status = 'finished'")
-    with engine.connect() as connection:
-        assert run_check(connection, check).count == 1
+    assert [result.count for _, result in run_checks(engine, check, is_full=True)] == [1]
 
 
 _ROWS = """SELECT (to_jsonb(one) - 'inserted_at' - 'raw_payload')::text, raw_payload::text FROM twap_status AS one

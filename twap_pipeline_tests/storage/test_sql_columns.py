@@ -66,7 +66,10 @@ def test_refresh_writes_every_order_column() -> None:
     assert sorted(updated) == sorted(DERIVED_COLUMNS)
 
 
-@pytest.mark.parametrize(("query", "derived"), [("write_orders", "excluded"), ("compare_orders", "derived")])
+@pytest.mark.parametrize(
+    ("query", "derived"),
+    [("write_orders", "excluded"), ("compare_orders", "derived"), ("compare_selected_orders", "derived")],
+)
 def test_refresh_compares_every_order_column(query: str, derived: str) -> None:
     stored = between(REFRESH[query], "WHERE ( ", " ) IS DISTINCT FROM (")
     compared = between(REFRESH[query], ") IS DISTINCT FROM (", " )")

@@ -29,7 +29,8 @@ from twap_pipeline.paths import ROOT
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage import ingest_attempts, ingest_log, maintenance
 from twap_pipeline.storage.audit.checksum import content_checksum
-from twap_pipeline.storage.audit.data_checks import CHECKS, TableCheck, run_check
+from twap_pipeline.storage.audit.data_check_runs import run_checks
+from twap_pipeline.storage.audit.data_checks import CHECKS, TableCheck
 from twap_pipeline.storage.maintenance import statement_timeout
 from twap_pipeline.storage.orders.refresh import dates_pending_refresh, refresh_orders
 from twap_pipeline.storage.reports.daily_orders import daily_figures
@@ -75,7 +76,9 @@ def statement(executable: Executable) -> Operation:
 
 
 def check(table_check: TableCheck) -> Operation:
-    return lambda connection: run_check(connection, table_check)
+    return lambda connection: list(
+        run_checks(connection.engine, [table_check], is_full=True, timeout_seconds=TIMEOUT_SECONDS)
+    )
 
 
 def keys(connection: Connection) -> list[str]:

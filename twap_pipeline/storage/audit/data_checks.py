@@ -1,19 +1,26 @@
-"""Checks of the stored data: each is one SELECT of the current violations.
+"""The checks of the stored data: each is one SELECT of the current violations.
 
-Add a check here and its query, of the same name, to ``data_checks.sql``. When a check runs, and its severity in
-Dagster's UI, belong to `defs.asset_checks`.
+Add a check here and its query, of the same name, to ``data_checks.sql``. `data_check_runs` evaluates the checks. When a
+check runs, and its severity in Dagster's UI, belong to `defs.asset_checks`.
 """
 
-from collections.abc import Callable
+import hashlib
 from dataclasses import dataclass
+from enum import Enum, auto
 
-from sqlalchemy import Connection, func, select, text
-
-from twap_pipeline.storage.maintenance import correct_empty_statistics
-from twap_pipeline.storage.orders.refresh import compare_orders
+from twap_pipeline.storage.orders.refresh import COMPARE_ORDERS_OF_OBJECTS
 from twap_pipeline.storage.sql_files import load_queries
 
-_EXAMPLES = 10
+
+class CheckScope(Enum):
+    """What one evaluation of a check reads."""
+
+    DAY = auto()
+    """The rows of one UTC date's objects. The result of each date is stored; a date is evaluated after it changed."""
+    TABLE = auto()
+    """A whole table, because the check has no form by date. The result is stored and valid for the present UTC day."""
+    LOG = auto()
+    """Tables with a row per object, or with exceptions only. Each run evaluates the check; nothing is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,39 +31,35 @@ class TableCheck:
         name: The condition that is true if all is well.
         description: The condition, and what a violation means or needs. Dagster's UI shows it with either result.
         violations_sql: SELECT of the violations; its columns are shown to people.
+        scope: What one evaluation reads.
         table: The table that is checked.
         is_error: Whether a violation makes figures wrong; otherwise it is a warning.
-        prepare: Creates the temporary tables that ``violations_sql`` reads.
+        prepare: Statements that create the temporary tables of ``violations_sql``.
+        delay_days: A date is evaluated when the newest object is at least this many days newer.
     """
 
     name: str
     description: str
     violations_sql: str
+    scope: CheckScope = CheckScope.DAY
     table: str = "twap_status"
     is_error: bool = False
-    prepare: Callable[[Connection], None] | None = None
+    prepare: tuple[str, ...] = ()
+    delay_days: int = 0
 
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """Violations of one check.
-
-    Args:
-        count: Number of violations.
-        columns: Column names; empty if there are no violations.
-        examples: The first violations, values as text.
-    """
-
-    count: int
-    columns: tuple[str, ...]
-    examples: tuple[tuple[str, ...], ...]
+    @property
+    def digest(self) -> str:
+        """Digest of the SQL: another definition of the check does not use the results of this one."""
+        return hashlib.sha256("\n".join((*self.prepare, self.violations_sql)).encode()).hexdigest()[:16]
 
 
 _QUERIES = load_queries("twap_pipeline.storage.audit", "data_checks.sql")
 
 
-def _check(name: str, description: str, *, is_error: bool = False) -> TableCheck:
-    return TableCheck(name, description, _QUERIES[name], is_error=is_error)
+def _check(
+    name: str, description: str, scope: CheckScope = CheckScope.DAY, *, is_error: bool = False, delay_days: int = 0
+) -> TableCheck:
+    return TableCheck(name, description, _QUERIES[name], scope, is_error=is_error, delay_days=delay_days)
 
 
 CHECKS: tuple[TableCheck, ...] = (
@@ -64,12 +67,14 @@ CHECKS: tuple[TableCheck, ...] = (
         "no_parked_objects",
         "No object is parked, so that no rows are missing. If one is, read etl_s3_ingest_log.error_text, correct the"
         " cause, then run `twap-pipeline ingest --object-key KEY`.",
+        CheckScope.LOG,
         is_error=True,
     ),
     _check(
         "row_count_matches_ingest_log",
         "The table has as many rows as the ingest log records. If not, another program added or deleted rows: run"
         " `twap-pipeline audit`.",
+        CheckScope.TABLE,
         is_error=True,
     ),
     _check(
@@ -81,10 +86,12 @@ CHECKS: tuple[TableCheck, ...] = (
         "terminal_event_rate",
         "At least 95 % of a date's activated orders have a terminal event seven days later, when each order has ended."
         " If not, objects are missing.",
+        delay_days=8,
     ),
     _check(
         "daily_row_count_anomaly",
         "Each date has between a third and three times the usual rows. If not, objects are missing or duplicated.",
+        CheckScope.LOG,
     ),
     _check(
         "executed_size_lte_requested",
@@ -102,27 +109,15 @@ CHECKS: tuple[TableCheck, ...] = (
     _check(
         "no_quarantined_rows",
         "No row is quarantined. Rows that cannot be stored without loss are in twap_status_quarantine, with reasons.",
+        CheckScope.LOG,
     ),
     TableCheck(
         "orders_match_events",
-        "Every order equals the result of its events in twap_status. If not, run the job `refresh_twap_orders` for the"
-        " days of its objects, with recompute: true in the configuration of twap_orders.",
+        "Every order equals the result of its events in twap_status, unless its refresh is pending. If not, run the job"
+        " `refresh_twap_orders` for the dates of the examples, with `recompute: true` in its configuration.",
         _QUERIES["orders_match_events"],
         table="twap_orders",
         is_error=True,
-        prepare=compare_orders,
+        prepare=COMPARE_ORDERS_OF_OBJECTS,
     ),
 )
-
-
-def run_check(connection: Connection, check: TableCheck) -> CheckResult:
-    """Run a check in the current transaction and return its violations."""
-    correct_empty_statistics(connection)
-    if check.prepare is not None:
-        check.prepare(connection)
-    violations = text(check.violations_sql).columns().subquery("violations")
-    count = connection.execute(select(func.count()).select_from(violations)).scalar_one()
-    if not count:
-        return CheckResult(0, (), ())
-    rows = connection.execute(select(text("*")).select_from(violations).limit(_EXAMPLES))
-    return CheckResult(count, tuple(rows.keys()), tuple(tuple(map(str, row)) for row in rows))

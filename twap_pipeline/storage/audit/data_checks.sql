@@ -1,4 +1,6 @@
 -- Checks of the stored data: each query returns the violations. Statuses equal those of domain/status.py, by test.
+-- Scope DAY: :keys are the objects of one UTC date, and :day is the date; without a date it is NULL, and :keys are the
+-- objects that the rows name but the ingest log records without a date, or not at all.
 
 -- name: no_parked_objects
 -- Objects that reached the limit of failed attempts (ATTEMPTS_MAX = 3).
@@ -15,52 +17,50 @@ SELECT inserted, stored FROM (
 
 -- name: event_times_in_range
 -- Events before the exchange existed, or more than a day after their object was written and after its day.
-SELECT status.twap_id, status.wallet, status.ts, status.s3_object_key
-FROM twap_status AS status LEFT JOIN etl_s3_ingest_log AS log ON log.s3_object_key = status.s3_object_key
-WHERE status.ts < '2023-01-01' OR status.ts > interval '1 day'
-  + greatest(status.s3_last_modified, CAST(log.object_date + 1 AS timestamp) AT TIME ZONE 'UTC');
+SELECT twap_id, wallet, ts, s3_object_key FROM twap_status
+WHERE s3_object_key = ANY(:keys) AND (ts < '2023-01-01' OR ts > interval '1 day'
+  + greatest(s3_last_modified, CAST(CAST(:day AS date) + 1 AS timestamp) AT TIME ZONE 'UTC'));
 
 -- name: terminal_event_rate
 -- Dates on which less than 95 % of the activated orders have a terminal event seven days later.
 SELECT day, activated, ended FROM (
-  SELECT ts::date AS day, count(*) AS activated, count(*) FILTER (WHERE has_ended) AS ended
-  FROM (
-    SELECT ts, status,
-      bool_or(status IN ('error', 'finished', 'stopped', 'terminated')) OVER (PARTITION BY twap_id) AS has_ended
-    FROM twap_status
-  ) AS events
-  WHERE status = 'activated' AND ts < (SELECT max(ts) FROM twap_status) - interval '7 days'
+  SELECT ts::date AS day, count(*) AS activated, count(*) FILTER (WHERE (
+      -- An aggregate fixes the plan: one lookup by twap_id per activated order.
+      SELECT bool_or(other.status IN ('error', 'finished', 'stopped', 'terminated'))
+      FROM twap_status AS other WHERE other.twap_id = event.twap_id)) AS ended
+  FROM twap_status AS event
+  WHERE s3_object_key = ANY(:keys) AND status = 'activated'
+    AND ts < (SELECT max(object_date) FROM etl_s3_ingest_log) - interval '7 days'
   GROUP BY 1
 ) AS days
 WHERE ended < 0.95 * activated AND activated - ended > 5 ORDER BY day;
 
 -- name: daily_row_count_anomaly
 -- Dates whose objects have less than a third, or more than three times, the median number of rows.
-SELECT object_date, rows, usual FROM (
-  SELECT object_date, sum(rows_read) AS rows, (
-      SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY total) FROM (
-        SELECT sum(rows_read) AS total FROM etl_s3_ingest_log WHERE object_date IS NOT NULL
-        GROUP BY object_date HAVING sum(rows_read) >= 100) AS totals) AS usual
-  FROM etl_s3_ingest_log
-  WHERE object_date < (SELECT max(object_date) FROM etl_s3_ingest_log)
-  GROUP BY object_date HAVING sum(rows_read) >= 100
-) AS days
-WHERE rows < usual / 3 OR rows > usual * 3 ORDER BY object_date;
+WITH totals AS MATERIALIZED (
+  SELECT object_date, sum(rows_read) AS rows FROM etl_s3_ingest_log
+  WHERE object_date IS NOT NULL GROUP BY object_date HAVING sum(rows_read) >= 100
+)
+SELECT object_date, rows, usual
+FROM totals CROSS JOIN (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY rows) AS usual FROM totals) AS median
+WHERE object_date < (SELECT max(object_date) FROM etl_s3_ingest_log) AND (rows < usual / 3 OR rows > usual * 3)
+ORDER BY object_date;
 
 -- name: executed_size_lte_requested
 -- Events that executed more than the order requested.
-SELECT twap_id, wallet, ts, size_executed, size_requested FROM twap_status WHERE size_executed > size_requested;
+SELECT twap_id, wallet, ts, size_executed, size_requested FROM twap_status
+WHERE s3_object_key = ANY(:keys) AND size_executed > size_requested;
 
 -- name: no_execution_before_terminal_event
 -- Events before the terminal event with an executed size.
 SELECT twap_id, wallet, ts, status, size_executed FROM twap_status
-WHERE status IN ('activated', 'waitingForTrigger') AND size_executed <> 0;
+WHERE s3_object_key = ANY(:keys) AND status IN ('activated', 'waitingForTrigger') AND size_executed <> 0;
 
 -- name: no_unknown_statuses
 -- Statuses that domain/status.py does not contain.
 SELECT coalesce(status, 'NULL') AS status, count(*) AS rows, min(ts) AS first_event_at FROM twap_status
-WHERE status IS NULL
-  OR status NOT IN ('activated', 'error', 'finished', 'stopped', 'terminated', 'waitingForTrigger')
+WHERE s3_object_key = ANY(:keys) AND (status IS NULL
+  OR status NOT IN ('activated', 'error', 'finished', 'stopped', 'terminated', 'waitingForTrigger'))
 GROUP BY 1 ORDER BY 2 DESC;
 
 -- name: no_quarantined_rows
@@ -68,5 +68,12 @@ GROUP BY 1 ORDER BY 2 DESC;
 SELECT s3_object_key, row_number, reason FROM twap_status_quarantine ORDER BY s3_object_key, row_number;
 
 -- name: orders_match_events
--- Orders that differ from their events; `orders.refresh.compare_orders` creates the table.
-SELECT twap_id, wallet, difference FROM differing_orders ORDER BY twap_id, wallet;
+-- Differing orders of the objects; without a date also stored orders that have no event.
+SELECT twap_id, wallet, difference FROM differing_orders
+UNION ALL
+SELECT twap_id, wallet, 'without events' FROM twap_orders AS stored
+WHERE CAST(:day AS date) IS NULL AND (
+  -- An aggregate fixes the plan: one lookup by twap_id per order.
+  SELECT count(*) FROM twap_status AS event
+  WHERE event.twap_id = stored.twap_id AND event.wallet IS NOT DISTINCT FROM stored.wallet) = 0
+ORDER BY twap_id, wallet;

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import Connection, text
 
 from twap_pipeline.storage.audit.counts import HistoryFault, impossible_versions
+from twap_pipeline.storage.audit.data_check_runs import discard_results
 from twap_pipeline.storage.ingest_log import add_adjustment, requeue
 from twap_pipeline.storage.orders.refresh import create_selected_orders, write_selected_orders
 from twap_pipeline.storage.sql_files import load_queries
@@ -78,7 +79,7 @@ def repair(
     requeue(connection, requeued, REQUEUE_REASON)
     rows = int(connection.execute(text(_QUERIES["missing_insertions"])).scalar_one())
     adjusted_key = add_adjustment(connection, rows) if rows else None
-    return RepairResult(
+    result = RepairResult(
         tuple(requeued),
         deleted,
         deleted_quarantined,
@@ -89,3 +90,6 @@ def repair(
         rows,
         adjusted_key,
     )
+    if result.has_changes:
+        discard_results(connection)
+    return result

@@ -16,6 +16,22 @@ from twap_pipeline.storage.sql_files import load_queries
 _QUERIES = load_queries("twap_pipeline.storage.orders", "refresh.sql")
 _LOCK_KEY = 0x6F72_6465  # "orde"
 
+COMPARE_ORDERS_OF_OBJECTS = tuple(
+    _QUERIES[name]
+    for name in (
+        "create_selected_orders",
+        "select_orders_of_objects",
+        "derive_orders",
+        "compare_selected_orders",
+        "delete_differences_pending_refresh",
+    )
+)
+"""Statements that compare the orders with an event in the objects ``:keys`` with their events.
+
+The differences are in the table ``differing_orders``, as after `compare_orders`. Orders whose events are not refreshed
+yet are left out, and orders without events.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class RefreshResult:

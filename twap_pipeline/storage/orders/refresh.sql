@@ -135,6 +135,39 @@ WHERE (
 );
 ANALYZE differing_orders;
 
+-- name: compare_selected_orders
+-- Creates differing_orders: the derived orders that differ from the stored ones.
+DROP TABLE IF EXISTS differing_orders;
+CREATE TEMP TABLE differing_orders ON COMMIT DROP AS
+SELECT derived.twap_id, derived.wallet,
+  CASE WHEN stored.event_count IS NULL THEN 'missing' ELSE 'differs' END AS difference
+FROM derived_orders AS derived LEFT JOIN LATERAL (
+  -- LIMIT fixes the plan: one lookup by primary key per order.
+  SELECT * FROM twap_orders AS candidate
+  WHERE candidate.twap_id = derived.twap_id AND candidate.wallet = derived.wallet LIMIT 1
+) AS stored ON TRUE
+WHERE (
+  stored.asset, stored.side, stored.size_requested::text, stored.size_executed::text, stored.notional_executed::text,
+  stored.status, stored.status_error, stored.last_status_at, stored.started_at, stored.ended_at,
+  stored.duration_minutes, stored.reduce_only, stored.randomize, stored.event_count, stored.first_event_at,
+  stored.first_object_key, stored.last_object_key
+) IS DISTINCT FROM (
+  derived.asset, derived.side, derived.size_requested::text, derived.size_executed::text,
+  derived.notional_executed::text, derived.status, derived.status_error, derived.last_status_at,
+  derived.started_at, derived.ended_at, derived.duration_minutes, derived.reduce_only, derived.randomize,
+  derived.event_count, derived.first_event_at, derived.first_object_key, derived.last_object_key
+);
+
+-- name: delete_differences_pending_refresh
+-- Deletes from differing_orders the orders with an event in an object that no refresh has included yet.
+DELETE FROM differing_orders AS differing WHERE (
+  -- An aggregate and a scalar subquery fix the plan: lookups by twap_id and by key.
+  SELECT bool_or((SELECT orders_refreshed_at IS NULL FROM etl_s3_ingest_log AS log
+    WHERE log.s3_object_key = event.s3_object_key))
+  FROM twap_status AS event
+  WHERE event.twap_id = differing.twap_id AND event.wallet IS NOT DISTINCT FROM differing.wallet
+);
+
 -- name: loaded_objects
 -- Objects of one UTC date of which a version is, or was, loaded, with the time of their last attempt: those that no
 -- refresh included, or all.

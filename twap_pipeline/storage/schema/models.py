@@ -241,3 +241,16 @@ twap_daily_stats = Table(
     Column("size_executed", Numeric),
     Column("notional_executed", Numeric),
 )
+
+etl_data_check_results = Table(
+    "etl_data_check_results",
+    metadata,
+    Column("check_name", Text, primary_key=True),
+    Column("object_date", Date, primary_key=True),
+    Column("input_digest", Text, nullable=False),
+    Column("violations", BigInteger, nullable=False),
+    Column("examples", JSON, nullable=False),
+    _timestamp("checked_at", nullable=False),
+    Column("duration_ms", BigInteger, nullable=False),
+)
+"""One row per data check and UTC date of objects: the result of the last evaluation. See ``data_check_runs``."""

@@ -146,3 +146,14 @@ SELECT start_date AS day, asset, side, status, count(*) AS order_count, count(DI
   count(*) FILTER (WHERE is_underfilled) AS underfilled_order_count, sum(size_requested) AS size_requested,
   sum(size_executed) AS size_executed, sum(notional_executed) AS notional_executed
 FROM twap_orders GROUP BY start_date, asset, side, status;
+
+CREATE TABLE etl_data_check_results (
+  check_name TEXT NOT NULL,
+  object_date DATE NOT NULL,
+  input_digest TEXT NOT NULL,
+  violations BIGINT NOT NULL,
+  examples JSON NOT NULL,
+  checked_at TIMESTAMPTZ NOT NULL,
+  duration_ms BIGINT NOT NULL,
+  PRIMARY KEY (check_name, object_date)
+);
