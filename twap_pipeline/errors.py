@@ -8,6 +8,7 @@ The tree::
     ├── StatementTimeoutError       PostgreSQL cancelled a statement of a refresh, an audit or a data check
     ├── EmbeddedDatabaseError       the local PostgreSQL could not be set up or started
     ├── SchemaRevisionError         the database is not at this code's Alembic head
+    ├── TablePartitionError         twap_status cannot be partitioned, or a month of it archived or restored
     ├── BudgetExceededError         the run would read more bytes than its budget
     ├── ExportError                 an order cannot be written in the requested format, or the file cannot be written
     ├── LoadCancelledError          the load of an object was cancelled, because another one failed
@@ -54,6 +55,10 @@ class EmbeddedDatabaseError(TwapPipelineError):
 
 class SchemaRevisionError(TwapPipelineError):
     """The database's Alembic revision is not the one that this code needs."""
+
+
+class TablePartitionError(TwapPipelineError):
+    """The table cannot be partitioned by month, or one of its months cannot be archived or restored."""
 
 
 class BudgetExceededError(TwapPipelineError):

@@ -9,7 +9,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, get_args
 
-FailpointName = Literal["downloaded", "mid-copy", "before-commit", "after-commit", "mid-tick"]
+FailpointName = Literal[
+    "downloaded",
+    "mid-copy",
+    "before-commit",
+    "after-commit",
+    "mid-tick",
+    "rows-copied",
+    "archive-written",
+    "archive-verified",
+    "month-dropped",
+    "month-restored",
+]
 """The failpoints:
 
 * ``downloaded``: an object's bytes are fetched and verified, and no transaction is open.
@@ -17,6 +28,11 @@ FailpointName = Literal["downloaded", "mid-copy", "before-commit", "after-commit
 * ``before-commit``: rows and log entry are written, and the transaction is open.
 * ``after-commit``: the transaction is committed, and the result is not returned yet.
 * ``mid-tick``: the sensor has computed its run requests and has not returned them.
+* ``rows-copied``: the conversion of the table has copied all rows, and its transaction is open.
+* ``archive-written``: the file of a month has its name, and is not compared with the rows yet.
+* ``archive-verified``: the file equals the rows, and the partition exists.
+* ``month-dropped``: the partition is dropped, and the transaction is open.
+* ``month-restored``: the rows of a month are in the table again, and the transaction is open.
 """
 
 _actions: dict[str, Callable[[], None]] = {}

@@ -38,9 +38,15 @@ CREATE TABLE etl_data_check_results (check_name TEXT NOT NULL, object_date DATE 
   violations BIGINT NOT NULL, examples JSON NOT NULL, checked_at TIMESTAMPTZ NOT NULL, duration_ms BIGINT NOT NULL,
   PRIMARY KEY (check_name, object_date))
 """,
+    # Archived months.
+    """
+CREATE TABLE etl_archived_months (month DATE PRIMARY KEY, rows BIGINT NOT NULL, sha256 TEXT NOT NULL,
+  file_name TEXT NOT NULL, checksum TEXT NOT NULL, archived_at TIMESTAMPTZ NOT NULL DEFAULT now())
+""",
 )
 
 DOWNGRADE = (
+    "DROP TABLE etl_archived_months",
     "DROP TABLE etl_data_check_results",
     "DROP TABLE etl_s3_key_layouts",
     """
@@ -60,6 +66,12 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Undo `upgrade`, which rewrites twap_orders; refused while a table contains rows, unless data loss is allowed."""
-    refuse_data_loss("the downgrade to 004", "etl_s3_ingest_log", "etl_s3_key_layouts", "etl_data_check_results")
+    refuse_data_loss(
+        "the downgrade to 004",
+        "etl_s3_ingest_log",
+        "etl_s3_key_layouts",
+        "etl_data_check_results",
+        "etl_archived_months",
+    )
     for statement in DOWNGRADE:
         op.execute(statement)

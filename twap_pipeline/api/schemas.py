@@ -249,6 +249,10 @@ class Coverage(ApiModel):
     last_object_at: Timestamp | None = Field(description="LastModified of the newest ingested object.")
     last_ingested_at: Timestamp | None
     last_event_at: Timestamp | None
+    archived_months: list[str] = Field(
+        description="Months whose events are in files: routes of events do not return them, orders are complete.",
+        examples=[["2025-03"]],
+    )
     days: list[CoverageDay]
 
 

@@ -27,6 +27,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("export", "Export the orders of a wallet to a file."),
     "make-api-key": ("serve", "Create an API key and print it with its hash."),
     "grant-reader": ("serve", "Create a read-only database role for the API."),
+    "partition-by-month": ("months", "Partition twap_status by month, or undo it."),
+    "archive-month": ("months", "Move a month of events to a parquet file."),
+    "restore-month": ("months", "Put an archived month back into twap_status."),
 }
 """Command name -> (module in this package, summary for the list of commands)."""
 

@@ -11,13 +11,14 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 
+from twap_pipeline.domain.months import FIRST_MONTH, month_of, start_of
 from twap_pipeline.errors import ObjectInvalidError
 
 UNITS: dict[str, int] = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 """Epoch unit → ticks per second."""
 
-EARLIEST = datetime(2023, 1, 1, tzinfo=UTC)
-"""Lower bound of event times; the exchange has no older TWAP order."""
+EARLIEST = start_of(FIRST_MONTH)
+"""Lower bound of event times."""
 
 _LATEST = datetime.max.replace(tzinfo=UTC) - timedelta(days=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -197,3 +198,13 @@ def _from_other_text(text: pl.Series, unit: str | None) -> pl.Series:
     times = (naive - pl.duration(minutes=sign * minutes)).dt.replace_time_zone("UTC")
     frame = text.to_frame().with_columns(_from_epochs(to_epoch(text), unit).alias("epoch"))
     return frame.select(pl.coalesce(pl.col("epoch"), times).alias(name)).to_series()
+
+
+def months_of(times: pl.Series) -> frozenset[date]:
+    """Return the months of event times (Datetime µs, UTC; none is null)."""
+    first, last = times.min(), times.max()
+    if not isinstance(first, datetime) or not isinstance(last, datetime):
+        return frozenset()
+    if month_of(first.date()) == month_of(last.date()):
+        return frozenset([month_of(first.date())])
+    return frozenset(times.dt.truncate("1mo").dt.date().unique())

@@ -16,6 +16,7 @@ from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef, day_fr
 from twap_pipeline.storage.audit.counts import IngestLogRecord, StoredObject, stored_objects
 from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX
 from twap_pipeline.storage.maintenance import STATEMENT_TIMEOUT_SECONDS, statement_timeout
+from twap_pipeline.storage.months.archived import count_archived_rows
 
 EXAMPLES_MAX = 10_000
 """Occurrences of a finding that are kept as examples. All of them are counted."""
@@ -48,6 +49,7 @@ class AuditCode(StrEnum):
     ORDERS_MISMATCH = "orders_mismatch"
     OBJECT_UNREADABLE = "object_unreadable"
     UNVERIFIABLE_ROWS = "unverifiable_rows"
+    ARCHIVED_ROWS = "archived_rows"
 
 
 _DESCRIPTIONS = {
@@ -75,8 +77,14 @@ _DESCRIPTIONS = {
     AuditCode.ORDERS_MISMATCH: "orders differ from their events in twap_status",
     AuditCode.OBJECT_UNREADABLE: "loaded objects can no longer be read: their rows are not verified",
     AuditCode.UNVERIFIABLE_ROWS: "rows of deleted objects and replaced versions: no object is left to verify them",
+    AuditCode.ARCHIVED_ROWS: "objects contain events of archived months: restore a month to verify its rows",
 }
-_INFORMATIONAL = {AuditCode.DELETED_FROM_SOURCE, AuditCode.BEFORE_START_DATE, AuditCode.UNVERIFIABLE_ROWS}
+_INFORMATIONAL = {
+    AuditCode.DELETED_FROM_SOURCE,
+    AuditCode.BEFORE_START_DATE,
+    AuditCode.UNVERIFIABLE_ROWS,
+    AuditCode.ARCHIVED_ROWS,
+}
 
 
 Difference = tuple[AuditCode, str]
@@ -151,11 +159,17 @@ def audit(
         engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection,
         statement_timeout(connection, timeout_seconds, "audit of the row counts"),
     ):
-        return to_findings(_find_differences(listing, stored_objects(connection), since, key_date_patterns))
+        archived = count_archived_rows(connection)
+        differences = _find_differences(listing, stored_objects(connection), since, key_date_patterns, archived)
+        return to_findings(differences)
 
 
 def _find_differences(
-    listing: Iterable[ObjectRef], stored: Iterable[StoredObject], since: date, key_date_patterns: Sequence[str]
+    listing: Iterable[ObjectRef],
+    stored: Iterable[StoredObject],
+    since: date,
+    key_date_patterns: Sequence[str],
+    archived_rows: int,
 ) -> Iterator[Difference]:
     inserted_rows = stored_rows = 0
     for key, ref, item in merge_by_key(listing, stored):
@@ -165,8 +179,9 @@ def _find_differences(
             yield from _compare_rows(item)
             inserted_rows += entry.rows_inserted if entry else 0
             stored_rows += sum(count for _, count in item.rows)
-    if inserted_rows != stored_rows:
-        sums = f"{inserted_rows} rows inserted according to the ingest log, {stored_rows} stored"
+    if inserted_rows != stored_rows + archived_rows:
+        found = f"{stored_rows} stored" + (f" and {archived_rows} archived" if archived_rows else "")
+        sums = f"{inserted_rows} rows inserted according to the ingest log, {found}"
         yield AuditCode.ROW_COUNT_MISMATCH, sums
 
 

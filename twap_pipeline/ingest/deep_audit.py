@@ -27,6 +27,7 @@ from twap_pipeline.storage.audit.verification import (
     EXPECTED_TABLES,
     ExpectedEntry,
     Version,
+    archived_rows_by_object,
     compare,
     compare_quarantine,
     order_mismatches,
@@ -123,6 +124,7 @@ def deep_audit(
                     if (columns := entry.differing_columns(reloaded.entries[key]))
                 }
                 unverifiable = unverifiable_rows(connection)
+                archived = archived_rows_by_object(connection)
             with statement_timeout(connection, timeout_seconds, "comparison of twap_orders with twap_status"):
                 orders = order_mismatches(connection)
             repaired = None
@@ -146,6 +148,8 @@ def deep_audit(
             yield AuditCode.OBJECT_UNREADABLE, f"{key}: {reason}"
         for key, count in unverifiable.items():
             yield AuditCode.UNVERIFIABLE_ROWS, f"{key}: {count} rows"
+        for key, count in archived.items():
+            yield AuditCode.ARCHIVED_ROWS, f"{key}: {count} rows"
 
     return DeepAuditResult(to_findings(differences()), repaired)
 

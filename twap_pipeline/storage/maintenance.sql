@@ -1,10 +1,12 @@
 -- Statistics of the planner; see maintenance.py.
 
 -- name: has_empty_statistics
--- Whether the statistics of a table with pages state that it has no rows.
+-- Whether the statistics of a table with pages, or of a partition, state that it has no rows.
 SELECT EXISTS (
   SELECT FROM pg_class WHERE reltuples = 0 AND relpages > 0 AND oid IN (
-    'twap_status'::regclass, 'twap_orders'::regclass, 'etl_s3_ingest_log'::regclass, 'etl_s3_ingest_history'::regclass)
+    SELECT 'twap_status'::regclass UNION ALL SELECT 'twap_orders'::regclass
+    UNION ALL SELECT 'etl_s3_ingest_log'::regclass UNION ALL SELECT 'etl_s3_ingest_history'::regclass
+    UNION ALL SELECT inhrelid FROM pg_inherits WHERE inhparent = 'twap_status'::regclass)
 );
 
 -- name: analyze_tables

@@ -57,5 +57,7 @@ SELECT
   (SELECT to_char(max(last_event_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') FROM etl_s3_ingest_log
     WHERE object_date >= (SELECT max(object_date) FROM etl_s3_ingest_log) - 8 AND orders_refreshed_at IS NOT NULL
   ) AS last_event_at,
+  (SELECT coalesce(json_agg(to_char(month, 'YYYY-MM') ORDER BY month), '[]')::text FROM etl_archived_months)
+    AS archived_months,
   coalesce(json_agg(days ORDER BY day), '[]')::text AS days
 FROM days;

@@ -37,4 +37,4 @@ async def get_coverage(request: Request, start: StartDay = None, end: EndDay = N
     values = dict(row._mapping)
     if (values.pop("range_days") or 0) > COVERAGE_DAYS_MAX:
         raise ProblemError(RANGE_TOO_LONG)
-    return json_response(values, missing_days=row.missing_days, days=row.days)
+    return json_response(values, missing_days=row.missing_days, archived_months=row.archived_months, days=row.days)

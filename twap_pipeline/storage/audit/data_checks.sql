@@ -8,11 +8,11 @@ SELECT s3_object_key, failed_attempts, error_text FROM etl_s3_ingest_log
 WHERE error_text IS NOT NULL AND failed_attempts >= 3;
 
 -- name: row_count_matches_ingest_log
--- The sum of inserted rows in log and history, and the stored rows, where they differ.
+-- The sum of inserted rows in log and history, and the stored and archived rows, where they differ.
 SELECT inserted, stored FROM (
   SELECT coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_log), 0)
     + coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_history), 0) AS inserted,
-    (SELECT count(*) FROM twap_status) AS stored
+    (SELECT count(*) FROM twap_status) + coalesce((SELECT sum(rows) FROM etl_archived_months), 0) AS stored
 ) AS counts WHERE inserted <> stored;
 
 -- name: event_times_in_range
@@ -68,11 +68,14 @@ GROUP BY 1 ORDER BY 2 DESC;
 SELECT s3_object_key, row_number, reason FROM twap_status_quarantine ORDER BY s3_object_key, row_number;
 
 -- name: orders_match_events
--- Differing orders of the objects; without a date also stored orders that have no event.
+-- Differing orders of the objects; without a date also stored orders that have no event, and none in an archived month.
 SELECT twap_id, wallet, difference FROM differing_orders
 UNION ALL
 SELECT twap_id, wallet, 'without events' FROM twap_orders AS stored
-WHERE CAST(:day AS date) IS NULL AND (
+WHERE CAST(:day AS date) IS NULL
+  AND first_event_at >= coalesce(
+    (SELECT (max(month) + interval '1 month') AT TIME ZONE 'UTC' FROM etl_archived_months), '-infinity')
+  AND (
   -- An aggregate fixes the plan: one lookup by twap_id per order.
   SELECT count(*) FROM twap_status AS event
   WHERE event.twap_id = stored.twap_id AND event.wallet IS NOT DISTINCT FROM stored.wallet) = 0

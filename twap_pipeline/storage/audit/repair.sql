@@ -56,6 +56,7 @@ USING (SELECT twap_id, wallet FROM selected_orders EXCEPT SELECT twap_id, wallet
 WHERE stored.twap_id = without_events.twap_id AND stored.wallet = without_events.wallet;
 
 -- name: missing_insertions
--- Stored rows minus the sum of inserted rows in log and history.
-SELECT (SELECT count(*) FROM twap_status) - coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_log), 0)
+-- Stored and archived rows minus the sum of inserted rows in log and history.
+SELECT (SELECT count(*) FROM twap_status) + coalesce((SELECT sum(rows) FROM etl_archived_months), 0)
+  - coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_log), 0)
   - coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_history), 0);

@@ -138,6 +138,11 @@ def unverifiable_rows(connection: Connection) -> dict[str, int]:
     return {row.s3_object_key: row.rows for row in connection.execute(text(_QUERIES["unverifiable_rows"]))}
 
 
+def archived_rows_by_object(connection: Connection) -> dict[str, int]:
+    """Return key → number of events of archived months, which are in no table; of the objects that were read."""
+    return {row.s3_object_key: row.rows for row in connection.execute(text(_QUERIES["archived_rows"]))}
+
+
 def order_mismatches(connection: Connection) -> list[tuple[str, int, str]]:
     """Compare the stored orders with the stored events; return difference, number of orders and an example.
 

@@ -54,7 +54,8 @@ JOIN (
   AND version.last_modified = coalesce(stored.s3_last_modified, '-infinity');
 
 -- name: create_row_mismatches
--- Compares stored and expected rows, except rows of versions that could not be read or were loaded during the reading.
+-- Compares stored and expected rows, except rows of versions that could not be read or were loaded during the reading,
+-- and except archived rows.
 CREATE TEMP TABLE row_mismatches ON COMMIT DROP AS
 SELECT twap_id, wallet, ts,
   CASE WHEN stored.s3_object_key IS NULL THEN 'missing' WHEN expected.s3_object_key IS NULL THEN 'added'
@@ -93,7 +94,8 @@ WHERE (
   ) AS ignored
   WHERE ignored.s3_object_key = stored.s3_object_key
     AND ignored.last_modified = coalesce(stored.s3_last_modified, '-infinity')
-);
+) AND (stored.s3_object_key IS NOT NULL
+  OR date_trunc('month', ts, 'UTC')::date <> ALL (ARRAY(SELECT month FROM etl_archived_months)));
 
 -- name: create_verified_objects
 -- The loaded objects whose current version was read.
@@ -136,6 +138,12 @@ SELECT s3_object_key, count(*) AS rows FROM twap_status AS stored WHERE NOT EXIS
   WHERE read.s3_object_key = stored.s3_object_key
     AND read.last_modified = coalesce(stored.s3_last_modified, '-infinity')
 ) GROUP BY s3_object_key ORDER BY s3_object_key;
+
+-- name: archived_rows
+-- Number of events per object that was read whose month is archived.
+SELECT s3_object_key, count(*) AS rows FROM expected_twap_status
+WHERE date_trunc('month', ts, 'UTC')::date = ANY (ARRAY(SELECT month FROM etl_archived_months))
+GROUP BY s3_object_key ORDER BY s3_object_key;
 
 -- name: delete_pending_orders
 -- Deletes from differing_orders the orders of objects that the refresh of orders has not included yet.

@@ -22,6 +22,7 @@ READER_TABLES = (
     "twap_daily_stats",
     "etl_s3_ingest_log",
     "etl_s3_ingest_history",
+    "etl_archived_months",
     ALEMBIC_VERSION_TABLE,
 )
 """Tables and views that the role may read; the quarantine is not included."""

@@ -22,10 +22,13 @@ STAGED_COLUMNS: tuple[str, ...] = (*COPIED_COLUMNS, "copies")
 
 def prepare_staging(cursor: psycopg.Cursor[TupleRow], target: str) -> None:
     """Create `STAGING_TABLE` like the status table, or empty it. PostgreSQL drops it when the transaction ends."""
-    cursor.execute(_compose("prepare_staging", target), prepare=False)
+    query = sql.SQL(load_queries(__package__, "merge.sql")["prepare_staging"]).format(target=sql.Identifier(target))
+    cursor.execute(query, prepare=False)
 
 
-def merge_staged(cursor: psycopg.Cursor[TupleRow], target: str) -> RowCounts:
+def merge_staged(
+    cursor: psycopg.Cursor[TupleRow], target: str, start: str = "-infinity", end: str = "infinity"
+) -> RowCounts:
     """Merge the staged rows into the status table and return their row counts.
 
     Rows that stay as they are stored are neither locked nor rewritten. A row that loses to a concurrent transaction
@@ -33,16 +36,17 @@ def merge_staged(cursor: psycopg.Cursor[TupleRow], target: str) -> RowCounts:
 
     Args:
         cursor: In the transaction that filled `STAGING_TABLE`; no key may occur there twice.
-        target: Name of the status table.
+        target: Name of the status table, or of a partition of it.
+        start: First event time of the rows to merge.
+        end: Event time after the rows to merge.
     """
-    (counts,) = cursor.execute(_compose("merge_staged", target), prepare=False)
-    return RowCounts(*map(int, counts))
-
-
-def _compose(query: str, target: str) -> sql.Composed:
-    return sql.SQL(load_queries(__package__, "merge.sql")[query]).format(
+    query = sql.SQL(load_queries(__package__, "merge.sql")["merge_staged"]).format(
         target=sql.Identifier(target),
+        start=sql.Literal(start),
+        end=sql.Literal(end),
         staged_rank=sql.SQL(rank_sql("staged.status")),
         stored_rank=sql.SQL(rank_sql("stored.status")),
         excluded_rank=sql.SQL(rank_sql("excluded.status")),
     )
+    (counts,) = cursor.execute(query, prepare=False)
+    return RowCounts(*map(int, counts))

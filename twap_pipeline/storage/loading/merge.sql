@@ -1,5 +1,6 @@
 -- Queries of `merge.py`. Placeholders in braces are composed with psycopg.sql:
--- {target} is the status table; {staged_rank}, {stored_rank} and {excluded_rank} are the lifecycle rank of a row's status.
+-- {target} is the status table, or a partition of it that stores the events from {start} to before {end};
+-- {staged_rank}, {stored_rank} and {excluded_rank} are the lifecycle rank of a row's status.
 -- The precedence of a row is (rank, s3_last_modified, s3_object_key). Keys compare bytewise, with any database collation.
 
 -- name: prepare_staging
@@ -13,7 +14,8 @@ FROM {target} LIMIT 0;
 TRUNCATE twap_status_staging;
 
 -- name: merge_staged
--- The numbers of staged rows inserted, updated, unchanged and superseded.
+-- The numbers of staged rows inserted, updated, unchanged and superseded. xmax is not readable in a partitioned table:
+-- its rows are merged into each of its partitions.
 WITH classified AS MATERIALIZED (
   SELECT
     staged.*,
@@ -50,6 +52,7 @@ WITH classified AS MATERIALIZED (
         stored.randomize, stored.raw_payload::text
       ) AS is_same_content
   ) AS comparison
+  WHERE {start} <= staged.ts AND staged.ts < {end}
 ), written AS (
   INSERT INTO {target} AS stored (
     twap_id, wallet, ts, asset, side, size_requested, size_executed, notional_executed, status, duration_minutes,

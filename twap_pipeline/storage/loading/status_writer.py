@@ -6,13 +6,15 @@ repetition or concurrency of loading.
 
 A batch is written in one of two ways. If all keys are new, COPY writes it into the table under a SAVEPOINT. Otherwise
 COPY writes it into a staging table, and `merge` merges that. Defined here: encoding and the choice between the two.
+
+If ``twap_status`` is partitioned by month, missing months are created first, and a batch is merged into each partition.
 """
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, date
 from enum import Enum, auto
 
 import polars as pl
@@ -22,11 +24,13 @@ from psycopg.rows import TupleRow
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from twap_pipeline.domain.months import next_month, start_of
 from twap_pipeline.domain.normalize import NormalizedBatch
 from twap_pipeline.domain.object_errors import object_errors
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.domain.status import CONTENT_COLUMNS, KEY_COLUMNS, ROW_COLUMNS, STATUS_RANK, UNKNOWN_STATUS_RANK
+from twap_pipeline.domain.timestamps import months_of
 from twap_pipeline.errors import ObjectInvalidError
 from twap_pipeline.failpoints import failpoint
 from twap_pipeline.storage.loading.copy_text import copy_text
@@ -37,6 +41,7 @@ from twap_pipeline.storage.loading.merge import (
     merge_staged,
     prepare_staging,
 )
+from twap_pipeline.storage.months.partitions import StatusTable, find_partitioned, partition_name, require_months
 
 MAX_QUARANTINED_ROWS = 100_000
 """`load_rows` refuses an object with more quarantined rows than this: it is not of this feed."""
@@ -84,6 +89,7 @@ class CopyBatch:
         superseded: Rows of the batch that another row of the batch supersedes.
         quarantined: Rows that could not be normalized: ``row_number``, ``raw_row``, ``reason``.
         metadata_rows: Number of the vendor's ``_metadata`` rows.
+        months: The UTC months of the rows.
     """
 
     text: bytes
@@ -91,6 +97,7 @@ class CopyBatch:
     superseded: int
     quarantined: pl.DataFrame
     metadata_rows: int
+    months: Collection[date] = ()
 
 
 def encode_batch(ref: ObjectRef, batch: NormalizedBatch) -> CopyBatch:
@@ -107,7 +114,7 @@ def encode_batch(ref: ObjectRef, batch: NormalizedBatch) -> CopyBatch:
         )
         text = copy_text(full, plain=_COLUMNS_WITHOUT_SPECIALS, json=("raw_payload",))
         superseded = batch.rows.height - rows.height - sum(copies)
-        return CopyBatch(text, copies, superseded, batch.rejected, batch.metadata_rows)
+        return CopyBatch(text, copies, superseded, batch.rejected, batch.metadata_rows, months_of(rows["ts"]))
 
 
 def _resolve_duplicates(rows: pl.DataFrame) -> tuple[pl.DataFrame, Sequence[int]]:
@@ -170,7 +177,9 @@ def load_rows(
         target: The tables to write to.
 
     Raises:
-        ObjectInvalidError: More than `MAX_QUARANTINED_ROWS` rows are quarantined, or PostgreSQL rejects a value.
+        ObjectInvalidError: More than `MAX_QUARANTINED_ROWS` rows are quarantined, PostgreSQL rejects a value, or the
+            table is partitioned and a month cannot store the rows.
+        DatabaseUnavailableError: The table is partitioned, and a partition cannot be created.
     """
     driver_connection = connection.connection.driver_connection
     if not isinstance(driver_connection, psycopg.Connection):
@@ -178,10 +187,13 @@ def load_rows(
     row_counts = RowCounts()
     quarantined: list[pl.DataFrame] = []
     with data_errors(ref.key), driver_connection.cursor() as cursor:
+        partitioned = find_partitioned(cursor, target.status)
         for batch in batches:
+            if partitioned is not None:
+                partitioned = require_months(cursor, partitioned, batch.months, ref.key)
             written = _copy_new_rows(cursor, target.status, batch) if mode is LoadMode.NEW else None
             if written is None:
-                written = _merge(cursor, target.status, batch)
+                written = _merge(cursor, target.status, batch, partitioned)
             # The next batch is expected to be like this one.
             mode = LoadMode.NEW if written.inserted == len(batch.copies) else LoadMode.RELOAD
             row_counts += written + RowCounts(
@@ -205,11 +217,19 @@ def _copy_new_rows(cursor: psycopg.Cursor[TupleRow], table: str, batch: CopyBatc
     return None
 
 
-def _merge(cursor: psycopg.Cursor[TupleRow], table: str, batch: CopyBatch) -> RowCounts:
+def _merge(
+    cursor: psycopg.Cursor[TupleRow], table: str, batch: CopyBatch, partitioned: StatusTable | None
+) -> RowCounts:
     prepare_staging(cursor, table)
     rows = zip(io.BytesIO(batch.text), batch.copies, strict=True)  # one line per row: COPY text escapes line feeds
     _copy(cursor, STAGING_TABLE, STAGED_COLUMNS, b"".join(b"%s\t%d\n" % (row[:-1], copies) for row, copies in rows))
-    return merge_staged(cursor, table)
+    if partitioned is None:
+        return merge_staged(cursor, table)
+    row_counts = RowCounts()
+    for month in sorted(batch.months):
+        start, end = start_of(month), start_of(next_month(month))
+        row_counts += merge_staged(cursor, partition_name(month), start.isoformat(), end.isoformat())
+    return row_counts
 
 
 def _copy(cursor: psycopg.Cursor[TupleRow], table: str, columns: Sequence[str], text: bytes) -> None:

@@ -11,25 +11,24 @@ from datetime import date
 
 from sqlalchemy import Connection, text
 
+from twap_pipeline.storage.months.archived import IGNORE_ARCHIVED_ORDERS, keep_archived_orders
 from twap_pipeline.storage.sql_files import load_queries
 
 _QUERIES = load_queries("twap_pipeline.storage.orders", "refresh.sql")
 _LOCK_KEY = 0x6F72_6465  # "orde"
 
-COMPARE_ORDERS_OF_OBJECTS = tuple(
-    _QUERIES[name]
-    for name in (
-        "create_selected_orders",
-        "select_orders_of_objects",
-        "derive_orders",
-        "compare_selected_orders",
-        "delete_differences_pending_refresh",
-    )
+COMPARE_ORDERS_OF_OBJECTS = (
+    _QUERIES["create_selected_orders"],
+    _QUERIES["select_orders_of_objects"],
+    _QUERIES["derive_orders"],
+    _QUERIES["compare_selected_orders"],
+    _QUERIES["delete_differences_pending_refresh"],
+    IGNORE_ARCHIVED_ORDERS,
 )
 """Statements that compare the orders with an event in the objects ``:keys`` with their events.
 
 The differences are in the table ``differing_orders``, as after `compare_orders`. Orders whose events are not refreshed
-yet are left out, and orders without events.
+yet are left out, and orders without events or with archived events.
 """
 
 
@@ -60,6 +59,9 @@ def refresh_orders(connection: Connection, day: date, *, recompute: bool = False
             later refresh reads all events that an earlier one read. Until then the planner joins by index lookups only.
         day: UTC date of the objects' partition.
         recompute: Also include the objects that were refreshed before, and derive every order from all of its events.
+
+    Raises:
+        TablePartitionError: An order of a new object has archived events. Other orders with archived events are kept.
     """
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
     loaded = connection.execute(text(_QUERIES["loaded_objects"]), {"day": day, "recompute": recompute}).all()
@@ -70,7 +72,8 @@ def refresh_orders(connection: Connection, day: date, *, recompute: bool = False
     create_selected_orders(connection)
     selection = "select_orders_of_objects" if recompute else "select_stored_orders_of_objects"
     connection.execute(text(_QUERIES[selection]), {"keys": keys})
-    inserted, updated = write_selected_orders(connection, keys)
+    keep_archived_orders(connection, keys)
+    inserted, updated = write_selected_orders(connection, () if recompute else keys)
     ingested_at = [timestamp for _, timestamp in loaded]
     connection.execute(text(_QUERIES["mark_refreshed"]), {"keys": keys, "ingested_at": ingested_at})
     return RefreshResult(len(keys), inserted, updated)
@@ -104,6 +107,7 @@ def compare_orders(connection: Connection) -> None:
     create_selected_orders(connection)
     connection.execute(text(_QUERIES["derive_orders"]), {"keys": None})
     connection.execute(text(_QUERIES["compare_orders"]))
+    connection.execute(text(IGNORE_ARCHIVED_ORDERS))
 
 
 def dates_pending_refresh(connection: Connection) -> dict[date, str]:

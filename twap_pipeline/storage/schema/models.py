@@ -175,6 +175,18 @@ twap_status_quarantine = Table(
     _timestamp("quarantined_at", nullable=False, default_now=True),
 )
 
+etl_archived_months = Table(
+    "etl_archived_months",
+    metadata,
+    Column("month", Date, primary_key=True),
+    Column("rows", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("file_name", Text, nullable=False),
+    Column("checksum", Text, nullable=False),
+    _timestamp("archived_at", nullable=False, default_now=True),
+)
+"""One row per month of ``twap_status`` whose events are in a file and not in the table."""
+
 twap_orders = Table(
     "twap_orders",
     metadata,

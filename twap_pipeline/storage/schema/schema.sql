@@ -157,3 +157,12 @@ CREATE TABLE etl_data_check_results (
   duration_ms BIGINT NOT NULL,
   PRIMARY KEY (check_name, object_date)
 );
+
+CREATE TABLE etl_archived_months (
+  month DATE PRIMARY KEY,
+  rows BIGINT NOT NULL,
+  sha256 TEXT NOT NULL,
+  file_name TEXT NOT NULL,
+  checksum TEXT NOT NULL,
+  archived_at TIMESTAMPTZ NOT NULL DEFAULT now()
+);
