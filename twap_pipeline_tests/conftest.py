@@ -5,11 +5,14 @@ that are not fixtures are in modules of their own: nothing imports this file.
 """
 
 import os
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from hypothesis import settings
 from sqlalchemy import URL, Engine
 
@@ -64,6 +67,25 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
             monkeypatch.delenv(name)
     monkeypatch.setenv("TWAP_HOME", str(tmp_path_factory.getbasetemp() / "unused-home"))
     monkeypatch.setenv("TWAP_START_DATE", str(DATASET_START))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def migrations_of_packages_are_loaded_once() -> Iterator[None]:
+    """Let all Dagster instances share Dagster's revisions: each storage loads some 50 modules when it is opened."""
+    load, packages = ScriptDirectory.from_config, Path(sysconfig.get_path("purelib")).resolve()
+    loaded: dict[Path, ScriptDirectory] = {}
+
+    def load_once(config: Config) -> ScriptDirectory:
+        path = Path(config.get_main_option("script_location") or "").resolve()
+        if not path.is_relative_to(packages):
+            return load(config)
+        if path not in loaded:
+            loaded[path] = load(config)
+        return loaded[path]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", load_once)
+        yield
 
 
 @pytest.fixture(scope="session")

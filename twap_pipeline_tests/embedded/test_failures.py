@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,22 +13,7 @@ from twap_pipeline.embedded.locks import FileLock
 from twap_pipeline.embedded.paths import resolve_server_paths
 from twap_pipeline.embedded.watchdog import find_postmaster
 from twap_pipeline.errors import EmbeddedDatabaseError
-from twap_pipeline_tests.embedded.client_process import await_true, discard, is_gone, postgres_processes, query
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Iterator[Path]:
-    directory = tmp_path / "home" / "postgres"
-    yield directory
-    discard(directory)
-
-
-@pytest.fixture
-def stopped(directory: Path) -> Path:
-    """A directory whose server has run, contains a row, and is stopped."""
-    with EmbeddedPostgres(directory) as server:
-        query(server.start(), "CREATE TABLE numbers AS SELECT 42 AS value")
-    return directory
+from twap_pipeline_tests.embedded.client_process import await_true, is_gone, postgres_processes, query
 
 
 def start_and_read(directory: Path) -> None:

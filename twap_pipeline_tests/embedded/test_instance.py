@@ -5,7 +5,6 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -14,7 +13,6 @@ from psycopg.conninfo import conninfo_to_dict
 
 from twap_pipeline.embedded import EmbeddedPostgres
 from twap_pipeline_tests.embedded.client_process import (
-    discard,
     is_free,
     is_gone,
     postgres_processes,
@@ -26,13 +24,6 @@ from twap_pipeline_tests.embedded.client_process import (
 )
 
 URL = re.compile(r"postgresql://twap:([\w-]{32})@127\.0\.0\.1:(\d+)/twap")
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Iterator[Path]:
-    directory = tmp_path / "home" / "postgres"
-    yield directory
-    discard(directory)
 
 
 def test_first_start_creates_durable_private_cluster(directory: Path) -> None:
@@ -63,23 +54,23 @@ def test_restart_keeps_data_and_port(directory: Path) -> None:
     assert directory.joinpath("server.log.1").exists()
 
 
-def test_start_with_occupied_port_uses_another(directory: Path) -> None:
-    with EmbeddedPostgres(directory) as server:
+def test_start_with_occupied_port_uses_another(stopped: Path) -> None:
+    with EmbeddedPostgres(stopped) as server:
         first = server.start()
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", int(conninfo_to_dict(first)["port"] or 0)))
         other.listen()
-        with EmbeddedPostgres(directory) as server:
+        with EmbeddedPostgres(stopped) as server:
             second = server.start()
             assert second != first
             assert query(second, "SELECT 1") == 1
-    with EmbeddedPostgres(directory) as server:
+    with EmbeddedPostgres(stopped) as server:
         assert server.start() == second
 
 
-def test_server_runs_until_every_client_is_closed(directory: Path) -> None:
-    first, second = EmbeddedPostgres(directory), EmbeddedPostgres(directory)
+def test_server_runs_until_every_client_is_closed(stopped: Path) -> None:
+    first, second = EmbeddedPostgres(stopped), EmbeddedPostgres(stopped)
     url = first.start()
     assert first.start() == url
     assert second.start() == url
@@ -87,19 +78,19 @@ def test_server_runs_until_every_client_is_closed(directory: Path) -> None:
     first.close()
     assert query(url, "SELECT 1") == 1
     second.close()
-    assert is_gone(directory)
+    assert is_gone(stopped)
     assert first.start() == url
     first.close()
-    assert is_gone(directory)
+    assert is_gone(stopped)
 
 
-def test_processes_share_one_server_until_the_last_closes(directory: Path) -> None:
-    with running_client(directory) as (first, url), running_client(directory) as (second, second_url):
+def test_processes_share_one_server_until_the_last_closes(stopped: Path) -> None:
+    with running_client(stopped) as (first, url), running_client(stopped) as (second, second_url):
         assert url == second_url
         stop_client(first)
         assert query(url, "SELECT 1") == 1
         stop_client(second)
-        assert is_gone(directory)
+        assert is_gone(stopped)
 
 
 def test_concurrent_starts_create_one_cluster(directory: Path) -> None:
@@ -115,9 +106,9 @@ def test_concurrent_starts_create_one_cluster(directory: Path) -> None:
     assert not list((directory / "data").resolve().parent.glob("unfinished-*"))
 
 
-def test_concurrent_closes_stop_the_server(directory: Path) -> None:
+def test_concurrent_closes_stop_the_server(stopped: Path) -> None:
     for _ in range(3):
-        clients = [start_client(directory) for _ in range(4)]
+        clients = [start_client(stopped) for _ in range(4)]
         for client in clients:
             assert URL.fullmatch(read_line(client))
         for client in clients:
@@ -126,12 +117,12 @@ def test_concurrent_closes_stop_the_server(directory: Path) -> None:
             client.stdin.flush()
         for client in clients:
             assert read_line(client) == "closed"
-        assert is_gone(directory)
+        assert is_gone(stopped)
         for client in clients:
             client.communicate()
 
 
-def test_ensure_running_is_one_client_until_exit(directory: Path) -> None:
+def test_ensure_running_is_one_client_until_exit(stopped: Path) -> None:
     code = """
 import sys, threading
 from pathlib import Path
@@ -143,12 +134,12 @@ threads = [threading.Thread(target=lambda: urls.append(ensure_running(Path(sys.a
 assert len(urls) == 8
 print(*set(urls))
 """
-    done = subprocess.run([sys.executable, "-c", code, str(directory)], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code, str(stopped)], capture_output=True, text=True, check=True)
     assert URL.fullmatch(done.stdout.strip())
-    assert is_gone(directory)
+    assert is_gone(stopped)
 
 
-def test_forked_child_is_not_a_client_until_it_starts(directory: Path) -> None:
+def test_forked_child_is_not_a_client_until_it_starts(stopped: Path) -> None:
     code = """
 import os, sys
 from pathlib import Path
@@ -172,23 +163,23 @@ assert is_gone(directory), "the child was still a client"
 os.write(stop[1], b"x")
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 """
-    subprocess.run([sys.executable, "-c", code, str(directory)], check=True)
-    assert is_gone(directory)
+    subprocess.run([sys.executable, "-c", code, str(stopped)], check=True)
+    assert is_gone(stopped)
 
 
-def test_second_watchdog_ends_immediately(directory: Path) -> None:
-    command = [sys.executable, "-m", "twap_pipeline.embedded.watchdog", str(directory)]
-    with EmbeddedPostgres(directory) as server:
-        assert not is_free(directory, "watchdog.lock")
+def test_second_watchdog_ends_immediately(stopped: Path) -> None:
+    command = [sys.executable, "-m", "twap_pipeline.embedded.watchdog", str(stopped)]
+    with EmbeddedPostgres(stopped) as server:
+        assert not is_free(stopped, "watchdog.lock")
         subprocess.run(command, check=True, timeout=20)
         assert query(server.start(), "SELECT 1") == 1
 
 
-def test_child_program_is_not_a_client(directory: Path) -> None:
-    server = EmbeddedPostgres(directory)
+def test_child_program_is_not_a_client(stopped: Path) -> None:
+    server = EmbeddedPostgres(stopped)
     server.start()
     with subprocess.Popen(["/bin/sleep", "60"], close_fds=False) as other:
         server.close()
-        assert is_gone(directory)
+        assert is_gone(stopped)
         other.kill()
-    assert os.path.lexists(directory / "data")
+    assert os.path.lexists(stopped / "data")

@@ -1,7 +1,9 @@
 """Concurrent work on objects: results in order, within limits, and cancellation of all threads."""
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -104,6 +106,35 @@ def test_bytes_in_flight_are_bounded(size_bytes: int, maximum: int) -> None:
     list(bounded_map(work, [ref_of(number, size_bytes) for number in range(12)], LoadLimits(8)))
 
     assert 1 <= counter.maximum <= maximum
+
+
+def test_second_interrupt_waits_for_all_threads() -> None:
+    """A thread that outlives the call uses a connection of an engine that its caller has disposed of."""
+    limits, waiting, ended = LoadLimits(1), threading.Event(), threading.Event()
+    outlived: list[bool] = []
+    main_thread = threading.get_ident()
+
+    def refs() -> Iterator[ObjectRef]:
+        yield from REFS[:2]
+        waiting.set()
+
+    def work(ref: ObjectRef) -> None:
+        waiting.wait(10)
+        if ref.key == "001":
+            with suppress(LoadCancelledError):
+                while True:  # until the first interrupt
+                    limits.raise_if_cancelled()
+            threading.Event().wait(0.2)  # the main thread waits for this thread
+        signal.pthread_kill(main_thread, signal.SIGINT)
+        if ref.key == "001":
+            outlived.append(ended.wait(0.2))
+
+    with pytest.raises(KeyboardInterrupt):
+        list(bounded_map(work, refs(), limits))
+    ended.set()
+
+    assert outlived == [False]
+    assert object_threads() == []
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

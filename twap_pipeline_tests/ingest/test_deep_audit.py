@@ -1,33 +1,38 @@
-"""Tampering with rows, ingest log, quarantine or objects is found, and repaired by a requeue and an ingestion.
-
-The bucket contains the difficult cases: an event in three objects with different content, an object overwritten by a
-version without one of its events, quarantined rows, and an object without rows.
-"""
+"""The deep audit reports every difference between objects and tables, and nothing else; a requeue repairs it."""
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import IntegrityError
 
-from twap_pipeline.ingest.audit import AuditFinding, audit, has_errors
-from twap_pipeline.ingest.deep_audit import DeepAuditResult, deep_audit, deleted_objects, loaded_objects
+from twap_pipeline.ingest.audit import audit, has_errors
+from twap_pipeline.ingest.deep_audit import deep_audit, loaded_objects
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.audit.data_check_runs import run_checks
 from twap_pipeline.storage.audit.data_checks import CHECKS
-from twap_pipeline.storage.orders.refresh import dates_pending_refresh, refresh_orders
 from twap_pipeline_tests.factories import DAY, Bucket, event
-from twap_pipeline_tests.hypothesis_profiles import examples
-from twap_pipeline_tests.invariants import differing_orders, digest, ingest_everything
+from twap_pipeline_tests.ingest.audited_tables import (
+    A,
+    B,
+    C,
+    D,
+    assert_no_errors,
+    deep,
+    errors,
+    load,
+    of,
+    order_differences,
+    quick,
+    read,
+    refresh,
+    repair_once,
+    run,
+    tables,
+)
+from twap_pipeline_tests.invariants import digest, ingest_everything
 from twap_pipeline_tests.storage.statistics import set_empty_statistics
-
-A, B, C, D, EMPTY = (f"hourly/2025/08/20/12/{name}.parquet" for name in ("a", "b", "c", "d", "empty"))
-OTHER = "0x" + "7" * 40
 
 
 @pytest.fixture
@@ -35,59 +40,6 @@ def loaded(engine: Engine, bucket: Bucket) -> Bucket:
     """Loaded objects, with an earlier version of `D`, and refreshed orders."""
     load(engine, bucket)
     return bucket
-
-
-def load(engine: Engine, bucket: Bucket) -> None:
-    bucket.put(A, [event(1), event(2), event(3, wallet="nobody"), event(2, status="finished", minute=30)])
-    bucket.put(B, [event(2, asset="BTC"), event(4), event(4, status="finished", minute=9, executed="7.50")], hours=1)
-    bucket.put(C, [event(2, asset="OLD"), event(4), event(7)], hours=-1)
-    bucket.put(D, [event(5), event(6)])
-    bucket.put(EMPTY, [])
-    ingest_everything(LocalDirectory(bucket.directory), engine)
-    bucket.put(D, [event(5, asset="ETH"), event(8, wallet="0x1")], hours=2)
-    ingest_everything(LocalDirectory(bucket.directory), engine)
-    refresh(engine)
-    let_two_hours_pass(engine)
-
-
-def let_two_hours_pass(engine: Engine) -> None:
-    """Move all times of the ingest log back. An audit tolerates a clock that went back by less than an hour."""
-    past = "interval '2 hours'"
-    run(engine, f"UPDATE etl_s3_ingest_log SET ingested_at = ingested_at - {past}")
-    run(
-        engine,
-        f"UPDATE etl_s3_ingest_history SET ingested_at = ingested_at - {past}, recorded_at = recorded_at - {past}",
-    )
-
-
-def refresh(engine: Engine) -> None:
-    with engine.begin() as connection:
-        for day in dates_pending_refresh(connection):
-            refresh_orders(connection, day)
-
-
-def run(engine: Engine, statement: str) -> None:
-    with engine.begin() as connection:
-        connection.execute(text(statement))
-
-
-def quick(engine: Engine, bucket: Bucket) -> dict[str, tuple[str, ...]]:
-    return errors(audit(engine, LocalDirectory(bucket.directory).list_objects(), DAY))
-
-
-def read(engine: Engine, bucket: Bucket, *, requeue: bool = False) -> DeepAuditResult:
-    store = LocalDirectory(bucket.directory)
-    listing = list(store.list_objects())
-    refs = loaded_objects(engine, listing, DAY)
-    return deep_audit(store, engine, refs, requeue=requeue, deleted_keys=deleted_objects(engine, listing))
-
-
-def deep(engine: Engine, bucket: Bucket) -> dict[str, tuple[str, ...]]:
-    return errors(read(engine, bucket).findings)
-
-
-def errors(findings: Sequence[AuditFinding]) -> dict[str, tuple[str, ...]]:
-    return {finding.code: finding.examples for finding in findings if not finding.is_informational}
 
 
 @pytest.mark.parametrize("year", [1970, 1980])
@@ -105,30 +57,6 @@ def test_old_modification_time_loads_and_is_verified(engine: Engine, bucket: Buc
     assert [result.count for _, result in run_checks(engine, check)] == [0]
     run(engine, "UPDATE twap_status SET ts = '2025-08-22 00:00:01+00' WHERE status = 'finished'")
     assert [result.count for _, result in run_checks(engine, check, is_full=True)] == [1]
-
-
-_ROWS = """SELECT (to_jsonb(one) - 'inserted_at' - 'raw_payload')::text, raw_payload::text FROM twap_status AS one
-ORDER BY twap_id, wallet, ts"""
-_ORDERS = "SELECT (to_jsonb(one) - 'refreshed_at')::text FROM twap_orders AS one ORDER BY twap_id, wallet"
-_QUARANTINED = "SELECT s3_object_key, row_number, raw_row::text, reason FROM twap_status_quarantine ORDER BY 1, 2"
-
-
-def tables(engine: Engine) -> tuple[list[tuple[str, ...]], ...]:
-    """Return all rows, quarantined rows and orders, without the write times."""
-    queries = (_ROWS, _QUARANTINED, _ORDERS)
-    with engine.connect() as connection:
-        return tuple([tuple(map(str, row)) for row in connection.execute(text(sql))] for sql in queries)
-
-
-def assert_no_errors(engine: Engine, bucket: Bucket) -> None:
-    assert quick(engine, bucket) == {}
-    assert deep(engine, bucket) == {}
-    assert order_differences(engine) == []
-
-
-def order_differences(engine: Engine) -> list[tuple[str, str]]:
-    with engine.connect() as connection:
-        return differing_orders(connection)
 
 
 def test_consistent_tables_report_only_unverifiable_rows(engine: Engine, loaded: Bucket) -> None:
@@ -158,149 +86,6 @@ def table_contents(engine: Engine) -> list[object]:
         ]
 
 
-def of(twap_id: int, minute: int = 0) -> str:
-    return f"twap_id = '{twap_id}' AND ts >= '2025-08-20 12:{minute:02}+00' AND ts < '2025-08-20 12:{minute + 1:02}+00'"
-
-
-ROWS = {
-    "deleted": f"DELETE FROM twap_status WHERE {of(1)}",
-    "contested row deleted": f"DELETE FROM twap_status WHERE {of(2)}",
-    "all deleted": "DELETE FROM twap_status WHERE s3_object_key <> 'gone'",
-    "size": f"UPDATE twap_status SET size_executed = 8 WHERE {of(4, 9)}",
-    "size by its last zero": f"UPDATE twap_status SET size_executed = 7.5 WHERE {of(4, 9)}",
-    "notional to null": f"UPDATE twap_status SET notional_executed = NULL WHERE {of(4, 9)}",
-    "status to a higher one": f"UPDATE twap_status SET status = 'finished' WHERE {of(1)}",
-    "status to a lower one": f"UPDATE twap_status SET status = 'activated' WHERE {of(4, 9)}",
-    "error": f"UPDATE twap_status SET status_error = 'no' WHERE {of(1)}",
-    "asset": f"UPDATE twap_status SET asset = 'btc' WHERE {of(2)}",
-    "time": f"UPDATE twap_status SET ts = ts + interval '1 microsecond' WHERE {of(1)}",
-    "creation": f"UPDATE twap_status SET started_at = NULL WHERE {of(1)}",
-    "wallet": f"UPDATE twap_status SET wallet = '{OTHER}' WHERE {of(1)}",
-    "id": f"UPDATE twap_status SET twap_id = '999' WHERE {of(7)}",
-    "payload": f"""UPDATE twap_status SET raw_payload = replace(raw_payload::text, '"10"', '"11"')::json
-        WHERE {of(1)}""",
-    "payload by a space": f"UPDATE twap_status SET raw_payload = (raw_payload::text || ' ')::json WHERE {of(1)}",
-    "payload and column together": f"""UPDATE twap_status SET size_requested = 11,
-        raw_payload = replace(raw_payload::text, '"10"', '"11"')::json WHERE {of(1)}""",
-    "two rows swapped": """UPDATE twap_status AS one SET asset = other.asset, status = other.status,
-        size_executed = other.size_executed, raw_payload = other.raw_payload FROM twap_status AS other
-        WHERE (one.twap_id, other.twap_id) IN (('2', '4'), ('4', '2')) AND one.ts = other.ts""",
-    "moved to another object": f"UPDATE twap_status SET s3_object_key = '{C}' WHERE {of(2)}",
-    "moved with its version": f"""UPDATE twap_status SET (s3_object_key, s3_last_modified) =
-        (SELECT s3_object_key, last_modified FROM etl_s3_ingest_log WHERE s3_object_key = '{D}') WHERE {of(2)}""",
-    "moved with its version and promoted": f"""UPDATE twap_status SET status = 'finished',
-        (s3_object_key, s3_last_modified) =
-        (SELECT s3_object_key, last_modified FROM etl_s3_ingest_log WHERE s3_object_key = '{A}') WHERE {of(2)}""",
-    "moved to no object": f"UPDATE twap_status SET s3_object_key = 'nowhere' WHERE {of(2)}",
-    "version of the future": f"UPDATE twap_status SET s3_last_modified = '2030-01-01+00' WHERE {of(2)}",
-    "version forgotten": f"UPDATE twap_status SET s3_last_modified = NULL WHERE {of(2)}",
-    "added to an object": f"""INSERT INTO twap_status SELECT (jsonb_populate_record(t, '{{"twap_id": "99"}}')).*
-        FROM twap_status AS t WHERE {of(1)}""",
-    "added to an object and no version": f"""INSERT INTO twap_status (twap_id, wallet, ts, s3_object_key)
-        VALUES ('9', 'w', now(), '{B}')""",
-    "added to no object": "INSERT INTO twap_status (twap_id, wallet, ts, s3_object_key) VALUES ('9', 'w', now(), 'x')",
-    "one deleted, one added": f"""INSERT INTO twap_status SELECT (jsonb_populate_record(t, '{{"twap_id": "99"}}')).*
-        FROM twap_status AS t WHERE {of(1)}; DELETE FROM twap_status WHERE {of(7)}""",
-}
-LOG_ENTRIES = {
-    "older version": f"UPDATE etl_s3_ingest_log SET last_modified = '2025-08-20+00' WHERE s3_object_key = '{B}'",
-    "entry deleted": f"DELETE FROM etl_s3_ingest_log WHERE s3_object_key = '{B}'",
-    "entry of an object without rows deleted": f"DELETE FROM etl_s3_ingest_log WHERE s3_object_key = '{EMPTY}'",
-    "history forgotten": f"DELETE FROM etl_s3_ingest_history WHERE s3_object_key = '{D}'",
-    "all entries deleted": "DELETE FROM etl_s3_ingest_log",
-    "count": f"UPDATE etl_s3_ingest_log SET rows_inserted = 9, rows_read = rows_read + 9 - rows_inserted"
-    f" WHERE s3_object_key = '{B}'",
-    "counts against each other": f"""UPDATE etl_s3_ingest_log SET rows_inserted = rows_inserted + 1,
-        rows_superseded = rows_superseded - 1 WHERE s3_object_key = '{C}'""",
-    "quarantined counted as superseded": f"""UPDATE etl_s3_ingest_log SET rows_quarantined = 0,
-        rows_superseded = rows_superseded + 1 WHERE s3_object_key = '{A}'""",
-    "counts forgotten": f"UPDATE etl_s3_ingest_log SET rows_read = NULL WHERE s3_object_key = '{B}'",
-    "rows held": f"UPDATE etl_s3_ingest_log SET rows_ingested = 77 WHERE s3_object_key = '{B}'",
-    "etag": f"UPDATE etl_s3_ingest_log SET etag = 'x' WHERE s3_object_key = '{B}'",
-    "error": f"UPDATE etl_s3_ingest_log SET error_text = 'x' WHERE s3_object_key = '{B}'",
-    "error and failed_attempts": "UPDATE etl_s3_ingest_log SET error_text = 'x', failed_attempts = 1"
-    f" WHERE s3_object_key = '{B}'",
-    "failed_attempts": f"UPDATE etl_s3_ingest_log SET failed_attempts = 2 WHERE s3_object_key = '{B}'",
-    "size": f"UPDATE etl_s3_ingest_log SET size_bytes = 1 WHERE s3_object_key = '{B}'",
-    "day": f"UPDATE etl_s3_ingest_log SET object_date = '2025-08-19' WHERE s3_object_key = '{B}'",
-    "newer version": f"UPDATE etl_s3_ingest_log SET last_modified = '2035-08-20+00' WHERE s3_object_key = '{B}'",
-    "newer version of an object without rows": "UPDATE etl_s3_ingest_log SET last_modified = '2035-08-20+00'"
-    f" WHERE s3_object_key = '{EMPTY}'",
-    "sha256": f"UPDATE etl_s3_ingest_log SET sha256 = repeat('0', 64) WHERE s3_object_key = '{B}'",
-    "sha256 to null": f"UPDATE etl_s3_ingest_log SET sha256 = NULL WHERE s3_object_key = '{EMPTY}'",
-    "checksum_verified": f"UPDATE etl_s3_ingest_log SET checksum_verified = true WHERE s3_object_key = '{B}'",
-    "checksum_verified to null": f"UPDATE etl_s3_ingest_log SET checksum_verified = NULL WHERE s3_object_key = '{A}'",
-    "all counts": "UPDATE etl_s3_ingest_log SET rows_read = 6, rows_inserted = 1, rows_updated = 1, rows_unchanged = 1,"
-    f" rows_superseded = 1, rows_quarantined = 1, rows_metadata = 1, rows_ingested = 3 WHERE s3_object_key = '{B}'",
-    "data_warnings": f"""UPDATE etl_s3_ingest_log SET data_warnings = '{{"x": 1}}' WHERE s3_object_key = '{B}'""",
-}
-QUARANTINE = {
-    "deleted": "DELETE FROM twap_status_quarantine",
-    "reason": "UPDATE twap_status_quarantine SET reason = 'x'",
-    "row": "UPDATE twap_status_quarantine SET raw_row = '{}'",
-    "row number": "UPDATE twap_status_quarantine SET row_number = row_number + 50",
-    "moved": f"UPDATE twap_status_quarantine SET s3_object_key = '{B}' WHERE s3_object_key = '{A}'",
-    "added": "INSERT INTO twap_status_quarantine (s3_object_key, row_number, raw_row, reason)"
-    f" VALUES ('{B}', 1, '{{}}', 'x')",
-    "added to no object": "INSERT INTO twap_status_quarantine (s3_object_key, row_number, raw_row, reason)"
-    " VALUES ('x', 1, '{}', 'x')",
-}
-_INVENTED_VERSION = f"""INSERT INTO etl_s3_ingest_history (s3_object_key, kind, etag, last_modified, size_bytes, sha256,
-        ingested_at, rows_read, rows_inserted, rows_updated, rows_unchanged, rows_superseded, rows_quarantined,
-        rows_metadata) SELECT s3_object_key, '%s', 'invented', '2025-08-01+00', 9, repeat('0', 64), ingested_at, 1, 1,
-        0, 0, 0, 0, 0 FROM etl_s3_ingest_log WHERE s3_object_key = '{B}'"""
-_INVENTED_ROW = f"""; INSERT INTO twap_status (twap_id, wallet, ts, status, s3_object_key, s3_last_modified)
-        VALUES ('77', '{OTHER}', '2025-08-20 12:00+00', 'finished', '{B}', '2025-08-01+00')"""
-HISTORY = {
-    "row of an invented version": _INVENTED_VERSION % "replaced_version" + _INVENTED_ROW,
-    "row of an invented requeued version": _INVENTED_VERSION % "requeued" + _INVENTED_ROW,
-    "row of an invented version without columns": f"""INSERT INTO etl_s3_ingest_history (s3_object_key, kind, etag,
-        last_modified, rows_inserted) VALUES ('{A}', 'replaced_version', 'x', '2025-08-01+00', 1);
-        INSERT INTO twap_status (twap_id, wallet, ts, status, s3_object_key, s3_last_modified)
-        VALUES ('77', '{OTHER}', '2025-08-20 12:00+00', 'finished', '{A}', '2025-08-01+00')""",
-    "invented version without a row": _INVENTED_VERSION % "replaced_version",
-    "row covered by an invented adjustment": f"""INSERT INTO etl_s3_ingest_history (s3_object_key, kind, rows_inserted)
-        VALUES ('{B}', 'adjustment', 1); INSERT INTO twap_status
-        SELECT (jsonb_populate_record(t, '{{"twap_id": "99"}}')).* FROM twap_status AS t WHERE {of(1)}""",
-    "inserted rows": "UPDATE etl_s3_ingest_history SET rows_inserted = rows_inserted + 1",
-    "read rows": "UPDATE etl_s3_ingest_history SET rows_read = rows_read + 7",
-    "adjustment added": f"""INSERT INTO etl_s3_ingest_history (s3_object_key, kind, rows_inserted)
-        VALUES ('{B}', 'adjustment', 3)""",
-}
-ORDERS = {
-    "size": "UPDATE twap_orders SET size_executed = 9 WHERE twap_id = '4'",
-    "size by its last zero": "UPDATE twap_orders SET size_executed = 7.5 WHERE twap_id = '4'",
-    "notional": "UPDATE twap_orders SET notional_executed = 1000000 WHERE twap_id = '2'",
-    "status and end": "UPDATE twap_orders SET status = 'finished', ended_at = now() WHERE twap_id = '5'",
-    "asset of all": "UPDATE twap_orders SET asset = 'SOL'",
-    "object": f"UPDATE twap_orders SET last_object_key = '{EMPTY}' WHERE twap_id = '4'",
-    "wallet": f"UPDATE twap_orders SET wallet = '{OTHER}' WHERE twap_id = '1'",
-    "id": "UPDATE twap_orders SET twap_id = '999' WHERE twap_id = '7'",
-    "deleted": "DELETE FROM twap_orders WHERE twap_id = '4'",
-    "every order deleted": "DELETE FROM twap_orders",
-    "invented": """INSERT INTO twap_orders (twap_id, wallet, asset, size_executed, notional_executed, status,
-        last_status_at, event_count, first_event_at, first_object_key, last_object_key)
-        VALUES ('77', 'w', 'BTC', 1, 100000, 'finished', now(), 2, now(), 'x', 'x')""",
-    "edited with its event": f"""UPDATE twap_orders SET size_executed = 8 WHERE twap_id = '4';
-        UPDATE twap_status SET size_executed = 8 WHERE {of(4, 9)}""",
-    "invented with its event": f"""INSERT INTO twap_orders (twap_id, wallet, last_status_at, event_count,
-        first_event_at, first_object_key, last_object_key) VALUES ('77', 'w', '2025-08-20+00', 1, '2025-08-20+00',
-        '{B}', '{B}'); INSERT INTO twap_status (twap_id, wallet, ts, s3_object_key, s3_last_modified)
-        SELECT '77', 'w', '2025-08-20+00', '{B}', last_modified FROM etl_s3_ingest_log WHERE s3_object_key = '{B}'""",
-}
-UNVERIFIABLE = {"all deleted", "all entries deleted", "history forgotten"}
-"""Tampering that also loses the row of an overwritten version, which no object contains. Runs last."""
-
-
-TAMPERINGS = {
-    **{f"rows: {name}": statement for name, statement in ROWS.items()},
-    **{f"log: {name}": statement for name, statement in LOG_ENTRIES.items()},
-    **{f"quarantine: {name}": statement for name, statement in QUARANTINE.items()},
-    **{f"history: {name}": statement for name, statement in HISTORY.items()},
-    **{f"orders: {name}": statement for name, statement in ORDERS.items()},
-}
-
-
 @pytest.mark.parametrize("step", ["3 seconds", "50 minutes"])
 def test_clock_that_went_back_is_no_finding(engine: Engine, loaded: Bucket, step: str) -> None:
     """A repair would delete the rows of a version that no object contains any more."""
@@ -310,59 +95,6 @@ def test_clock_that_went_back_is_no_finding(engine: Engine, loaded: Bucket, step
     assert quick(engine, loaded) == {}
     repair_once(engine, loaded)
     assert tables(engine) == before
-
-
-def repair_once(engine: Engine, bucket: Bucket) -> DeepAuditResult:
-    """Repair the tables as an operator does: audit with requeue, ingestion, refresh of orders."""
-    result = read(engine, bucket, requeue=True)
-    ingest_everything(LocalDirectory(bucket.directory), engine)
-    refresh(engine)
-    let_two_hours_pass(engine)
-    return result
-
-
-@pytest.mark.parametrize(
-    "tamperings",
-    [ROWS, LOG_ENTRIES, QUARANTINE, HISTORY, ORDERS],
-    ids=["rows", "log entries", "quarantine", "history", "orders"],
-)
-def test_tampering_is_found_and_repaired_in_one_round(
-    tamperings: dict[str, str], engine: Engine, loaded: Bucket, subtests: pytest.Subtests
-) -> None:
-    right = digest(engine)
-    for name, statement in sorted(tamperings.items(), key=lambda item: item[0] in UNVERIFIABLE):
-        before = tables(engine)
-        if name in UNVERIFIABLE:
-            before = tuple([row for row in rows if '"twap_id": "6"' not in row[0]] for rows in before)
-        with subtests.test(msg=name):
-            run(engine, statement)
-
-            quick_errors = quick(engine, loaded)
-            result = repair_once(engine, loaded)
-
-            assert quick_errors or has_errors(result.findings)
-            assert tables(engine) == before
-            assert digest(engine) == right or name in UNVERIFIABLE
-            assert quick(engine, loaded) == {}
-            assert order_differences(engine) == []
-    assert_no_errors(engine, loaded)
-
-
-@examples(8)
-@given(names=st.lists(st.sampled_from(sorted(TAMPERINGS)), min_size=2, max_size=4, unique=True))
-def test_several_tamperings_are_repaired_in_one_round(
-    engine: Engine, tmp_path_factory: pytest.TempPathFactory, names: list[str]
-) -> None:
-    run(engine, "TRUNCATE twap_status, etl_s3_ingest_log, etl_s3_ingest_history, twap_status_quarantine, twap_orders")
-    bucket = Bucket(tmp_path_factory.mktemp("bucket"))
-    load(engine, bucket)
-    for name in names:
-        with suppress(IntegrityError):  # a tampering can contradict an earlier one
-            run(engine, TAMPERINGS[name])
-
-    repair_once(engine, bucket)
-
-    assert_no_errors(engine, bucket)
 
 
 DELETED_OBJECT = {
@@ -500,18 +232,6 @@ def test_concurrent_load_is_not_a_finding(engine: Engine, loaded: Bucket, monkey
 
     assert set(errors(findings)) == {"object_unreadable"}
     assert deep(engine, loaded) == {}
-
-
-def test_requeue_returns_its_changes(engine: Engine, loaded: Bucket) -> None:
-    run(engine, ROWS["size"])
-    run(engine, ROWS["added to no object"])
-    run(engine, ROWS["deleted"])
-
-    result = read(engine, loaded, requeue=True)
-
-    assert result.repair is not None
-    assert (result.repair.requeued, result.repair.deleted, result.repair.adjustment) == ((A, B), 2, -2)
-    assert quick(engine, loaded) == {"failed": (A, B)}
 
 
 def test_start_date_selects_objects(engine: Engine, loaded: Bucket) -> None:

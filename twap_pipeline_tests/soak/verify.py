@@ -47,7 +47,7 @@ def find_problems(
         AssertionError: A session of the pipeline is still active or holds a lock.
     """
     store = RecordedStore(bucket.versions)
-    listing = list({version.ref.key: version.ref for version in bucket.versions}.values())
+    listing = sorted({version.ref.key: version.ref for version in bucket.versions}.values())
     findings = audit(engine, listing, FIRST_DAY) + deep_audit(store, engine, listing).findings
     problems = [
         f"{finding.code}: {', '.join(finding.examples[:5])}" for finding in findings if not finding.is_informational

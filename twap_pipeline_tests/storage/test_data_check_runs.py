@@ -39,9 +39,9 @@ def object_key(day: date, name: str = "a") -> str:
     return f"hourly/{day:%Y/%m/%d}/12/{name}.parquet"
 
 
-def refresh(engine: Engine, day: date) -> None:
+def refresh(engine: Engine, day: date, *, recompute: bool = False) -> None:
     with engine.begin() as connection:
-        refresh_orders(connection, day)
+        refresh_orders(connection, day, recompute=recompute)
 
 
 def execute(engine: Engine, statement: str) -> None:
@@ -104,7 +104,7 @@ def test_change_of_log_entry_evaluates_its_day(two_days: Engine, bucket: Bucket,
         with two_days.begin() as connection:
             requeue(connection, [object_key(DAY)], "because")
     else:
-        refresh(two_days, DAY)
+        refresh(two_days, DAY, recompute=True)
 
     assert run(two_days)[0].evaluated_dates == 1
 

@@ -216,7 +216,7 @@ def test_create_refuses_existing_tables_in_one_line(database: URL) -> None:
 
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith("error: the database already contains etl_data_check_results, ")
+    assert line.startswith("error: the database already contains etl_archived_months, ")
     assert "twap-pipeline migrate" in line
     assert describe(database) == before
 

@@ -23,7 +23,7 @@ from twap_pipeline.storage.schema.drift import drift
 from twap_pipeline.storage.schema.upgrade import upgrade
 from twap_pipeline_tests.factories import Bucket, event
 from twap_pipeline_tests.invariants import PipelineScenario, ingest_everything
-from twap_pipeline_tests.storage import test_status_writer
+from twap_pipeline_tests.storage import test_precedence, test_status_writer
 from twap_pipeline_tests.storage.catalog import connected, describe
 
 NEXT_MONTH = 60 * 24 * 20
@@ -301,7 +301,7 @@ def test_loader_without_ownership_names_the_remedy(partitioned: Engine, bucket: 
     [
         test_status_writer.test_object_with_new_events_is_inserted,
         test_status_writer.test_object_loaded_twice_is_skipped,
-        test_status_writer.test_reaffirmed_row_keeps_its_inserted_at,
+        test_precedence.test_reaffirmed_row_keeps_its_inserted_at,
     ],
 )
 def test_partitioned_table_passes_test_of_plain_one(
@@ -312,7 +312,7 @@ def test_partitioned_table_passes_test_of_plain_one(
 
 @pytest.mark.parametrize("number", [0, 675])
 def test_winner_in_partition_is_that_of_plain_table(partitioned: Engine, bucket: Bucket, number: int) -> None:
-    test_status_writer.test_winner_does_not_depend_on_the_load_order(partitioned, bucket, number)
+    test_precedence.test_winner_does_not_depend_on_the_load_order(partitioned, bucket, number)
 
 
 def test_merge_in_partition_scans_no_row_with_stale_statistics(partitioned: Engine, bucket: Bucket) -> None:

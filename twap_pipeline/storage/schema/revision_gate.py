@@ -1,6 +1,7 @@
 """Compares the database's Alembic revision with the head of this code: the check before a deployment or a run."""
 
 from dataclasses import dataclass
+from functools import cache
 
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -55,23 +56,25 @@ def migrations_config() -> Config:
 
 def read_revision(connection: Connection) -> RevisionStatus:
     """Return the revision status of the database."""
-    scripts = ScriptDirectory.from_config(migrations_config())
     migration = MigrationContext.configure(connection, opts={"version_table": ALEMBIC_VERSION_TABLE})
     current = tuple(sorted(migration.get_current_heads()))
-    known = {script.revision for script in scripts.walk_revisions()}
-    return RevisionStatus(current, _one_head(scripts), set(current) <= known)
+    head, known = _code_revisions()
+    return RevisionStatus(current, head, known.issuperset(current))
 
 
 def code_head() -> str:
     """Return the head of this code."""
-    return _one_head(ScriptDirectory.from_config(migrations_config()))
+    return _code_revisions()[0]
 
 
-def _one_head(scripts: ScriptDirectory) -> str:
+@cache
+def _code_revisions() -> tuple[str, frozenset[str]]:
+    """Return the head and all revisions of this code, which do not change while a process runs."""
+    scripts = ScriptDirectory.from_config(migrations_config())
     heads = scripts.get_heads()
     if len(heads) != 1:
         raise SchemaRevisionError(f"the migrations need one head and have {sorted(heads)}: run `alembic merge heads`")
-    return heads[0]
+    return heads[0], frozenset(script.revision for script in scripts.walk_revisions())
 
 
 def require_head(engine: Engine) -> RevisionStatus:

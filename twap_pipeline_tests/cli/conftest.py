@@ -1,0 +1,42 @@
+"""Fixtures of the tests of the commands."""
+
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from twap_pipeline.cli import main
+from twap_pipeline_tests.cli.command_runner import Command, Outcome
+from twap_pipeline_tests.factories import Bucket
+
+
+@pytest.fixture
+def recorded_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, bucket: Bucket
+) -> Command:
+    """A function that runs ``twap-pipeline`` in this process; the source is the test's bucket.
+
+    The Dagster instance is that of a user: SQLite files in TWAP_HOME. Creating them takes seconds.
+    """
+    monkeypatch.setenv("TWAP_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TWAP_SOURCE_URL", bucket.directory.as_uri() + "/")
+
+    def run(*arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["twap-pipeline", *arguments])
+        status: object = 0
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code
+        output = capsys.readouterr()
+        return Outcome(status if isinstance(status, int) else 0, output.out, output.err)
+
+    return run
+
+
+@pytest.fixture
+def command(recorded_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`recorded_command` with a new in-memory Dagster instance per command, for tests that do not read the instance."""
+    monkeypatch.setattr(dg.DagsterInstance, "from_config", lambda _: dg.DagsterInstance.ephemeral())
+    return recorded_command

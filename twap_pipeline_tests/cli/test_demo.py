@@ -1,0 +1,94 @@
+"""The command ``demo``, and the sample data that ``demo`` and ``dev`` load."""
+
+import os
+import re
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from twap_pipeline.cli import COMMANDS, dagster_runs, dev
+from twap_pipeline.cli.dev import print_next_commands
+from twap_pipeline.ingest.plan import Plan
+from twap_pipeline.paths import ROOT
+from twap_pipeline.sample import generate_sample
+from twap_pipeline.settings import Settings
+from twap_pipeline_tests.cli.command_runner import Outcome
+from twap_pipeline_tests.databases import reachable_directory
+from twap_pipeline_tests.sample.sample_reader import SMALL
+
+
+@pytest.mark.parametrize(
+    ("prefix", "program"),
+    [(ROOT / ".venv", ".venv/bin/twap-pipeline"), (Path("/usr"), "twap-pipeline"), (ROOT.parent, "twap-pipeline")],
+)
+def test_next_commands_exist_where_they_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], prefix: Path, program: str
+) -> None:
+    """An installed package has no start.py, and a checkout's program is not in the PATH of the shell."""
+    monkeypatch.setattr(sys, "prefix", str(prefix))
+
+    print_next_commands()
+
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert {line[0] for line in lines} == {program}
+    assert {line[1] for line in lines} <= {*COMMANDS, "--help"}
+
+
+def test_ingest_of_old_sample_names_what_to_delete(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], engine: Engine, tmp_path: Path
+) -> None:
+    """The ingested days are those that are partitions: TWAP_START_DATE applies to the sample, too."""
+    generate_sample(tmp_path / "sample", SMALL)
+    ingested: list[date] = []
+
+    def run_ingest(*_: object, plans: dict[date, Plan], **__: object) -> list[str]:
+        ingested.extend(day for day, plan in plans.items() if plan.pending)
+        return []
+
+    monkeypatch.setattr(dagster_runs, "run_ingest", run_ingest)
+    for name in ("run_refresh", "run_checks"):
+        monkeypatch.setattr(dagster_runs, name, lambda _: None)
+    settings = Settings(DATABASE_URL=None, TWAP_HOME=tmp_path, TWAP_START_DATE=date(2025, 8, 18))
+
+    dev._ingest_sample(settings, engine)
+
+    assert sorted(ingested) == [date(2025, 8, 18), date(2025, 8, 19)]
+    assert (
+        "sample data from 2025-08-17 to 2025-08-20 00:00 UTC; for newer sample data stop all commands, delete the"
+        f" folders postgres, sample and dagster in {tmp_path}, and run again\n" in capsys.readouterr().out
+    )
+
+
+@pytest.mark.timeout(600)
+def test_demo_twice_gives_the_same_content_checksum() -> None:
+    with reachable_directory() as home:
+        first, second = demo(home), demo(home)
+
+    assert (first.status, second.status) == (0, 0)
+    assert "order " in first.out
+    assert checksum_line(first) == checksum_line(second)
+    assert re.search(r"^file:\S+: 0 of 1\d\d objects are new$", second.out, re.MULTILINE)
+    assert re.search(r"^sample data from \d{4}-\d\d-\d\d to \d{4}-\d\d-\d\d \d\d:00 UTC$", second.out, re.MULTILINE)
+    assert ["importing Dagster" in demo.err for demo in (first, second)] == [True, False]
+    assert second.err.splitlines()[-1].startswith("stopping PostgreSQL: ")
+
+
+def demo(home: Path) -> Outcome:
+    """Run the demo in its own process: when the process ends, its PostgreSQL server stops."""
+    environment = {
+        "TWAP_HOME": str(home),
+        "TWAP_START_DATE": "",
+        "DATABASE_URL": "postgresql://never@127.0.0.1:9/touched",
+    }
+    command = [str(Path(sys.executable).with_name("twap-pipeline")), "demo"]
+    process = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    return Outcome(process.returncode, process.stdout, process.stderr)
+
+
+def checksum_line(outcome: Outcome) -> str:
+    (line,) = [line for line in outcome.out.splitlines() if line.startswith("content checksum: ")]
+    return line

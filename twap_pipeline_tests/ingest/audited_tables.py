@@ -1,0 +1,109 @@
+"""Functions for the tests of the audits: load a bucket with the difficult cases, audit it, and repair the tables.
+
+The bucket contains an event in three objects with different content, an object overwritten by a version without one of
+its events, quarantined rows, and an object without rows.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Engine, text
+
+from twap_pipeline.ingest.audit import AuditFinding, audit
+from twap_pipeline.ingest.deep_audit import DeepAuditResult, deep_audit, deleted_objects, loaded_objects
+from twap_pipeline.source.local import LocalDirectory
+from twap_pipeline.storage.orders.refresh import dates_pending_refresh, refresh_orders
+from twap_pipeline_tests.factories import DAY, Bucket, event
+from twap_pipeline_tests.invariants import differing_orders, ingest_everything
+
+A, B, C, D, EMPTY = (f"hourly/2025/08/20/12/{name}.parquet" for name in ("a", "b", "c", "d", "empty"))
+OTHER = "0x" + "7" * 40
+
+
+def load(engine: Engine, bucket: Bucket) -> None:
+    bucket.put(A, [event(1), event(2), event(3, wallet="nobody"), event(2, status="finished", minute=30)])
+    bucket.put(B, [event(2, asset="BTC"), event(4), event(4, status="finished", minute=9, executed="7.50")], hours=1)
+    bucket.put(C, [event(2, asset="OLD"), event(4), event(7)], hours=-1)
+    bucket.put(D, [event(5), event(6)])
+    bucket.put(EMPTY, [])
+    ingest_everything(LocalDirectory(bucket.directory), engine)
+    bucket.put(D, [event(5, asset="ETH"), event(8, wallet="0x1")], hours=2)
+    ingest_everything(LocalDirectory(bucket.directory), engine)
+    refresh(engine)
+    let_two_hours_pass(engine)
+
+
+def let_two_hours_pass(engine: Engine) -> None:
+    """Move all times of the ingest log back. An audit tolerates a clock that went back by less than an hour."""
+    past = "interval '2 hours'"
+    run(engine, f"UPDATE etl_s3_ingest_log SET ingested_at = ingested_at - {past}")
+    run(
+        engine,
+        f"UPDATE etl_s3_ingest_history SET ingested_at = ingested_at - {past}, recorded_at = recorded_at - {past}",
+    )
+
+
+def refresh(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for day in dates_pending_refresh(connection):
+            refresh_orders(connection, day)
+
+
+def run(engine: Engine, statement: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(statement))
+
+
+def quick(engine: Engine, bucket: Bucket) -> dict[str, tuple[str, ...]]:
+    return errors(audit(engine, LocalDirectory(bucket.directory).list_objects(), DAY))
+
+
+def read(engine: Engine, bucket: Bucket, *, requeue: bool = False) -> DeepAuditResult:
+    store = LocalDirectory(bucket.directory)
+    listing = list(store.list_objects())
+    refs = loaded_objects(engine, listing, DAY)
+    return deep_audit(store, engine, refs, requeue=requeue, deleted_keys=deleted_objects(engine, listing))
+
+
+def deep(engine: Engine, bucket: Bucket) -> dict[str, tuple[str, ...]]:
+    return errors(read(engine, bucket).findings)
+
+
+def errors(findings: Sequence[AuditFinding]) -> dict[str, tuple[str, ...]]:
+    return {finding.code: finding.examples for finding in findings if not finding.is_informational}
+
+
+_ROWS = """SELECT (to_jsonb(one) - 'inserted_at' - 'raw_payload')::text, raw_payload::text FROM twap_status AS one
+ORDER BY twap_id, wallet, ts"""
+_ORDERS = "SELECT (to_jsonb(one) - 'refreshed_at')::text FROM twap_orders AS one ORDER BY twap_id, wallet"
+_QUARANTINED = "SELECT s3_object_key, row_number, raw_row::text, reason FROM twap_status_quarantine ORDER BY 1, 2"
+
+
+def tables(engine: Engine) -> tuple[list[tuple[str, ...]], ...]:
+    """Return all rows, quarantined rows and orders, without the write times."""
+    queries = (_ROWS, _QUARANTINED, _ORDERS)
+    with engine.connect() as connection:
+        return tuple([tuple(map(str, row)) for row in connection.execute(text(sql))] for sql in queries)
+
+
+def assert_no_errors(engine: Engine, bucket: Bucket) -> None:
+    assert quick(engine, bucket) == {}
+    assert deep(engine, bucket) == {}
+    assert order_differences(engine) == []
+
+
+def order_differences(engine: Engine) -> list[tuple[str, str]]:
+    with engine.connect() as connection:
+        return differing_orders(connection)
+
+
+def of(twap_id: int, minute: int = 0) -> str:
+    return f"twap_id = '{twap_id}' AND ts >= '2025-08-20 12:{minute:02}+00' AND ts < '2025-08-20 12:{minute + 1:02}+00'"
+
+
+def repair_once(engine: Engine, bucket: Bucket) -> DeepAuditResult:
+    """Repair the tables as an operator does: audit with requeue, ingestion, refresh of orders."""
+    result = read(engine, bucket, requeue=True)
+    ingest_everything(LocalDirectory(bucket.directory), engine)
+    refresh(engine)
+    let_two_hours_pass(engine)
+    return result

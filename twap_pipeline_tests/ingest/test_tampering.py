@@ -1,0 +1,231 @@
+"""Tampering with rows, ingest log, quarantine or orders is found, and repaired by a requeue and an ingestion."""
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Engine
+from sqlalchemy.exc import IntegrityError
+
+from twap_pipeline.ingest.audit import has_errors
+from twap_pipeline_tests.factories import Bucket
+from twap_pipeline_tests.hypothesis_profiles import examples
+from twap_pipeline_tests.ingest.audited_tables import (
+    EMPTY,
+    OTHER,
+    A,
+    B,
+    C,
+    D,
+    assert_no_errors,
+    load,
+    of,
+    order_differences,
+    quick,
+    read,
+    repair_once,
+    run,
+    tables,
+)
+from twap_pipeline_tests.invariants import digest
+
+
+@pytest.fixture
+def loaded(engine: Engine, bucket: Bucket) -> Bucket:
+    """Loaded objects, with an earlier version of `D`, and refreshed orders."""
+    load(engine, bucket)
+    return bucket
+
+
+ROWS = {
+    "deleted": f"DELETE FROM twap_status WHERE {of(1)}",
+    "contested row deleted": f"DELETE FROM twap_status WHERE {of(2)}",
+    "all deleted": "DELETE FROM twap_status WHERE s3_object_key <> 'gone'",
+    "size": f"UPDATE twap_status SET size_executed = 8 WHERE {of(4, 9)}",
+    "size by its last zero": f"UPDATE twap_status SET size_executed = 7.5 WHERE {of(4, 9)}",
+    "notional to null": f"UPDATE twap_status SET notional_executed = NULL WHERE {of(4, 9)}",
+    "status to a higher one": f"UPDATE twap_status SET status = 'finished' WHERE {of(1)}",
+    "status to a lower one": f"UPDATE twap_status SET status = 'activated' WHERE {of(4, 9)}",
+    "error": f"UPDATE twap_status SET status_error = 'no' WHERE {of(1)}",
+    "asset": f"UPDATE twap_status SET asset = 'btc' WHERE {of(2)}",
+    "time": f"UPDATE twap_status SET ts = ts + interval '1 microsecond' WHERE {of(1)}",
+    "creation": f"UPDATE twap_status SET started_at = NULL WHERE {of(1)}",
+    "wallet": f"UPDATE twap_status SET wallet = '{OTHER}' WHERE {of(1)}",
+    "id": f"UPDATE twap_status SET twap_id = '999' WHERE {of(7)}",
+    "payload": f"""UPDATE twap_status SET raw_payload = replace(raw_payload::text, '"10"', '"11"')::json
+        WHERE {of(1)}""",
+    "payload by a space": f"UPDATE twap_status SET raw_payload = (raw_payload::text || ' ')::json WHERE {of(1)}",
+    "payload and column together": f"""UPDATE twap_status SET size_requested = 11,
+        raw_payload = replace(raw_payload::text, '"10"', '"11"')::json WHERE {of(1)}""",
+    "two rows swapped": """UPDATE twap_status AS one SET asset = other.asset, status = other.status,
+        size_executed = other.size_executed, raw_payload = other.raw_payload FROM twap_status AS other
+        WHERE (one.twap_id, other.twap_id) IN (('2', '4'), ('4', '2')) AND one.ts = other.ts""",
+    "moved to another object": f"UPDATE twap_status SET s3_object_key = '{C}' WHERE {of(2)}",
+    "moved with its version": f"""UPDATE twap_status SET (s3_object_key, s3_last_modified) =
+        (SELECT s3_object_key, last_modified FROM etl_s3_ingest_log WHERE s3_object_key = '{D}') WHERE {of(2)}""",
+    "moved with its version and promoted": f"""UPDATE twap_status SET status = 'finished',
+        (s3_object_key, s3_last_modified) =
+        (SELECT s3_object_key, last_modified FROM etl_s3_ingest_log WHERE s3_object_key = '{A}') WHERE {of(2)}""",
+    "moved to no object": f"UPDATE twap_status SET s3_object_key = 'nowhere' WHERE {of(2)}",
+    "version of the future": f"UPDATE twap_status SET s3_last_modified = '2030-01-01+00' WHERE {of(2)}",
+    "version forgotten": f"UPDATE twap_status SET s3_last_modified = NULL WHERE {of(2)}",
+    "added to an object": f"""INSERT INTO twap_status SELECT (jsonb_populate_record(t, '{{"twap_id": "99"}}')).*
+        FROM twap_status AS t WHERE {of(1)}""",
+    "added to an object and no version": f"""INSERT INTO twap_status (twap_id, wallet, ts, s3_object_key)
+        VALUES ('9', 'w', now(), '{B}')""",
+    "added to no object": "INSERT INTO twap_status (twap_id, wallet, ts, s3_object_key) VALUES ('9', 'w', now(), 'x')",
+    "one deleted, one added": f"""INSERT INTO twap_status SELECT (jsonb_populate_record(t, '{{"twap_id": "99"}}')).*
+        FROM twap_status AS t WHERE {of(1)}; DELETE FROM twap_status WHERE {of(7)}""",
+}
+LOG_ENTRIES = {
+    "older version": f"UPDATE etl_s3_ingest_log SET last_modified = '2025-08-20+00' WHERE s3_object_key = '{B}'",
+    "entry deleted": f"DELETE FROM etl_s3_ingest_log WHERE s3_object_key = '{B}'",
+    "entry of an object without rows deleted": f"DELETE FROM etl_s3_ingest_log WHERE s3_object_key = '{EMPTY}'",
+    "history forgotten": f"DELETE FROM etl_s3_ingest_history WHERE s3_object_key = '{D}'",
+    "all entries deleted": "DELETE FROM etl_s3_ingest_log",
+    "count": f"UPDATE etl_s3_ingest_log SET rows_inserted = 9, rows_read = rows_read + 9 - rows_inserted"
+    f" WHERE s3_object_key = '{B}'",
+    "counts against each other": f"""UPDATE etl_s3_ingest_log SET rows_inserted = rows_inserted + 1,
+        rows_superseded = rows_superseded - 1 WHERE s3_object_key = '{C}'""",
+    "quarantined counted as superseded": f"""UPDATE etl_s3_ingest_log SET rows_quarantined = 0,
+        rows_superseded = rows_superseded + 1 WHERE s3_object_key = '{A}'""",
+    "counts forgotten": f"UPDATE etl_s3_ingest_log SET rows_read = NULL WHERE s3_object_key = '{B}'",
+    "rows held": f"UPDATE etl_s3_ingest_log SET rows_ingested = 77 WHERE s3_object_key = '{B}'",
+    "etag": f"UPDATE etl_s3_ingest_log SET etag = 'x' WHERE s3_object_key = '{B}'",
+    "error": f"UPDATE etl_s3_ingest_log SET error_text = 'x' WHERE s3_object_key = '{B}'",
+    "error and failed_attempts": "UPDATE etl_s3_ingest_log SET error_text = 'x', failed_attempts = 1"
+    f" WHERE s3_object_key = '{B}'",
+    "failed_attempts": f"UPDATE etl_s3_ingest_log SET failed_attempts = 2 WHERE s3_object_key = '{B}'",
+    "size": f"UPDATE etl_s3_ingest_log SET size_bytes = 1 WHERE s3_object_key = '{B}'",
+    "day": f"UPDATE etl_s3_ingest_log SET object_date = '2025-08-19' WHERE s3_object_key = '{B}'",
+    "newer version": f"UPDATE etl_s3_ingest_log SET last_modified = '2035-08-20+00' WHERE s3_object_key = '{B}'",
+    "newer version of an object without rows": "UPDATE etl_s3_ingest_log SET last_modified = '2035-08-20+00'"
+    f" WHERE s3_object_key = '{EMPTY}'",
+    "sha256": f"UPDATE etl_s3_ingest_log SET sha256 = repeat('0', 64) WHERE s3_object_key = '{B}'",
+    "sha256 to null": f"UPDATE etl_s3_ingest_log SET sha256 = NULL WHERE s3_object_key = '{EMPTY}'",
+    "checksum_verified": f"UPDATE etl_s3_ingest_log SET checksum_verified = true WHERE s3_object_key = '{B}'",
+    "checksum_verified to null": f"UPDATE etl_s3_ingest_log SET checksum_verified = NULL WHERE s3_object_key = '{A}'",
+    "all counts": "UPDATE etl_s3_ingest_log SET rows_read = 6, rows_inserted = 1, rows_updated = 1, rows_unchanged = 1,"
+    f" rows_superseded = 1, rows_quarantined = 1, rows_metadata = 1, rows_ingested = 3 WHERE s3_object_key = '{B}'",
+    "data_warnings": f"""UPDATE etl_s3_ingest_log SET data_warnings = '{{"x": 1}}' WHERE s3_object_key = '{B}'""",
+}
+QUARANTINE = {
+    "deleted": "DELETE FROM twap_status_quarantine",
+    "reason": "UPDATE twap_status_quarantine SET reason = 'x'",
+    "row": "UPDATE twap_status_quarantine SET raw_row = '{}'",
+    "row number": "UPDATE twap_status_quarantine SET row_number = row_number + 50",
+    "moved": f"UPDATE twap_status_quarantine SET s3_object_key = '{B}' WHERE s3_object_key = '{A}'",
+    "added": "INSERT INTO twap_status_quarantine (s3_object_key, row_number, raw_row, reason)"
+    f" VALUES ('{B}', 1, '{{}}', 'x')",
+    "added to no object": "INSERT INTO twap_status_quarantine (s3_object_key, row_number, raw_row, reason)"
+    " VALUES ('x', 1, '{}', 'x')",
+}
+_INVENTED_VERSION = f"""INSERT INTO etl_s3_ingest_history (s3_object_key, kind, etag, last_modified, size_bytes, sha256,
+        ingested_at, rows_read, rows_inserted, rows_updated, rows_unchanged, rows_superseded, rows_quarantined,
+        rows_metadata) SELECT s3_object_key, '%s', 'invented', '2025-08-01+00', 9, repeat('0', 64), ingested_at, 1, 1,
+        0, 0, 0, 0, 0 FROM etl_s3_ingest_log WHERE s3_object_key = '{B}'"""
+_INVENTED_ROW = f"""; INSERT INTO twap_status (twap_id, wallet, ts, status, s3_object_key, s3_last_modified)
+        VALUES ('77', '{OTHER}', '2025-08-20 12:00+00', 'finished', '{B}', '2025-08-01+00')"""
+HISTORY = {
+    "row of an invented version": _INVENTED_VERSION % "replaced_version" + _INVENTED_ROW,
+    "row of an invented requeued version": _INVENTED_VERSION % "requeued" + _INVENTED_ROW,
+    "row of an invented version without columns": f"""INSERT INTO etl_s3_ingest_history (s3_object_key, kind, etag,
+        last_modified, rows_inserted) VALUES ('{A}', 'replaced_version', 'x', '2025-08-01+00', 1);
+        INSERT INTO twap_status (twap_id, wallet, ts, status, s3_object_key, s3_last_modified)
+        VALUES ('77', '{OTHER}', '2025-08-20 12:00+00', 'finished', '{A}', '2025-08-01+00')""",
+    "invented version without a row": _INVENTED_VERSION % "replaced_version",
+    "row covered by an invented adjustment": f"""INSERT INTO etl_s3_ingest_history (s3_object_key, kind, rows_inserted)
+        VALUES ('{B}', 'adjustment', 1); INSERT INTO twap_status
+        SELECT (jsonb_populate_record(t, '{{"twap_id": "99"}}')).* FROM twap_status AS t WHERE {of(1)}""",
+    "inserted rows": "UPDATE etl_s3_ingest_history SET rows_inserted = rows_inserted + 1",
+    "read rows": "UPDATE etl_s3_ingest_history SET rows_read = rows_read + 7",
+    "adjustment added": f"""INSERT INTO etl_s3_ingest_history (s3_object_key, kind, rows_inserted)
+        VALUES ('{B}', 'adjustment', 3)""",
+}
+ORDERS = {
+    "size": "UPDATE twap_orders SET size_executed = 9 WHERE twap_id = '4'",
+    "size by its last zero": "UPDATE twap_orders SET size_executed = 7.5 WHERE twap_id = '4'",
+    "notional": "UPDATE twap_orders SET notional_executed = 1000000 WHERE twap_id = '2'",
+    "status and end": "UPDATE twap_orders SET status = 'finished', ended_at = now() WHERE twap_id = '5'",
+    "asset of all": "UPDATE twap_orders SET asset = 'SOL'",
+    "object": f"UPDATE twap_orders SET last_object_key = '{EMPTY}' WHERE twap_id = '4'",
+    "wallet": f"UPDATE twap_orders SET wallet = '{OTHER}' WHERE twap_id = '1'",
+    "id": "UPDATE twap_orders SET twap_id = '999' WHERE twap_id = '7'",
+    "deleted": "DELETE FROM twap_orders WHERE twap_id = '4'",
+    "every order deleted": "DELETE FROM twap_orders",
+    "invented": """INSERT INTO twap_orders (twap_id, wallet, asset, size_executed, notional_executed, status,
+        last_status_at, event_count, first_event_at, first_object_key, last_object_key)
+        VALUES ('77', 'w', 'BTC', 1, 100000, 'finished', now(), 2, now(), 'x', 'x')""",
+    "edited with its event": f"""UPDATE twap_orders SET size_executed = 8 WHERE twap_id = '4';
+        UPDATE twap_status SET size_executed = 8 WHERE {of(4, 9)}""",
+    "invented with its event": f"""INSERT INTO twap_orders (twap_id, wallet, last_status_at, event_count,
+        first_event_at, first_object_key, last_object_key) VALUES ('77', 'w', '2025-08-20+00', 1, '2025-08-20+00',
+        '{B}', '{B}'); INSERT INTO twap_status (twap_id, wallet, ts, s3_object_key, s3_last_modified)
+        SELECT '77', 'w', '2025-08-20+00', '{B}', last_modified FROM etl_s3_ingest_log WHERE s3_object_key = '{B}'""",
+}
+UNVERIFIABLE = {"all deleted", "all entries deleted", "history forgotten"}
+"""Tampering that also loses the row of an overwritten version, which no object contains. Runs last."""
+TAMPERINGS = {
+    **{f"rows: {name}": statement for name, statement in ROWS.items()},
+    **{f"log: {name}": statement for name, statement in LOG_ENTRIES.items()},
+    **{f"quarantine: {name}": statement for name, statement in QUARANTINE.items()},
+    **{f"history: {name}": statement for name, statement in HISTORY.items()},
+    **{f"orders: {name}": statement for name, statement in ORDERS.items()},
+}
+
+
+@pytest.mark.parametrize(
+    "tamperings",
+    [ROWS, LOG_ENTRIES, QUARANTINE, HISTORY, ORDERS],
+    ids=["rows", "log entries", "quarantine", "history", "orders"],
+)
+def test_tampering_is_found_and_repaired_in_one_round(
+    tamperings: dict[str, str], engine: Engine, loaded: Bucket, subtests: pytest.Subtests
+) -> None:
+    right = digest(engine)
+    for name, statement in sorted(tamperings.items(), key=lambda item: item[0] in UNVERIFIABLE):
+        before = tables(engine)
+        if name in UNVERIFIABLE:
+            before = tuple([row for row in rows if '"twap_id": "6"' not in row[0]] for rows in before)
+        with subtests.test(msg=name):
+            run(engine, statement)
+
+            quick_errors = quick(engine, loaded)
+            result = repair_once(engine, loaded)
+
+            assert quick_errors or has_errors(result.findings)
+            assert tables(engine) == before
+            assert digest(engine) == right or name in UNVERIFIABLE
+            assert quick(engine, loaded) == {}
+            assert order_differences(engine) == []
+    assert_no_errors(engine, loaded)
+
+
+@examples(8)
+@given(names=st.lists(st.sampled_from(sorted(TAMPERINGS)), min_size=2, max_size=4, unique=True))
+def test_several_tamperings_are_repaired_in_one_round(
+    engine: Engine, tmp_path_factory: pytest.TempPathFactory, names: list[str]
+) -> None:
+    run(engine, "TRUNCATE twap_status, etl_s3_ingest_log, etl_s3_ingest_history, twap_status_quarantine, twap_orders")
+    bucket = Bucket(tmp_path_factory.mktemp("bucket"))
+    load(engine, bucket)
+    for name in names:
+        with suppress(IntegrityError):  # a tampering can contradict an earlier one
+            run(engine, TAMPERINGS[name])
+
+    repair_once(engine, bucket)
+
+    assert_no_errors(engine, bucket)
+
+
+def test_requeue_returns_its_changes(engine: Engine, loaded: Bucket) -> None:
+    run(engine, ROWS["size"])
+    run(engine, ROWS["added to no object"])
+    run(engine, ROWS["deleted"])
+
+    result = read(engine, loaded, requeue=True)
+
+    assert result.repair is not None
+    assert (result.repair.requeued, result.repair.deleted, result.repair.adjustment) == ((A, B), 2, -2)
+    assert quick(engine, loaded) == {"failed": (A, B)}

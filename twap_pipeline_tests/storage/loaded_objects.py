@@ -1,0 +1,42 @@
+"""Functions for the tests of loading: load objects of a bucket, and read what is stored."""
+
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Engine, Row, text
+
+from twap_pipeline.ingest.load import IngestResult, ingest_object
+from twap_pipeline.source.local import LocalDirectory
+from twap_pipeline.source.parquet import BATCH_ROWS
+from twap_pipeline.storage.reports.order_history import order_history
+from twap_pipeline_tests.factories import Bucket
+
+DATED = "hourly/2025/08/20/12/part.parquet"
+
+
+def load(engine: Engine, bucket: Bucket, *keys: str, batch_rows: int = BATCH_ROWS) -> list[IngestResult]:
+    store = LocalDirectory(bucket.directory)
+    refs = {ref.key: ref for ref in store.list_objects()}
+    return [ingest_object(store, engine, refs[key], bucket.day, batch_rows=batch_rows) for key in keys]
+
+
+def truncate(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            text("TRUNCATE twap_status, etl_s3_ingest_log, etl_s3_ingest_history, twap_status_quarantine")
+        )
+
+
+def log_entry(engine: Engine) -> Row[Any]:
+    with engine.connect() as connection:
+        return connection.execute(text("SELECT * FROM etl_s3_ingest_log")).one()
+
+
+def scalar(engine: Engine, statement: str) -> object:
+    with engine.connect() as connection:
+        return connection.execute(text(statement)).scalar_one()
+
+
+def statuses(engine: Engine, twap_id: int = 1) -> list[tuple[str | None, Decimal | None]]:
+    with engine.connect() as connection:
+        return [(row.status, row.size_executed) for row in order_history(connection, str(twap_id))]
