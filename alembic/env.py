@@ -61,7 +61,7 @@ def run_on_configured_database() -> None:
     """Run the migrations on the database that the settings name."""
     settings = load_settings()
     with (
-        open_database(settings.database_url_text or ini_url(), settings.home) as (engine, _),
+        open_database(settings.database_url_text or ini_url(), settings.home, "twap_pipeline_alembic") as (engine, _),
         engine.connect() as connection,
     ):
         require_supported_server(connection)

@@ -1,4 +1,4 @@
-"""One object: all rows new, half of the rows stored already, and the same bytes again. The limit is COPY."""
+"""One object: end to end with orders, new rows, overlapping rows, and the same bytes again. The limit is COPY."""
 
 import os
 import shutil
@@ -9,12 +9,15 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from benchmarks.harness import Bench, print_table, run_rounds
+from benchmarks.ingest_command import ingest_command
 from benchmarks.subprocess_timer import Measurement
-from benchmarks.workloads import copy_file, ingest, write_copy_text
+from benchmarks.workloads import copy_file, copy_tables, dump_tables, ingest, write_copy_text
 from twap_pipeline.storage.loading.merge import COPIED_COLUMNS
 from twap_pipeline_tests.large_object import write_object
 
 LIMIT = "COPY of encoded rows (limit)"
+BOTH_LIMIT = "COPY of both tables (limit)"
+END_TO_END = "twap-pipeline ingest, with orders"
 NEW = "one object: all rows new"
 AGAIN = "one object: the same bytes again"
 HALF_NEWER = "one object: every second row stored, from a newer object"
@@ -23,9 +26,11 @@ REPLACED = "one object: first half stored, from its previous version"
 
 
 def run(bench: Bench) -> None:
-    """Print the table of one large object."""
+    """Print the tables of one large object: end to end, and the load alone."""
     rows = 20_000 if bench.is_quick else 1_000_000
-    print_table(f"{rows:,} rows", _measure_overlaps(bench, rows), LIMIT)
+    path, encoded = write_input(bench, rows)
+    print_table(f"{rows:,} rows, end to end", run_rounds(bench.rounds, end_to_end_runs(bench, path)), BOTH_LIMIT)
+    print_table(f"{rows:,} rows", _measure_overlaps(bench, path, encoded), LIMIT)
 
 
 def run_scale(bench: Bench) -> None:
@@ -59,8 +64,19 @@ def new_object_runs(bench: Bench, path: Path, encoded: Path) -> dict[str, partia
     }
 
 
-def _measure_overlaps(bench: Bench, rows: int) -> dict[str, list[Measurement]]:
-    path, encoded = write_input(bench, rows)
+def end_to_end_runs(bench: Bench, path: Path) -> dict[str, partial[Measurement]]:
+    """Return the ingest command and its limit, by label. The ready rows of the limit are those of one such command."""
+    arguments = (_source_url(path), str(bench.folder / "home"))
+    bench.measure_empty(ingest_command, *arguments)
+    ready = bench.folder / f"{path.parent.name}-tables"
+    dump_tables(bench.url, ready)
+    return {
+        BOTH_LIMIT: partial(bench.measure_empty, copy_tables, str(ready)),
+        END_TO_END: partial(bench.measure_empty, ingest_command, *arguments),
+    }
+
+
+def _measure_overlaps(bench: Bench, path: Path, encoded: Path) -> dict[str, list[Measurement]]:
     newer, older = bench.folder / "newer.copy", bench.folder / "older.copy"
     _write_every_second_row(encoded, newer, "2030-01-01")
     _write_every_second_row(encoded, older, "2020-01-01")

@@ -8,17 +8,17 @@ import statistics
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, cast, overload
 
 import dagster as dg
-import psycopg
 from sqlalchemy import Engine
 
 from benchmarks.harness import Bench
+from benchmarks.listed_store import record_as_loaded
 from benchmarks.subprocess_timer import Work
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs.catalog import AssetCatalog
@@ -39,12 +39,6 @@ _PAGE_KEYS = 1_000
 _LAST_MODIFIED = datetime(2026, 1, 1, tzinfo=UTC)
 _ETAG = "0" * 32
 _SIZE_BYTES = 140_000
-_COPY_LOG_SQL = """
-COPY etl_s3_ingest_log (s3_object_key, etag, last_modified, size_bytes, object_date, ingested_at, source_url,
-  rows_ingested, rows_read, rows_inserted, rows_updated, rows_unchanged, rows_superseded, rows_quarantined,
-  rows_metadata, orders_refreshed_at)
-FROM STDIN
-"""
 _INSERT_LAYOUT_SQL = f"""
 INSERT INTO etl_s3_key_layouts (source_url, layout)
 VALUES ('{_SOURCE_URL}', '{_PREFIX}hourly/{{year:04}}/{{month:02}}/{{day:02}}')
@@ -74,11 +68,12 @@ class DailyKeys(Sequence[str]):
             return [self[number] for number in range(*index.indices(len(self)))]
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return f"{_PREFIX}hourly/{self.day(index):%Y/%m/%d}/part-{index % self._per_day:06}.parquet"
+        day = DATASET_START + timedelta(days=index // self._per_day)
+        return f"{_PREFIX}hourly/{day:%Y/%m/%d}/part-{index % self._per_day:06}.parquet"
 
-    def day(self, index: int) -> date:
-        """Return the UTC day of the key at a position."""
-        return DATASET_START + timedelta(days=index // self._per_day)
+
+def _ref(key: str) -> ObjectRef:
+    return ObjectRef(key, _ETAG, _LAST_MODIFIED, _SIZE_BYTES)
 
 
 class ListingClient:
@@ -127,7 +122,7 @@ def run(bench: Bench) -> None:
     sizes = (10_000, 100_000, 1_000_000) if bench.is_largest else (10_000, 100_000)
     for count in (1_000,) if bench.is_quick else sizes:
         bench.truncate()
-        record_as_loaded(bench.url, DailyKeys(count))
+        record_as_loaded(bench.url, (_ref(key) for key in DailyKeys(count)), _SOURCE_URL)
         bench.execute(_INSERT_LAYOUT_SQL)
         for name, workload in (("run of one day", prepare_run), ("tick", prepare_tick)):
             counter = bench.folder / "list-requests"
@@ -184,7 +179,7 @@ class _Bucket:
         """Return the objects of one day."""
         per_day = len(self.keys) // DAYS
         keys = self.keys[number * per_day : (number + 1) * per_day]
-        return [ObjectRef(key, _ETAG, _LAST_MODIFIED, _SIZE_BYTES) for key in keys]
+        return [_ref(key) for key in keys]
 
 
 def _open_bucket(url: str, count: int) -> _Bucket:
@@ -211,14 +206,3 @@ def _tick(bucket: _Bucket, name: str, cursor: str) -> dg.SensorResult:
     if not isinstance(result, dg.SensorResult):
         raise SystemExit(f"{name} returned {result}")
     return result
-
-
-def record_as_loaded(url: str, keys: DailyKeys) -> None:
-    """Add an entry of a successful load per object to the ingest log."""
-    counts = (100, 100, 100, 0, 0, 0, 0, 0)
-    with psycopg.connect(url) as connection:
-        with connection.cursor().copy(_COPY_LOG_SQL) as copy:
-            for index, key in enumerate(keys):
-                version = (key, _ETAG, _LAST_MODIFIED, _SIZE_BYTES, keys.day(index))
-                copy.write_row((*version, _LAST_MODIFIED, _SOURCE_URL, *counts, _LAST_MODIFIED))
-        connection.execute("ANALYZE etl_s3_ingest_log")

@@ -21,6 +21,7 @@ from twap_pipeline.storage.loading.merge import COPIED_COLUMNS
 from twap_pipeline.storage.loading.status_writer import encode_batch
 
 PARTITION_DATE = date(2026, 11, 1)
+TABLES = ("twap_status", "twap_orders")
 COPY_CHUNK_BYTES = 1 << 20
 
 
@@ -57,6 +58,44 @@ def ingest(url: str, source_url: str, connections: str) -> Work:
             raise SystemExit(f"{len(errors)} of {len(results)} objects were not loaded; the first error: {errors[0]}")
 
     return load
+
+
+def dump_tables(url: str, folder: Path) -> None:
+    """Write the rows of `TABLES` as COPY text, a file per table."""
+    folder.mkdir(exist_ok=True)
+    with psycopg.connect(url) as connection:
+        for table in TABLES:
+            statement = sql.SQL("COPY {} ({}) TO STDOUT").format(sql.Identifier(table), _columns(connection, table))
+            with (folder / table).open("wb") as out, connection.cursor().copy(statement) as stream:
+                for rows in stream:
+                    out.write(rows)
+
+
+def copy_tables(url: str, folder: str) -> Work:
+    """Prepare the limit of a load with orders: COPY the files of `dump_tables` through one connection."""
+    connection = psycopg.connect(url)
+
+    def copy() -> None:
+        with connection:
+            for table in TABLES:
+                statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+                    sql.Identifier(table), _columns(connection, table)
+                )
+                with Path(folder, table).open("rb") as rows, connection.cursor().copy(statement) as stream:
+                    while chunk := rows.read(COPY_CHUNK_BYTES):
+                        stream.write(chunk)
+
+    return copy
+
+
+def _columns(connection: "psycopg.Connection[tuple[object, ...]]", table: str) -> sql.Composed:
+    """Return the columns of a table that are not generated."""
+    rows = connection.execute(
+        "SELECT column_name FROM information_schema.columns WHERE table_schema = current_schema()"
+        " AND table_name = %s AND is_generated = 'NEVER' ORDER BY ordinal_position",
+        (table,),
+    )
+    return sql.SQL(", ").join(sql.Identifier(str(name)) for (name,) in rows)
 
 
 def write_copy_text(path: Path, out: BinaryIO) -> None:

@@ -48,6 +48,7 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
                 key_date_patterns,
                 max_partitions_per_run=max_partitions_per_run,
                 write_concurrency=settings.write_concurrency,
+                max_memory_bytes=settings.max_memory_mb * 1_000_000,
                 budget=budget,
             ),
             build_orders_asset(catalog, partitions, max_partitions_per_run),

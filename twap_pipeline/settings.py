@@ -106,6 +106,12 @@ class Settings(BaseSettings):
         alias="TWAP_WRITE_CONCURRENCY",
         description="Objects of a partition that a run writes concurrently, one connection per object; 1 to 8.",
     )
+    max_memory_mb: int = Field(
+        default=1000,
+        ge=600,
+        alias="TWAP_MAX_MEMORY_MB",
+        description="Memory of a process that loads objects, in MB; smaller values make batches smaller; 600 or more.",
+    )
     sensor_interval_seconds: PositiveInt = Field(
         default=300,
         alias="TWAP_SENSOR_INTERVAL_SECONDS",

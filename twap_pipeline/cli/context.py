@@ -47,8 +47,12 @@ def load_command_settings(source_url: str | None) -> Settings:
 
 
 def database(settings: Settings) -> AbstractContextManager[tuple[Engine, URL]]:
-    """Return `open_database` for the configured or embedded database: yields an engine and its URL."""
-    return open_database(settings.database_url_text, settings.home)
+    """Return `open_database` for the configured or embedded database: yields an engine and its URL.
+
+    The sessions have the name of the running command, such as ``twap_pipeline_ingest``.
+    """
+    command = click.get_current_context().info_name
+    return open_database(settings.database_url_text, settings.home, f"twap_pipeline_{command}")
 
 
 def require_source(settings: Settings, engine: Engine, store: ObjectStore) -> None:

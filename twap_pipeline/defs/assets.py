@@ -197,6 +197,7 @@ def build_status_asset(
     *,
     max_partitions_per_run: int,
     write_concurrency: int,
+    max_memory_bytes: int,
     budget: ByteBudget,
 ) -> dg.AssetsDefinition:
     """Return the asset of the table ``twap_status``, partitioned by UTC day of the object.
@@ -207,6 +208,7 @@ def build_status_asset(
         key_date_patterns: Regular expressions that find the date in a key, in order of preference.
         max_partitions_per_run: Partitions per run of a backfill. The fixed cost of a run is about 3 seconds.
         write_concurrency: Objects of a partition that a run writes concurrently.
+        max_memory_bytes: Memory that the process of a run may use.
         budget: Limits of the object bytes that a run reads.
     """
 
@@ -250,6 +252,7 @@ def build_status_asset(
                 object_keys=config.object_keys,
                 budget=budget,
                 write_concurrency=write_concurrency,
+                max_memory_bytes=max_memory_bytes,
             )
         if any(result.errors for result in results.values()):
             _record_successes_and_fail(context, catalog, results)
@@ -277,6 +280,7 @@ def _ingest_partitions(
     object_keys: Sequence[str],
     budget: ByteBudget,
     write_concurrency: int,
+    max_memory_bytes: int,
 ) -> dict[str, _PartitionResult]:
     """Ingest the pending objects of the run's partitions and return the result per partition key.
 
@@ -305,6 +309,7 @@ def _ingest_partitions(
             day,
             run_id=context.run.run_id,
             connections=write_concurrency,
+            max_memory_bytes=max_memory_bytes,
             refusals=refusals,
         )
         duration_seconds = time.perf_counter() - started

@@ -23,9 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DatabaseResource:
-    """The database of DATABASE_URL, or the embedded PostgreSQL."""
+    """The database of DATABASE_URL, or the embedded PostgreSQL.
+
+    Args:
+        settings: The settings.
+        application_name: Name of the sessions: of the run, or of the code server that evaluates sensors.
+    """
 
     settings: Settings
+    application_name: str
 
     @contextmanager
     def engine(self) -> Iterator["Engine"]:
@@ -36,7 +42,8 @@ class DatabaseResource:
         """
         from twap_pipeline.storage.engine.engine import open_database
 
-        with open_database(self.settings.database_url_text, self.settings.home) as (engine, _):
+        settings = self.settings
+        with open_database(settings.database_url_text, settings.home, self.application_name) as (engine, _):
             yield engine
 
 
@@ -104,6 +111,11 @@ class SchemaGuard:
         require_head(engine)
 
 
+def _application_name(context: dg.InitResourceContext) -> str:
+    """Return ``twap_pipeline_run_`` and the short id that Dagster's UI shows, or the name of the code server."""
+    return f"twap_pipeline_run_{context.run.run_id[:8]}" if context.run else "twap_pipeline_code_server"
+
+
 def build_resources(read_settings: Callable[[], Settings] = load_settings) -> dict[str, dg.ResourceDefinition]:
     """Return all resources by name. None accepts run config.
 
@@ -115,9 +127,10 @@ def build_resources(read_settings: Callable[[], Settings] = load_settings) -> di
         return dg.ResourceDefinition(lambda _: resource(read_settings()), config_schema={}, description=description)
 
     return {
-        "database": build(
-            DatabaseResource,
-            "The PostgreSQL database: DATABASE_URL, or the local server. No run config: set the variable.",
+        "database": dg.ResourceDefinition(
+            lambda context: DatabaseResource(read_settings(), _application_name(context)),
+            config_schema={},
+            description="The PostgreSQL database: DATABASE_URL, or the local server. No run config: set the variable.",
         ),
         "object_store": build(
             ObjectStoreResource,

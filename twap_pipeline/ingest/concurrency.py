@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import LoadCancelledError, SourceError
+from twap_pipeline.source.parquet import BATCH_BYTES, BATCH_ROWS
 
 MAX_IN_FLIGHT_OBJECTS = 8
 """Maximum number of objects in flight: being fetched, decoded or written, or waiting for one of these."""
@@ -20,18 +21,38 @@ MAX_IN_FLIGHT_OBJECTS = 8
 MAX_IN_FLIGHT_BYTES = 64 * 1024 * 1024
 """Maximum bytes of the objects in flight. A larger object is in flight alone."""
 
+DEFAULT_MAX_MEMORY_BYTES = 1_000_000_000
+"""Memory of a process that loads objects, unless the caller has a setting."""
+
+_PROCESS_BYTES = 400_000_000
+"""Memory of a process without decoded objects: interpreter, Dagster, polars, and `MAX_IN_FLIGHT_BYTES`."""
+
+_MEMORY_PER_ROW_BYTES = 12_000
+"""Memory per row of a batch: columns, JSON and COPY text, of the next batch too, and what the allocator keeps."""
+
+_MEMORY_PER_DECODED_BYTE = 12
+"""Memory per byte of a batch's decoded columns, if they are longer than those of the feed."""
+
 _R = TypeVar("_R")
 
 
 class LoadLimits:
-    """Limits that concurrent loads share: write slots, CPU slots, and a flag that cancels all loads.
+    """Limits that concurrent loads share: write slots, decode slots, CPU slots, and a flag that cancels all loads.
 
     Args:
         write_slots: Maximum number of objects that are written at once, each by its own connection.
+        max_memory_bytes: Memory that the process may use.
     """
 
-    def __init__(self, write_slots: int) -> None:
+    def __init__(self, write_slots: int, max_memory_bytes: int = DEFAULT_MAX_MEMORY_BYTES) -> None:
+        decode_slots = min(write_slots + 1, MAX_IN_FLIGHT_OBJECTS)  # the next object is decoded during writes
+        slot_bytes = max(0, max_memory_bytes - _PROCESS_BYTES) // decode_slots
+        self.batch_rows = max(1, min(BATCH_ROWS, slot_bytes // _MEMORY_PER_ROW_BYTES))
+        """Maximum number of rows per batch."""
+        self.batch_bytes = max(1, min(BATCH_BYTES, slot_bytes // _MEMORY_PER_DECODED_BYTE))
+        """Maximum decoded size of a batch of more than one row."""
         self._write_slots = Semaphore(write_slots)
+        self._decode_slots = Semaphore(decode_slots)
         self._cpu_slots = Semaphore(max(1, (os.cpu_count() or 1) - 1))  # PostgreSQL needs the other processor
         self._cancelled = Event()
 
@@ -43,6 +64,17 @@ class LoadLimits:
             LoadCancelledError: The loads were cancelled.
         """
         with self._write_slots:
+            self.raise_if_cancelled()
+            yield
+
+    @contextmanager
+    def decode_slot(self) -> Iterator[None]:
+        """Wait for a decode slot and occupy it for the length of the block: until the decoded object is written.
+
+        Raises:
+            LoadCancelledError: The loads were cancelled.
+        """
+        with self._decode_slots:
             self.raise_if_cancelled()
             yield
 

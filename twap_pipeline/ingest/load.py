@@ -25,7 +25,7 @@ from twap_pipeline.errors import (
 )
 from twap_pipeline.failpoints import failpoint
 from twap_pipeline.ingest.attempts import PROCESS_ENDED, AttemptMarks
-from twap_pipeline.ingest.concurrency import LoadLimits, bounded_map
+from twap_pipeline.ingest.concurrency import DEFAULT_MAX_MEMORY_BYTES, LoadLimits, bounded_map
 from twap_pipeline.ingest.fetch import CountingFile, FetchResult, fetch_latest
 from twap_pipeline.ingest.object_reader import ObjectReader, read_ahead
 from twap_pipeline.ingest.refusals import Refusal, RefusalStreak
@@ -81,6 +81,7 @@ def ingest_objects(
     *,
     run_id: str | None = None,
     connections: int = 1,
+    max_memory_bytes: int = DEFAULT_MAX_MEMORY_BYTES,
     refusals: RefusalStreak | None = None,
 ) -> list[IngestResult]:
     """Load the objects of a day and return their results in the same order.
@@ -96,6 +97,7 @@ def ingest_objects(
         day: The UTC day of the objects.
         run_id: The Dagster run, for the ingest log.
         connections: Number of objects that are written at once, each in its own transaction.
+        max_memory_bytes: Memory that the process may use. It decides the size of the batches.
         refusals: The refusals of the run, if it loads several days. Its caller records the last ones.
 
     Raises:
@@ -103,7 +105,7 @@ def ingest_objects(
         LocalResourceError: This host lacks a resource.
         OperationalError: The database failed, also after retries.
     """
-    limits = LoadLimits(connections)
+    limits = LoadLimits(connections, max_memory_bytes)
     load = partial(ingest_object, store, engine, day=day, run_id=run_id, limits=limits)
     refs, marks = list(refs), AttemptMarks(engine)
     streak = RefusalStreak() if refusals is None else refusals
@@ -176,7 +178,7 @@ def ingest_object(
         day: The UTC day of the object.
         run_id: The Dagster run, for the ingest log.
         limits: The limits that concurrent loads share; None if there are no others.
-        batch_rows: Maximum number of rows that are decoded and written at once.
+        batch_rows: Maximum number of rows that are decoded and written at once; ``limits`` may set a lower one.
 
     Raises:
         SourceError: The store as a whole refused or failed.
@@ -194,17 +196,18 @@ def ingest_object(
                 fetched = fetch_latest(store, ref, file)
                 ref = fetched.ref
             failpoint("downloaded")
-            with limits.cpu_slot(), _timed(seconds, "decoding"):
-                reader = ObjectReader(ref, file, batch_rows, day=day)
-                batches = _batch_factory(reader, limits)
             attempt = Attempt(day, source_url, file.bytes_written, run_id)
+            with limits.decode_slot():
+                with limits.cpu_slot(), _timed(seconds, "decoding"):
+                    reader = ObjectReader(ref, file, min(batch_rows, limits.batch_rows), limits.batch_bytes, day=day)
+                    batches = _batch_factory(reader, limits)
 
-            def write_in_slot() -> IngestResult:
-                with limits.write_slot(), _timed(seconds, "writing"):
-                    return _write(engine, fetched, reader, batches, attempt)
+                def write_in_slot() -> IngestResult:
+                    with limits.write_slot(), _timed(seconds, "writing"):
+                        return _write(engine, fetched, reader, batches, attempt)
 
-            with explain_lock_timeout(ref.key):
-                result = with_retries(write_in_slot)
+                with explain_lock_timeout(ref.key):
+                    result = with_retries(write_in_slot)
         except ObjectRefusedError as error:
             attempt = Attempt(day, source_url, file.bytes_written, run_id)
             result = IngestResult(ref, day, error=error.reason, refusal=Refusal(ref, attempt, error))

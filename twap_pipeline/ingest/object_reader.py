@@ -18,7 +18,7 @@ from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.source_schema import CREATION_TIME, NESTED_STATE_COLUMN, flat_schema, map_columns
 from twap_pipeline.domain.timestamps import EventTimeRange, count_matches_by_unit, infer_unit, to_epoch
 from twap_pipeline.errors import ObjectInvalidError
-from twap_pipeline.source.parquet import BATCH_ROWS, ParquetObject
+from twap_pipeline.source.parquet import BATCH_BYTES, BATCH_ROWS, ParquetObject
 
 MAX_REJECTED_SHARE = 0.5
 """Share of an object's events that may be rejected for one reason. More than that is a column in a form that this code
@@ -34,6 +34,7 @@ class ObjectReader:
         ref: The object.
         file: Its bytes, seekable.
         batch_rows: Maximum number of rows per batch.
+        batch_bytes: Maximum decoded size of a batch of more than one row.
         day: The UTC day of the object; None if only its LastModified bounds its event times.
 
     Raises:
@@ -41,10 +42,17 @@ class ObjectReader:
     """
 
     def __init__(
-        self, ref: ObjectRef, file: IO[bytes], batch_rows: int = BATCH_ROWS, *, day: date | None = None
+        self,
+        ref: ObjectRef,
+        file: IO[bytes],
+        batch_rows: int = BATCH_ROWS,
+        batch_bytes: int = BATCH_BYTES,
+        *,
+        day: date | None = None,
     ) -> None:
         self.ref = ref
         self._batch_rows = batch_rows
+        self._batch_bytes = batch_bytes
         self.data_warnings: Counter[str] = Counter()
         self.last_event_at: datetime | None = None
         with object_errors(ref.key, "cannot be read"):
@@ -99,12 +107,12 @@ class ObjectReader:
     def _raw_batches(self, columns: Sequence[str] | None = None) -> Iterable[pl.DataFrame]:
         if self._only_batch is not None:
             return [self._only_batch]
-        return self._object.batches(columns, self._batch_rows)
+        return self._object.batches(columns, self._batch_rows, self._batch_bytes)
 
     def _read_if_small(self) -> pl.DataFrame | None:
         if self._object.num_rows > self._batch_rows:
             return None
-        first = next(self._object.batches(rows=self._batch_rows), None)
+        first = next(self._object.batches(rows=self._batch_rows, max_bytes=self._batch_bytes), None)
         return first if first is not None and first.height == self._object.num_rows else None
 
     def _infer_units(self) -> dict[str, str | None]:

@@ -21,7 +21,7 @@ BATCH_ROWS = 15_000
 """Maximum number of rows per batch."""
 
 BATCH_BYTES = 64 * 1024 * 1024
-"""Maximum decoded size of a batch of more than one chunk."""
+"""Maximum decoded size of a batch of more than one row."""
 
 CELL_MAX_BYTES = 2 * 1024 * 1024
 """Maximum size of a decoded value. The longest real values are error messages of some hundred bytes."""
@@ -94,21 +94,24 @@ class ParquetObject:
                     f" {sum(sizes.values())}; the maximum is {CELL_MAX_BYTES} per value and {ROW_MAX_BYTES} per row",
                 )
 
-    def batches(self, columns: Sequence[str] | None = None, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
+    def batches(
+        self, columns: Sequence[str] | None = None, rows: int = BATCH_ROWS, max_bytes: int = BATCH_BYTES
+    ) -> Iterator[pl.DataFrame]:
         """Yield the rows in order.
 
         Args:
             columns: Only these top-level columns; all columns if None.
             rows: Maximum number of rows per batch.
+            max_bytes: Maximum decoded size of a batch of more than one row.
 
         Raises:
             ObjectInvalidError: A page cannot be decoded, text is not UTF-8, or rows are missing.
         """
         pending: list[pa.RecordBatch] = []
         rows_read = pending_rows = pending_bytes = 0
-        for chunk, size_bytes in self._chunks(columns, min(rows, _CHUNK_ROWS)):
+        for chunk, size_bytes in self._chunks(columns, min(rows, _CHUNK_ROWS), max_bytes):
             rows_read += chunk.num_rows
-            if pending and (pending_rows + chunk.num_rows > rows or pending_bytes + size_bytes > BATCH_BYTES):
+            if pending and (pending_rows + chunk.num_rows > rows or pending_bytes + size_bytes > max_bytes):
                 yield self._frame(pending)
                 pending, pending_rows, pending_bytes = [], 0, 0
             pending.append(chunk)
@@ -118,8 +121,8 @@ class ParquetObject:
         if pending:
             yield self._frame(pending)
 
-    def _chunks(self, columns: Sequence[str] | None, rows: int) -> Iterator[tuple[pa.RecordBatch, int]]:
-        """Yield chunks of at most so many rows, each with its decoded size in bytes."""
+    def _chunks(self, columns: Sequence[str] | None, rows: int, max_bytes: int) -> Iterator[tuple[pa.RecordBatch, int]]:
+        """Yield chunks of at most so many rows and bytes, but of at least one row, each with its decoded size."""
         names = None if columns is None else list(columns)
         chunks = self._file.iter_batches(batch_size=rows, columns=names, use_threads=False)
         first_row = 0
@@ -131,7 +134,10 @@ class ParquetObject:
                 self._check_chunk(chunk, first_row)
                 size_bytes = _decoded_bytes(chunk)
             first_row += chunk.num_rows
-            yield chunk, size_bytes
+            part_rows = max(1, chunk.num_rows * max_bytes // max(size_bytes, max_bytes))
+            for start in range(0, chunk.num_rows, part_rows):
+                part = chunk.slice(start, part_rows)
+                yield part, size_bytes * part.num_rows // chunk.num_rows
 
     def _frame(self, chunks: Sequence[pa.RecordBatch]) -> pl.DataFrame:
         table = pa.Table.from_batches(chunks)

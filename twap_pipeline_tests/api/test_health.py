@@ -3,10 +3,11 @@
 import json
 import logging
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
-from sqlalchemy import URL
+from sqlalchemy import URL, Engine, text
 
 from twap_pipeline.api import create_app
 from twap_pipeline.api.logs import make_formatter
@@ -149,6 +150,25 @@ def test_metrics_label_routes_by_template(client: httpx2.Client) -> None:
     assert 'twap_api_requests_total{route="/api/v1/twaps/{twap_id}",status="404"} 1.0' in metrics
     assert 'twap_api_pool_connections{pool="queries",state="limit"} 8.0' in metrics
     assert "123456789" not in metrics
+
+
+def test_parallel_requests_open_no_more_connections_than_stated(database: URL, engine: Engine) -> None:
+    """`TWAP_API_POOL_SIZE` for queries and one for readiness; the pools keep their connections open."""
+    paths = ["/api/v1/coverage", "/readyz"] * 10
+    with (
+        serving(create_app(make_settings(database, TWAP_API_POOL_SIZE=2))) as client,
+        ThreadPoolExecutor(len(paths)) as threads,
+    ):
+        assert {response.status_code for response in threads.map(client.get, paths)} == {200}
+        with engine.connect() as connection:
+            sessions = connection.execute(
+                text(
+                    "SELECT count(*) FROM pg_stat_activity"
+                    " WHERE application_name = 'twap_pipeline_api' AND datname = current_database()"
+                )
+            ).scalar_one()
+
+    assert 2 <= sessions <= 3
 
 
 def test_metrics_of_two_apps_are_separate(client: httpx2.Client, database: URL) -> None:

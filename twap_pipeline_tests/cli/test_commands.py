@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from sqlalchemy import URL, Engine, text
 
 from twap_pipeline.cli import COMMANDS, load_command
+from twap_pipeline.cli import context as cli_context
+from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.schema.revision_gate import code_head
 from twap_pipeline_tests.cli.command_runner import Command, count_rows, key
@@ -115,6 +118,17 @@ def test_database_without_tables_error_names_migrate(
     assert code_head() in refused.err
     assert "`twap-pipeline migrate`" in refused.err
     assert f"at head {code_head()}" in migrated.out
+
+
+def test_database_sessions_have_the_name_of_the_command(database: URL) -> None:
+    with (
+        click.Context(click.Command("ingest"), info_name="ingest"),
+        cli_context.database(load_settings()) as (engine, _),
+        engine.connect() as connection,
+    ):
+        name = connection.execute(text("SHOW application_name")).scalar_one()
+
+    assert name == "twap_pipeline_ingest"
 
 
 def test_invalid_setting_error_names_the_variable(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs.assets import IngestConfig
 from twap_pipeline.defs.maintenance_jobs import AuditConfig
 from twap_pipeline.defs.partitions import daily_partitions
-from twap_pipeline.defs.resources import ObjectStoreResource
+from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, build_resources
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.settings import load_settings
 from twap_pipeline.source.s3 import S3Bucket
@@ -164,6 +164,24 @@ def test_object_store_resource_translates_aws_errors(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(ConfigurationError, match=f"AWS configuration: .*{name}"):
         ObjectStoreResource(load_settings()).open()
+
+
+def test_database_sessions_have_the_name_of_the_run() -> None:
+    names: list[str] = []
+
+    @dg.op
+    def read_name(database: dg.ResourceParam[DatabaseResource]) -> None:
+        names.append(database.application_name)
+
+    @dg.job(resource_defs={"database": build_resources()["database"]})
+    def read_name_job() -> None:
+        read_name()
+
+    run_id = read_name_job.execute_in_process().run_id
+    sensor_resource = build_resources()["database"](dg.build_init_resource_context())
+
+    assert names == [f"twap_pipeline_run_{run_id[:8]}"]
+    assert sensor_resource.application_name == "twap_pipeline_code_server"
 
 
 def test_every_definition_describes_itself_to_a_user() -> None:

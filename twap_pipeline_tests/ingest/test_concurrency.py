@@ -16,6 +16,7 @@ from twap_pipeline.ingest.concurrency import (
     LoadLimits,
     bounded_map,
 )
+from twap_pipeline.source.parquet import BATCH_ROWS
 
 pytestmark = pytest.mark.unit
 
@@ -149,6 +150,28 @@ def test_concurrent_writes_reach_the_write_slots_exactly(count: int) -> None:
     list(bounded_map(work, REFS[:multiple_of_slots], limits))
 
     assert counter.maximum == count
+
+
+def test_decoded_objects_are_bounded_by_the_write_slots() -> None:
+    """While an object waits for its write slot, its rows are in memory."""
+    limits, counter = LoadLimits(2), ConcurrencyCounter()
+
+    def work(_: ObjectRef) -> None:
+        with limits.decode_slot(), counter, limits.write_slot():
+            threading.Event().wait(0.001)
+
+    list(bounded_map(work, REFS[:30], limits))
+
+    assert counter.maximum <= 3
+
+
+@pytest.mark.parametrize(
+    ("write_slots", "max_memory_mb", "batch_rows"), [(2, 1000, BATCH_ROWS), (8, 1000, 6_250), (8, 600, 2_083)]
+)
+def test_batches_shrink_with_memory_and_write_slots(write_slots: int, max_memory_mb: int, batch_rows: int) -> None:
+    limits = LoadLimits(write_slots, max_memory_mb * 1_000_000)
+
+    assert limits.batch_rows == batch_rows
 
 
 def raise_value_error() -> None:

@@ -5,6 +5,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -237,6 +238,21 @@ def test_concurrent_load_equals_sequential_load(engine: Engine, other_engine: En
         == RowCounts.sum_of(result.row_counts for result in sequential).total
     )
     assert digest(engine) == digest(other_engine)
+
+
+def test_load_opens_a_connection_per_write_and_one_more(database: URL, bucket: Bucket) -> None:
+    """The pool keeps up to five connections open, so that they can be counted after the load."""
+    for number in range(30):
+        bucket.put(f"{number:02}.parquet", [event(number)])
+    store, engine = LocalDirectory(bucket.directory), make_engine(database, "twap_pipeline_counted")
+    with closing(psycopg.connect(database.render_as_string(hide_password=False))) as other:
+        ingest_objects(store, engine, store.list_objects(), bucket.day, connections=2)
+        sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'twap_pipeline_counted'"
+        row = other.execute(sessions).fetchone()
+    engine.dispose()
+
+    assert row is not None
+    assert 1 <= row[0] <= 3
 
 
 @pytest.mark.fault("R1")

@@ -67,6 +67,13 @@ def test_overwritten_object_is_pending(hours: float) -> None:
     assert plan([ref], {ref.key: entry("old")}).pending == (ref,)
 
 
+@pytest.mark.parametrize(("hours", "is_pending"), [(1, True), (-1, False)])
+def test_same_etag_is_pending_only_if_uploaded_later(hours: float, is_pending: bool) -> None:
+    ref = listed(hours=hours)
+
+    assert plan([ref], {ref.key: entry()}).pending == ((ref,) if is_pending else ())
+
+
 @pytest.mark.fault("D2")
 def test_object_with_an_entry_without_etag_is_pending() -> None:
     ref = listed()

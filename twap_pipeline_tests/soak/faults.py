@@ -19,7 +19,7 @@ FAULT_RATES = {"503": 0.05, "truncated": 0.03, "bit_flipped": 0.03}
 
 _ACTIVE_BACKENDS_SQL = """
 SELECT pid FROM pg_stat_activity
-WHERE application_name = 'twap_pipeline' AND datname = current_database()
+WHERE starts_with(application_name, 'twap_pipeline') AND datname = current_database()
   AND state <> 'idle' AND pid <> pg_backend_pid()
 ORDER BY pid
 """

@@ -411,6 +411,18 @@ def test_batches_of_long_repeated_text_are_bounded() -> None:
     assert max(sizes) < 64 * 1024 * 1024
 
 
+@pytest.mark.fault("F6")
+@pytest.mark.parametrize(("max_bytes", "height"), [(20_000_000, 300), (1_000_000, 20), (1, 1)])
+def test_batches_of_long_text_are_split_by_bytes(max_bytes: int, height: int) -> None:
+    table = arrow_table(raw_rows(300), x=pa.array([f"{row:03}" + "a" * 49_000 for row in range(300)]))
+    data = write_parquet(table, compression="zstd")
+
+    batches = list(open_object(data).batches(max_bytes=max_bytes))
+
+    assert 0.9 * height <= batches[0].height <= height
+    assert [text[:3] for batch in batches for text in batch["x"]] == [f"{row:03}" for row in range(300)]
+
+
 # F8: values and rows of extreme size
 
 

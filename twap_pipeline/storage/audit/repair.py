@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 from twap_pipeline.storage.audit.counts import HistoryFault, impossible_versions
 from twap_pipeline.storage.audit.data_check_runs import discard_results
 from twap_pipeline.storage.ingest_log import add_adjustment, requeue
+from twap_pipeline.storage.months.archived import keep_archived_orders
 from twap_pipeline.storage.orders.refresh import create_selected_orders, write_selected_orders
 from twap_pipeline.storage.sql_files import load_queries
 
@@ -74,6 +75,7 @@ def repair(
     recounted = connection.execute(text(_QUERIES["recount_deleted_objects"]), {"keys": list(deleted_keys)}).scalars()
     create_selected_orders(connection)
     connection.execute(text(_QUERIES["select_wrong_orders"]))
+    keep_archived_orders(connection, ())
     orders_written = sum(write_selected_orders(connection))
     orders_deleted = connection.execute(text(_QUERIES["delete_orders_without_events"])).rowcount
     requeue(connection, requeued, REQUEUE_REASON)

@@ -18,6 +18,8 @@ from twap_pipeline.storage.engine.privileges import grant_hint
 from twap_pipeline.storage.engine.session import connect_arguments, set_session_parameters
 from twap_pipeline.storage.engine.url import parse_database_url, redacted_url
 
+DEFAULT_APPLICATION_NAME = "twap_pipeline"
+
 _DEFAULT_HINT = "check that the server runs and that DATABASE_URL is right"
 
 _HINTS_BY_SQLSTATE = {
@@ -35,12 +37,15 @@ _INSUFFICIENT_PRIVILEGE = "42501"
 
 
 @contextmanager
-def open_database(configured: str | None, home: Path) -> Iterator[tuple[Engine, URL]]:
+def open_database(
+    configured: str | None, home: Path, application_name: str = DEFAULT_APPLICATION_NAME
+) -> Iterator[tuple[Engine, URL]]:
     """Yield an engine and its URL; dispose of the engine at the end.
 
     Args:
         configured: DATABASE_URL; None or empty starts the embedded server if it does not run.
         home: Folder that contains the embedded server's data.
+        application_name: See `make_engine`.
 
     Raises:
         ConfigurationError: The URL cannot be parsed, or has an option that libpq does not know.
@@ -48,7 +53,7 @@ def open_database(configured: str | None, home: Path) -> Iterator[tuple[Engine, 
         EmbeddedDatabaseError: The embedded server could not be started.
     """
     url = resolve_or_start_database(configured, home)
-    engine = make_engine(url)
+    engine = make_engine(url, application_name)
     try:
         with translate_connection_errors(url):
             yield engine, url
@@ -66,12 +71,17 @@ def resolve_or_start_database(configured: str | None, home: Path) -> URL:
     return parse_database_url(configured or ensure_running(home / "postgres"))
 
 
-def make_engine(url: URL) -> Engine:
-    """Return an engine that uses psycopg 3 and has no open connection. See `session` for its sessions."""
+def make_engine(url: URL, application_name: str = DEFAULT_APPLICATION_NAME) -> Engine:
+    """Return an engine that uses psycopg 3 and has no open connection. See `session` for its sessions.
+
+    Args:
+        url: From `url.parse_database_url`.
+        application_name: Name of the process in ``pg_stat_activity``, unless the URL or PGAPPNAME has one.
+    """
     engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
         pool_pre_ping=True,
-        connect_args=connect_arguments(url, application_name="twap_pipeline", connect_timeout_seconds=10),
+        connect_args=connect_arguments(url, application_name=application_name, connect_timeout_seconds=10),
     )
     set_session_parameters(engine)
     return engine
