@@ -149,6 +149,7 @@ def _measure_objects(bench: Bench, size: int) -> list[Figure]:
     with _database(bench, "objects", size) as target:
         target.progress("filling the ingest log")
         record_as_loaded(target.url, GeneratedRefs(size, last_day), workloads.SOURCE_URL)
+        target.run(workloads.record_generated_layouts, str(size), last_day.isoformat())
         return [
             target.figure(name, workload, str(size), last_day.isoformat())
             for name, workload in (

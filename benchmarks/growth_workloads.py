@@ -10,8 +10,9 @@ from sqlalchemy import text
 
 from benchmarks.listed_store import GeneratedRefs, ListedStore
 from benchmarks.subprocess_timer import Work
-from twap_pipeline.domain.object_ref import ObjectRef
+from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef
 from twap_pipeline.ingest.audit_runner import run_audit
+from twap_pipeline.ingest.day_listing import find_layouts, record_layouts
 from twap_pipeline.ingest.load import ingest_objects
 from twap_pipeline.ingest.plan import group_by_day, plan
 from twap_pipeline.source.base import open_store
@@ -56,6 +57,14 @@ def list_generated(_url: str, count: str, last_day: str) -> Work:
     """Prepare a listing of all generated objects, which the other workloads include."""
     store, _ = generated_store(count, last_day)
     return lambda: sum(1 for _ in store.list_objects())
+
+
+def record_generated_layouts(url: str, count: str, last_day: str) -> Work:
+    """Prepare what a complete listing of the generated objects records; until then each run lists everything."""
+    store, _ = generated_store(count, last_day)
+    engine = make_engine(parse_database_url(url))
+    layouts = find_layouts(store.list_objects(), KEY_DATE_PATTERNS)
+    return lambda: record_layouts(engine, store, layouts, is_complete=True)
 
 
 def plan_generated(url: str, count: str, last_day: str) -> Work:
