@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from twap_pipeline.cli import cli
 from twap_pipeline.errors import TablePartitionError
@@ -30,7 +30,6 @@ def test_month_is_archived_and_restored_by_commands(run: Run, engine: Engine, bu
     ingest_everything(LocalDirectory(bucket.directory), engine)
     with engine.begin() as connection:
         refresh_orders(connection, DAY)
-        connection.execute(text("ANALYZE twap_status"))
 
     estimate = run("partition-by-month", "--dry-run")
     converted = run("partition-by-month")

@@ -26,8 +26,9 @@ SELECT 'the privileges of the column ' || attname FROM pg_attribute
 WHERE attrelid = %(table)s::regclass AND attacl IS NOT NULL;
 
 -- name: size
--- Bytes of the table with its indexes, and its estimated number of rows.
-SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint, coalesce(sum(greatest(reltuples, 0)), 0)::bigint
+-- Bytes of the table with its indexes, and its number of rows: estimated, or counted if the table has no statistics.
+SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint,
+  CASE WHEN sum(reltuples) > 0 THEN sum(greatest(reltuples, 0))::bigint ELSE (SELECT count(*) FROM twap_status) END
 FROM pg_class
 WHERE relkind = 'r' AND (
   oid = %(table)s::regclass OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = %(table)s::regclass)
