@@ -13,18 +13,21 @@ from sqlalchemy import Engine
 
 from benchmarks.harness import create_database, temporary_server, url_with_password
 from benchmarks.workloads import copy_tables, dump_tables
+from twap_pipeline.defs.event_log import BACKFILL_ID_TAG
 from twap_pipeline.ingest.load import ingest_objects
 from twap_pipeline.ingest.plan import group_by_day
 from twap_pipeline.source.base import open_store
 from twap_pipeline.storage.audit.checksum import content_checksum
 from twap_pipeline.storage.orders.refresh import refresh_orders
-from twap_pipeline_tests.dagster_client import DagsterWeb, checkout, dagster_dev, until
+from twap_pipeline_tests.dagster_client import checkout, dagster_dev, until
 from twap_pipeline_tests.large_object import write_object
 
 _FIRST_DAY = date(2025, 8, 17)
 _ASSETS = ("twap_status", "twap_orders", "twap_daily_stats")
 _TIMEOUT_SECONDS = 7200.0
-_RUNS_QUERY = "query { runsOrError(limit: 10000) { ... on Runs { results { status startTime endTime } } } }"
+_RUNS_QUERY = """
+query { runsOrError(limit: 10000) { ... on Runs { results { startTime endTime tags { key value } } } } }
+"""
 
 
 def main() -> None:
@@ -92,22 +95,16 @@ def _load_by_backfill(engine: Engine, source_url: str, folder: Path, days: Seque
     }
     with dagster_dev(checkout(folder / "checkout"), environment) as web:
         web.run_to_end("observe_twap_s3_objects")
-        earlier_runs = len(_list_runs(web))
         started = time.perf_counter()
         backfill_id = web.launch_backfill(_ASSETS, [day.isoformat() for day in days])
         status = until(lambda: web.backfill_final_status(backfill_id), _TIMEOUT_SECONDS, "the backfill ends")
         seconds = time.perf_counter() - started
         if status != "COMPLETED_SUCCESS":
             raise SystemExit(f"the backfill ended with status {status}")
-        runs = _list_runs(web)
-    durations = [run["endTime"] - run["startTime"] for run in runs[: len(runs) - earlier_runs]]
+        runs = web.query(_RUNS_QUERY)["runsOrError"]["results"]
+    tag = {"key": BACKFILL_ID_TAG, "value": backfill_id}  # sensors start other runs meanwhile
+    durations = [run["endTime"] - run["startTime"] for run in runs if tag in run["tags"]]
     return seconds, len(durations), sum(durations)
-
-
-def _list_runs(web: DagsterWeb) -> list[dict[str, float]]:
-    """Return the runs, newest first."""
-    runs: list[dict[str, float]] = web.query(_RUNS_QUERY)["runsOrError"]["results"]
-    return runs
 
 
 def _checksum(engine: Engine) -> str:
