@@ -1,7 +1,8 @@
 """What statements over many rows need: statistics that are not those of an empty table, and a timeout with a reason.
 
-Refreshes, audits, repairs and data checks use this module. Queries of one order, one wallet or one object must not
-need it: they fix their plan themselves, because the API's role cannot collect statistics.
+Audits, repairs and data checks use this module; a refresh of orders uses the timeout only. Queries of one order, one
+wallet or one object must not need statistics: they fix their plan themselves, because the API's role cannot collect
+them.
 """
 
 from collections.abc import Iterator

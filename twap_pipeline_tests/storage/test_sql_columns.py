@@ -68,7 +68,7 @@ def test_refresh_writes_every_order_column() -> None:
 
 @pytest.mark.parametrize(
     ("query", "derived"),
-    [("write_orders", "excluded"), ("compare_orders", "derived"), ("compare_selected_orders", "derived")],
+    [("write_orders", "excluded"), ("compare_derived_orders", "derived")],
 )
 def test_refresh_compares_every_order_column(query: str, derived: str) -> None:
     stored = between(REFRESH[query], "WHERE ( ", " ) IS DISTINCT FROM (")

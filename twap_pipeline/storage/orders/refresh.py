@@ -21,7 +21,7 @@ COMPARE_ORDERS_OF_OBJECTS = (
     _QUERIES["create_selected_orders"],
     _QUERIES["select_orders_of_objects"],
     _QUERIES["derive_orders"],
-    _QUERIES["compare_selected_orders"],
+    _QUERIES["compare_derived_orders"],
     _QUERIES["delete_differences_pending_refresh"],
     IGNORE_ARCHIVED_ORDERS,
 )
@@ -106,7 +106,8 @@ def compare_orders(connection: Connection) -> None:
     """
     create_selected_orders(connection)
     connection.execute(text(_QUERIES["derive_orders"]), {"keys": None})
-    connection.execute(text(_QUERIES["compare_orders"]))
+    connection.execute(text(_QUERIES["compare_derived_orders"]))
+    connection.execute(text(_QUERIES["add_orders_without_events"]))
     connection.execute(text(IGNORE_ARCHIVED_ORDERS))
 
 

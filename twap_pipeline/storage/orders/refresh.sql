@@ -114,37 +114,16 @@ WITH merged AS (
 )
 SELECT count(*) FILTER (WHERE is_new) AS inserted, count(*) FILTER (WHERE NOT is_new) AS updated FROM merged;
 
--- name: compare_orders
--- Creates differing_orders: the orders that differ from all derived orders, with the difference.
-ANALYZE derived_orders;
-DROP TABLE IF EXISTS differing_orders;
-CREATE TEMP TABLE differing_orders ON COMMIT DROP AS
-SELECT twap_id, wallet, CASE WHEN stored.event_count IS NULL THEN 'missing'
-  WHEN derived.event_count IS NULL THEN 'without events' ELSE 'differs' END AS difference
-FROM twap_orders AS stored FULL JOIN derived_orders AS derived USING (twap_id, wallet)
-WHERE (
-  stored.asset, stored.side, stored.size_requested::text, stored.size_executed::text, stored.notional_executed::text,
-  stored.status, stored.status_error, stored.last_status_at, stored.started_at, stored.ended_at,
-  stored.duration_minutes, stored.reduce_only, stored.randomize, stored.event_count, stored.first_event_at,
-  stored.first_object_key, stored.last_object_key
-) IS DISTINCT FROM (
-  derived.asset, derived.side, derived.size_requested::text, derived.size_executed::text,
-  derived.notional_executed::text, derived.status, derived.status_error, derived.last_status_at,
-  derived.started_at, derived.ended_at, derived.duration_minutes, derived.reduce_only, derived.randomize,
-  derived.event_count, derived.first_event_at, derived.first_object_key, derived.last_object_key
-);
-ANALYZE differing_orders;
-
--- name: compare_selected_orders
+-- name: compare_derived_orders
 -- Creates differing_orders: the derived orders that differ from the stored ones.
 DROP TABLE IF EXISTS differing_orders;
 CREATE TEMP TABLE differing_orders ON COMMIT DROP AS
 SELECT derived.twap_id, derived.wallet,
   CASE WHEN stored.event_count IS NULL THEN 'missing' ELSE 'differs' END AS difference
 FROM derived_orders AS derived LEFT JOIN LATERAL (
-  -- LIMIT fixes the plan: one lookup by primary key per order.
+  -- LIMIT and IS NOT DISTINCT FROM fix the plan: one lookup by twap_id per order, whatever the table statistics are.
   SELECT * FROM twap_orders AS candidate
-  WHERE candidate.twap_id = derived.twap_id AND candidate.wallet = derived.wallet LIMIT 1
+  WHERE candidate.twap_id = derived.twap_id AND candidate.wallet IS NOT DISTINCT FROM derived.wallet LIMIT 1
 ) AS stored ON TRUE
 WHERE (
   stored.asset, stored.side, stored.size_requested::text, stored.size_executed::text, stored.notional_executed::text,
@@ -157,6 +136,14 @@ WHERE (
   derived.started_at, derived.ended_at, derived.duration_minutes, derived.reduce_only, derived.randomize,
   derived.event_count, derived.first_event_at, derived.first_object_key, derived.last_object_key
 );
+
+-- name: add_orders_without_events
+-- Adds the stored orders that are not derived to differing_orders, if every order was derived. PostgreSQL has no nested
+-- loop for EXCEPT, whatever the table statistics are.
+INSERT INTO differing_orders SELECT twap_id, wallet, 'without events' FROM (
+  SELECT twap_id, wallet FROM twap_orders EXCEPT SELECT twap_id, wallet FROM derived_orders
+) AS without_events;
+ANALYZE differing_orders;
 
 -- name: delete_differences_pending_refresh
 -- Deletes from differing_orders the orders with an event in an object that no refresh has included yet.
