@@ -20,8 +20,8 @@ from twap_pipeline.cli.progress import step
 from twap_pipeline.cli.tables import print_day_summary, print_order_history
 from twap_pipeline.domain.object_ref import resolve_key_date_patterns
 from twap_pipeline.embedded import close_clients
-from twap_pipeline.ingest.day_listing import find_layouts, record_layouts
-from twap_pipeline.ingest.plan import group_by_day, plan
+from twap_pipeline.ingest.day_listing import list_source
+from twap_pipeline.ingest.plan import plan
 from twap_pipeline.paths import ROOT, project_file
 from twap_pipeline.settings import Settings, load_settings
 from twap_pipeline.storage.audit.checksum import content_checksum
@@ -142,9 +142,7 @@ def _ingest_sample(settings: Settings, engine: Engine) -> bool:
     with engine.connect() as connection:
         entries = read_ingest_log(connection)
     key_date_patterns = resolve_key_date_patterns(settings.key_date_pattern)
-    refs = list(store.list_objects())
-    record_layouts(engine, store, find_layouts(refs, key_date_patterns), is_complete=True)
-    listed = group_by_day(refs, key_date_patterns)
+    listed = list_source(store, engine, key_date_patterns)
     first = settings.start_date
     refs_by_date = {day: refs for day, refs in listed.items() if day >= first}
     plans = {day: plan(refs, entries) for day, refs in refs_by_date.items()}

@@ -167,12 +167,10 @@ def observe_source(
 
     The metadata also counts the objects of the listing that no partition contains.
     """
-    from twap_pipeline.ingest.day_listing import find_layouts, record_layouts
+    from twap_pipeline.ingest.day_listing import list_source
 
     skipped = SkippedObjects()
-    refs = list(store.list_objects(skipped=skipped))
-    record_layouts(engine, store, find_layouts(refs, key_date_patterns), is_complete=True)
-    listed = ingest_plan.group_by_day(refs, key_date_patterns)
+    listed = list_source(store, engine, key_date_patterns, skipped=skipped)
     refs_by_date = {day: refs for day, refs in listed.items() if partitions.has_partition_key(day.isoformat())}
     early = [ref.key for ref in ingest_plan.objects_before(listed, partitions.start.date())]
     metadata = {

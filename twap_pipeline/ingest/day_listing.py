@@ -13,6 +13,7 @@ from twap_pipeline.domain.object_ref import ObjectRef, day_prefix, key_layout, p
 from twap_pipeline.ingest.plan import group_by_day
 from twap_pipeline.source.base import ObjectStore
 from twap_pipeline.source.identity import source_identity
+from twap_pipeline.source.selection import SkippedObjects
 from twap_pipeline.storage.key_layouts import add_key_layouts, read_key_layouts
 
 LAYOUTS_MAX = 20
@@ -44,10 +45,34 @@ def list_days(
         layouts = _limit(read_key_layouts(connection, source_identity(store.url)))
     listed = list_days_by_layout(store, wanted, layouts, key_date_patterns)
     if layouts != EVERY_KEY and wanted - listed.keys():
-        seen: set[str] = set()
-        refs = _collect_layouts(store.list_objects(), key_date_patterns, seen)
-        listed = _group_days(refs, wanted, key_date_patterns)
-        record_layouts(engine, store, seen, is_complete=True)
+        listed = list_source(store, engine, key_date_patterns, days=wanted)
+    return listed
+
+
+def list_source(
+    store: ObjectStore,
+    engine: Engine,
+    key_date_patterns: Sequence[str],
+    *,
+    days: Set[date] | None = None,
+    skipped: SkippedObjects | None = None,
+) -> dict[date, list[ObjectRef]]:
+    """List the whole source and record its layouts; return UTC day → objects.
+
+    Args:
+        store: The store.
+        engine: A database at head.
+        key_date_patterns: Patterns of the date in a key.
+        days: Return only these days.
+        skipped: Receives the objects that are not data.
+
+    Raises:
+        SourceError: The listing failed.
+    """
+    seen: set[str] = set()
+    refs = _collect_layouts(store.list_objects(skipped=skipped), key_date_patterns, seen)
+    listed = group_by_day(refs, key_date_patterns) if days is None else _group_days(refs, days, key_date_patterns)
+    record_layouts(engine, store, seen, is_complete=True)
     return listed
 
 
