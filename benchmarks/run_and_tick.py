@@ -87,7 +87,7 @@ class ListingClient:
         """Return the paginator of LIST."""
         return self
 
-    def paginate(self, *, Prefix: str, StartAfter: str, **_: object) -> Iterator[Mapping[str, object]]:  # noqa: N803
+    def paginate(self, *, Prefix: str, StartAfter: str, **_: object) -> Iterator[Mapping[str, object]]:  # noqa: N803 - boto3
         """Yield the pages below a prefix and after a key."""
         first = max(bisect_left(self._keys, Prefix), bisect_right(self._keys, StartAfter))
         while True:

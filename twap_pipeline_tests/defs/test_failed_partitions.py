@@ -18,6 +18,7 @@ from twap_pipeline.defs.jobs import CHECK_JOB, FULL_CHECK_JOB, INGEST_JOB, REFRE
 from twap_pipeline.defs.partitions import daily_partitions, range_tags
 from twap_pipeline.settings import load_settings
 from twap_pipeline_tests.defs.code_location import load_definitions
+from twap_pipeline_tests.defs.sensor_ticks import tick
 from twap_pipeline_tests.factories import DAY, Bucket, event
 
 CATALOG = AssetCatalog()
@@ -50,20 +51,11 @@ def materialize(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> dg.Exe
     return job.execute_in_process(instance=instance, asset_selection=ASSETS, tags=tags, raise_on_error=False)
 
 
-def tick(instance: dg.DagsterInstance, name: str) -> dg.SensorResult:
-    definitions = load_definitions()
-    resources = dict(definitions.resources or {})
-    with dg.build_sensor_context(instance=instance, definitions=definitions, resources=resources) as context:
-        result = definitions.resolve_sensor_def(name)(context)
-    assert isinstance(result, dg.SensorResult)
-    return result
-
-
 def run_sensors(instance: dg.DagsterInstance) -> None:
     """Tick the sensors that are running by default, and execute the runs that they request."""
     for sensor_name, job_name in (("stale_twap_orders", REFRESH_JOB), ("stale_asset_checks", CHECK_JOB)):
         job = build_definitions(load_settings()).resolve_job_def(job_name)
-        for request in tick(instance, sensor_name).run_requests or []:
+        for request in tick(instance, name=sensor_name).run_requests or []:
             assert job.execute_in_process(instance=instance, tags=dict(request.tags)).success
 
 
@@ -94,8 +86,8 @@ def test_bad_object_fails_one_partition_until_repaired(failed_backfill: dg.Dagst
 
     assert [failed_partitions(failed_backfill, asset) for asset in ASSETS] == [[str(DAYS[1])], [], []]
     assert checks_that_did_not_succeed(failed_backfill) == ["ingest_log_matches_source"]
-    assert tick(failed_backfill, "stale_asset_checks").skip_reason == CURRENT
-    assert tick(failed_backfill, "stale_twap_orders").skip_reason == dg.SkipReason("orders are up to date")
+    assert tick(failed_backfill, name="stale_asset_checks").skip_reason == CURRENT
+    assert tick(failed_backfill, name="stale_twap_orders").skip_reason == dg.SkipReason("orders are up to date")
 
     bucket.put(object_key(DAYS[1], "bad"), [event(9)], hours=2)
     assert backfill(failed_backfill, DAYS[1], DAYS[1]).success
@@ -103,7 +95,7 @@ def test_bad_object_fails_one_partition_until_repaired(failed_backfill: dg.Dagst
 
     assert [failed_partitions(failed_backfill, asset) for asset in ASSETS] == [[], [], []]
     assert checks_that_did_not_succeed(failed_backfill) == []
-    assert tick(failed_backfill, "stale_asset_checks").skip_reason == CURRENT
+    assert tick(failed_backfill, name="stale_asset_checks").skip_reason == CURRENT
 
 
 @pytest.mark.parametrize("name", [INGEST_JOB, CHECK_JOB, FULL_CHECK_JOB])
@@ -111,20 +103,20 @@ def test_check_run_waits_for_runs_in_progress(instance: dg.DagsterInstance, name
     job = build_definitions(load_settings()).resolve_job_def(name)
     instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
 
-    result = tick(instance, "stale_asset_checks")
+    result = tick(instance, name="stale_asset_checks")
 
     assert result.skip_reason == dg.SkipReason("a run of assets or checks is in progress")
 
 
 def test_failed_check_run_is_not_requested_again(failed_backfill: dg.DagsterInstance, engine: Engine) -> None:
     """A run key never starts a second run. A new run of an asset changes it."""
-    (first,) = tick(failed_backfill, "stale_asset_checks").run_requests or []
+    (first,) = tick(failed_backfill, name="stale_asset_checks").run_requests or []
     job = build_definitions(load_settings()).resolve_job_def(CHECK_JOB)
     failed_backfill.report_run_failed(failed_backfill.create_run_for_job(job))
 
-    (second,) = tick(failed_backfill, "stale_asset_checks").run_requests or []
+    (second,) = tick(failed_backfill, name="stale_asset_checks").run_requests or []
     backfill(failed_backfill, DAYS[0], DAYS[0])
-    (third,) = tick(failed_backfill, "stale_asset_checks").run_requests or []
+    (third,) = tick(failed_backfill, name="stale_asset_checks").run_requests or []
 
     assert first.run_key == second.run_key != third.run_key
 
@@ -134,14 +126,14 @@ def test_checks_of_unchanged_asset_are_not_repeated(failed_backfill: dg.DagsterI
     job = build_definitions(load_settings()).resolve_job_def(REFRESH_JOB)
     assert job.execute_in_process(instance=failed_backfill, tags=range_tags(DAYS[0], DAYS[2])).success
 
-    (request,) = tick(failed_backfill, "stale_asset_checks").run_requests or []
+    (request,) = tick(failed_backfill, name="stale_asset_checks").run_requests or []
 
     assert request.asset_check_keys == [dg.AssetCheckKey(CATALOG.orders_key, "orders_match_events")]
 
 
 def requested_checks(instance: dg.DagsterInstance) -> set[str]:
     """Return the names of the checks that the sensor requests."""
-    (request,) = tick(instance, "stale_asset_checks").run_requests or []
+    (request,) = tick(instance, name="stale_asset_checks").run_requests or []
     return {key.name for key in request.asset_check_keys or []}
 
 
@@ -175,11 +167,11 @@ def test_run_with_evaluated_checks_is_not_followed_by_another(instance: dg.Dagst
 
     assert materialize(instance, range_tags(DAY, DAY)).success
 
-    assert tick(instance, "stale_asset_checks").skip_reason == CURRENT
+    assert tick(instance, name="stale_asset_checks").skip_reason == CURRENT
 
 
 def test_checks_of_empty_instance_are_not_requested(instance: dg.DagsterInstance) -> None:
-    assert tick(instance, "stale_asset_checks").skip_reason == CURRENT
+    assert tick(instance, name="stale_asset_checks").skip_reason == CURRENT
 
 
 @pytest.mark.parametrize("name", ["stale_twap_orders", "stale_asset_checks"])

@@ -11,7 +11,7 @@ from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
-from twap_pipeline_tests.defs.test_sensors import requested_partitions, tick
+from twap_pipeline_tests.defs.sensor_ticks import requested_partitions, tick
 from twap_pipeline_tests.factories import DAY, Bucket, event
 from twap_pipeline_tests.invariants import digest, ingest_everything
 

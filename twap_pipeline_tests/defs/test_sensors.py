@@ -1,11 +1,10 @@
-"""The sensors and the schedule with an in-memory Dagster instance, PostgreSQL and a directory or a local S3 server."""
+"""The sensor ``new_twap_objects`` with an in-memory instance, PostgreSQL and a directory or a local S3 server."""
 
 import resource
 import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
 import psycopg
@@ -17,12 +16,9 @@ from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs import sensors
 from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.event_log import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
     PARTITION_NAME_TAG,
 )
 from twap_pipeline.defs.refused_runs import REFUSED_TAG
-from twap_pipeline.domain.object_ref import partition_date
 from twap_pipeline.errors import (
     BudgetExceededError,
     DatabaseUnavailableError,
@@ -33,61 +29,21 @@ from twap_pipeline.errors import (
     SourceUnavailableError,
 )
 from twap_pipeline.ingest import load
-from twap_pipeline.ingest.load import ingest_object
-from twap_pipeline.sample.manifest import SampleRequest, SampleSummary, write_manifest
 from twap_pipeline.settings import load_settings
-from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.ingest_log import IngestLogEntry, read_ingest_log, requeue
 from twap_pipeline.storage.schema.revision_gate import code_head
-from twap_pipeline_tests.defs.code_location import load_definitions
+from twap_pipeline_tests.defs.sensor_ticks import (
+    add_failed_run,
+    key,
+    requested_partitions,
+    run,
+    run_all,
+    skip_message,
+    tick,
+)
 from twap_pipeline_tests.factories import DAY, Bucket, event
 from twap_pipeline_tests.mutants import expect_failure, key_alone, retries_without_a_cap, watermark_on_last_modified
 from twap_pipeline_tests.s3_server import S3Server, made_up_listing
-
-
-def tick(instance: dg.DagsterInstance, cursor: str = "", name: str = "new_twap_objects") -> dg.SensorResult:
-    definitions = load_definitions()
-    sensor = definitions.resolve_sensor_def(name)
-    with dg.build_sensor_context(
-        instance=instance, cursor=cursor, definitions=definitions, resources=dict(definitions.resources or {})
-    ) as context:
-        result = sensor(context)
-    assert isinstance(result, dg.SensorResult)
-    return result
-
-
-def requested_partitions(result: dg.SensorResult) -> list[str]:
-    return [request.partition_key or "" for request in result.run_requests or []]
-
-
-def run(
-    instance: dg.DagsterInstance, request: dg.RunRequest, job_name: str = "ingest_twap_status"
-) -> dg.ExecuteInProcessResult:
-    """Execute a run request in process."""
-    job = load_definitions().resolve_job_def(job_name)
-    return job.execute_in_process(
-        instance=instance, partition_key=request.partition_key, tags=dict(request.tags), raise_on_error=False
-    )
-
-
-def requested_ranges(result: dg.SensorResult) -> list[tuple[str, str]]:
-    """Return the first and last partition of each requested run."""
-    requests = result.run_requests or []
-    return [
-        (request.tags[ASSET_PARTITION_RANGE_START_TAG], request.tags[ASSET_PARTITION_RANGE_END_TAG])
-        for request in requests
-    ]
-
-
-def run_all(instance: dg.DagsterInstance, result: dg.SensorResult) -> None:
-    for request in result.run_requests or []:
-        run(instance, request)
-
-
-def skip_message(result: dg.SensorResult) -> str:
-    return (
-        result.skip_reason.skip_message if isinstance(result.skip_reason, dg.SkipReason) else result.skip_reason
-    ) or ""
 
 
 def fail_loads(patch: pytest.MonkeyPatch, error: Exception) -> None:
@@ -102,16 +58,6 @@ def fail_loads(patch: pytest.MonkeyPatch, error: Exception) -> None:
 def set_revision(engine: Engine, revision: str) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE twap_alembic_version SET version_num = :revision"), {"revision": revision})
-
-
-def key(name: str, days: int = 0) -> str:
-    return f"hourly/{DAY + timedelta(days=days):%Y/%m/%d}/12/{name}.parquet"
-
-
-def add_failed_run(instance: dg.DagsterInstance) -> None:
-    """Add a run that failed before its first step."""
-    job = build_definitions(load_settings()).resolve_job_def("ingest_twap_status")
-    instance.report_run_failed(instance.create_run_for_job(job))
 
 
 def test_new_objects_are_requested_once(instance: dg.DagsterInstance, bucket: Bucket) -> None:
@@ -515,112 +461,6 @@ def test_source_partition_is_recorded_once(instance: dg.DagsterInstance, bucket:
 
     records = instance.fetch_materializations(AssetCatalog().source_key, limit=10).records
     assert [record.partition_key for record in records] == [str(DAY)]
-
-
-def test_daily_ingest_requests_yesterday_in_utc() -> None:
-    definitions = build_definitions(load_settings())
-    schedule = definitions.resolve_schedule_def("daily_ingest")
-    context = dg.build_schedule_context(
-        scheduled_execution_time=datetime(2025, 11, 2, 0, 30, tzinfo=UTC),
-        repository_def=definitions.get_repository_def(),
-    )
-
-    (request,) = schedule.evaluate_tick(context).run_requests or []
-
-    assert request.partition_key == "2025-11-01"
-    assert schedule.cron_schedule == "30 0 * * *"
-    assert schedule.execution_timezone == "UTC"
-
-
-def test_daily_ingest_after_the_end_of_the_sample_is_skipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("TWAP_START_DATE")
-    monkeypatch.setenv("TWAP_HOME", str(tmp_path))
-    (tmp_path / "sample").mkdir()
-    sample = SampleRequest(datetime(2025, 10, 31, 5, tzinfo=UTC))
-    write_manifest(tmp_path / "sample", sample, SampleSummary(1, 1, 1, 0, 1, 0, 0, 0, 0, {}))
-    definitions = build_definitions(load_settings())
-    ticks = [
-        definitions.resolve_schedule_def("daily_ingest").evaluate_tick(
-            dg.build_schedule_context(
-                scheduled_execution_time=datetime(2025, 11, day, 0, 30, tzinfo=UTC),
-                repository_def=definitions.get_repository_def(),
-            )
-        )
-        for day in (1, 2)
-    ]
-
-    assert [request.partition_key for request in ticks[0].run_requests or []] == ["2025-10-31"]
-    assert ticks[1].skip_message == "2025-11-01 is not a partition: the sample data ends before"
-
-
-def count_orders(engine: Engine) -> int:
-    with engine.connect() as connection:
-        return int(connection.execute(text("SELECT count(*) FROM twap_orders")).scalar_one())
-
-
-def test_orders_of_failed_run_are_refreshed(instance: dg.DagsterInstance, bucket: Bucket, engine: Engine) -> None:
-    bucket.put(key("good"), [event(1)])
-    (bucket.directory / key("bad")).write_bytes(b"not parquet")
-    run_all(instance, tick(instance))
-    assert (count_orders(engine), skip_message(tick(instance, name="stale_twap_orders"))) == (0, "")
-
-    (request,) = tick(instance, name="stale_twap_orders").run_requests or []
-    assert run(instance, request, "refresh_twap_orders").success
-
-    assert count_orders(engine) == 1
-    assert skip_message(tick(instance, name="stale_twap_orders")) == "orders are up to date"
-
-
-@pytest.mark.parametrize("job_name", ["ingest_twap_status", "__ASSET_JOB"])
-def test_refresh_waits_for_ingest_run_in_progress(
-    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine, job_name: str
-) -> None:
-    bucket.put(key("a"), [event(1)])
-    run_all(instance, tick(instance))
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE etl_s3_ingest_log SET orders_refreshed_at = NULL"))
-    job = build_definitions(load_settings()).get_repository_def().get_job(job_name)
-    ingest_run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
-
-    message = skip_message(tick(instance, name="stale_twap_orders"))
-    instance.report_run_failed(ingest_run)
-
-    assert message == "an ingest run is in progress; it refreshes its orders at the end"
-    assert requested_ranges(tick(instance, name="stale_twap_orders")) == [(str(DAY), str(DAY))]
-
-
-def test_refresh_without_new_run_does_not_open_the_database(
-    instance: dg.DagsterInstance, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bucket.put(key("a"), [event(1)])
-    run_all(instance, tick(instance))
-    current = tick(instance, name="stale_twap_orders")
-    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:9/nowhere")
-
-    result = tick(instance, current.cursor or "", name="stale_twap_orders")
-
-    assert skip_message(current) == "orders are up to date"
-    assert skip_message(result) == "no new run since orders were up to date"
-
-
-def test_stale_partitions_are_grouped_into_ranges(instance: dg.DagsterInstance, bucket: Bucket, engine: Engine) -> None:
-    for days in range(40):
-        bucket.put(key("a", days=days), [event(days)])
-    store = LocalDirectory(bucket.directory)
-    for ref in store.list_objects():
-        ingest_object(store, engine, ref, partition_date(ref))
-    add_failed_run(instance)
-
-    result = tick(instance, name="stale_twap_orders")
-    for request in result.run_requests or []:
-        assert run(instance, request, "refresh_twap_orders").success
-
-    end = DAY + timedelta(days=39)
-    assert requested_ranges(result) == [
-        (str(DAY), str(DAY + timedelta(days=30))),
-        (str(DAY + timedelta(days=31)), str(end)),
-    ]
-    assert count_orders(engine) == 40
 
 
 def test_requeued_object_is_requested_without_limit(
