@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from http import HTTPStatus
 from importlib.resources import files
 from urllib.parse import urljoin
 
 import httpx2
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from sqlalchemy import URL
 
 from twap_pipeline.api import create_app
@@ -133,6 +134,28 @@ def test_page_requests_an_api_key_if_required(filled: Tables, database: URL, pag
         with page.expect_download() as downloading:
             page.get_by_role("link", name="Download CSV").click()
         assert downloading.value.path().read_text().count("\n") == 63
+
+
+def test_page_keeps_a_key_entered_before_a_late_401(filled: Tables, database: URL, page: Page) -> None:
+    """Each request sent without the key ends with status 401, also after the key was entered."""
+    key, key_hash = make_key()
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    with serving(create_app(make_settings(database, TWAP_API_KEY_HASHES=key_hash))) as client:
+        page.route("**/coverage*", hold, times=1)
+        page.goto(page_url(client, "#order/1"))
+        page.get_by_label("API key").fill(key)
+        page.keyboard.press("Enter")
+        expect(page.locator("#result").get_by_role("listitem")).to_have_count(2)
+
+        with page.expect_response(lambda response: response.status == HTTPStatus.UNAUTHORIZED):
+            held[0].continue_()
+
+        expect(page.locator("#coverage table").first).to_be_visible()
+        expect(page.locator("#unlock")).to_be_hidden()
 
 
 def test_page_reports_invalid_and_unknown_input(client: httpx2.Client, page: Page) -> None:

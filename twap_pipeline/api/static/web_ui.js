@@ -31,10 +31,11 @@ const key = () => sessionStorage.getItem("twap-api-key");
 
 async function request(path, parameters = {}) {
   const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value));
-  const headers = key() ? { Authorization: `Bearer ${key()}` } : {};
+  const keyUsed = key();
+  const headers = keyUsed ? { Authorization: `Bearer ${keyUsed}` } : {};
   const response = await fetch(`${API}${path}${query.size ? `?${query}` : ""}`, { headers });
   if (response.ok) return response;
-  if (response.status === 401) showKeyForm();
+  if (response.status === 401 && keyUsed === key()) showKeyForm(); // not if a key was entered since the request
   throw new ProblemError(response.status, await response.json().catch(() => ({ title: `HTTP status ${response.status}` })));
 }
 
@@ -74,18 +75,24 @@ function table(caption, heads, rows) {
   );
 }
 
-/** Replace the content of a section; show an error message if a request fails. */
+const latestCall = new Map(); // section -> its latest call of show()
+
+/** Replace the content of a section; show an error message if a request fails. A later call for the section wins. */
 async function show(section, makeContent) {
+  const call = Symbol();
+  latestCall.set(section, call);
   section.setAttribute("aria-busy", "true");
+  let content;
   try {
-    section.replaceChildren(...(await makeContent()));
+    content = await makeContent();
   } catch (error) {
     if (!(error instanceof ProblemError || error instanceof TypeError)) throw error;
     const message = error instanceof ProblemError ? error.message : "The server is not reachable.";
-    section.replaceChildren(make("p", { role: "alert", class: "error" }, message));
-  } finally {
-    section.setAttribute("aria-busy", "false");
+    content = [make("p", { role: "alert", class: "error" }, message)];
   }
+  if (latestCall.get(section) !== call) return;
+  section.replaceChildren(...content);
+  section.setAttribute("aria-busy", "false");
 }
 
 // ---------------------------------------------------------------- wallet
