@@ -3,11 +3,14 @@
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Engine, Row, text
+from sqlalchemy import Connection, Engine, Row, text
 
+from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.ingest.load import IngestResult, ingest_object
+from twap_pipeline.ingest.object_reader import ObjectReader
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.source.parquet import BATCH_ROWS
+from twap_pipeline.storage.loading import status_writer
 from twap_pipeline.storage.reports.order_history import order_history
 from twap_pipeline_tests.factories import Bucket
 
@@ -18,6 +21,14 @@ def load(engine: Engine, bucket: Bucket, *keys: str, batch_rows: int = BATCH_ROW
     store = LocalDirectory(bucket.directory)
     refs = {ref.key: ref for ref in store.list_objects()}
     return [ingest_object(store, engine, refs[key], bucket.day, batch_rows=batch_rows) for key in keys]
+
+
+def merge_new_version(connection: Connection, bucket: Bucket) -> RowCounts:
+    """Load a.parquet as a new version in the caller's transaction."""
+    (ref,) = LocalDirectory(bucket.directory).list_objects()
+    with (bucket.directory / ref.key).open("rb") as file:
+        batches = [status_writer.encode_batch(ref, batch) for batch in ObjectReader(ref, file).batches()]
+    return status_writer.load_rows(connection, ref, batches, mode=status_writer.LoadMode.RELOAD)
 
 
 def truncate(engine: Engine) -> None:

@@ -22,7 +22,8 @@ from twap_pipeline.storage.orders.refresh import refresh_orders
 from twap_pipeline.storage.schema.models import twap_status
 from twap_pipeline_tests.factories import Bucket, event
 from twap_pipeline_tests.invariants import differing_orders, ingest_everything
-from twap_pipeline_tests.storage.test_months import NEXT_MONTH, ignore, load, partitions, scalar
+from twap_pipeline_tests.storage.loaded_objects import load, scalar
+from twap_pipeline_tests.storage.partitioned_table import NEXT_MONTH, ignore, partitions
 
 AUGUST, SEPTEMBER, OCTOBER = date(2025, 8, 1), date(2025, 9, 1), date(2025, 10, 1)
 _ROWS = "SELECT string_agg(event::text, '|' ORDER BY twap_id, ts) FROM twap_status AS event"
@@ -77,7 +78,7 @@ def test_archived_month_is_restored_to_the_byte(months: Engine, tmp_path: Path) 
 
     assert restored == archived
     assert scalar(months, _ROWS) == before
-    assert scalar(months, "SELECT count(*) FROM etl_archived_months") == "0"
+    assert scalar(months, "SELECT count(*) FROM etl_archived_months") == 0
     assert partitions(months) == ["twap_status_2025_08", "twap_status_2025_09"]
 
 
@@ -152,7 +153,7 @@ def test_restore_that_fails_changes_nothing(months: Engine, tmp_path: Path) -> N
         restore_month(months, path)
 
     assert scalar(months, _ROWS) == archived
-    assert scalar(months, "SELECT count(*) FROM etl_archived_months") == "1"
+    assert scalar(months, "SELECT count(*) FROM etl_archived_months") == 1
     assert partitions(months) == ["twap_status_2025_09"]
     restore_month(months, path)
     assert scalar(months, _ROWS) == before
@@ -238,14 +239,14 @@ def test_load_of_archived_month_fails_its_object(months: Engine, bucket: Bucket,
     archive_month(months, AUGUST, tmp_path)
     bucket.put("c.parquet", [event(9), event(9, status="finished", minute=NEXT_MONTH)], hours=24 * 30)
 
-    error = load(months, bucket, "c.parquet").error
+    error = load(months, bucket, "c.parquet")[0].error
 
     assert error == (
         "it has events of 2025-08, and the months up to 2025-08 are archived: restore them first with"
         " `twap-pipeline restore-month`, the newest first"
     )
     restore_month(months, tmp_path / "twap_status_2025_08.parquet")
-    assert load(months, bucket, "c.parquet").row_counts.inserted == 2
+    assert load(months, bucket, "c.parquet")[0].row_counts.inserted == 2
 
 
 def test_orders_with_archived_events_are_kept(months: Engine, tmp_path: Path) -> None:

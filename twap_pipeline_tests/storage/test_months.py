@@ -1,6 +1,5 @@
 """``twap_status`` partitioned by month: conversion in both directions, and loads, merges and audits on both forms."""
 
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 import psycopg
@@ -12,8 +11,6 @@ from twap_pipeline.domain.months import month_of, next_month
 from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.errors import DatabaseUnavailableError, TablePartitionError
 from twap_pipeline.failpoints import activate_failpoint
-from twap_pipeline.ingest.load import IngestResult, ingest_object
-from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.engine.reader_role import grant_reader
 from twap_pipeline.storage.engine.session import psycopg_connection
 from twap_pipeline.storage.months import conversion
@@ -23,47 +20,15 @@ from twap_pipeline.storage.schema.drift import drift
 from twap_pipeline.storage.schema.upgrade import upgrade
 from twap_pipeline_tests.factories import Bucket, event
 from twap_pipeline_tests.invariants import PipelineScenario, ingest_everything
-from twap_pipeline_tests.storage import test_precedence, test_status_writer
 from twap_pipeline_tests.storage.catalog import connected, describe
+from twap_pipeline_tests.storage.loaded_objects import load, merge_new_version, scalar
+from twap_pipeline_tests.storage.partitioned_table import NEXT_MONTH, ignore, partitions
 
-NEXT_MONTH = 60 * 24 * 20
-"""Minutes from the events of `event` to the month after theirs."""
-
-_PARTITIONS = (
-    "SELECT coalesce(string_agg(inhrelid::regclass::text, ' ' ORDER BY inhrelid::regclass::text), '') FROM pg_inherits"
-)
-_PARTITIONS += " WHERE inhparent = 'twap_status'::regclass"
 _ROWS = "SELECT md5(string_agg(event::text, '' ORDER BY twap_id, wallet, ts)) FROM twap_status AS event"
-
-
-def ignore(_line: str) -> None:
-    """Print no progress."""
-
-
-def scalar(engine: Engine, statement: str) -> str:
-    with engine.connect() as connection:
-        return str(connection.execute(text(statement)).scalar_one())
 
 
 def cursor_of(connection: Connection) -> psycopg.Cursor[TupleRow]:
     return psycopg_connection(connection).cursor()
-
-
-def partitions(engine: Engine) -> list[str]:
-    return scalar(engine, _PARTITIONS).split()
-
-
-def load(engine: Engine, bucket: Bucket, key: str) -> IngestResult:
-    store = LocalDirectory(bucket.directory)
-    (ref,) = (ref for ref in store.list_objects() if ref.key == key)
-    return ingest_object(store, engine, ref, bucket.day)
-
-
-@pytest.fixture
-def partitioned(engine: Engine) -> Engine:
-    """Empty tables, ``twap_status`` partitioned."""
-    partition_by_month(engine, ignore)
-    return engine
 
 
 # Conversion
@@ -169,7 +134,7 @@ def test_partition_by_month_keeps_grants_of_reader(engine: Engine, database: URL
     load(engine, bucket, "a.parquet")
 
     with connected(database.set(username=role, password=password)) as reader:
-        assert scalar(reader, "SELECT count(*) FROM twap_status") == "1"
+        assert scalar(reader, "SELECT count(*) FROM twap_status") == 1
         with pytest.raises(Exception, match="permission denied"):
             scalar(reader, "DELETE FROM twap_status RETURNING 1")
 
@@ -210,7 +175,7 @@ def test_estimate_conversion_has_size_of_all_partitions(engine: Engine, bucket: 
 def test_loader_creates_months_of_a_batch(partitioned: Engine, bucket: Bucket) -> None:
     bucket.put("a.parquet", [event(1), event(1, status="finished", minute=NEXT_MONTH)], hours=24 * 30)
 
-    assert load(partitioned, bucket, "a.parquet").row_counts == RowCounts(inserted=2)
+    assert load(partitioned, bucket, "a.parquet")[0].row_counts == RowCounts(inserted=2)
 
     assert partitions(partitioned) == ["twap_status_2025_08", "twap_status_2025_09"]
     with partitioned.connect() as connection:
@@ -224,7 +189,7 @@ def test_merge_of_batch_with_two_months_counts_each_row(partitioned: Engine, buc
     rows[1]["status"], rows[3]["status"] = "finished", "finished"
     bucket.put("b.parquet", [*rows, event(3)], hours=24 * 30 + 1)
 
-    counts = load(partitioned, bucket, "b.parquet").row_counts
+    counts = load(partitioned, bucket, "b.parquet")[0].row_counts
 
     assert counts == RowCounts(inserted=1, updated=4)
 
@@ -245,7 +210,7 @@ def test_event_after_next_month_fails_its_object(partitioned: Engine, bucket: Bu
     hours = (datetime.now(UTC) + timedelta(days=90) - datetime(2025, 8, 20, tzinfo=UTC)) // timedelta(hours=1)
     bucket.put("a.parquet", [event(1), event(2, minute=hours * 60)], hours=hours)
 
-    error = load(partitioned, bucket, "a.parquet").error
+    error = load(partitioned, bucket, "a.parquet")[0].error
 
     assert error is not None
     assert "partitions are created from 2023-01 to the month after the present one" in error
@@ -268,7 +233,7 @@ def test_concurrent_loaders_create_a_month_once(partitioned: Engine, bucket: Buc
 
     with activate_failpoint("before-commit", load_second):
         load(partitioned, bucket, "a.parquet")
-    assert load(partitioned, bucket, "b.parquet").row_counts == RowCounts(inserted=1)
+    assert load(partitioned, bucket, "b.parquet")[0].row_counts == RowCounts(inserted=1)
 
     assert waits == ["waited"]
     assert partitions(partitioned) == ["twap_status_2025_08"]
@@ -293,26 +258,7 @@ def test_loader_without_ownership_names_the_remedy(partitioned: Engine, bucket: 
             create_months(cursor, read_table(cursor, "twap_status"), [date(2025, 8, 1)])
         load(loader, bucket, "a.parquet")
         bucket.put("b.parquet", [event(1, status="finished")])
-        assert load(loader, bucket, "b.parquet").row_counts == RowCounts(updated=1)
-
-
-@pytest.mark.parametrize(
-    "test",
-    [
-        test_status_writer.test_object_with_new_events_is_inserted,
-        test_status_writer.test_object_loaded_twice_is_skipped,
-        test_precedence.test_reaffirmed_row_keeps_its_inserted_at,
-    ],
-)
-def test_partitioned_table_passes_test_of_plain_one(
-    partitioned: Engine, bucket: Bucket, test: Callable[[Engine, Bucket], None]
-) -> None:
-    test(partitioned, bucket)
-
-
-@pytest.mark.parametrize("number", [0, 675])
-def test_winner_in_partition_is_that_of_plain_table(partitioned: Engine, bucket: Bucket, number: int) -> None:
-    test_precedence.test_winner_does_not_depend_on_the_load_order(partitioned, bucket, number)
+        assert load(loader, bucket, "b.parquet")[0].row_counts == RowCounts(updated=1)
 
 
 def test_merge_in_partition_scans_no_row_with_stale_statistics(partitioned: Engine, bucket: Bucket) -> None:
@@ -325,6 +271,6 @@ def test_merge_in_partition_scans_no_row_with_stale_statistics(partitioned: Engi
         scans = text("SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'twap_status_2025_08'")
         before = connection.execute(scans).scalar_one()
 
-        assert test_status_writer.merge_in(connection, bucket) == RowCounts(updated=5_000)
+        assert merge_new_version(connection, bucket) == RowCounts(updated=5_000)
 
         assert connection.execute(scans).scalar_one() == before

@@ -156,6 +156,7 @@ def test_reaffirmed_row_has_the_age_of_the_new_version(engine: Engine, bucket: B
     assert {tuple(row) for row in origins} == {("a.parquet", newest)}
 
 
+@pytest.mark.usefixtures("both_table_forms")
 def test_reaffirmed_row_keeps_its_inserted_at(engine: Engine, bucket: Bucket) -> None:
     bucket.put("a.parquet", [event(1)])
     load(engine, bucket, "a.parquet")
@@ -180,7 +181,8 @@ CONFLICTING_EVENTS = {
 
 
 @pytest.mark.fault("V9")
-@pytest.mark.parametrize("number", range(0, 720, 45))
+@pytest.mark.usefixtures("both_table_forms")
+@pytest.mark.parametrize("number", [*range(0, 720, 90), 675])
 def test_winner_does_not_depend_on_the_load_order(engine: Engine, bucket: Bucket, number: int) -> None:
     for key, (row, hours) in CONFLICTING_EVENTS.items():
         bucket.put(key, [row], hours=hours)

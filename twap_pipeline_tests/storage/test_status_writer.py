@@ -14,7 +14,6 @@ from sqlalchemy import Connection, Engine, text
 from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.ingest.audit import audit
 from twap_pipeline.ingest.load import IngestResult, ingest_object
-from twap_pipeline.ingest.object_reader import ObjectReader
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.ingest_log import requeue
 from twap_pipeline.storage.loading import status_writer
@@ -23,11 +22,12 @@ from twap_pipeline.storage.reports.order_history import order_history
 from twap_pipeline_tests.dagster_client import until
 from twap_pipeline_tests.factories import Bucket, event
 from twap_pipeline_tests.invariants import digest
-from twap_pipeline_tests.storage.loaded_objects import DATED, load, log_entry, scalar, statuses
+from twap_pipeline_tests.storage.loaded_objects import DATED, load, log_entry, merge_new_version, scalar, statuses
 
 # Versions of an object
 
 
+@pytest.mark.usefixtures("both_table_forms")
 def test_object_with_new_events_is_inserted(engine: Engine, bucket: Bucket) -> None:
     bucket.put("a.parquet", [event(1), event(1, status="finished", minute=30, executed="10")])
 
@@ -37,6 +37,7 @@ def test_object_with_new_events_is_inserted(engine: Engine, bucket: Bucket) -> N
     assert statuses(engine) == [("activated", Decimal("0.0")), ("finished", Decimal(10))]
 
 
+@pytest.mark.usefixtures("both_table_forms")
 def test_object_loaded_twice_is_skipped(engine: Engine, bucket: Bucket) -> None:
     bucket.put("a.parquet", [event(1)])
     load(engine, bucket, "a.parquet")
@@ -156,19 +157,11 @@ def test_merge_uses_the_primary_key_with_stale_statistics(engine: Engine, bucket
         connection.execute(text("ALTER TABLE twap_status SET (autovacuum_enabled = false)"))
         scans = text("SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'twap_status'")
         before = int(connection.execute(scans).scalar_one())
-        results = merge_in(connection, bucket)
+        results = merge_new_version(connection, bucket)
         rows_scanned = int(connection.execute(scans).scalar_one()) - before
 
     assert results == RowCounts(updated=20_000)
     assert rows_scanned == 0
-
-
-def merge_in(connection: Connection, bucket: Bucket) -> RowCounts:
-    """Load a.parquet as a new version in the caller's transaction."""
-    (ref,) = LocalDirectory(bucket.directory).list_objects()
-    with (bucket.directory / ref.key).open("rb") as file:
-        batches = [status_writer.encode_batch(ref, batch) for batch in ObjectReader(ref, file).batches()]
-    return status_writer.load_rows(connection, ref, batches, mode=status_writer.LoadMode.RELOAD)
 
 
 @pytest.fixture
