@@ -1,7 +1,7 @@
 # Targets for contributors. Each target is one command of start.py or of the virtual environment.
 .DEFAULT_GOAL := help
 UV := $(shell command -v uv || echo .twap/uv/bin/uv)
-COMPILE := $(UV) pip compile pyproject.toml --universal --python-version 3.11 \
+COMPILE := $(UV) pip compile --universal --python-version 3.11 \
   --generate-hashes --no-annotate --no-header --no-strip-extras --no-emit-index-url
 
 .PHONY: help demo dev unit test coverage lint format lock vulnerabilities bench clean
@@ -31,10 +31,11 @@ format: ## Format the code and fix what ruff can fix
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-lock: ## Resolve the dependencies into the three lock files (needs uv)
-	$(COMPILE) --all-extras --group build --group dev -o requirements-dev.lock
-	$(COMPILE) --extra embedded --group build --constraints requirements-dev.lock -o requirements.lock
-	$(COMPILE) --extra celery --extra k8s --constraints requirements-dev.lock -o deploy/requirements.lock
+lock: ## Resolve the dependencies into the four lock files (needs uv)
+	$(COMPILE) pyproject.toml --all-extras --group build --group dev -o requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra embedded --group build --constraints requirements-dev.lock -o requirements.lock
+	$(COMPILE) pyproject.toml --extra celery --extra k8s --constraints requirements-dev.lock -o deploy/requirements.lock
+	$(COMPILE) --group build --constraints requirements-dev.lock -o deploy/build.lock
 
 vulnerabilities: ## Compare the locked versions with the OSV database (needs internet access)
 	python3 start.py vulnerabilities

@@ -5,9 +5,12 @@ the documentation lists the same fields. Only composition roots (Dagster resourc
 migrations) create a `Settings`. Code below them takes plain arguments.
 """
 
+import os
 import re
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import get_args
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -255,14 +258,45 @@ class Settings(BaseSettings):
         return self.sample.last_date if self.is_sample_source and self.configured_start_date is None else None
 
 
-def load_settings() -> Settings:
-    """Return the settings of the environment.
+def secret_names() -> tuple[str, ...]:
+    """Return the variables of secrets; each has a variable with the suffix ``_FILE`` for the path of a file."""
+    return tuple(
+        str(field.alias) for field in Settings.model_fields.values() if SecretStr in get_args(field.annotation)
+    )
+
+
+def _read_secret_files() -> Iterator[tuple[str, str]]:
+    """Yield name and value of each secret whose variable ``NAME_FILE`` is set. Space around the value is removed.
 
     Raises:
-        ConfigurationError: A variable has an invalid value; the message names the variable and omits the value.
+        ConfigurationError: Both variables of a secret are set, or its file is empty or cannot be read.
+    """
+    for name in secret_names():
+        if not (path := os.environ.get(f"{name}_FILE")):
+            continue
+        if os.environ.get(name):
+            raise ConfigurationError(f"{name} and {name}_FILE are both set: unset one of them")
+        try:
+            value = Path(path).read_text("utf-8").strip()
+        except (OSError, ValueError) as error:
+            cause = getattr(error, "strerror", None) or "it is not a text file in UTF-8"
+            raise ConfigurationError(
+                f"cannot read the file {path} of {name}_FILE: {cause}; the user of this process must be able to read it"
+            ) from None
+        if not value:
+            raise ConfigurationError(f"the file {path} of {name}_FILE is empty: write the secret into it")
+        yield name, value
+
+
+def load_settings() -> Settings:
+    """Return the settings of the environment, and of the files that ``NAME_FILE`` names for secrets.
+
+    Raises:
+        ConfigurationError: A variable has an invalid value, or a file of a secret cannot be used; the message names
+            the variable and omits the value.
     """
     try:
-        return Settings()
+        return Settings(**dict(_read_secret_files()))  # type: ignore[arg-type]  # pydantic converts
     except ValidationError as error:
         details = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise ConfigurationError(f"invalid environment: {details}") from None

@@ -7,7 +7,7 @@ import pytest
 
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.sample.manifest import SampleRequest, SampleSummary, latest_until, write_manifest
-from twap_pipeline.settings import Settings, default_home, load_settings
+from twap_pipeline.settings import Settings, default_home, load_settings, secret_names
 
 pytestmark = pytest.mark.unit
 
@@ -109,6 +109,56 @@ def test_password_is_in_no_representation(monkeypatch: pytest.MonkeyPatch) -> No
 
     assert "canary" not in f"{settings!r} {settings} {settings.model_dump_json()}"
     assert settings.database_url_text == "postgresql://u:canary@h/d"
+
+
+def test_secrets_are_the_settings_without_representation(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in secret_names():
+        monkeypatch.setenv(name, "canary")
+
+    hidden = [name for name, text in load_settings().model_dump(mode="json").items() if text == "**********"]
+
+    assert [Settings.model_fields[name].alias for name in hidden] == list(secret_names()) != []
+
+
+@pytest.mark.parametrize("name", secret_names())
+def test_secret_is_read_from_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    monkeypatch.setenv(name, "canary")
+    expected = load_settings()
+    monkeypatch.setenv(name, "")  # empty counts as unset
+    monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "secret"))
+    (tmp_path / "secret").write_text("canary\n")  # editors and `echo` end a file with a line break
+
+    assert load_settings() == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [(None, "No such file or directory"), (b" \n", "is empty"), (b"canary \xff", "not a text file in UTF-8")],
+)
+def test_unusable_secret_file_error_names_variable_and_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None, cause: str
+) -> None:
+    path = tmp_path / "secret"
+    monkeypatch.setenv("DATABASE_URL_FILE", str(path))
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(ConfigurationError, match=cause) as caught:
+        load_settings()
+
+    message = str(caught.value)
+    assert f"{path} of DATABASE_URL_FILE" in message
+    assert "canary" not in message
+
+
+def test_secret_with_value_and_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:canary@h/d")
+    monkeypatch.setenv("DATABASE_URL_FILE", "/run/secrets/database_url")
+
+    with pytest.raises(ConfigurationError, match="DATABASE_URL and DATABASE_URL_FILE are both set") as caught:
+        load_settings()
+
+    assert "canary" not in str(caught.value)
 
 
 def test_invalid_value_error_names_variable_without_value(monkeypatch: pytest.MonkeyPatch) -> None:

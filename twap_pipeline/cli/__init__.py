@@ -10,6 +10,7 @@ import gc
 import signal
 import sys
 from importlib import import_module
+from types import FrameType
 
 import click
 
@@ -34,8 +35,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Command name -> (module in this package, summary for the list of commands)."""
 
 
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as of a shell: 128 and the number of SIGINT."""
+_END_BY_SIGNAL = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+"""Signals that end a command as Ctrl-C does -> the line that the command prints."""
 
 
 class LazyGroup(click.Group):
@@ -50,13 +51,26 @@ class LazyGroup(click.Group):
         return load_command(cmd_name) if cmd_name in COMMANDS else None
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command. Ctrl-C ends it with one line and exit status 130, also while it is imported."""
+        """Run the command. SIGINT and SIGTERM end it with one line, also while it is imported.
+
+        The exit status is that of a shell: 128 and the number of the signal. SIGTERM needs a handler because the kernel
+        ignores it for process 1, which a command is in a container, if the process has none.
+        """
+        received = [signal.SIGINT]
+
+        def interrupt(number: int, _: FrameType | None) -> None:
+            received.append(signal.Signals(number))
+            raise KeyboardInterrupt
+
+        for number in _END_BY_SIGNAL:
+            signal.signal(number, interrupt)
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the end of the server
-            click.echo("interrupted", err=True)
-            raise SystemExit(INTERRUPTED) from None
+            for number in _END_BY_SIGNAL:  # a second signal must not interrupt the end of the server
+                signal.signal(number, signal.SIG_IGN)
+            click.echo(_END_BY_SIGNAL[received[-1]], err=True)
+            raise SystemExit(128 + received[-1]) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command list without importing the commands."""

@@ -5,6 +5,7 @@ import dagster as dg
 from sqlalchemy import func, select
 
 from twap_pipeline.cli.context import database, source
+from twap_pipeline.cli.dagster_runs import describe_storage
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.errors import SchemaRevisionError, TwapPipelineError
 from twap_pipeline.settings import Settings, load_settings
@@ -19,7 +20,7 @@ from twap_pipeline.storage.schema.revision_gate import require_head
 def check() -> None:
     """Check database, schema, source and definitions before a deployment.
 
-    Prints one line per part. Exit status 1 means that at least one part failed.
+    Prints one line per part. Exit status 1 means that at least one part failed. A warning is not a failure.
     """
     settings = load_settings()
     failed = False
@@ -29,12 +30,18 @@ def check() -> None:
         ("drift", _check_drift),
         ("source", _check_source),
         ("definitions", _check_definitions),
+        ("dagster", describe_storage),
     ):
         try:
             click.echo(f"ok    {name:<12} {run_check(settings)}")
         except TwapPipelineError as error:
             failed = True
             click.echo(f"FAIL  {name:<12} {error}")
+    if settings.database_url is not None and settings.dagster_home is None:
+        click.echo(
+            "warn  dagster      DAGSTER_HOME is not set: runs and sensor states are in SQLite files of this host."
+            " Sensors, or several hosts, need deploy/dagster.yaml (PostgreSQL)"
+        )
     raise SystemExit(1 if failed else 0)
 
 

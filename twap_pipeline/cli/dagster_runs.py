@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import dagster as dg
 import yaml
+from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from twap_pipeline.cli.context import database
@@ -29,6 +30,7 @@ from twap_pipeline.errors import ConfigurationError, TwapPipelineError
 from twap_pipeline.ingest.plan import Plan
 from twap_pipeline.paths import project_file
 from twap_pipeline.settings import Settings
+from twap_pipeline.storage.engine.url import redacted_url
 from twap_pipeline.storage.orders.refresh import dates_pending_refresh
 
 _OWN_ERRORS = f"{TwapPipelineError.__module__}."
@@ -99,6 +101,28 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
                 f"Dagster cannot use the storage of {home}: {_in_one_line(error)};"
                 " check its dagster.yaml and the permissions of the folder"
             ) from error
+
+
+def describe_storage(settings: Settings) -> str:
+    """Return what stores runs and sensor states. Creates no file if DAGSTER_HOME is not set.
+
+    Raises:
+        ConfigurationError: See `open_instance`; or the URL of a PostgreSQL storage does not name psycopg2.
+    """
+    if settings.dagster_home is None:
+        return f"SQLite in {settings.home.absolute() / 'dagster'}"
+    with open_instance(settings) as instance:
+        storage = instance.event_log_storage
+        text = getattr(storage, "postgres_url", None)  # an import of dagster_postgres takes a second
+        if text is None:
+            return f"{type(storage).__name__} of {dagster_home(settings)}"
+        url = make_url(text)
+        if url.get_dialect().driver != "psycopg2":
+            raise ConfigurationError(
+                f"the URL of Dagster's storage starts with {url.drivername}://, and Dagster fails at its first run:"
+                " let it start with postgresql+psycopg2://"
+            )
+        return f"PostgreSQL at {redacted_url(url)}"
 
 
 def _in_one_line(error: Exception) -> str:

@@ -34,15 +34,23 @@ def generate_sample(directory: Path, request: SampleRequest) -> SampleSummary:
         The row counts of the sample in the directory.
 
     Raises:
-        ConfigurationError: The directory contains other files, or a sample of another version of this program.
+        ConfigurationError: The directory contains other files, or a sample of another version of this program, or its
+            parent cannot be written.
         ValueError: Too few days or orders to contain every edge case.
     """
     if request.days < MIN_DAYS or request.orders_per_day < MIN_ORDERS_PER_DAY:
         raise ValueError(f"a sample needs at least {MIN_DAYS} days of {MIN_ORDERS_PER_DAY} orders")
     if existing := read_manifest(directory):
         return existing[1]
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as workspace:
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot create the sample data in {directory}: {error.strerror}; set TWAP_HOME to a writable folder,"
+            " or DATABASE_URL and TWAP_SOURCE_URL to use no sample data"
+        ) from error
+    with folder as workspace:
         new = Path(workspace) / "new"
         summary = _write(new, request)
         try:

@@ -1,6 +1,8 @@
 """Fixtures of the tests of the commands."""
 
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -9,6 +11,16 @@ import pytest
 from twap_pipeline.cli import main
 from twap_pipeline_tests.cli.command_runner import Command, Outcome
 from twap_pipeline_tests.factories import Bucket
+
+
+@pytest.fixture(autouse=True)
+def restored_signals() -> Iterator[None]:
+    """Commands handle SIGINT and SIGTERM, and ignore both after the first one."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, handlers, strict=True):
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """All commands: how they are loaded, and errors that several commands report in one line."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,22 @@ def test_help_lists_every_command_without_importing_dagster() -> None:
 
     assert process.returncode == 0, process.stderr
     assert all(f"  {name} " in process.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.parametrize(("number", "line"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+def test_signal_during_import_ends_command_in_one_line(
+    command: Command, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, line: str, ignored: bool
+) -> None:
+    """A process 1 gets only the signals that it handles; a background job of a script starts with SIGINT ignored."""
+    monkeypatch.setattr("twap_pipeline.cli.import_module", lambda _: signal.raise_signal(number))
+    if ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+    ended = command("migrate")
+
+    assert (ended.status, ended.out, ended.err) == (128 + number, "", f"{line}\n")
+    assert signal.getsignal(number) is signal.SIG_IGN
 
 
 @pytest.mark.fault("D10")

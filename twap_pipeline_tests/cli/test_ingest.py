@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -270,14 +269,6 @@ def test_object_without_required_column_names_it(command: Command, bucket: Bucke
     assert count_rows(engine) == 0
 
 
-@pytest.fixture
-def restored_interrupt() -> Iterator[None]:
-    """Commands ignore further interrupts after the first one."""
-    yield
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.mark.usefixtures("restored_interrupt")
 @pytest.mark.parametrize("name", ["downloaded", "mid-copy", "after-commit"])
 def test_ingest_interrupted_is_one_line(command: Command, bucket: Bucket, engine: Engine, name: FailpointName) -> None:
     bucket.put(key("a"), [event(1)])

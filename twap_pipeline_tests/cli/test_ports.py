@@ -62,19 +62,18 @@ def fast_polls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def restored_signals() -> Iterator[None]:
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handlers = [signal.getsignal(number) for number in numbers]
+def restored_hangup() -> Iterator[None]:
+    """`restored_signals` restores the other signals that `dev` handles."""
+    handler = signal.getsignal(signal.SIGHUP)
     yield
-    for number, handler in zip(numbers, handlers, strict=True):
-        signal.signal(number, handler)
+    signal.signal(signal.SIGHUP, handler)
 
 
 _RUNS = "import time; time.sleep(60)"
 _NOT_SERVING = "Dagster's web server does not accept connections"
 
 
-@pytest.mark.usefixtures("restored_signals", "fast_polls")
+@pytest.mark.usefixtures("restored_hangup", "fast_polls")
 @pytest.mark.parametrize(
     ("code", "serving", "start_timeout", "end"),
     [

@@ -116,6 +116,13 @@ def test_generate_complete_sample_is_kept_without_polars(tmp_path: Path) -> None
     assert not first.exists()
 
 
+def test_generate_in_unwritable_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file")
+
+    with pytest.raises(ConfigurationError, match="set TWAP_HOME to a writable folder"):
+        generate_sample(tmp_path / "home" / "sample", SampleRequest(latest_until(datetime.now(UTC))))
+
+
 def test_generate_interrupted_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
