@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from logging.config import fileConfig
 
 from alembic import context
+from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 from sqlalchemy import Connection
 
@@ -18,6 +19,7 @@ from twap_pipeline.storage.engine.server import require_supported_server
 from twap_pipeline.storage.schema.drift import types_differ
 from twap_pipeline.storage.schema.locks import lock_timeout, migration_lock
 from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata
+from twap_pipeline.storage.schema.oldest_reader import record_oldest_reader
 
 config = context.config
 if config.config_file_name is not None and "connection" not in config.attributes:
@@ -32,6 +34,11 @@ def include_name(name: str | None, kind: str, _parents: object) -> bool:
 def ini_url() -> str:
     """Return ``sqlalchemy.url``, read without interpolation: an interpolation error would show the password."""
     return config.file_config.get(config.config_ini_section, "sqlalchemy.url", raw=True, fallback="").replace("%%", "%")
+
+
+def record_after_step(*, ctx: MigrationContext, heads: set[str], **_: object) -> None:
+    """Record the oldest reader of the database, in the transaction of the step."""
+    record_oldest_reader(ctx, context.script, heads)
 
 
 def run(connection: Connection | None, lock: AbstractContextManager[None] | None = None) -> None:
@@ -50,6 +57,7 @@ def run(connection: Connection | None, lock: AbstractContextManager[None] | None
         compare_type=types_differ,
         compare_server_default=True,
         transaction_per_migration=True,
+        on_version_apply=record_after_step,
         literal_binds=connection is None,
     )
     changes_revision = "destination_rev" in context.get_context().opts

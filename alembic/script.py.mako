@@ -15,6 +15,9 @@ revision: str = ${repr(up_revision)}
 down_revision: str | Sequence[str] | None = ${repr(down_revision)}
 branch_labels: str | Sequence[str] | None = ${repr(branch_labels)}
 depends_on: str | Sequence[str] | None = ${repr(depends_on)}
+# The oldest revision whose code can read a database at this one. Name an older one only if this revision removes,
+# renames and retypes nothing.
+oldest_reader: str = ${repr(up_revision)}
 
 
 def upgrade() -> None:

@@ -19,7 +19,7 @@ from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.audit.checksum import content_checksum
 from twap_pipeline.storage.audit.data_check_runs import run_checks
 from twap_pipeline.storage.audit.data_checks import CHECKS
-from twap_pipeline.storage.engine.reader_role import grant_reader
+from twap_pipeline.storage.engine.roles import READER, grant_role
 from twap_pipeline.storage.engine.server import MINIMUM_SERVER_VERSION
 from twap_pipeline.storage.engine.url import parse_database_url
 from twap_pipeline.storage.orders.refresh import dates_pending_refresh, refresh_orders
@@ -150,7 +150,7 @@ def test_pipeline_on_oldest_server_runs_every_statement(oldest: Engine, tmp_path
 def test_api_on_oldest_server_answers_every_path(oldest: Engine, tmp_path: Path) -> None:
     load(oldest, tmp_path)
     reader = f"reader_{oldest.url.database}"
-    url = url_of(oldest).set(username=reader, password=grant_reader(oldest, reader).password)
+    url = url_of(oldest).set(username=reader, password=grant_role(oldest, reader, READER).password)
 
     with serving(create_app(make_settings(url))) as client:
         for path in PATHS:

@@ -13,6 +13,7 @@ revision: str = "001"
 down_revision: str | None = None
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
+oldest_reader: str = "001"
 
 STATEMENTS = (
     """

@@ -15,6 +15,7 @@ revision: str = "002"
 down_revision: str | None = "001"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
+oldest_reader: str = "002"
 
 UPGRADE = (
     # New columns are nullable or have a constant default: PostgreSQL rewrites no table.

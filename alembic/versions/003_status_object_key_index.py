@@ -16,6 +16,7 @@ revision: str = "003"
 down_revision: str | None = "002"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
+oldest_reader: str = "002"
 
 INDEXES = {
     "twap_status_s3_object_key_idx": ["s3_object_key"],

@@ -15,6 +15,7 @@ revision: str = "004"
 down_revision: str | None = "003"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
+oldest_reader: str = "002"
 
 UPGRADE = (
     # New columns are nullable: PostgreSQL rewrites no table. NULL means that an attempt is older than this revision.

@@ -15,6 +15,7 @@ revision: str = "005"
 down_revision: str | None = "004"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
+oldest_reader: str = "005"
 
 UPGRADE = (
     # The newest event of each object, filled for the last days: the API's questions read no older ones.

@@ -24,7 +24,7 @@ from twap_pipeline.api.state import AppState
 from twap_pipeline.settings import Settings, load_settings
 from twap_pipeline.storage.engine.async_engine import make_async_engine
 from twap_pipeline.storage.engine.engine import resolve_or_start_database
-from twap_pipeline.storage.schema.revision_gate import code_head
+from twap_pipeline.storage.engine.session import use_current_credentials
 
 POOL_TIMEOUT_SECONDS = 2.0
 """Maximum wait of a request for a database connection; then the response is 503."""
@@ -47,19 +47,23 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the app.
 
     Args:
-        settings: Default: the settings of the environment, so ``uvicorn --factory twap_pipeline.api:create_app`` works.
+        settings: Default: the settings of the environment, so ``uvicorn --factory twap_pipeline.api:create_app`` works;
+            then new connections use the credentials that the environment has at that time.
     """
+    is_given = settings is not None
     settings = settings or load_settings()
     state = AppState(
         key_hashes=settings.api_key_hash_list,
         rate_limit=RateLimit(settings.api_rate_limit_per_minute) if settings.api_rate_limit_per_minute else None,
-        head=code_head(),
         metrics=Metrics(),
     )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         _open_engines(state, resolve_or_start_database(settings.database_url_text, settings.home), settings)
+        if settings.database_url is not None and not is_given:
+            for engine in state.engines.values():
+                use_current_credentials(engine.sync_engine, lambda: load_settings().database_url_text)
         try:
             yield
         finally:

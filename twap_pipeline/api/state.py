@@ -20,14 +20,12 @@ class AppState:
     Args:
         key_hashes: Hashes of the valid API keys; if empty, no key is required.
         rate_limit: None if requests are not limited.
-        head: The Alembic revision that the code needs.
         metrics: The app's metrics.
         engines: ``queries``, ``exports`` and ``readiness``, each with its own pool; empty before startup.
     """
 
     key_hashes: Sequence[str]
     rate_limit: RateLimit | None
-    head: str
     metrics: Metrics
     engines: dict[str, AsyncEngine] = field(default_factory=dict)
 

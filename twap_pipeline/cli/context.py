@@ -52,7 +52,9 @@ def database(settings: Settings) -> AbstractContextManager[tuple[Engine, URL]]:
     The sessions have the name of the running command, such as ``twap_pipeline_ingest``.
     """
     command = click.get_current_context().info_name
-    return open_database(settings.database_url_text, settings.home, f"twap_pipeline_{command}")
+    return open_database(
+        settings.database_url_text, settings.home, f"twap_pipeline_{command}", lambda: load_settings().database_url_text
+    )
 
 
 def require_source(settings: Settings, engine: Engine, store: ObjectStore) -> None:

@@ -17,7 +17,7 @@ from twap_pipeline.errors import ExportError
 from twap_pipeline.exports.formats import BATCH_ROWS, DISCLAIMER, FORMATS, Writer
 from twap_pipeline.exports.rows import wallet_orders
 from twap_pipeline.settings import load_settings
-from twap_pipeline.storage.schema.revision_gate import require_head
+from twap_pipeline.storage.schema.revision_gate import require_readable
 
 _TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"])
 _WALLET = re.compile("0x[0-9a-f]{40}")
@@ -59,7 +59,7 @@ def export(wallet: str, start: datetime | None, end: datetime | None, name: str,
     export_format = FORMATS[name]
     statement = wallet_orders(wallet, _to_utc(start), _to_utc(end), executed_only=export_format.executed_only)
     with _atomic_output(output) as file, database(load_settings()) as (engine, _):
-        require_head(engine)
+        require_readable(engine)
         count = _write(file, export_format.make_writer(), engine, statement)
     click.echo(f"exported {count:,} orders{_describe_range(start, end)}{f' to {output}' if output else ''}", err=True)
     click.echo(" ".join(filter(None, (DISCLAIMER, export_format.warning))), err=True)

@@ -12,7 +12,9 @@ from twap_pipeline.domain.months import format_month, parse_month
 from twap_pipeline.domain.object_ref import resolve_key_date_patterns
 from twap_pipeline.ingest.archive import require_loaded_month
 from twap_pipeline.settings import load_settings
+from twap_pipeline.storage.engine.privileges import require_owner
 from twap_pipeline.storage.months import archive, conversion
+from twap_pipeline.storage.schema.models import twap_status
 from twap_pipeline.storage.schema.revision_gate import require_head
 
 
@@ -42,6 +44,7 @@ def partition_by_month(*, undo: bool, until: date | None, dry_run: bool) -> None
         raise click.UsageError("--undo and --until exclude each other")
     with database(load_settings()) as (engine, _):
         require_head(engine)
+        require_owner(engine, twap_status.name, "partition-by-month")
         with engine.connect() as connection:
             estimate = conversion.estimate_conversion(connection)
         click.echo(
@@ -78,6 +81,7 @@ def archive_month(source_url: str | None, month: date, directory: Path) -> None:
     settings = load_command_settings(source_url)
     store = source(settings)
     with database(settings) as (engine, _), step(f"archiving {format_month(month)}"):
+        require_owner(engine, twap_status.name, "archive-month")
         require_source(settings, engine, store)
         require_loaded_month(engine, store.list_objects(), month, resolve_key_date_patterns(settings.key_date_pattern))
         archived = archive.archive_month(engine, month, directory)
@@ -91,5 +95,6 @@ def restore_month(file: Path) -> None:
     """Put the events of an archived month back from FILE."""
     with database(load_settings()) as (engine, _), step(f"restoring {file.name}"):
         require_head(engine)
+        require_owner(engine, twap_status.name, "restore-month")
         restored = archive.restore_month(engine, file)
     click.echo(f"restored {restored.rows:,} rows of {format_month(restored.month)}; {file} is not needed any more")

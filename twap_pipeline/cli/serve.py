@@ -1,4 +1,4 @@
-"""Commands of the query API: ``serve``, ``make-api-key`` and ``grant-reader``."""
+"""Commands of the query API: ``serve`` and ``make-api-key``."""
 
 import click
 import uvicorn
@@ -9,8 +9,7 @@ from twap_pipeline.api.keys import make_key
 from twap_pipeline.api.logs import log_config
 from twap_pipeline.cli.context import PORT, database, require_free_port
 from twap_pipeline.settings import load_settings
-from twap_pipeline.storage.engine import reader_role
-from twap_pipeline.storage.schema.revision_gate import require_head
+from twap_pipeline.storage.schema.revision_gate import require_readable
 from twap_pipeline.storage.schema.upgrade import upgrade
 
 SHUTDOWN_TIMEOUT_SECONDS = 10
@@ -28,11 +27,11 @@ def serve(host: str, port: int, root_path: str) -> None:
     with database(settings) as (engine, _):
         if settings.database_url is None:
             upgrade(engine)
-        require_head(engine)
+        require_readable(engine)
         engine.dispose()
         click.echo(f"web UI at http://{host}:{port}/, API below http://{host}:{port}/api/v1 (stop with Ctrl-C)")
         uvicorn.run(
-            create_app(settings),
+            create_app(),
             host=host,
             port=port,
             root_path=root_path,
@@ -49,17 +48,3 @@ def make_api_key() -> None:
     """Create an API key. Prints the key, and its hash for TWAP_API_KEY_HASHES; neither is stored."""
     key, key_hash = make_key()
     click.echo(f"key   {key}\nhash  {key_hash}")
-
-
-@click.command("grant-reader")
-@click.argument("role")
-def grant_reader(role: str) -> None:
-    """Grant ROLE read access to the tables of the API, and nothing else. Creates the role if it does not exist."""
-    with database(load_settings()) as (engine, _):
-        require_head(engine)
-        grant = reader_role.grant_reader(engine, role)
-    click.echo(f"{role} can read {', '.join(reader_role.READER_TABLES)}, and write to no table")
-    for privilege, statements in grant.excess:
-        click.echo(f"{role} can still {privilege}; the database's owner or a superuser can revoke it: {statements}")
-    if grant.password is not None:
-        click.echo(f"password  {grant.password}")

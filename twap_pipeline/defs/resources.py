@@ -27,10 +27,12 @@ class DatabaseResource:
 
     Args:
         settings: The settings.
+        read_settings: Returns the present settings: new connections use their credentials.
         application_name: Name of the sessions: of the run, or of the code server that evaluates sensors.
     """
 
     settings: Settings
+    read_settings: Callable[[], Settings]
     application_name: str
 
     @contextmanager
@@ -43,7 +45,12 @@ class DatabaseResource:
         from twap_pipeline.storage.engine.engine import open_database
 
         settings = self.settings
-        with open_database(settings.database_url_text, settings.home, self.application_name) as (engine, _):
+        with open_database(
+            settings.database_url_text,
+            settings.home,
+            self.application_name,
+            lambda: self.read_settings().database_url_text,
+        ) as (engine, _):
             yield engine
 
 
@@ -128,7 +135,7 @@ def build_resources(read_settings: Callable[[], Settings] = load_settings) -> di
 
     return {
         "database": dg.ResourceDefinition(
-            lambda context: DatabaseResource(read_settings(), _application_name(context)),
+            lambda context: DatabaseResource(read_settings(), read_settings, _application_name(context)),
             config_schema={},
             description="The PostgreSQL database: DATABASE_URL, or the local server. No run config: set the variable.",
         ),

@@ -16,7 +16,7 @@ from sqlalchemy import URL, Engine, text
 from twap_pipeline.api import create_app, http_protocol
 from twap_pipeline.api.keys import make_key, matching_hash
 from twap_pipeline.api.rate_limit import RateLimit
-from twap_pipeline.storage.engine.reader_role import grant_reader
+from twap_pipeline.storage.engine.roles import READER, grant_role
 from twap_pipeline_tests.api.serving import Tables, ended_order, eventually, make_settings, serving
 from twap_pipeline_tests.factories import WALLET, event
 
@@ -193,7 +193,7 @@ def test_long_response_outlasts_the_request_timeout(
 def test_reader_role_serves_every_route(tables: Tables, database: URL) -> None:
     tables.load("a", ended_order(1))
     role = f"serving-{database.database}"
-    reader = database.set(username=role, password=grant_reader(tables.engine, role).password)
+    reader = database.set(username=role, password=grant_role(tables.engine, role, READER).password)
     paths = (
         TWAPS,
         "/api/v1/twaps/1",

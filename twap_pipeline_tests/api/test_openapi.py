@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 from twap_pipeline.api import create_app
 from twap_pipeline.settings import Settings
 from twap_pipeline.storage.engine.engine import make_engine
-from twap_pipeline.storage.engine.reader_role import grant_reader
+from twap_pipeline.storage.engine.roles import READER, grant_role
 from twap_pipeline_tests.api.serving import Tables, make_settings, serving
 from twap_pipeline_tests.databases import create_database
 from twap_pipeline_tests.factories import Bucket, event
@@ -50,7 +50,7 @@ def filled_client(server_url: str, template: str, tmp_path_factory: pytest.TempP
     rows = [event(n, wallet=WALLET, asset=asset) for n, asset in ((ORDER, "BTC"), (2, "@107"), (3, "ETH"))]
     rows += [event(ORDER, wallet=WALLET, asset="BTC", status="finished", minute=30, executed="7.5")]
     tables.load("hourly/2025/08/20/12/a.parquet", [*rows, event(4, status='{"error":"no"}'), event(5, wallet="?")])
-    reader = database.set(username="openapi", password=grant_reader(engine, "openapi").password)
+    reader = database.set(username="openapi", password=grant_role(engine, "openapi", READER).password)
     engine.dispose()
     with serving(create_app(make_settings(reader, TWAP_API_STATEMENT_TIMEOUT_SECONDS=30))) as client:
         yield client

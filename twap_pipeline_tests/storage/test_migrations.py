@@ -102,7 +102,9 @@ def test_require_head_refuses_older_database(database: URL, engine: Engine) -> N
 
 
 def set_revision(url: URL, revision: str) -> None:
+    """Record a revision that only its own code can read."""
     execute(url, f"UPDATE {ALEMBIC_VERSION_TABLE} SET version_num = '{revision}'")
+    execute(url, f"COMMENT ON TABLE {ALEMBIC_VERSION_TABLE} IS '{revision}'")
 
 
 @pytest.mark.fault("R6")

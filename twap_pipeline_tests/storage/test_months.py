@@ -11,7 +11,7 @@ from twap_pipeline.domain.months import month_of, next_month
 from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.errors import DatabaseUnavailableError, TablePartitionError
 from twap_pipeline.failpoints import activate_failpoint
-from twap_pipeline.storage.engine.reader_role import grant_reader
+from twap_pipeline.storage.engine.roles import READER, grant_role
 from twap_pipeline.storage.engine.session import psycopg_connection
 from twap_pipeline.storage.months import conversion
 from twap_pipeline.storage.months.conversion import estimate_conversion, merge_partitions, partition_by_month
@@ -128,7 +128,7 @@ def test_partition_by_month_of_unfit_table_is_refused(engine: Engine, statement:
 
 def test_partition_by_month_keeps_grants_of_reader(engine: Engine, database: URL, bucket: Bucket) -> None:
     role = f"months-{database.database}"
-    password = grant_reader(engine, role).password
+    password = grant_role(engine, role, READER).password
     partition_by_month(engine, ignore)
     bucket.put("a.parquet", [event(1)])
     load(engine, bucket, "a.parquet")

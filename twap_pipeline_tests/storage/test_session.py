@@ -20,7 +20,7 @@ from twap_pipeline.storage.audit.verification import verification_session
 from twap_pipeline.storage.engine import server
 from twap_pipeline.storage.engine.async_engine import fetch_all, make_async_engine
 from twap_pipeline.storage.engine.engine import translate_connection_errors
-from twap_pipeline.storage.engine.reader_role import grant_reader
+from twap_pipeline.storage.engine.roles import READER, grant_role
 from twap_pipeline.storage.orders.refresh import refresh_orders
 from twap_pipeline.storage.schema.create import create_schema
 from twap_pipeline.storage.schema.drift import drift
@@ -187,7 +187,7 @@ def test_schema_other_than_public_works_throughout(own_schema: URL, empty_databa
         with engine.begin() as connection:
             refresh_orders(connection, DAY_OF_OBJECTS)
             assert (drift(connection), require_head(engine).at_head) == ([], True)
-        password = grant_reader(engine, role).password
+        password = grant_role(engine, role, READER).password
 
     count = "SELECT count(*) FROM twap_orders"
     reader = empty_database.set(username=role, password=password)

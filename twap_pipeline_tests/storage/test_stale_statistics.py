@@ -153,7 +153,7 @@ def cancelled(engine: Engine, operations: Iterable[tuple[str, Operation]]) -> li
 def joining_queries() -> dict[str, str]:
     """Return query → its file and name, for each named query that reads more than one table."""
     joins = re.compile(r"\b(JOIN|EXISTS|UNION|EXCEPT|USING|unnest)\b|\b(IN|ARRAY) ?\(\s*SELECT\b")
-    others = {"schema.sql", "merge.sql", "reader_role.sql", "session.sql"}  # the last two read catalog tables only
+    others = {"schema.sql", "merge.sql", "roles.sql", "session.sql"}  # the last two read catalog tables only
     others |= {"partitions.sql", "conversion.sql", "archive.sql"}  # catalog tables, or one scan of a table
     files = [path for path in (ROOT / "twap_pipeline").rglob("*.sql") if path.name not in others]
     return {

@@ -12,6 +12,8 @@ from twap_pipeline.api.schemas import Health, ProblemBody, Readiness
 from twap_pipeline.api.state import state_of
 from twap_pipeline.storage.engine.async_engine import fetch_all
 from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE
+from twap_pipeline.storage.schema.oldest_reader import oldest_reader_column
+from twap_pipeline.storage.schema.revision_gate import compare_revisions
 
 router = APIRouter(tags=["operations"])
 _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": ProblemBody, "description": "Not ready."}}
@@ -25,20 +27,15 @@ async def get_health() -> Health:
 
 @router.get("/readyz", responses=_NOT_READY)
 async def get_readiness(request: Request) -> Readiness:
-    """Return 200 if the database is reachable and at the schema revision that this code needs."""
-    state = state_of(request)
-    engine = state.engines["readiness"]
-    table_exists = select(func.to_regclass(ALEMBIC_VERSION_TABLE).is_not(None))
-    revision = select(column("version_num", String)).select_from(table(ALEMBIC_VERSION_TABLE))
-    exists = (await fetch_all(engine, table_exists))[0][0]
-    revisions = [row[0] for row in await fetch_all(engine, revision)] if exists else []
-    if revisions != [state.head]:
-        detail = (
-            f"The database is at revision {', '.join(revisions) or 'none'}; this code needs {state.head}."
-            " Run `twap-pipeline migrate`, or deploy the matching code."
-        )
-        raise ProblemError(Problem(503, "Schema not ready", detail, 30))
-    return Readiness(status="ready", revision=state.head)
+    """Return 200 if the database is reachable and this code can read its schema revision."""
+    engine = state_of(request).engines["readiness"]
+    version_table = select(func.to_regclass(ALEMBIC_VERSION_TABLE).is_not(None), oldest_reader_column())
+    exists, oldest_reader = list((await fetch_all(engine, version_table))[0])
+    revisions = select(column("version_num", String)).select_from(table(ALEMBIC_VERSION_TABLE))
+    status = compare_revisions([row[0] for row in await fetch_all(engine, revisions)] if exists else [], oldest_reader)
+    if not status.is_readable:
+        raise ProblemError(Problem(503, "Schema not ready", f"The database {status.message}.", 30))
+    return Readiness(status="ready", revision=", ".join(status.current))
 
 
 @router.get(

@@ -4,7 +4,7 @@ Add here how the package connects to PostgreSQL through psycopg. The API's engin
 belong to the other storage packages.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, InternalError, OperationalError, Programm
 from twap_pipeline.embedded import ensure_running
 from twap_pipeline.errors import ConfigurationError, DatabaseUnavailableError
 from twap_pipeline.storage.engine.privileges import grant_hint
-from twap_pipeline.storage.engine.session import connect_arguments, set_session_parameters
+from twap_pipeline.storage.engine.session import connect_arguments, set_session_parameters, use_current_credentials
 from twap_pipeline.storage.engine.url import parse_database_url, redacted_url
 
 DEFAULT_APPLICATION_NAME = "twap_pipeline"
@@ -38,7 +38,10 @@ _INSUFFICIENT_PRIVILEGE = "42501"
 
 @contextmanager
 def open_database(
-    configured: str | None, home: Path, application_name: str = DEFAULT_APPLICATION_NAME
+    configured: str | None,
+    home: Path,
+    application_name: str = DEFAULT_APPLICATION_NAME,
+    read_database_url: Callable[[], str | None] | None = None,
 ) -> Iterator[tuple[Engine, URL]]:
     """Yield an engine and its URL; dispose of the engine at the end.
 
@@ -46,6 +49,8 @@ def open_database(
         configured: DATABASE_URL; None or empty starts the embedded server if it does not run.
         home: Folder that contains the embedded server's data.
         application_name: See `make_engine`.
+        read_database_url: Returns the present DATABASE_URL for new connections: see `use_current_credentials`. None
+            keeps the credentials of ``configured``.
 
     Raises:
         ConfigurationError: The URL cannot be parsed, or has an option that libpq does not know.
@@ -54,6 +59,8 @@ def open_database(
     """
     url = resolve_or_start_database(configured, home)
     engine = make_engine(url, application_name)
+    if configured and read_database_url is not None:
+        use_current_credentials(engine, read_database_url)
     try:
         with translate_connection_errors(url):
             yield engine, url

@@ -8,8 +8,9 @@ Parameters are set after the connection is made, because PgBouncer rejects the s
 restores these parameters for each client; others would leak to other clients of a pooler in transaction mode.
 """
 
+import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import psycopg
 from sqlalchemy import URL, Connection, Engine, event
@@ -17,11 +18,13 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from twap_pipeline.errors import ConfigurationError
+from twap_pipeline.storage.engine.url import parse_database_url
 from twap_pipeline.storage.sql_files import load_queries
 
 Rows = list[tuple[object, ...]]
 
 _QUERIES = load_queries("twap_pipeline.storage.engine", "session.sql")
+_logger = logging.getLogger(__name__)
 _IS_POOLED = "twap_is_pooled"
 
 
@@ -60,6 +63,27 @@ def set_session_parameters(engine: Engine) -> None:
             raise TypeError("the pipeline needs psycopg 3 (postgresql+psycopg)")
         # A pooler sends its clients a number of its own.
         record.info[_IS_POOLED] = backend_pid != driver.info.backend_pid
+
+
+def use_current_credentials(engine: Engine, read_database_url: Callable[[], str | None]) -> None:
+    """Make each new connection of the engine use the user and password that DATABASE_URL has then.
+
+    So a password can be replaced while the process runs: open connections stay, later ones use the new password.
+    If the settings cannot be read at that time, as in the middle of a replacement, the last credentials are used.
+
+    Args:
+        engine: The engine; its host and database stay the same.
+        read_database_url: Returns the present DATABASE_URL.
+    """
+
+    @event.listens_for(engine, "do_connect")
+    def replace_credentials(_dialect: object, _record: object, _args: object, parameters: dict[str, object]) -> None:
+        try:
+            url = parse_database_url(read_database_url() or "")
+        except ConfigurationError as error:
+            _logger.warning("cannot read DATABASE_URL for a new connection, using the last credentials: %s", error)
+            return
+        parameters.update(user=url.username, password=url.password)
 
 
 def execute(connection: DBAPIConnection, statement: str, parameters: Mapping[str, object] | None = None) -> Rows:

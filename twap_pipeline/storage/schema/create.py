@@ -16,6 +16,7 @@ from twap_pipeline.storage.engine.server import require_supported_server
 from twap_pipeline.storage.engine.url import redacted_url
 from twap_pipeline.storage.schema.locks import migration_lock
 from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata
+from twap_pipeline.storage.schema.oldest_reader import record_oldest_reader
 from twap_pipeline.storage.schema.revision_gate import migrations_config, read_revision
 
 
@@ -35,7 +36,9 @@ def create_schema(engine: Engine) -> str:
             raise SchemaRevisionError(f"the database already contains {names}; use `twap-pipeline migrate`")
         connection.exec_driver_sql(files("twap_pipeline.storage.schema").joinpath("schema.sql").read_text("utf-8"))
         migration = MigrationContext.configure(connection, opts={"version_table": ALEMBIC_VERSION_TABLE})
-        migration.stamp(ScriptDirectory.from_config(migrations_config()), "head")
+        scripts = ScriptDirectory.from_config(migrations_config())
+        migration.stamp(scripts, "head")
+        record_oldest_reader(migration, scripts, scripts.get_heads())
         return read_revision(connection).head
 
 

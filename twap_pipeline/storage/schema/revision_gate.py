@@ -1,17 +1,19 @@
 """Compares the database's Alembic revision with the head of this code: the check before a deployment or a run."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, select
 
 from twap_pipeline.errors import SchemaRevisionError
 from twap_pipeline.paths import project_file
 from twap_pipeline.storage.engine.server import require_supported_server
 from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE
+from twap_pipeline.storage.schema.oldest_reader import oldest_reader_column
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +24,13 @@ class RevisionStatus:
         current: Recorded revisions; empty for an empty database, several for several heads.
         head: Head of this code.
         known: Whether this code contains every revision of ``current``.
+        is_readable: Whether this code can read the database: it is at head, or newer and declares that this code can.
     """
 
     current: tuple[str, ...]
     head: str
     known: bool
+    is_readable: bool
 
     @property
     def at_head(self) -> bool:
@@ -43,6 +47,11 @@ class RevisionStatus:
             return f"has no recorded revision, this code needs {self.head}: run `twap-pipeline migrate`"
         if self.known:
             return f"is at {at}, this code needs {self.head}: run `twap-pipeline migrate`"
+        if self.is_readable:
+            return (
+                f"is at {at}, which is newer than this code (head {self.head}): this code may read it, but not load or"
+                f" change data; deploy the code with {at}"
+            )
         return (
             f"is at {at}, which this code (head {self.head}) does not contain: deploy the code with {at},"
             f" or run `alembic downgrade {self.head}` with that code"
@@ -57,9 +66,21 @@ def migrations_config() -> Config:
 def read_revision(connection: Connection) -> RevisionStatus:
     """Return the revision status of the database."""
     migration = MigrationContext.configure(connection, opts={"version_table": ALEMBIC_VERSION_TABLE})
-    current = tuple(sorted(migration.get_current_heads()))
-    head, known = _code_revisions()
-    return RevisionStatus(current, head, known.issuperset(current))
+    return compare_revisions(migration.get_current_heads(), connection.scalar(select(oldest_reader_column())))
+
+
+def compare_revisions(current: Iterable[str], oldest_reader: str | None) -> RevisionStatus:
+    """Return the status of a database.
+
+    Args:
+        current: The recorded revisions.
+        oldest_reader: The recorded oldest revision whose code can read the database; None if there is none.
+    """
+    current = tuple(sorted(current))
+    head, revisions = _code_revisions()
+    known = revisions.issuperset(current)
+    is_readable = current == (head,) or (not known and oldest_reader in revisions)
+    return RevisionStatus(current, head, known, is_readable)
 
 
 def code_head() -> str:
@@ -84,9 +105,26 @@ def require_head(engine: Engine) -> RevisionStatus:
         ConfigurationError: The server is too old, or the database's encoding is not UTF8.
         SchemaRevisionError: It is not. The message contains both revisions and the command to run.
     """
-    with engine.connect() as connection:
-        require_supported_server(connection)
-        revision = read_revision(connection)
+    revision = _read_supported(engine)
     if not revision.at_head:
         raise SchemaRevisionError(f"the database {revision.message}")
     return revision
+
+
+def require_readable(engine: Engine) -> RevisionStatus:
+    """Return the revision status if this code can read the database. For code that writes, use `require_head`.
+
+    Raises:
+        ConfigurationError: The server is too old, or the database's encoding is not UTF8.
+        SchemaRevisionError: It cannot. The message contains both revisions and the command to run.
+    """
+    revision = _read_supported(engine)
+    if not revision.is_readable:
+        raise SchemaRevisionError(f"the database {revision.message}")
+    return revision
+
+
+def _read_supported(engine: Engine) -> RevisionStatus:
+    with engine.connect() as connection:
+        require_supported_server(connection)
+        return read_revision(connection)

@@ -1,9 +1,9 @@
--- Privileges of the API's role. Placeholders are psycopg's: the role, and a table that loaders write to.
+-- Privileges of roles. Placeholders are psycopg's: the role, a table that loaders write to, and kinds of privileges.
 
 -- name: excess_privileges
--- What the role may do besides reading: the privilege, the statements that revoke it, and whether this user may.
+-- What the role may do although it is forbidden: the privilege, the statements that revoke it, whether this user may.
 WITH role AS (SELECT oid FROM pg_roles WHERE rolname = %(role)s), excess AS (
-  SELECT 'create temporary tables' AS privilege,
+  SELECT 'temporary' AS kind, 'create temporary tables' AS privilege,
     -- TEMPORARY belongs to PUBLIC by default: roles that write to the tables keep it.
     concat(
       (
@@ -16,11 +16,11 @@ WITH role AS (SELECT oid FROM pg_roles WHERE rolname = %(role)s), excess AS (
     datdba AS owner
   FROM pg_database, role WHERE datname = current_database() AND has_database_privilege(role.oid, datname, 'TEMPORARY')
   UNION ALL
-  SELECT 'create tables in the schema ' || nspname,
+  SELECT 'schema', 'create tables in the schema ' || nspname,
     format('REVOKE CREATE ON SCHEMA %%I FROM PUBLIC, %%I', nspname, %(role)s), nspowner
   FROM pg_namespace, role WHERE nspname = current_schema() AND has_schema_privilege(role.oid, nspname, 'CREATE')
   UNION ALL
-  SELECT 'call ' || string_agg(DISTINCT proname, ', ' ORDER BY proname),
+  SELECT 'functions', 'call ' || string_agg(DISTINCT proname, ', ' ORDER BY proname),
     format('REVOKE EXECUTE ON FUNCTION %%s FROM PUBLIC, %%I', string_agg(pg_proc.oid::regprocedure::text, ', '), %(role)s),
     proowner
   FROM pg_proc, role
@@ -29,4 +29,14 @@ WITH role AS (SELECT oid FROM pg_roles WHERE rolname = %(role)s), excess AS (
       'lowrite', 'pg_logical_emit_message')
   GROUP BY proowner
 )
-SELECT privilege, revoke, pg_has_role(owner, 'USAGE') AS is_revocable FROM excess;
+SELECT privilege, revoke, pg_has_role(owner, 'USAGE') AS is_revocable FROM excess
+WHERE kind = ANY (%(kinds)s);
+
+-- name: partitions
+-- The partitions of twap_status; none, if it is not partitioned. A merge writes to a partition directly.
+SELECT relname::text FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+WHERE inhparent = to_regclass('twap_status') AND relnamespace = current_schema()::regnamespace;
+
+-- name: has_temporary
+-- Whether the role may create temporary tables.
+SELECT has_database_privilege(%(role)s, current_database(), 'TEMPORARY');

@@ -6,7 +6,7 @@ from sqlalchemy import URL, Engine
 
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.storage.engine.engine import make_engine
-from twap_pipeline.storage.engine.reader_role import READER_TABLES, grant_reader
+from twap_pipeline.storage.engine.roles import READER, grant_role
 from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata
 from twap_pipeline_tests.storage.catalog import connected
 
@@ -30,15 +30,15 @@ WRITES = (
 @pytest.fixture
 def reader(engine: Engine, database: URL) -> URL:
     role = f"reader-of-{database.database}"
-    password = grant_reader(engine, role).password
-    assert grant_reader(engine, role).password is None
+    password = grant_role(engine, role, READER).password
+    assert grant_role(engine, role, READER).password is None
     return database.set(username=role, password=password)
 
 
 @pytest.mark.fault("A6")
 def test_reader_selects_from_all_api_tables(reader: URL) -> None:
     with psycopg.connect(reader.render_as_string(hide_password=False)) as connection:
-        for table in READER_TABLES:
+        for table in READER.readable:
             connection.execute(f"SELECT * FROM {table}".encode())
 
 
@@ -59,7 +59,7 @@ def test_grant_reader_revokes_privileges_of_existing_role(reader: URL, engine: E
         connection.exec_driver_sql(f'GRANT CREATE ON SCHEMA public TO "{role}"')
         connection.exec_driver_sql(f'GRANT TEMPORARY ON DATABASE {reader.database} TO "{role}"')
 
-    assert grant_reader(engine, role).excess == ()
+    assert grant_role(engine, role, READER).excess == ()
 
     for statement in WRITES:
         test_reader_cannot_write_after_changing_settings(reader, statement)
@@ -77,7 +77,7 @@ def test_grant_reader_by_owner_lists_what_stays(engine: Engine, database: URL) -
             connection.exec_driver_sql(f'ALTER TABLE {table} OWNER TO "{owner}"')
         connection.exec_driver_sql(f'GRANT INSERT ON twap_status TO "{loader}"')
     with connected(database.set(username=owner, password="x")) as owned:
-        (excess,) = grant_reader(owned, f"reader-of-{database.database}").excess
+        (excess,) = grant_role(owned, f"reader-of-{database.database}", READER).excess
 
     assert excess[0].startswith("call lo_creat, lo_create, ")
     assert excess[1].startswith("REVOKE EXECUTE ON FUNCTION ")
@@ -88,5 +88,5 @@ def test_grant_reader_by_owner_lists_what_stays(engine: Engine, database: URL) -
 def test_grant_reader_without_privilege_is_refused(reader: URL) -> None:
     engine = make_engine(reader)
     with pytest.raises(ConfigurationError, match="connect as the tables' owner"):
-        grant_reader(engine, "another")
+        grant_role(engine, "another", READER)
     engine.dispose()
