@@ -79,7 +79,12 @@ class Settings(BaseSettings):
     allow_insecure_endpoint: bool = Field(
         default=False,
         alias="TWAP_ALLOW_INSECURE_ENDPOINT",
-        description="Allow S3 endpoints without TLS, such as a local server; for development only.",
+        description="Allow S3 and exchange endpoints without TLS, such as a local server; for development only.",
+    )
+    exchange_info_url: str = Field(
+        default="https://api.hyperliquid.xyz/info",
+        alias="TWAP_EXCHANGE_INFO_URL",
+        description="Address of the exchange's info endpoint, which `twap-pipeline symbols refresh` queries.",
     )
 
     asset_key_prefix: str = Field(

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.unit
 NAME_MAX_CHARACTERS = 60
 
 RETIRED = {
-    r"ledgers?": "ingest log",
+    r"(?<!Coin)(?<!Zen)ledgers?": "ingest log",  # CoinLedger and ZenLedger are tax tools
     r"fates?": "row count, row outcome",
     r"glimpses?": "preview",
     r"lanes?": "write slot",
@@ -79,6 +79,7 @@ def test_sources_and_docs_contain_no_retired_word() -> None:
         ("read_ledger()", ["ledger"]),
         ("class LedgerEntry, IngestLedger", ["Ledger", "Ledger"]),
         ("Mended: what was told", ["Mended", "told"]),
+        ("CoinLedger, zenledger", []),
         ("[one.key\n for one in found]", ["for one in"]),
         ("rule V9, at that moment", ["rule V9", "moment"]),
         ("recommended planes have momentum, fatefully departed and imparted", []),

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("audit", "Compare the source listing, the ingest log and the stored rows."),
     "serve": ("serve", "Serve the query API and the web UI."),
     "export": ("export", "Export the orders of a wallet to a file."),
+    "symbols": ("symbols", "List or refresh the names of spot pairs."),
     "make-api-key": ("serve", "Create an API key and print it with its hash."),
     "grant-reader": ("roles", "Create a read-only database role for the API."),
     "grant-loader": ("roles", "Create a database role for loads, audits and checks."),

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, get_args
 
 import click
-from sqlalchemy import Engine, Select
+from sqlalchemy import Engine
 
 from twap_pipeline.cli.context import database
 from twap_pipeline.errors import ExportError
-from twap_pipeline.exports.formats import BATCH_ROWS, DISCLAIMER, FORMATS, Writer
-from twap_pipeline.exports.rows import wallet_orders
+from twap_pipeline.exports.export import ExportRequest, MarketChoice, PreparedExport, prepare_export
+from twap_pipeline.exports.formats import BATCH_ROWS, DISCLAIMER, FORMATS
 from twap_pipeline.settings import load_settings
 from twap_pipeline.storage.schema.revision_gate import require_readable
 
@@ -44,25 +44,42 @@ def _require_name(_context: click.Context, _parameter: click.Parameter, output: 
 )
 @click.option("--format", "name", type=click.Choice(list(FORMATS)), default="csv", show_default=True)
 @click.option(
+    "--market",
+    type=click.Choice(get_args(MarketChoice)),
+    help="Orders of this market.  [default: spot for a tax tool, else all]",
+)
+@click.option(
+    "--skip-incomplete", is_flag=True, help="In a tax file, leave out orders that are not a trade, and print their ids."
+)
+@click.option(
     "--output",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     callback=_require_name,
     help="File.  [default: standard output]",
 )
-def export(wallet: str, start: datetime | None, end: datetime | None, name: str, output: Path | None) -> None:
+def export(
+    *,
+    wallet: str,
+    start: datetime | None,
+    end: datetime | None,
+    name: str,
+    market: MarketChoice | None,
+    skip_incomplete: bool,
+    output: Path | None,
+) -> None:
     """Export the orders of a wallet, one row per order.
 
     The output file is created only when it is complete. The exit status is 1 if the export fails.
     """
     if start and end and start >= end:
         raise click.UsageError("--start must be before --end, which is exclusive")
-    export_format = FORMATS[name]
-    statement = wallet_orders(wallet, _to_utc(start), _to_utc(end), executed_only=export_format.executed_only)
+    request = ExportRequest(name, wallet, _to_utc(start), _to_utc(end), market, skip_incomplete)
     with _atomic_output(output) as file, database(load_settings()) as (engine, _):
         require_readable(engine)
-        count = _write(file, export_format.make_writer(), engine, statement)
+        prepared, count = _write(file, engine, request)
     click.echo(f"exported {count:,} orders{_describe_range(start, end)}{f' to {output}' if output else ''}", err=True)
-    click.echo(" ".join(filter(None, (DISCLAIMER, export_format.warning))), err=True)
+    for note in (DISCLAIMER, *(prepared.review.notes() if prepared.review else ())):
+        click.echo(note, err=True)
 
 
 def _to_utc(time: datetime | None) -> datetime | None:
@@ -75,16 +92,18 @@ def _describe_range(start: datetime | None, end: datetime | None) -> str:
     return f" with their last event {' and '.join(filter(None, bounds))}" if start or end else ""
 
 
-def _write(file: IO[bytes], writer: Writer, engine: Engine, statement: Select[Any]) -> int:
-    """Write the whole file, with rows from a server-side cursor; return the number of rows."""
+def _write(file: IO[bytes], engine: Engine, request: ExportRequest) -> tuple[PreparedExport, int]:
+    """Write the whole file, with rows from a server-side cursor; return the export and its number of orders."""
     count = 0
-    with engine.connect().execution_options(stream_results=True, yield_per=BATCH_ROWS) as connection:
-        file.write(writer.begin())
-        for batch in connection.execute(statement).partitions():
-            file.write(writer.rows(batch))
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        prepared = prepare_export(connection, request)
+        file.write(prepared.writer.begin())
+        result = connection.execute(prepared.statement, execution_options={"yield_per": BATCH_ROWS})
+        for batch in result.partitions():
+            file.write(prepared.writer.rows(batch))
             count += len(batch)
-        file.write(writer.end())
-    return count
+        file.write(prepared.writer.end())
+    return prepared, count - (len(prepared.review.skipped) if prepared.review else 0)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from unicodedata import category as _category
 
-from twap_pipeline.exports.rows import COLUMNS
+from twap_pipeline.exports.rows import to_mapping
 
 _FORMULA_STARTS = frozenset("=+-@\N{MINUS SIGN}")
 
@@ -59,7 +59,7 @@ class CsvWriter:
 
     def rows(self, batch: Sequence[Sequence[Any]]) -> bytes:
         """Return one line per order."""
-        return to_csv_bytes(self.to_cells(dict(zip(COLUMNS, row, strict=True))) for row in batch)
+        return to_csv_bytes(self.to_cells(to_mapping(row)) for row in batch)
 
     def end(self) -> bytes:
         """Return no bytes: a CSV file has no footer."""

@@ -1,7 +1,8 @@
 """The export formats of a wallet's orders.
 
 Each format has a `Writer`, which turns batches of rows into bytes. A file has one row per order, because the feed
-contains no slices. To add a format, write its module and add it to `FORMATS`.
+contains no slices. To add a tax tool, add its description to `tax.tools`; to add another format, write its module and
+add it to `FORMATS`. How a file is produced belongs in `export`.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,9 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from twap_pipeline.exports import orders_csv, tax_csv
+from twap_pipeline.exports import orders_csv
 from twap_pipeline.exports.csv_format import CsvWriter
 from twap_pipeline.exports.orders_parquet import OrdersParquetWriter
+from twap_pipeline.exports.tax.tools import TOOLS, TaxTool
+from twap_pipeline.exports.tax.writer import TaxWriter
 
 DISCLAIMER = (
     "The feed contains no fees, no closed profit and no slices: each row is a whole order with its executed totals,"
@@ -40,34 +43,23 @@ class ExportFormat:
     """An export format.
 
     Args:
-        make_writer: Returns a new writer.
+        make_writer: Returns a new writer; for a tax tool, from the review of the orders.
         extension: File name extension.
         media_type: Media type of the file.
-        executed_only: Whether the file excludes orders that executed nothing.
-        warning: A limitation of this format, in addition to `DISCLAIMER`.
+        tool: The tax tool that reads the file; None for a format that contains every order as stored.
     """
 
-    make_writer: Callable[[], Writer]
+    make_writer: Callable[..., Writer]
     extension: str
     media_type: str
-    executed_only: bool = False
-    warning: str = ""
+    tool: TaxTool | None = None
 
 
 _CSV = "text/csv; charset=utf-8"
-_PERPETUALS = (
-    "Each row is a trade of the coin against USD, which is correct for spot orders. Remove the rows of perpetuals: tax"
-    " tools need their realized profit and loss, which the feed does not contain."
-)
 
 FORMATS: dict[str, ExportFormat] = {
     "csv": ExportFormat(partial(CsvWriter, orders_csv.HEADER, orders_csv.to_cells), "csv", _CSV),
     "parquet": ExportFormat(OrdersParquetWriter, "parquet", "application/vnd.apache.parquet"),
-    "koinly": ExportFormat(
-        partial(CsvWriter, tax_csv.KOINLY_HEADER, tax_csv.to_koinly_cells), "csv", _CSV, True, _PERPETUALS
-    ),
-    "cointracker": ExportFormat(
-        partial(CsvWriter, tax_csv.COINTRACKER_HEADER, tax_csv.to_cointracker_cells), "csv", _CSV, True, _PERPETUALS
-    ),
+    **{name: ExportFormat(TaxWriter, "csv", _CSV, tool) for name, tool in TOOLS.items()},
 }
 """The formats by name."""

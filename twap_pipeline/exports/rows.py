@@ -1,10 +1,12 @@
 """The rows of an export: a wallet's orders, oldest first."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Numeric, Select, Text, cast, literal, select
+from sqlalchemy import ColumnElement, DateTime, Numeric, Select, Text, cast, literal, or_, select
 
+from twap_pipeline.domain.symbols import Market
 from twap_pipeline.storage.schema.models import twap_orders
 
 COLUMNS = (
@@ -35,7 +37,12 @@ DECIMAL_COLUMNS = frozenset(name for name in COLUMNS if isinstance(twap_orders.c
 
 
 def wallet_orders(
-    wallet: str, start: datetime | None, end: datetime | None, *, executed_only: bool = False
+    wallet: str,
+    start: datetime | None,
+    end: datetime | None,
+    *,
+    market: Market | None = None,
+    executed_only: bool = False,
 ) -> Select[Any]:
     """Return a statement for a wallet's orders. The range applies to ``last_status_at``.
 
@@ -43,6 +50,8 @@ def wallet_orders(
         wallet: Lower case.
         start: Beginning of the range, inclusive; None is unbounded.
         end: End of the range, exclusive; None is unbounded.
+        market: Only orders of this market; None is all. An order without an asset counts as spot: the review of a tax
+            file must see it.
         executed_only: Exclude orders that executed nothing.
     """
     columns = twap_orders.c
@@ -53,6 +62,19 @@ def wallet_orders(
         statement = statement.where(columns.last_status_at >= literal(start, timestamp))
     if end is not None:
         statement = statement.where(columns.last_status_at < literal(end, timestamp))
+    if market is not None:
+        statement = statement.where(_is_spot() if market is Market.SPOT else ~_is_spot())
     if executed_only:
         statement = statement.where(columns.size_executed > 0)
     return statement.order_by(columns.last_status_at, columns.twap_id)
+
+
+def _is_spot() -> ColumnElement[bool]:
+    """Return the condition of `domain.symbols.market_of`, and an asset that is NULL."""
+    asset = twap_orders.c.asset
+    return or_(asset.is_(None), asset.startswith("@", autoescape=True), asset.contains("/", autoescape=True))
+
+
+def to_mapping(row: Sequence[Any]) -> dict[str, Any]:
+    """Return a row as a mapping from `COLUMNS` to values."""
+    return dict(zip(COLUMNS, row, strict=True))

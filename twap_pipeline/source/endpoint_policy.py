@@ -1,7 +1,7 @@
-"""Which S3 endpoints requests may be sent to: endpoints with TLS, but not a cloud's metadata service.
+"""Which endpoints requests may be sent to: endpoints with TLS, but not a cloud's metadata service.
 
-A request is signed with AWS credentials, and a metadata service returns credentials. The check receives the endpoint
-that boto3 resolved, from any variable or configuration file.
+A request to S3 is signed with AWS credentials, and a metadata service returns credentials. The check receives the
+endpoint that boto3 resolved, from any variable or configuration file.
 """
 
 import ipaddress
@@ -14,11 +14,13 @@ _METADATA_NAMES = ("metadata.google.internal", "metadata", "instance-data", "ins
 _METADATA_NETWORKS = tuple(map(ipaddress.ip_network, ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32")))
 
 
-def require_safe_endpoint(url: str) -> None:
+def require_safe_endpoint(url: str, subject: str = "the S3 endpoint", setting: str = "AWS_ENDPOINT_URL") -> None:
     """Raise if an endpoint has no TLS, or is an address of a metadata service.
 
     Args:
         url: The client's endpoint URL: ``https://s3.us-east-1.amazonaws.com``.
+        subject: What the endpoint is, for the error.
+        setting: The setting to correct, for the error.
 
     Raises:
         ConfigurationError: Contains the scheme and host of the endpoint, and the setting that permits it.
@@ -28,12 +30,12 @@ def require_safe_endpoint(url: str) -> None:
     if _is_metadata_service(host):
         reason = "is an address of a metadata service, which returns credentials"
     elif parts.scheme != "https":
-        reason = "is not https, so the ingested data could be read and changed in transit"
+        reason = "is not https, so the received data could be read and changed in transit"
     else:
         return
     raise ConfigurationError(
-        f"the S3 endpoint {parts.scheme}://{host} {reason}; correct AWS_ENDPOINT_URL, or set "
-        "TWAP_ALLOW_INSECURE_ENDPOINT=true to develop against a local S3 server"
+        f"{subject} {parts.scheme}://{host} {reason}; correct {setting}, or set "
+        "TWAP_ALLOW_INSECURE_ENDPOINT=true to develop against a local server"
     )
 
 

@@ -14,17 +14,19 @@ import httpx2
 import polars as pl
 import psycopg
 import pytest
+from fastapi import Request, Response
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import URL, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from twap_pipeline.api import create_app
 from twap_pipeline.api.routes import exports as route
-from twap_pipeline.errors import ExportError
 from twap_pipeline.exports.csv_format import escape_formula, to_csv_bytes
+from twap_pipeline.exports.export import ExportRequest
 from twap_pipeline.exports.formats import FORMATS
 from twap_pipeline.exports.rows import COLUMNS
-from twap_pipeline_tests.api.serving import Tables, eventually
+from twap_pipeline_tests.api.serving import Tables, eventually, make_settings, serving
 from twap_pipeline_tests.factories import WALLET, event
 
 MANY_ORDERS = 50_000
@@ -268,45 +270,23 @@ def test_escaped_text_is_never_a_formula_and_round_trips(rest: str, start: str) 
     assert list(csv.reader(io.StringIO(to_csv_bytes([[encodable, "x"]]).decode(), newline=""))) == [[encodable, "x"]]
 
 
-@pytest.mark.parametrize("name", ["koinly", "cointracker"])
-@pytest.mark.parametrize("asset", ["@107", "=HYPE", "+X/@1"])
-def test_tax_file_has_unescaped_symbols(name: str, asset: str) -> None:
-    """Tax tools compare symbols character by character; an apostrophe would make another currency."""
-    (row,) = csv.DictReader(io.StringIO(write_text(name, order(asset=asset))))
+def test_tax_download_is_refused_or_counts_skipped_orders(database: URL, tables: Tables) -> None:
+    end = {**event(1, status="finished", minute=30, executed="10", asset="@107"), "state_executedNtl": "420.5"}
+    tables.load("a", [end, {**end, "twap_id": 2, "state_coin": "@9999"}])
+    app = create_app(make_settings(database))
 
-    base, _, quote = asset.partition("/")
-    assert {base, quote or "USD"} <= set(row.values())
+    async def download_tax_file(request: Request, *, skip: bool) -> Response:
+        return await route.download(request, ExportRequest("koinly", WALLET, skip_incomplete=skip))
 
+    app.add_api_route("/tax", download_tax_file, response_class=Response)
+    with serving(app) as client:
+        refused, skipped = (client.get("/tax", params={"skip": skip}) for skip in ("false", "true"))
 
-def test_koinly_file_has_the_documented_columns() -> None:
-    text = write_text("koinly", order(), order(side="A", asset="PURR/USDC", twap_id="8"))
-
-    bought, sold = csv.DictReader(io.StringIO(text))
-    assert text.splitlines()[0] == (
-        "Date,Sent Amount,Sent Currency,Received Amount,Received Currency,Fee Amount,Fee Currency,Net Worth Amount,"
-        "Net Worth Currency,Label,Description,TxHash"
-    )
-    assert bought["Date"] == "2025-08-20 12:30:00 UTC"
-    assert (bought["Sent Amount"], bought["Sent Currency"]) == ("60000.10", "USD")
-    assert (bought["Received Amount"], bought["Received Currency"]) == ("0.5", "BTC")
-    assert (sold["Sent Currency"], sold["Received Currency"]) == ("PURR", "USDC")
-    assert (bought["Fee Amount"], bought["TxHash"]) == ("", "")
-    assert "8" in sold["Description"]
-    assert "fees not included" in sold["Description"]
-
-
-def test_cointracker_file_has_the_documented_columns() -> None:
-    text = write_text("cointracker", order())
-
-    header = "Date,Received Quantity,Received Currency,Sent Quantity,Sent Currency,Fee Amount,Fee Currency,Tag"
-    assert text.splitlines() == [header, "08/20/2025 12:30:00,0.5,BTC,60000.10,USD,,,"]
-
-
-@pytest.mark.parametrize("name", ["koinly", "cointracker"])
-@pytest.mark.parametrize("fault", [{"side": None}, {"side": "X"}, {"notional_executed": None}, {"asset": None}])
-def test_tax_export_of_an_invalid_trade_raises(name: str, fault: dict[str, object]) -> None:
-    with pytest.raises(ExportError, match="order 7 is not a trade"):
-        write_text(name, order(**fault))
+    assert (refused.status_code, refused.json()["title"]) == (409, "Export refused")
+    assert "2 (unknown spot pair @9999)" in refused.json()["detail"]
+    assert (skipped.status_code, skipped.text.count("hl-twap-")) == (200, 1)
+    assert (skipped.headers["x-skipped-orders"], skipped.headers["x-orders-across-years"]) == ("1", "0")
+    assert skipped.headers["content-disposition"] == f'attachment; filename="twap-orders-{WALLET}-koinly.csv"'
 
 
 def test_parquet_writer_returns_full_row_groups() -> None:

@@ -21,12 +21,13 @@ from twap_pipeline_tests.factories import WALLET, Bucket, event
 @pytest.fixture
 def tables(engine: Engine, bucket: Bucket) -> Tables:
     tables = Tables(engine, bucket)
-    end = {**event(1, status="finished", minute=30, executed="10"), "state_executedNtl": "420.5"}
-    tables.load("a", [event(1), end, event(2)])
+    end = {**event(1, status="finished", minute=30, executed="10", asset="@107"), "state_executedNtl": "420.5"}
+    perpetual = {**event(3, status="finished", minute=30, executed="10", asset="BTC"), "state_executedNtl": "420.5"}
+    tables.load("a", [event(1, asset="@107"), end, event(2, asset="@107"), perpetual])
     return tables
 
 
-@pytest.mark.parametrize(("name", "rows"), [("csv", 2), ("koinly", 1), ("cointracker", 1)])
+@pytest.mark.parametrize(("name", "rows"), [("csv", 3), ("koinly", 1), ("summ", 1)])
 def test_export_writes_every_text_format(tables: Tables, name: str, rows: int) -> None:
     result = CliRunner().invoke(cli, ["export", "--wallet", WALLET.upper(), "--format", name])
 
@@ -34,7 +35,42 @@ def test_export_writes_every_text_format(tables: Tables, name: str, rows: int) -
     assert len(list(csv.reader(result.stdout.splitlines()))) == rows + 1
     assert f"exported {rows} orders" in result.stderr
     assert "The feed contains no fees" in result.stderr
-    assert ("perpetuals" in result.stderr) == (name != "csv")
+    assert ("not in this file: 1 order of perpetuals. " in result.stderr) == (name != "csv")
+
+
+@pytest.mark.parametrize(("market", "twap_ids"), [("spot", ["1", "2"]), ("perp", ["3"]), ("all", ["1", "2", "3"])])
+def test_export_market_selects_the_orders(tables: Tables, market: str, twap_ids: list[str]) -> None:
+    result = CliRunner().invoke(cli, ["export", "--wallet", WALLET, "--market", market])
+
+    assert result.exit_code == 0, result.output
+    assert sorted(row["twap_id"] for row in csv.DictReader(result.stdout.splitlines())) == twap_ids
+
+
+def test_export_skip_incomplete_prints_the_ids(tables: Tables) -> None:
+    execute = "UPDATE twap_orders SET asset = '@9999' WHERE twap_id = '1'"
+    with tables.engine.begin() as connection:
+        connection.execute(text(execute))
+    arguments = ["export", "--wallet", WALLET, "--format", "awaken"]
+
+    refused = CliRunner().invoke(cli, arguments)
+    skipped = CliRunner().invoke(cli, [*arguments, "--skip-incomplete"])
+
+    assert isinstance(refused.exception, ExportError)
+    assert "1 order cannot be written as a trade: 1 (unknown spot pair @9999)." in str(refused.exception)
+    assert refused.stdout == ""
+    assert (skipped.exit_code, skipped.stdout.count("\n")) == (0, 1)
+    assert "exported 0 orders" in skipped.stderr
+    assert "skipped 1 order: 1 (unknown spot pair @9999)" in skipped.stderr
+
+
+@pytest.mark.parametrize("market", ["perp", "all"])
+def test_tax_export_of_perpetuals_is_refused(tables: Tables, market: str) -> None:
+    arguments = ["export", "--wallet", WALLET, "--format", "coinledger", "--market", market]
+
+    result = CliRunner().invoke(cli, arguments)
+
+    assert isinstance(result.exception, ExportError)
+    assert "CoinLedger does not import them by CSV, and the feed contains no fills" in str(result.exception)
 
 
 def test_export_of_a_range_to_a_file(tables: Tables, tmp_path: Path) -> None:
@@ -44,9 +80,9 @@ def test_export_of_a_range_to_a_file(tables: Tables, tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, [*arguments, "--output", str(output)])
 
     assert result.exit_code == 0, result.output
-    assert [row[0] for row in csv.reader(output.read_text().splitlines())] == ["twap_id", "1"]
+    assert [row[0] for row in csv.reader(output.read_text().splitlines())] == ["twap_id", "1", "3"]
     assert list(tmp_path.glob(".*")) == []
-    text = "exported 1 orders with their last event from 2025-08-20 12:30:00 UTC and before 2026-01-01 00:00:00 UTC to"
+    text = "exported 2 orders with their last event from 2025-08-20 12:30:00 UTC and before 2026-01-01 00:00:00 UTC to"
     assert text in result.stderr
 
 

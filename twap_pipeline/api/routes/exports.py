@@ -8,19 +8,21 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from datetime import datetime
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import Message, Send
 
+from twap_pipeline.api.errors import Problem, ProblemError
 from twap_pipeline.api.logs import LOGGER
 from twap_pipeline.api.parameters import End, Start, WalletPath, require_start_before_end
 from twap_pipeline.api.routes import V1
 from twap_pipeline.api.state import state_of
-from twap_pipeline.exports.formats import BATCH_ROWS, DISCLAIMER, FORMATS, ExportFormat
-from twap_pipeline.exports.rows import wallet_orders
+from twap_pipeline.errors import ExportError
+from twap_pipeline.exports.export import ExportRequest, prepare_export
+from twap_pipeline.exports.formats import BATCH_ROWS, DISCLAIMER, FORMATS
+from twap_pipeline.exports.tax.review import TaxReview
 
 router = APIRouter(prefix=f"{V1}/wallets", tags=["exports"])
 
@@ -42,13 +44,23 @@ def _with_timeout(send: Send) -> Send:
 
 
 async def stream_export(
-    engine: AsyncEngine, export_format: ExportFormat, wallet: str, start: datetime | None, end: datetime | None
+    engine: AsyncEngine, request: ExportRequest, headers: dict[str, str]
 ) -> AsyncGenerator[bytes, None]:
-    """Yield a file in chunks. A server-side cursor reads the rows, so memory does not grow with the file."""
-    statement = wallet_orders(wallet, start, end, executed_only=export_format.executed_only)
-    writer = export_format.make_writer()
-    async with engine.execution_options(isolation_level="READ COMMITTED").connect() as connection:
-        result = await connection.stream(statement, execution_options={"yield_per": BATCH_ROWS})
+    """Yield a file in chunks. A server-side cursor reads the rows, so memory does not grow with the file.
+
+    Args:
+        engine: Connections for exports.
+        request: What to export.
+        headers: Gets the headers that depend on the orders, before the first chunk.
+
+    Raises:
+        ExportError: The file is refused; no chunk has been yielded.
+    """
+    async with engine.execution_options(isolation_level="REPEATABLE READ").connect() as connection:
+        prepared = await connection.run_sync(prepare_export, request)
+        headers.update(_review_headers(prepared.review))
+        writer = prepared.writer
+        result = await connection.stream(prepared.statement, execution_options={"yield_per": BATCH_ROWS})
         try:
             chunk = writer.begin()
             async for batch in result.partitions():
@@ -66,9 +78,8 @@ class ExportResponse(StreamingResponse):
     """
 
     def __init__(
-        self, first_chunk: bytes, other_chunks: AsyncGenerator[bytes, None], media_type: str, file_name: str
+        self, first_chunk: bytes, other_chunks: AsyncGenerator[bytes, None], media_type: str, headers: dict[str, str]
     ) -> None:
-        headers = {"Content-Disposition": f'attachment; filename="{file_name}"', "X-Data-Limitations": DISCLAIMER}
         super().__init__(self._chunks(first_chunk, other_chunks), headers=headers, media_type=media_type)
         self._other_chunks = other_chunks
 
@@ -88,13 +99,26 @@ class ExportResponse(StreamingResponse):
                 yield chunk
 
 
-async def _download(request: Request, name: str, wallet: str, start: datetime | None, end: datetime | None) -> Response:
-    require_start_before_end(start, end)
-    export_format = FORMATS[name]
-    chunks = stream_export(state_of(request).engines["exports"], export_format, wallet, start, end)
-    first_chunk = await anext(chunks)
-    file_name = f"twap-orders-{wallet}.{export_format.extension}"
-    return ExportResponse(first_chunk, chunks, export_format.media_type, file_name)
+def _review_headers(review: TaxReview | None) -> dict[str, str]:
+    """Return the number of orders that a tax file lacks, and of those that began in another year."""
+    if review is None:
+        return {}
+    return {"X-Skipped-Orders": str(len(review.skipped)), "X-Orders-Across-Years": str(len(review.across_years))}
+
+
+async def download(request: Request, export: ExportRequest) -> Response:
+    """Return an export as a streamed file; a refused export is a problem with status 409."""
+    require_start_before_end(export.start, export.end)
+    headers = {
+        "Content-Disposition": f'attachment; filename="{export.file_name}"',
+        "X-Data-Limitations": DISCLAIMER,
+    }
+    chunks = stream_export(state_of(request).engines["exports"], export, headers)
+    try:
+        first_chunk = await anext(chunks)
+    except ExportError as error:
+        raise ProblemError(Problem(409, "Export refused", str(error))) from error
+    return ExportResponse(first_chunk, chunks, FORMATS[export.format_name].media_type, headers)
 
 
 def _file_response(name: str) -> dict[int | str, dict[str, object]]:
@@ -109,10 +133,10 @@ async def export_orders_csv(request: Request, wallet: WalletPath, start: Start =
     Text that a spreadsheet would execute as a formula begins with an apostrophe. The feed contains no fees, no closed
     profit and no slices. A download without its last chunk failed: repeat it.
     """
-    return await _download(request, "csv", wallet, start, end)
+    return await download(request, ExportRequest("csv", wallet, start, end))
 
 
 @router.get("/{wallet}/export.parquet", response_class=Response, responses=_file_response("parquet"))
 async def export_orders_parquet(request: Request, wallet: WalletPath, start: Start = None, end: End = None) -> Response:
     """Return the same rows as parquet: times as timestamps, decimals as exact text."""
-    return await _download(request, "parquet", wallet, start, end)
+    return await download(request, ExportRequest("parquet", wallet, start, end))

@@ -42,6 +42,7 @@ READER = RolePrivileges(
         "etl_s3_ingest_log",
         "etl_s3_ingest_history",
         "etl_archived_months",
+        "spot_pairs",
         ALEMBIC_VERSION_TABLE,
     ),
     writable=(),

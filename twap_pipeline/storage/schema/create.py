@@ -18,6 +18,7 @@ from twap_pipeline.storage.schema.locks import migration_lock
 from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata
 from twap_pipeline.storage.schema.oldest_reader import record_oldest_reader
 from twap_pipeline.storage.schema.revision_gate import migrations_config, read_revision
+from twap_pipeline.storage.symbols.spot_pairs import INSERT_SNAPSHOT
 
 
 def create_schema(engine: Engine) -> str:
@@ -35,6 +36,7 @@ def create_schema(engine: Engine) -> str:
             names = ", ".join(sorted(present))
             raise SchemaRevisionError(f"the database already contains {names}; use `twap-pipeline migrate`")
         connection.exec_driver_sql(files("twap_pipeline.storage.schema").joinpath("schema.sql").read_text("utf-8"))
+        connection.exec_driver_sql(INSERT_SNAPSHOT)
         migration = MigrationContext.configure(connection, opts={"version_table": ALEMBIC_VERSION_TABLE})
         scripts = ScriptDirectory.from_config(migrations_config())
         migration.stamp(scripts, "head")

@@ -254,6 +254,20 @@ twap_daily_stats = Table(
     Column("notional_executed", Numeric),
 )
 
+spot_pairs = Table(
+    "spot_pairs",
+    metadata,
+    Column("pair_index", Integer, primary_key=True, autoincrement=False),
+    Column("valid_from", DateTime(timezone=True), primary_key=True),
+    _timestamp("valid_to"),
+    Column("base", Text, nullable=False),
+    Column("quote", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    _timestamp("recorded_at", nullable=False, default_now=True),
+    CheckConstraint("valid_to > valid_from", name="validity"),
+)
+"""One row per spot pair and range of time in which its names are valid; see `domain.symbols`."""
+
 etl_data_check_results = Table(
     "etl_data_check_results",
     metadata,

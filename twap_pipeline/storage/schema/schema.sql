@@ -1,4 +1,4 @@
--- The complete schema at revision 005. `python -m twap_pipeline.storage.schema.create` executes this file and stamps
+-- The complete schema at revision 009. `python -m twap_pipeline.storage.schema.create` executes this file and stamps
 -- Alembic's head. A test asserts that it equals the result of the migrations.
 
 CREATE TABLE twap_status (
@@ -165,4 +165,16 @@ CREATE TABLE etl_archived_months (
   file_name TEXT NOT NULL,
   checksum TEXT NOT NULL,
   archived_at TIMESTAMPTZ NOT NULL DEFAULT now()
+);
+
+CREATE TABLE spot_pairs (
+  pair_index INTEGER NOT NULL,
+  valid_from TIMESTAMPTZ NOT NULL,
+  valid_to TIMESTAMPTZ,
+  base TEXT NOT NULL,
+  quote TEXT NOT NULL,
+  source TEXT NOT NULL,
+  recorded_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+  PRIMARY KEY (pair_index, valid_from),
+  CONSTRAINT spot_pairs_validity_check CHECK (valid_to > valid_from)
 );
