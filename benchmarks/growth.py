@@ -30,7 +30,8 @@ from benchmarks.listed_store import OBJECTS_PER_DAY, GeneratedRefs, record_as_lo
 from benchmarks.subprocess_timer import Measurement, Work, measure
 from twap_pipeline.api.queries.active_orders import active_orders
 from twap_pipeline.api.queries.coverage import coverage
-from twap_pipeline.api.queries.events import EventFilter, order_events, wallet_events, wallet_orders
+from twap_pipeline.api.queries.events import EventFilter, event_page, order_events
+from twap_pipeline.api.queries.order_list import OrderFilter, order_page
 from twap_pipeline.api.queries.orders import daily_stats, wallet_summary
 from twap_pipeline.exports import rows as export_rows
 from twap_pipeline.exports.formats import BATCH_ROWS, FORMATS
@@ -246,8 +247,9 @@ def _api_calls(engine: Engine) -> Iterator[tuple[str, Callable[[], object]]]:
         wallet, twap_id, start, end = connection.execute(text(_SQL["select_values"])).one()
     day, month = end.date(), timedelta(days=30)
     statements: dict[str, Executable] = {
-        "API: orders of a wallet": wallet_orders(EventFilter(wallet, end=end), after=None, limit=100),
-        "API: events of a wallet": wallet_events(EventFilter(wallet, end=end), after=None, limit=100),
+        "API: orders of a wallet": order_page(OrderFilter((wallet,)), sort="twap_id", after=None, limit=100),
+        "API: orders of a day": order_page(OrderFilter(start=start, end=end), sort="notional", after=None, limit=100),
+        "API: events of a wallet": event_page(EventFilter(wallet, start), after=None, limit=100),
         "API: events of an order": order_events(twap_id, after=None, limit=100),
         "API: summary of a wallet and day": wallet_summary(wallet, start, end),
         "API: active orders": active_orders(None, None, limit=100),

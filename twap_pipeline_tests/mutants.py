@@ -175,22 +175,17 @@ def retries_without_a_cap(patch: pytest.MonkeyPatch) -> None:
 
 
 def orders_by_latest_time(patch: pytest.MonkeyPatch) -> None:
-    """Pages of a wallet's orders follow the time of each order's latest event, which changes."""
-    from twap_pipeline.api.pagination import EventCursor  # imports FastAPI, which most tests do not need
-    from twap_pipeline.api.routes import twaps
+    """Pages of orders follow the time of each order's latest event, which changes."""
+    from twap_pipeline.api.routes import orders  # imports FastAPI, which most tests do not need
 
     statement = text(
-        "SELECT json_build_object('twap_id', twap_id)::text AS body, last_status_at AS ts, twap_id FROM twap_orders"
-        " WHERE wallet = :wallet AND (last_status_at, twap_id) < (:ts, :twap_id)"
-        " ORDER BY last_status_at DESC, twap_id DESC LIMIT :limit"
+        "SELECT json_build_object('twap_id', twap_id)::text AS body, 0 AS digits, twap_id, to_char(last_status_at,"
+        " 'YYYYMMDDHH24MISSUS') AS wallet, -1 AS cut_digits FROM twap_orders WHERE (to_char(last_status_at,"
+        " 'YYYYMMDDHH24MISSUS'), twap_id) < (:latest, :twap_id) ORDER BY wallet DESC, twap_id DESC LIMIT :limit"
     )
 
-    async def read_by_latest_time(state: Any, selection: Any, cursor: str | None, limit: int, _offset: int) -> Any:
-        ts, twap_id = EventCursor.decode(cursor).key if cursor else (datetime(2099, 1, 1, tzinfo=UTC), "")
-        rows = await state.fetch_all(
-            statement.bindparams(wallet=selection.wallet, ts=ts, twap_id=twap_id, limit=limit + 1)
-        )
-        next_cursor = EventCursor.of(rows[limit - 1]).encode() if len(rows) > limit else None
-        return [row.body for row in rows[:limit]], next_cursor
+    def list_by_latest_time(_selection: Any, *, sort: str, after: Any, limit: int) -> Any:
+        _, twap_id, latest = after or (0, "", "9")
+        return statement.bindparams(latest=latest, twap_id=twap_id, limit=limit)
 
-    patch.setattr(twaps, "_read_orders", read_by_latest_time)
+    patch.setattr(orders, "order_page", list_by_latest_time)

@@ -50,15 +50,24 @@ pytestmark = [
 ]
 
 PATHS = sorted(path for path in create_app(Settings()).openapi()["paths"] if path != "/metrics")
-VALUES = {"wallet": WALLET, "twap_id": "1"}
+VALUES = {"wallet": WALLET, "twap_id": "1", "format": "csv"}
 QUERIES = {
     "/api/v1/twaps": (
-        f"wallet={WALLET}&asset=HYPE&limit=1",
-        f"wallet={WALLET}&latest_per_twap=false&status=finished",
-        f"wallet={WALLET}&time_field=started&start=2025-08-20&end=2025-08-21",
+        f"wallet={WALLET}&start=2025-01-01&end=2026-01-01",
+        f"wallet={WALLET}&start=2025-01-01&end=2026-01-01&latest_per_twap=false&asset=HYPE",
     ),
-    "/api/v1/stats/daily": ("start=2025-08-20", "start=2025-08-20&asset=HYPE&limit=1"),
-    "/api/v1/coverage": ("", "start=2025-08-20&end=2025-08-21"),
+    "/api/v2/orders": (
+        "",
+        "asset=HYPE&market=perp&limit=1",
+        f"wallet={WALLET}&status=finished&start=2025-08-20&end=2025-08-21",
+        "sort=ended",
+        "sort=notional&start=2025-08-20&end=2025-08-21",
+    ),
+    "/api/v2/events": ("", f"wallet={WALLET}&status=finished"),
+    "/api/v2/leaderboard": ("start=2025-08-20&end=2025-08-21",),
+    "/api/v2/pressure/history": ("asset=HYPE&start=2025-08-20&end=2025-08-21",),
+    "/api/v2/stats/daily": ("start=2025-08-20", "start=2025-08-20&asset=HYPE&limit=1"),
+    "/api/v2/coverage": ("", "start=2025-08-20&end=2025-08-21"),
 }
 
 

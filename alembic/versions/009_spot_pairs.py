@@ -1,7 +1,7 @@
 """The names of spot pairs.
 
 Revision ID: 009
-Revises: 005
+Revises: 008
 Create Date: 2026-11-27
 """
 
@@ -13,9 +13,10 @@ from twap_pipeline.storage.schema.upgrade import refuse_data_loss
 from twap_pipeline.storage.symbols.spot_pairs import INSERT_SNAPSHOT
 
 revision: str = "009"
-down_revision: str | None = "005"
+down_revision: str | None = "008"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
+oldest_reader: str = "005"
 
 CREATE_TABLE = """
 CREATE TABLE spot_pairs (pair_index INTEGER NOT NULL, valid_from TIMESTAMPTZ NOT NULL, valid_to TIMESTAMPTZ,

@@ -8,19 +8,33 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.routing import APIRoute
 from sqlalchemy import URL
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES
 
 from twap_pipeline.api import errors
 from twap_pipeline.api.auth import enforce_rate_limit
 from twap_pipeline.api.metrics import Metrics
-from twap_pipeline.api.middleware import HeadMiddleware, RequestLoggingMiddleware
+from twap_pipeline.api.middleware import ETagMiddleware, HeadMiddleware, RequestLoggingMiddleware
 from twap_pipeline.api.openapi import ProblemDetailsFastAPI
 from twap_pipeline.api.parameters import require_known_parameters
 from twap_pipeline.api.rate_limit import RateLimit
 from twap_pipeline.api.responses import ERROR_RESPONSES
-from twap_pipeline.api.routes import coverage, exports, health, market, twaps, wallets, web_ui
+from twap_pipeline.api.routes import (
+    coverage,
+    documentation,
+    events,
+    exports,
+    health,
+    market,
+    orders,
+    v1,
+    wallets,
+    web_ui,
+)
 from twap_pipeline.api.state import AppState
+from twap_pipeline.exports.formats import FORMATS
 from twap_pipeline.settings import Settings, load_settings
 from twap_pipeline.storage.engine.async_engine import make_async_engine
 from twap_pipeline.storage.engine.engine import resolve_or_start_database
@@ -31,6 +45,14 @@ POOL_TIMEOUT_SECONDS = 2.0
 
 EXPORT_POOL_SIZE = 4
 
+GZIP_BYTES_MIN = 10_000
+"""Smaller responses are not compressed."""
+
+GZIP_LEVEL = 5
+
+COMPRESSED_TYPES = (*DEFAULT_EXCLUDED_CONTENT_TYPES, FORMATS["parquet"].media_type)
+"""Media types that are compressed already."""
+
 DESCRIPTION = """\
 The complete, exact history of Hyperliquid TWAP orders.
 
@@ -38,8 +60,12 @@ The complete, exact history of Hyperliquid TWAP orders.
 activated and one when it ends; its executed size is 0 until it ends. The average price of a whole order is available,
 prices during the order are not. Fields named `estimate_…` are estimates.
 
-**Formats.** Decimals are strings with every digit. Times are RFC 3339 in UTC with microseconds. Ranges are half-open:
-`start` is inclusive, `end` is exclusive. Wallets are accepted in upper and lower case and returned in lower case.
+**Formats.** Decimals are strings with every digit; average prices have ten significant digits. Times are RFC 3339 in
+UTC with microseconds. Ranges are half-open: `start` is inclusive, `end` is exclusive. Wallets are accepted in upper and
+lower case and returned in lower case.
+
+**Versions.** `/api/v2` is this API. `/api/v1` is the contract of the original Hyperliquid TWAP Data Service, whose
+`end` is inclusive.
 """
 
 
@@ -72,27 +98,31 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = ProblemDetailsFastAPI(
         title="TWAP history",
-        version="1",
+        version="2",
         description=DESCRIPTION,
         lifespan=lifespan,
         redoc_url=None,
         docs_url=None,
-        openapi_url="/api/v1/openapi.json",
         generate_unique_id_function=_operation_id,
     )
     app.state.twap = state
     errors.install(app)
     app.include_router(web_ui.router)
+    app.include_router(documentation.router)
     app.include_router(health.router)
     app.include_router(_data_router())
+    app.add_middleware(ETagMiddleware)
+    app.add_middleware(
+        GZipMiddleware, minimum_size=GZIP_BYTES_MIN, compresslevel=GZIP_LEVEL, exclude_content_types=COMPRESSED_TYPES
+    )
     app.add_middleware(HeadMiddleware)
     if origins := settings.api_cors_origin_list:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=["GET", "HEAD"],
-            allow_headers=["Authorization"],
-            expose_headers=["Retry-After", "X-Data-Limitations", "X-Request-ID"],
+            allow_headers=["Authorization", "If-None-Match"],
+            expose_headers=["ETag", "Retry-After", "X-Data-Limitations", "X-Request-ID"],
         )
     app.add_middleware(RequestLoggingMiddleware, metrics=state.metrics)
     return app
@@ -104,11 +134,11 @@ def _operation_id(route: APIRoute) -> str:
 
 
 def _data_router() -> APIRouter:
-    """Return the routes that check the API key, the rate limit and the names of the query parameters."""
-    dependencies = [Depends(enforce_rate_limit), Depends(require_known_parameters)]
-    router = APIRouter(dependencies=dependencies, responses=ERROR_RESPONSES)
-    for module in (market, twaps, wallets, exports, coverage):
-        router.include_router(module.router)
+    """Return the routes that check the API key and the rate limit; those of ``/api/v2`` also check parameter names."""
+    router = APIRouter(dependencies=[Depends(enforce_rate_limit)], responses=ERROR_RESPONSES)
+    router.include_router(v1.router)
+    for module in (orders, events, wallets, exports, market, coverage):
+        router.include_router(module.router, dependencies=[Depends(require_known_parameters)])
     return router
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
+from fastapi.exception_handlers import request_validation_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError, SQLAlchemyError
@@ -18,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from twap_pipeline.api.routes import V1
 from twap_pipeline.api.schemas import InvalidParameter, ProblemBody
 
 MEDIA_TYPE = "application/problem+json"
@@ -55,7 +57,7 @@ class ProblemError(Exception):
 BUSY = Problem(503, "Service unavailable", "All database connections are in use. Repeat the request shortly.", 1)
 UNAVAILABLE = Problem(503, "Database unavailable", "The database is not reachable. Repeat the request shortly.", 5)
 TOO_SLOW = Problem(
-    503, "Query timeout", "The query exceeded the statement timeout. Narrow the range or the filters, or repeat it.", 5
+    503, "Query timeout", "The query exceeded the statement timeout. Narrow the range or add a filter.", 5
 )
 NOT_AT_HEAD = Problem(
     503, "Schema not ready", "The database is not at the schema revision that this API needs; see /readyz.", 30
@@ -126,6 +128,8 @@ def _driver_message(error: BaseException) -> str:
 
 
 async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, RequestValidationError) and getattr(request.scope.get("route"), "path", "").startswith(V1):
+        return await request_validation_exception_handler(request, error)
     details = error.errors() if isinstance(error, RequestValidationError) else []
     errors = [
         InvalidParameter(parameter=".".join(map(str, detail["loc"][1:])), message=str(detail["msg"]))
@@ -138,7 +142,7 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         return response(request, UNEXPECTED)
     details = {
-        404: "This path does not exist; see /api/v1/openapi.json.",
+        404: "This path does not exist; see /docs.",
         405: "This API only supports GET and HEAD.",
     }
     title = str(error.detail)

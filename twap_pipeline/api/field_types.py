@@ -1,6 +1,6 @@
 """The field types of the response models: pattern, description and example of each kind of value."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -44,6 +44,22 @@ Wallet = Annotated[
         pattern="^0x[0-9a-f]{40}$",
         description="Lower case.",
         examples=["0x6fa44c6d0584c9f27551533482b256a102194330"],
+    ),
+]
+WalletAsStored = Annotated[
+    str, Field(description="Lower case.", examples=["0x6fa44c6d0584c9f27551533482b256a102194330"])
+]
+TwapId = Annotated[str, Field(description="The exchange's ID of the order.", examples=["1079490"])]
+MarketName = Annotated[
+    Literal["spot", "perp"] | None,
+    Field(description="`spot` if the asset begins with `@` or contains `/`, else `perp`; null without an asset."),
+]
+AveragePrice = Annotated[
+    str | None,
+    Field(
+        pattern=r"^-?\d+(\.\d+)?$",
+        description="notional_executed / size_executed, rounded to ten significant digits; null if nothing executed.",
+        examples=["0.003612"],
     ),
 ]
 DurationMinutes = Annotated[int | None, Field(description="Planned duration in minutes.", examples=[5])]

@@ -1,13 +1,15 @@
-"""The middleware of every request: request ID, log line, metrics, security headers, and HEAD for every GET route.
+"""The middleware of every request: request ID, log line, metrics, security headers, ETag, and HEAD for GET routes.
 
 These are plain ASGI middlewares, because they handle streamed responses.
 """
 
 import asyncio
+import hashlib
 import logging
 import re
 import time
 import uuid
+from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -101,6 +103,58 @@ class HeadMiddleware:
             await self._app(get_scope, receive_disconnect, send_headers)
         finally:
             scope["route"] = get_scope.get("route")
+
+
+class ETagMiddleware:
+    """Adds an ETag to responses that a client must revalidate, and answers ``If-None-Match`` with 304.
+
+    It concerns responses of one chunk with status 200 and ``Cache-Control: … no-cache``. The query runs in any case: a
+    304 saves the transfer and the parsing.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run a request; pass any scope but HTTP to the app unchanged."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        known = {tag.strip().removeprefix("W/") for tag in Headers(scope=scope).get("if-none-match", "").split(",")}
+        start: Message | None = None
+
+        async def send_with_etag(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                headers = Headers(raw=message["headers"])
+                if message["status"] == HTTPStatus.OK and "no-cache" in headers.get("cache-control", ""):
+                    start = message
+                    return
+            elif start is not None:
+                message = _add_etag(start, message, known)
+                await send(start)
+                start = None
+            await send(message)
+
+        await self._app(scope, receive, send_with_etag)
+
+
+def _add_etag(start: Message, body: Message, known: set[str]) -> Message:
+    """Add the ETag of a complete body to the response; return the body to send, empty if the client has it.
+
+    The tag is weak, because the body may be compressed afterwards.
+    """
+    if body.get("more_body", False):
+        return body
+    tag = f'"{hashlib.blake2b(body.get("body", b""), digest_size=16).hexdigest()}"'
+    headers = MutableHeaders(scope=start)
+    headers["ETag"] = f"W/{tag}"
+    if not known & {tag, "*"}:
+        return body
+    start["status"] = HTTPStatus.NOT_MODIFIED.value
+    for name in ("content-length", "content-type"):
+        del headers[name]
+    return {**body, "body": b""}
 
 
 class _ResponseTracker:

@@ -5,17 +5,18 @@ A cursor is not secret and not signed. A forged cursor can only select rows that
 
 import base64
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import Row
 
 from twap_pipeline.api.errors import Problem, ProblemError
+from twap_pipeline.api.queries.order_list import Sort
 
 INVALID_CURSOR = Problem(
     400, "Invalid cursor", "Pass `next_cursor` of the previous page unchanged, or omit `cursor` to start again."
 )
-_TwapId = Annotated[str, Field(pattern="^[0-9]+$")]
 _Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 
 
@@ -49,21 +50,59 @@ class Cursor(BaseModel):
 
 
 class OrderCursor(Cursor):
-    """The key of an order in the list of a wallet."""
+    """The key of an order in a list by ``twap_id``."""
 
-    twap_id: _TwapId
+    digits: Annotated[int, Field(ge=-1, le=2**31 - 1)]
+    twap_id: _Text
+    wallet: _Text
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """The key as the statement expects it."""
+        return self.digits, self.twap_id, self.wallet
+
+
+class EndedOrderCursor(OrderCursor):
+    """The key of an order in a list by the time of its end."""
+
+    sort_value: AwareDatetime
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """The key as the statement expects it."""
+        return self.sort_value, self.digits, self.twap_id, self.wallet
+
+
+class NotionalOrderCursor(OrderCursor):
+    """The key of an order in a list by executed notional."""
+
+    sort_value: Annotated[Decimal, Field(ge=-1, max_digits=1000, allow_inf_nan=False)]
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """The key as the statement expects it."""
+        return self.sort_value, self.digits, self.twap_id, self.wallet
+
+
+ORDER_CURSORS: dict[Sort, type[OrderCursor]] = {
+    "twap_id": OrderCursor,
+    "ended": EndedOrderCursor,
+    "notional": NotionalOrderCursor,
+}
+"""The cursor of each sort key of orders."""
 
 
 class EventCursor(Cursor):
-    """The key of an event in the list of a wallet."""
+    """The key of an event in the list of all events."""
 
     ts: AwareDatetime
-    twap_id: _TwapId
+    twap_id: _Text
+    wallet: _Text
 
     @property
-    def key(self) -> tuple[datetime, str]:
+    def key(self) -> tuple[datetime, str, str]:
         """The key as the statement expects it."""
-        return self.ts, self.twap_id
+        return self.ts, self.twap_id, self.wallet
 
 
 class HistoryCursor(Cursor):

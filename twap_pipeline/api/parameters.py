@@ -3,19 +3,24 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from difflib import get_close_matches
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from twap_pipeline.api.errors import Problem, ProblemError
-from twap_pipeline.api.queries.events import TimeField
+from twap_pipeline.api.queries.order_list import Sort, TimeField
+from twap_pipeline.domain.symbols import Market
 
 LIMIT_MAX = 1_000
-OFFSET_MAX = 10_000
+WALLETS_MAX = 50
+RANGE_DAYS_MAX = 31
+PRESSURE_DAYS_MAX = 31
+LEADERBOARD_DAYS_MAX = 366
 STATS_DAYS_MAX = 93
 COVERAGE_DAYS_MAX = 3_660
 _FIRST_YEAR, _LAST_YEAR = 2000, 2099
@@ -56,22 +61,21 @@ _WALLET = {
     "examples": ["0x6fa44c6d0584c9f27551533482b256a102194330"],
 }
 _LowerCase = AfterValidator(str.lower)
-WalletQuery = Annotated[str, Query(**_WALLET), _LowerCase]
 WalletPath = Annotated[str, Path(**_WALLET), _LowerCase]
 WalletFilter = Annotated[str | None, Query(**_WALLET), AfterValidator(lambda wallet: wallet and wallet.lower())]
+WalletsFilter = Annotated[
+    list[Annotated[str, Field(pattern=_WALLET["pattern"]), _LowerCase]],
+    Query(
+        max_length=WALLETS_MAX,
+        description=f"Only orders of this wallet; can be repeated, up to {WALLETS_MAX} times. Upper or lower case.",
+        examples=[_WALLET["examples"]],
+    ),
+]
 TwapIdPath = Annotated[
     str, Path(pattern="^[0-9]{1,40}$", description="The exchange's ID of the order.", examples=["1079490"])
 ]
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Maximum number of items.")]
 HistoryLimit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Maximum number of events.")]
-Offset = Annotated[
-    int,
-    Query(
-        ge=0,
-        le=OFFSET_MAX,
-        description="Items to skip. Items that are loaded between two requests shift an offset, but not a cursor.",
-    ),
-]
 CursorText = Annotated[
     str | None,
     Query(min_length=1, max_length=1000, description="`next_cursor` of the previous page; repeat its parameters."),
@@ -79,12 +83,30 @@ CursorText = Annotated[
 TimeFieldQuery = Annotated[
     TimeField,
     Query(
-        description="The time that the range applies to: `event` (each event), `started` (start of the order) or"
-        " `ended` (terminal event). An order without a known start is in no range of `started`."
+        description="The time that the range applies to: `started` (start of the order, or its first event if the start"
+        " is unknown), `ended` (terminal event) or `updated` (last event)."
     ),
 ]
-LatestPerTwap = Annotated[
-    bool, Query(description="true: one item per order, its latest event in the range. false: one item per event.")
+SortQuery = Annotated[
+    Sort,
+    Query(
+        description="`twap_id`: as a number, highest first; it never changes. `ended`: only ended orders, latest first."
+        " `notional`: executed notional, highest first; it needs `start` and `end`."
+    ),
+]
+SideFilter = Annotated[Literal["A", "B"] | None, Query(description="B = buy, A = sell (ask).")]
+MarketFilter = Annotated[
+    Market | None,
+    Query(description="`spot`: the asset begins with `@` or contains `/`. `perp`: every other asset."),
+]
+MinNotional = Annotated[
+    Decimal | None,
+    Query(
+        ge=0,
+        max_digits=40,
+        description="Only orders whose executed notional is at least this, in USD. It is 0 until an order ends.",
+        examples=["100000"],
+    ),
 ]
 AssetFilter = Annotated[
     str | None,
@@ -93,15 +115,15 @@ AssetFilter = Annotated[
 ]
 StatusFilter = Annotated[
     str | None,
-    Query(
-        min_length=1,
-        max_length=64,
-        description="Only items with this status. With `latest_per_twap=true`: only orders whose latest event in the"
-        " range has it.",
-        examples=["finished"],
-    ),
+    Query(min_length=1, max_length=64, description="Only items with this status.", examples=["finished"]),
     AfterValidator(_require_printable),
 ]
+RequiredAsset = Annotated[
+    str,
+    Query(min_length=1, max_length=64, description="The asset, as the exchange writes it.", examples=["BTC"]),
+    AfterValidator(_require_printable),
+]
+HorizonMinutes = Annotated[int, Query(ge=1, le=10_080, description="Minutes after each hour.")]
 HorizonsMinutes = Annotated[
     tuple[Annotated[int, Field(ge=1, le=10_080)], ...],
     Query(min_length=1, max_length=10, description="Minutes from now; can be repeated."),
@@ -133,6 +155,18 @@ _START_DAY = (
     _DAY_SCHEMA,
     Query(description="First UTC day.", examples=["2025-08-17"]),
 )
+RequiredStart = Annotated[
+    datetime,
+    BeforeValidator(_parse_timestamp),
+    _TIMESTAMP_SCHEMA,
+    Query(description="Beginning of the range, inclusive.", examples=["2025-08-17"]),
+]
+RequiredEnd = Annotated[
+    datetime,
+    BeforeValidator(_parse_timestamp),
+    _TIMESTAMP_SCHEMA,
+    Query(description="End of the range, exclusive.", examples=["2025-08-24"]),
+]
 RequiredStartDay = Annotated[date, *_START_DAY]
 StartDay = Annotated[date | None, *_START_DAY]
 EndDay = Annotated[
@@ -187,5 +221,5 @@ def require_days_at_most(start: date, end: date, days_max: int) -> None:
         ProblemError: 400.
     """
     require_start_before_end(start, end)
-    if (end - start).days > days_max:
+    if end - start > timedelta(days=days_max):
         raise ProblemError(Problem(400, "Range too long", f"The range must not exceed {days_max} days."))

@@ -8,13 +8,17 @@ from fastapi import Response
 from twap_pipeline.api.schemas import ProblemBody
 
 ERROR_RESPONSES: dict[int | str, dict[str, object]] = {
-    400: {"model": ProblemBody, "description": "The range is reversed or too long, or the cursor is not valid."},
+    400: {"model": ProblemBody, "description": "The range is reversed or too long, or a value is not valid."},
     401: {"model": ProblemBody, "description": "The operator requires an API key; it is missing or unknown."},
     422: {"model": ProblemBody, "description": "A parameter is not valid; see `errors`."},
     429: {"model": ProblemBody, "description": "Too many requests; see `Retry-After`."},
     503: {"model": ProblemBody, "description": "The database is busy, too slow or unavailable; see `Retry-After`."},
 }
 """The error responses of every data route."""
+
+
+REVALIDATE = "private, no-cache"
+"""``Cache-Control`` of responses with an ETag: a client may keep the body, and must ask whether it is current."""
 
 
 def json_array(rows: Iterable[str]) -> str:
@@ -30,4 +34,5 @@ def json_response(values: Mapping[str, object], **json_texts: str) -> Response:
         json_texts: Keys and values that are JSON text already.
     """
     parts = (f"{json.dumps(name)}:{json_texts.get(name) or json.dumps(value)}" for name, value in values.items())
-    return Response(f"{{{','.join(parts)}}}", media_type="application/json")
+    headers = {"Cache-Control": REVALIDATE}
+    return Response(f"{{{','.join(parts)}}}", media_type="application/json", headers=headers)

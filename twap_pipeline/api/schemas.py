@@ -10,15 +10,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from twap_pipeline.api.field_types import (
     Asset,
+    AveragePrice,
     Day,
     Decimal,
     DurationMinutes,
+    MarketName,
     NextCursor,
     Raw,
     Side,
     Status,
     Timestamp,
+    TwapId,
     Wallet,
+    WalletAsStored,
 )
 
 
@@ -45,57 +49,84 @@ class ProblemBody(ApiModel):
     errors: list[InvalidParameter] | None = None
 
 
-class Executed(ApiModel):
-    """The execution as of an event; 0 until the terminal event."""
+class Order(ApiModel):
+    """An order with its current status."""
 
-    size: Decimal | None = Field(description="Coin units.")
-    notional: Decimal | None = Field(description="USD, without fees; the feed contains no fees.")
-
-
-class Twap(ApiModel):
-    """An order at its latest event, or one event."""
-
-    twap_id: str = Field(examples=["1079490"])
+    twap_id: TwapId
+    wallet: WalletAsStored
     asset: Asset
+    market: MarketName
     side: Side
     status: Status
+    status_error: str | None = Field(
+        description="Message that the exchange sent with the status, usually with `error`."
+    )
+    size_requested: Decimal | None = Field(description="Coin units.")
+    size_executed: Decimal | None = Field(description="Coin units; 0 until the order ends.")
+    notional_executed: Decimal | None = Field(description="USD, without fees; 0 until the order ends.")
+    average_price: AveragePrice
+    is_underfilled: bool | None = Field(description="Whether the order ended with less executed than requested.")
+    started_at: Timestamp | None
+    ended_at: Timestamp | None = Field(description="Time of the terminal event; null if the data contain none.")
+    last_status_at: Timestamp = Field(description="Time of the event that determines the status.")
     duration_minutes: DurationMinutes
-    latest_ts: Timestamp
-    executed: Executed
-    raw: Raw
+    reduce_only: bool | None
+    randomize: bool | None
+    event_count: int
+    first_object_key: str = Field(description="Object that contains the first event.")
+    last_object_key: str
 
 
-class Twaps(ApiModel):
-    """A page of a wallet's orders or events."""
+class Orders(ApiModel):
+    """A page of orders."""
 
-    wallet: Wallet
-    start: Timestamp | None = Field(description="Beginning of the range, inclusive; null if unbounded.")
-    end: Timestamp | None = Field(description="End of the range, exclusive; null if unbounded.")
-    twaps: list[Twap]
+    orders: list[Order]
     next_cursor: NextCursor
 
 
 class Event(ApiModel):
     """One event of an order, as stored."""
 
-    wallet: Wallet
+    twap_id: TwapId
+    wallet: WalletAsStored
     ts: Timestamp
     asset: Asset
+    market: MarketName
     side: Side
+    status: Status
+    status_error: str | None = Field(
+        description="Message that the exchange sent with the status, usually with `error`."
+    )
     size_requested: Decimal | None = Field(description="Coin units.")
     size_executed: Decimal | None = Field(description="Coin units; 0 until the terminal event.")
     notional_executed: Decimal | None = Field(description="USD, without fees.")
-    status: Status
+    average_price: AveragePrice
+    started_at: Timestamp | None
     duration_minutes: DurationMinutes
+    reduce_only: bool | None
+    randomize: bool | None
+    object_key: str = Field(description="Object that contains the event.")
     raw: Raw
 
 
-class TwapHistory(ApiModel):
-    """A page of the events of an order, oldest first."""
+class OrderHistory(ApiModel):
+    """An order, and a page of its events, oldest first."""
 
-    twap_id: str = Field(examples=["1079490"])
+    twap_id: TwapId
+    orders: list[Order] = Field(description="One order; more only if the data contain several wallets with the ID.")
     events: list[Event]
     next_cursor: NextCursor
+
+
+class Events(ApiModel):
+    """A page of events, earliest first."""
+
+    events: list[Event]
+    next_cursor: str | None = Field(
+        description="Value of `cursor` for the next page, or for later events if `has_more` is false; null if no event"
+        " was read."
+    )
+    has_more: bool = Field(description="Whether the next page can have events now.")
 
 
 class AssetSummary(ApiModel):
@@ -112,7 +143,7 @@ class AssetSummary(ApiModel):
     size_requested: Decimal | None
     size_executed: Decimal | None
     notional_executed: Decimal | None
-    average_price: Decimal | None = Field(description="notional_executed / size_executed; null if nothing executed.")
+    average_price: AveragePrice
 
 
 class WalletSummary(ApiModel):
@@ -129,11 +160,30 @@ class WalletSummary(ApiModel):
     unavailable_metrics: list[str] = Field(examples=[["fees", "closed profit", "slices"]])
 
 
+class WalletRank(ApiModel):
+    """The executed orders of a wallet in a range."""
+
+    wallet: WalletAsStored
+    order_count: int = Field(description="Orders that executed something.")
+    asset_count: int
+    notional_executed: Decimal = Field(description="USD, without fees.")
+    notional_bought: Decimal
+    notional_sold: Decimal
+
+
+class Leaderboard(ApiModel):
+    """Wallets by executed notional, highest first."""
+
+    start: Timestamp
+    end: Timestamp
+    wallets: list[WalletRank]
+
+
 class ActiveOrder(ApiModel):
     """An order without a terminal event in the data."""
 
-    twap_id: str
-    wallet: Wallet
+    twap_id: TwapId
+    wallet: WalletAsStored
     asset: Asset
     side: Side
     status: Status
@@ -196,6 +246,30 @@ class Pressure(ApiModel):
     assets: list[AssetPressure]
 
 
+class PressureHour(ApiModel):
+    """The volume that the orders running at an hour would have executed within the horizon."""
+
+    hour: Timestamp
+    order_count: int
+    estimate_buy_size: Decimal
+    estimate_sell_size: Decimal
+    estimate_net_size: Decimal
+    estimate_net_notional: Decimal | None = Field(
+        description="USD at the average price of the asset's orders that ended on the day; null if there is none."
+    )
+
+
+class PressureHistory(ApiModel):
+    """The pressure of one asset by hour, an estimate from the complete history."""
+
+    asset: str
+    start: Timestamp
+    end: Timestamp
+    horizon_minutes: int
+    estimate_method: Literal["linear"]
+    hours: list[PressureHour]
+
+
 class DailyStatsRow(ApiModel):
     """The totals of the orders of one day, asset, side and current status."""
 
@@ -256,14 +330,8 @@ class Coverage(ApiModel):
     days: list[CoverageDay]
 
 
-class Health(ApiModel):
-    """The process is alive."""
-
-    status: Literal["ok"]
-
-
 class Readiness(ApiModel):
     """The API can serve requests."""
 
     status: Literal["ready"]
-    revision: str = Field(description="Alembic revision of the database.", examples=["005"])
+    revision: str = Field(description="Alembic revision of the database.", examples=["008"])

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
+from pathlib import Path
 
 import click
 from sqlalchemy import Engine
@@ -82,6 +83,12 @@ class _Summary:
 
 @click.command()
 @source_option
+@click.option(
+    "--file",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path),
+    help="Ingest this local object; its name is the key, its directory the source.",
+)
 @click.option("--start", type=_DATE, help="First UTC day.  [default: the first partition]")
 @click.option("--end", type=_DATE, help="Day after the last UTC day: the end is exclusive.  [default: no end]")
 @click.option(
@@ -91,6 +98,7 @@ class _Summary:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 def ingest(
     source_url: str | None,
+    file: Path | None,
     start: datetime | None,
     end: datetime | None,
     object_keys: tuple[str, ...],
@@ -104,6 +112,10 @@ def ingest(
     """
     if start and end and start >= end:
         raise click.UsageError("--start must be before --end, which is exclusive")
+    if file and source_url:
+        raise click.UsageError("pass either --file or --source, not both")
+    if file:
+        source_url, object_keys = f"{file.parent.as_uri()}/", (file.name, *object_keys)
     settings = load_command_settings(source_url)
     store = source(settings)
     with database(settings) as (engine, _):

@@ -29,7 +29,9 @@ def serve(host: str, port: int, root_path: str) -> None:
             upgrade(engine)
         require_readable(engine)
         engine.dispose()
-        click.echo(f"web UI at http://{host}:{port}/, API below http://{host}:{port}/api/v1 (stop with Ctrl-C)")
+        click.echo(
+            f"web UI at http://{host}:{port}/, API documentation at http://{host}:{port}/docs (stop with Ctrl-C)"
+        )
         uvicorn.run(
             create_app(),
             host=host,

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, DateTime, Numeric, Select, Text, cast, literal, or_, select
+from sqlalchemy import DateTime, Numeric, Select, Text, cast, literal, or_, select
 
 from twap_pipeline.domain.symbols import Market
 from twap_pipeline.storage.schema.models import twap_orders
+from twap_pipeline.storage.symbols.markets import is_spot
 
 COLUMNS = (
     "twap_id",
@@ -63,16 +64,12 @@ def wallet_orders(
     if end is not None:
         statement = statement.where(columns.last_status_at < literal(end, timestamp))
     if market is not None:
-        statement = statement.where(_is_spot() if market is Market.SPOT else ~_is_spot())
+        # An order without an asset counts as spot: a tax file must not omit it silently.
+        is_in_spot_file = or_(columns.asset.is_(None), is_spot(columns.asset))
+        statement = statement.where(is_in_spot_file if market is Market.SPOT else ~is_in_spot_file)
     if executed_only:
         statement = statement.where(columns.size_executed > 0)
     return statement.order_by(columns.last_status_at, columns.twap_id)
-
-
-def _is_spot() -> ColumnElement[bool]:
-    """Return the condition of `domain.symbols.market_of`, and an asset that is NULL."""
-    asset = twap_orders.c.asset
-    return or_(asset.is_(None), asset.startswith("@", autoescape=True), asset.contains("/", autoescape=True))
 
 
 def to_mapping(row: Sequence[Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from twap_pipeline.ingest.load import ingest_objects
 from twap_pipeline.settings import Settings
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.orders.refresh import refresh_orders
-from twap_pipeline_tests.factories import WALLET, Bucket, event
+from twap_pipeline_tests.factories import Bucket, event
 
 
 @dataclass(frozen=True)
@@ -97,28 +97,23 @@ def encode_cursor(content: object) -> str:
 
 
 def get_json(client: httpx2.Client, path: str, **parameters: Any) -> Any:
-    """Return the body of a successful GET request below ``/api/v1``."""
-    response = client.get(f"/api/v1{path}", params=parameters)
+    """Return the body of a successful GET request below ``/api/v2``."""
+    response = client.get(f"/api/v2{path}", params=parameters)
     assert response.status_code == 200, response.text
     return response.json()
 
 
-def list_twaps(client: httpx2.Client, **parameters: object) -> dict[str, Any]:
-    """Return a page of the wallet's orders or events."""
-    query = {"wallet": WALLET, **parameters}
-    return dict(get_json(client, "/twaps", **{name: str(value) for name, value in query.items()}))
-
-
-def list_all_twaps(
-    client: httpx2.Client, between_pages: Callable[[], None] = lambda: None, **parameters: object
+def list_all(
+    client: httpx2.Client, path: str, between_pages: Callable[[], None] = lambda: None, **parameters: Any
 ) -> list[dict[str, Any]]:
-    """Return the items of all pages. ``between_pages`` runs before each further page."""
-    page = list_twaps(client, **parameters)
-    items = list(page["twaps"])
-    while page["next_cursor"]:
+    """Return the items of all pages of ``/orders`` or ``/events``. ``between_pages`` runs before each further page."""
+    name = path.removeprefix("/")
+    page = get_json(client, path, **parameters)
+    items = list(page[name])
+    while page.get("has_more", page["next_cursor"]):
         between_pages()
-        page = list_twaps(client, **{**parameters, "cursor": page["next_cursor"]})
-        items += page["twaps"]
+        page = get_json(client, path, **{**parameters, "cursor": page["next_cursor"]})
+        items += page[name]
     return items
 
 

@@ -32,7 +32,10 @@ from twap_pipeline_tests.factories import WALLET, event
 MANY_ORDERS = 50_000
 """About 11 MB of CSV: more than the socket buffers."""
 
-PATH = f"/api/v1/wallets/{WALLET}/export"
+IDENTITY = {"Accept-Encoding": "identity"}
+"""Without compression, the file is larger than the socket buffers."""
+
+PATH = f"/api/v2/wallets/{WALLET}/exports"
 
 
 def order(**fields: object) -> list[object]:
@@ -79,7 +82,7 @@ def test_csv_export_has_orders_of_the_range_oldest_first(client: httpx2.Client, 
     rows = [{**event(n, status="finished", minute=n, executed="0.10"), "state_executedNtl": "1.50"} for n in (3, 1, 2)]
     tables.load("a", [*rows, event(4, minute=4)])
 
-    response = client.get(f"{PATH}.csv", params={"end": "2025-08-20T12:04:00.123456Z"})
+    response = client.get(f"{PATH}/csv", params={"end": "2025-08-20T12:04:00.123456Z"})
 
     orders = list(csv.DictReader(io.StringIO(response.text)))
     assert response.headers["content-type"] == "text/csv; charset=utf-8"
@@ -95,7 +98,7 @@ def test_csv_export_has_orders_of_the_range_oldest_first(client: httpx2.Client, 
 def test_parquet_export_has_timestamps_and_exact_text(client: httpx2.Client, tables: Tables) -> None:
     tables.load("a", [event(1), event(1, status="finished", minute=30, executed="10"), event(2)])
 
-    frame = pl.read_parquet(io.BytesIO(client.get(f"{PATH}.parquet").content))
+    frame = pl.read_parquet(io.BytesIO(client.get(f"{PATH}/parquet").content))
 
     assert frame.columns == list(COLUMNS)
     assert frame.schema["ended_at"] == pl.Datetime("us", "UTC")
@@ -105,9 +108,9 @@ def test_parquet_export_has_timestamps_and_exact_text(client: httpx2.Client, tab
 
 @pytest.mark.usefixtures("many_orders")
 def test_long_export_has_all_rows_and_sums_of_sql(client: httpx2.Client, engine: Engine) -> None:
-    with client.stream("GET", f"{PATH}.csv") as response:
+    with client.stream("GET", f"{PATH}/csv", headers=IDENTITY) as response:
         orders = list(csv.DictReader(response.iter_lines()))
-    frame = pl.read_parquet(io.BytesIO(client.get(f"{PATH}.parquet").content))
+    frame = pl.read_parquet(io.BytesIO(client.get(f"{PATH}/parquet").content))
 
     with engine.connect() as connection:
         sums = connection.execute(text("SELECT count(*), sum(notional_executed), sum(size_executed) FROM twap_orders"))
@@ -124,7 +127,7 @@ def export_is_aborted(client: httpx2.Client, database: URL) -> bool:
     )
     received_lines = 0
     try:
-        with client.stream("GET", f"{PATH}.csv") as response:
+        with client.stream("GET", f"{PATH}/csv", headers=IDENTITY) as response:
             assert response.status_code == 200
             for number, chunk in enumerate(response.iter_raw()):
                 received_lines += chunk.count(b"\n")
@@ -142,10 +145,10 @@ def export_is_aborted(client: httpx2.Client, database: URL) -> bool:
 @pytest.mark.usefixtures("many_orders")
 def test_export_lost_database_aborts_the_response(client: httpx2.Client, database: URL) -> None:
     assert export_is_aborted(client, database)
-    assert client.get(f"{PATH}.csv").text.count("\n") == MANY_ORDERS + 1
+    assert client.get(f"{PATH}/csv").text.count("\n") == MANY_ORDERS + 1
     eventually(
         lambda: (
-            'twap_api_responses_aborted_total{route="/api/v1/wallets/{wallet}/export.csv"} 1.0'
+            'twap_api_responses_aborted_total{route="/api/v2/wallets/{wallet}/exports/{format}"} 1.0'
             in client.get("/metrics").text
         )
     )
@@ -173,7 +176,7 @@ def test_export_that_ignores_errors_is_not_aborted(
 def test_export_aborted_by_client_frees_its_connection(client: httpx2.Client) -> None:
     in_use = 'twap_api_pool_connections{pool="exports",state="in_use"} '
     for _ in range(6):  # more than EXPORT_POOL_SIZE
-        with client.stream("GET", f"{PATH}.csv") as response:
+        with client.stream("GET", f"{PATH}/csv", headers=IDENTITY) as response:
             chunks = response.iter_raw()  # a reference keeps the connection open
             next(chunks)
             assert f"{in_use}0.0" not in client.get("/metrics").text
@@ -194,7 +197,7 @@ def test_export_of_slow_readers_is_aborted(
         for reader in readers:
             reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # so that the file exceeds the buffers early
             reader.connect((client.base_url.host, client.base_url.port))
-            reader.sendall(f"GET {PATH}.csv HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            reader.sendall(f"GET {PATH}/csv HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         in_use = 'twap_api_pool_connections{pool="exports",state="in_use"} '
         eventually(lambda: f"{in_use}4.0" in client.get("/metrics").text)
         if read_bytes:
@@ -202,7 +205,7 @@ def test_export_of_slow_readers_is_aborted(
                 assert reader.recv(read_bytes)
 
         eventually(lambda: f"{in_use}0.0" in client.get("/metrics").text, 60)
-        assert client.head(f"{PATH}.csv").status_code == 200
+        assert client.head(f"{PATH}/csv").status_code == 200
     finally:
         for reader in readers:
             reader.close()
@@ -212,10 +215,12 @@ def test_export_of_slow_readers_is_aborted(
 @pytest.mark.usefixtures("many_orders")
 def test_export_without_a_free_connection_is_503(client: httpx2.Client) -> None:
     with ExitStack() as readers:
-        bodies = [readers.enter_context(client.stream("GET", f"{PATH}.csv")).iter_raw() for _ in range(4)]
+        bodies = [
+            readers.enter_context(client.stream("GET", f"{PATH}/csv", headers=IDENTITY)).iter_raw() for _ in range(4)
+        ]
         for body in bodies:
             next(body)
-        refused = client.get(f"{PATH}.parquet")
+        refused = client.get(f"{PATH}/parquet")
 
     assert (refused.status_code, refused.json()["title"]) == (503, "Service unavailable")
     assert refused.headers["retry-after"] == "1"
@@ -225,7 +230,7 @@ def test_export_failure_before_first_byte_is_a_problem(client: httpx2.Client, da
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE twap_orders CASCADE"))
 
-    response = client.get(f"{PATH}.csv")
+    response = client.get(f"{PATH}/csv")
 
     assert (response.status_code, response.json()["title"]) == (503, "Schema not ready")
 

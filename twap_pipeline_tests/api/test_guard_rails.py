@@ -20,7 +20,7 @@ from twap_pipeline.storage.engine.roles import READER, grant_role
 from twap_pipeline_tests.api.serving import Tables, ended_order, eventually, make_settings, serving
 from twap_pipeline_tests.factories import WALLET, event
 
-TWAPS = f"/api/v1/twaps?wallet={WALLET}"
+TWAPS = f"/api/v2/events?wallet={WALLET}"
 
 
 @pytest.fixture
@@ -95,14 +95,14 @@ def test_cors_headers_are_on_error_responses(database: URL, monkeypatch: pytest.
     def raise_error(twap_id: str, **_options: object) -> None:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr("twap_pipeline.api.routes.twaps.order_events", raise_error)
+    monkeypatch.setattr("twap_pipeline.api.routes.orders.order_events", raise_error)
     origin = "https://tax.example"
     with serving(create_app(make_settings(database, TWAP_API_CORS_ORIGINS=origin))) as client:
-        paths = {"/api/v1/twaps/1": 500, "/api/v1/twaps": 422, "/nothing": 404}
+        paths = {"/api/v2/orders/1": 500, "/api/v2/stats/daily": 422, "/nothing": 404}
         responses = {path: client.get(path, headers={"Origin": origin}) for path in paths}
     unreachable = database.set(host="127.0.0.1", port=1)
     with serving(create_app(make_settings(unreachable, TWAP_API_CORS_ORIGINS=origin))) as client:
-        for path in ("/api/v1/coverage", "/readyz", f"/api/v1/wallets/{WALLET}/export.csv"):
+        for path in ("/api/v2/coverage", "/readyz", f"/api/v2/wallets/{WALLET}/exports/csv"):
             paths[path] = 503
             responses[path] = client.get(path, headers={"Origin": origin})
 
@@ -196,14 +196,18 @@ def test_reader_role_serves_every_route(tables: Tables, database: URL) -> None:
     reader = database.set(username=role, password=grant_role(tables.engine, role, READER).password)
     paths = (
         TWAPS,
-        "/api/v1/twaps/1",
-        f"/api/v1/wallets/{WALLET}/summary",
-        "/api/v1/twaps/active",
-        "/api/v1/pressure",
-        "/api/v1/stats/daily?start=2025-08-20",
-        "/api/v1/coverage",
-        f"/api/v1/wallets/{WALLET}/export.csv",
-        f"/api/v1/wallets/{WALLET}/export.parquet",
+        f"/api/v1/twaps?wallet={WALLET}&start=2025-01-01&end=2026-01-01",
+        "/api/v2/orders",
+        "/api/v2/leaderboard?start=2025-01-01&end=2026-01-01",
+        "/api/v2/pressure/history?asset=BTC&start=2025-08-20&end=2025-08-21",
+        "/api/v2/orders/1",
+        f"/api/v2/wallets/{WALLET}/summary",
+        "/api/v2/active",
+        "/api/v2/pressure",
+        "/api/v2/stats/daily?start=2025-08-20",
+        "/api/v2/coverage",
+        f"/api/v2/wallets/{WALLET}/exports/csv",
+        f"/api/v2/wallets/{WALLET}/exports/parquet",
         "/readyz",
     )
 
@@ -218,7 +222,7 @@ def test_additive_migration_under_load_causes_no_5xx(client: httpx2.Client, tabl
 
     def send_requests() -> None:
         while not stop.is_set():
-            for path in (TWAPS, "/api/v1/twaps/1", "/api/v1/coverage", f"/api/v1/wallets/{WALLET}/summary"):
+            for path in (TWAPS, "/api/v2/orders/1", "/api/v2/coverage", f"/api/v2/wallets/{WALLET}/summary"):
                 statuses[client.get(path).status_code] += 1
 
     callers = [threading.Thread(target=send_requests) for _ in range(4)]
@@ -236,3 +240,44 @@ def test_additive_migration_under_load_causes_no_5xx(client: httpx2.Client, tabl
         caller.join()
 
     assert set(statuses) == {200}
+
+
+@pytest.mark.parametrize("path", ["/api/v2/orders", "/api/v2/coverage", "/api/v1/twaps/1", "/", "/docs/start.js"])
+def test_unchanged_response_is_304_with_its_etag(client: httpx2.Client, tables: Tables, path: str) -> None:
+    tables.load("a", [event(1)])
+
+    first = client.get(path)
+    tag = first.headers["etag"]
+    same = client.get(path, headers={"If-None-Match": f'"other", {tag}'})
+    head = client.head(path, headers={"If-None-Match": tag})
+    changed = client.get(path, headers={"If-None-Match": '"other"'})
+
+    assert "no-cache" in first.headers["cache-control"]
+    assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tag)
+    assert (head.status_code, changed.status_code, changed.content) == (304, 200, first.content)
+
+
+def test_changed_data_changes_the_etag(client: httpx2.Client, tables: Tables) -> None:
+    tables.load("a", [event(1)])
+    tag = client.get("/api/v2/orders").headers["etag"]
+    tables.load("b", [event(2)])
+
+    assert client.get("/api/v2/orders", headers={"If-None-Match": tag}).status_code == 200
+    for path in ("/healthz", "/metrics", "/api/v2/orders/9"):
+        response = client.get(path)
+        assert "etag" not in response.headers, path
+        assert response.headers["cache-control"] == "no-store", path
+
+
+def test_large_responses_are_compressed(client: httpx2.Client, tables: Tables) -> None:
+    tables.load("a", [event(n) for n in range(100)])
+
+    def encoding(path: str, accepted: str = "gzip") -> str | None:
+        return client.get(path, headers={"Accept-Encoding": accepted}).headers.get("content-encoding")
+
+    assert encoding("/api/v2/orders") == "gzip"
+    assert encoding("/api/v2/orders", "identity") is None
+    assert encoding("/api/v2/orders?limit=1") is None
+    assert encoding(f"/api/v2/wallets/{WALLET}/exports/csv") == "gzip"
+    assert encoding(f"/api/v2/wallets/{WALLET}/exports/parquet") is None
+    assert client.head("/api/v2/orders").headers["content-encoding"] == "gzip"

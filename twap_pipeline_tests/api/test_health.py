@@ -20,13 +20,13 @@ UNREACHABLE = parse_database_url("postgresql://nobody:s3cret-pass@127.0.0.1:1/no
 
 
 def test_health_and_readiness_at_head(client: httpx2.Client) -> None:
-    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/healthz").json()["status"] == "healthy"
     assert client.get("/readyz").json() == {"status": "ready", "revision": code_head()}
 
 
 def test_readiness_of_an_empty_database_names_migrate(empty_database: URL) -> None:
     with serving(create_app(make_settings(empty_database))) as client:
-        ready, data = client.get("/readyz"), client.get("/api/v1/twaps/1")
+        ready, data = client.get("/readyz"), client.get("/api/v2/orders/1")
 
     assert (ready.status_code, ready.json()["title"]) == (503, "Schema not ready")
     assert "twap-pipeline migrate" in ready.json()["detail"]
@@ -36,9 +36,10 @@ def test_readiness_of_an_empty_database_names_migrate(empty_database: URL) -> No
 @pytest.mark.fault("X2")
 def test_unreachable_database_is_503_and_leaks_nothing(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG), serving(create_app(make_settings(UNREACHABLE))) as client:
-        alive, ready, data = client.get("/healthz"), client.get("/readyz"), client.get("/api/v1/twaps/1")
+        alive, ready, data = client.get("/healthz"), client.get("/readyz"), client.get("/api/v2/orders/1")
 
-    assert alive.status_code == 200
+    assert (alive.status_code, alive.json()["status"]) == (200, "degraded")
+    assert alive.json()["database"] in {"error: Database unavailable", "error: no response"}
     for refused in (ready, data):
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
         assert refused.headers["content-type"] == "application/problem+json"
@@ -56,7 +57,7 @@ def test_refused_login_is_database_unavailable(database: URL, fault: str) -> Non
         "user": database.set(username="wrong-name"),
     }
     with serving(create_app(make_settings(wrong[fault]))) as client:
-        refused = client.get("/api/v1/twaps/1")
+        refused = client.get("/api/v2/orders/1")
 
     assert (refused.status_code, refused.json()["title"]) == (503, "Database unavailable")
     assert "wrong" not in refused.text
@@ -65,14 +66,14 @@ def test_refused_login_is_database_unavailable(database: URL, fault: str) -> Non
 def test_request_id_is_kept_if_valid_and_else_generated(client: httpx2.Client) -> None:
     valid = client.get("/healthz", headers={"X-Request-ID": "trace-1.2_3"})
     invalid = client.get("/healthz", headers={"X-Request-ID": 'x" {"level":"forged"}'})
-    refused = client.get("/api/v1/twaps/x", headers={"X-Request-ID": "abc"})
+    refused = client.get("/api/v2/orders/x", headers={"X-Request-ID": "abc"})
 
     assert valid.headers["x-request-id"] == "trace-1.2_3"
     assert len(invalid.headers["x-request-id"]) == 32
     assert refused.json()["request_id"] == refused.headers["x-request-id"] == "abc"
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/nothing-here", "/api/v1/twaps/x", "/api/v1/twaps/1"])
+@pytest.mark.parametrize("path", ["/healthz", "/nothing-here", "/api/v2/orders/x", "/api/v2/orders/1"])
 def test_every_response_has_security_headers(idle_client: httpx2.Client, path: str) -> None:
     headers = idle_client.get(path).headers
 
@@ -83,7 +84,7 @@ def test_every_response_has_security_headers(idle_client: httpx2.Client, path: s
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 def test_other_methods_than_get_are_405(idle_client: httpx2.Client, method: str) -> None:
-    refused = idle_client.request(method, "/api/v1/twaps/1")
+    refused = idle_client.request(method, "/api/v2/orders/1")
 
     assert (refused.status_code, refused.json()["title"]) == (405, "Method Not Allowed")
     assert refused.headers["allow"] == "GET, HEAD"
@@ -96,12 +97,12 @@ def test_other_methods_than_get_are_405(idle_client: httpx2.Client, method: str)
         "/web_ui.js",
         "/healthz",
         "/readyz",
-        "/api/v1/openapi.json",
-        f"/api/v1/twaps?wallet={WALLET}",
-        "/api/v1/twaps/1",
-        "/api/v1/coverage?unknown=1",
-        f"/api/v1/wallets/{WALLET}/export.csv",
-        f"/api/v1/wallets/{WALLET}/export.parquet",
+        "/api/v2/openapi.json",
+        f"/api/v2/twaps?wallet={WALLET}",
+        "/api/v2/orders/1",
+        "/api/v2/coverage?unknown=1",
+        f"/api/v2/wallets/{WALLET}/export.csv",
+        f"/api/v2/wallets/{WALLET}/export.parquet",
         "/nothing-here",
     ],
 )
@@ -116,11 +117,11 @@ def test_head_has_the_headers_of_get_without_body(idle_client: httpx2.Client, pa
 
 
 def test_head_is_counted_by_its_route_and_leaves_no_export_open(client: httpx2.Client) -> None:
-    path = f"/api/v1/wallets/{WALLET}/export.csv"
+    path = f"/api/v2/wallets/{WALLET}/export.csv"
     for _ in range(6):  # more than EXPORT_POOL_SIZE
         assert client.head(path).status_code == 200
 
-    route = "/api/v1/wallets/{wallet}/export.csv"
+    route = "/api/v2/wallets/{wallet}/export.csv"
     counted = f'twap_api_requests_total{{route="{route}",status="200"}} 6.0'
     eventually(lambda: counted in client.get("/metrics").text)
     assert 'pool="exports",state="in_use"} 0.0' in client.get("/metrics").text
@@ -133,7 +134,7 @@ def test_unhandled_exception_is_a_problem_without_details(
         raise RuntimeError("secret inner workings at /srv/app.py")
 
     monkeypatch.setattr("twap_pipeline.api.routes.twaps.order_events", raise_error)
-    failed = client.get("/api/v1/twaps/1", headers={"X-Request-ID": "mine"})
+    failed = client.get("/api/v2/orders/1", headers={"X-Request-ID": "mine"})
 
     assert (failed.status_code, failed.json()["request_id"]) == (500, "mine")
     assert failed.headers["x-request-id"] == "mine"
@@ -141,20 +142,20 @@ def test_unhandled_exception_is_a_problem_without_details(
 
 
 def test_metrics_label_routes_by_template(client: httpx2.Client) -> None:
-    client.get("/api/v1/twaps/123456789")
+    client.get("/api/v2/orders/123456789")
     client.get("/no/such/path")
 
     eventually(lambda: 'requests_total{route="other",status="404"} 1.0' in client.get("/metrics").text)
     metrics = client.get("/metrics").text
 
-    assert 'twap_api_requests_total{route="/api/v1/twaps/{twap_id}",status="404"} 1.0' in metrics
+    assert 'twap_api_requests_total{route="/api/v2/orders/{twap_id}",status="404"} 1.0' in metrics
     assert 'twap_api_pool_connections{pool="queries",state="limit"} 8.0' in metrics
     assert "123456789" not in metrics
 
 
 def test_parallel_requests_open_no_more_connections_than_stated(database: URL, engine: Engine) -> None:
     """`TWAP_API_POOL_SIZE` for queries and one for readiness; the pools keep their connections open."""
-    paths = ["/api/v1/coverage", "/readyz"] * 10
+    paths = ["/api/v2/coverage", "/readyz"] * 10
     with (
         serving(create_app(make_settings(database, TWAP_API_POOL_SIZE=2))) as client,
         ThreadPoolExecutor(len(paths)) as threads,
@@ -172,14 +173,14 @@ def test_parallel_requests_open_no_more_connections_than_stated(database: URL, e
 
 
 def test_metrics_of_two_apps_are_separate(client: httpx2.Client, database: URL) -> None:
-    client.get("/api/v1/twaps/1")
+    client.get("/api/v2/orders/1")
     with serving(create_app(make_settings(database))) as other:
-        assert 'route="/api/v1/twaps/{twap_id}"' not in other.get("/metrics").text
+        assert 'route="/api/v2/orders/{twap_id}"' not in other.get("/metrics").text
 
 
 def test_request_is_logged_as_one_json_line(client: httpx2.Client, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "twap_pipeline.api"):
-        client.get("/api/v1/twaps/1?limit=1", headers={"X-Request-ID": "abc"})
+        client.get("/api/v2/orders/1?limit=1", headers={"X-Request-ID": "abc"})
         eventually(lambda: "request" in caplog.messages)
 
     (record,) = [record for record in caplog.records if record.getMessage() == "request"]
@@ -188,7 +189,7 @@ def test_request_is_logged_as_one_json_line(client: httpx2.Client, caplog: pytes
     assert "\n" not in line
     assert (fields["level"], fields["logger"], fields["message"]) == ("INFO", "twap_pipeline.api", "request")
     assert fields["request_id"] == "abc"
-    assert (fields["method"], fields["path"], fields["status"]) == ("GET", "/api/v1/twaps/1", 404)
+    assert (fields["method"], fields["path"], fields["status"]) == ("GET", "/api/v2/orders/1", 404)
     assert 0 < fields["seconds"] < 60
     assert fields["time"].endswith("+00:00")
 

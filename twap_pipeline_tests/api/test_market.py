@@ -47,7 +47,7 @@ def test_active_orders_have_estimates_and_exclude_stale_orders(client: httpx2.Cl
         {"ended": -1, "status": "finished"},
     )
 
-    body = get_json(client, "/twaps/active")
+    body = get_json(client, "/active")
 
     assert (body["estimate_method"], body["active_count"], body["stale_count"]) == ("linear", 3, 1)
     within_grace, half, waiting = body["active"]
@@ -64,13 +64,13 @@ def test_active_orders_filters_and_limit(client: httpx2.Client, tables: Tables) 
     insert_orders(tables, {}, {"wallet": OTHER, "started": -20}, {"asset": "ETH", "started": -10})
 
     def ids(**parameters: object) -> list[str]:
-        return [order["twap_id"] for order in get_json(client, "/twaps/active", **parameters)["active"]]
+        return [order["twap_id"] for order in get_json(client, "/active", **parameters)["active"]]
 
     assert ids() == ["1", "2", "3"]
     assert ids(wallet=OTHER.upper().replace("0X", "0x")) == ["2"]
     assert ids(asset="ETH") == ["3"]
     assert ids(limit=2) == ["1", "2"]
-    assert get_json(client, "/twaps/active", limit=1)["active_count"] == 3
+    assert get_json(client, "/active", limit=1)["active_count"] == 3
 
 
 def test_pressure_nets_remaining_volume_per_horizon(client: httpx2.Client, tables: Tables) -> None:
@@ -104,6 +104,72 @@ def test_pressure_without_price_has_null_notional(client: httpx2.Client, tables:
     assert asset["estimate_price"] is None
     assert {horizon["estimate_net_notional"] for horizon in asset["horizons"]} == {None}
     assert [horizon["horizon_minutes"] for horizon in asset["horizons"]] == [5, 15, 60, 240, 1440]
+
+
+def test_pressure_history_counts_running_orders_by_hour(client: httpx2.Client, tables: Tables) -> None:
+    """Order 1: 11:30 to 13:30, ended early at 13:10. Order 2: 12:00 to 12:30. Order 3 waits for its trigger."""
+    day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    now = datetime.now(UTC)
+
+    def minutes(hour: int, minute: int) -> int:
+        return round((day.replace(hour=hour, minute=minute) - now).total_seconds() / 60)
+
+    insert_orders(
+        tables,
+        {"size": "120", "minutes": 120, "started": minutes(11, 30), "ended": minutes(13, 10), "status": "terminated",
+         "executed": "10", "notional": "500"},
+        {"size": "30", "side": "A", "minutes": 30, "started": minutes(12, 0)},
+        {"status": "waitingForTrigger", "started": minutes(11, 0)},
+    )  # fmt: skip
+    with tables.engine.begin() as connection:  # the offsets above are relative to now()
+        connection.execute(
+            text(
+                "UPDATE twap_orders SET started_at = date_trunc('minute', started_at + interval '30 s'),"
+                " first_event_at = date_trunc('minute', first_event_at + interval '30 s'),"
+                " ended_at = date_trunc('minute', ended_at + interval '30 s')"
+            )
+        )
+
+    start, end = day.replace(hour=11, minute=20), day.replace(hour=13, minute=30)
+    history = get_json(client, "/pressure/history", asset="BTC", start=start.isoformat(), end=end.isoformat())
+
+    assert (history["estimate_method"], history["horizon_minutes"], len(history["hours"])) == ("linear", 60, 3)
+    assert [hour["hour"][11:16] for hour in history["hours"]] == ["11:00", "12:00", "13:00"]
+    assert [hour["order_count"] for hour in history["hours"]] == [0, 2, 1]
+    assert [Decimal(hour["estimate_buy_size"]) for hour in history["hours"]] == [0, 60, 30]
+    assert [Decimal(hour["estimate_sell_size"]) for hour in history["hours"]] == [0, 30, 0]
+    assert [Decimal(hour["estimate_net_notional"]) for hour in history["hours"]] == [0, 1500, 1500]
+
+
+def test_leaderboard_ranks_wallets_by_notional(client: httpx2.Client, tables: Tables) -> None:
+    rows = [
+        *executed_order(1, "1", "10", asset="BTC"),
+        *({**row, "state_side": "A"} for row in executed_order(2, "1", "5.5", asset="@107")),
+        *executed_order(3, "2", "12", asset="BTC", wallet=OTHER),
+        *executed_order(4, "0", "0", wallet="0x" + "ef" * 20),
+    ]
+    tables.load("a", rows)
+
+    def ranking(**parameters: object) -> list[tuple[str, str]]:
+        query = {"start": "2025-08-20", "end": "2025-08-21", **parameters}
+        return [
+            (item["wallet"], item["notional_executed"]) for item in get_json(client, "/leaderboard", **query)["wallets"]
+        ]
+
+    assert ranking() == [(WALLET, "15.5"), (OTHER, "12")]
+    assert ranking(limit=1) == [(WALLET, "15.5")]
+    assert ranking(asset="BTC") == ranking(market="perp") == [(OTHER, "12"), (WALLET, "10")]
+    assert ranking(market="spot") == [(WALLET, "5.5")]
+    assert ranking(end="2025-08-20T12:30:00.123456Z") == []
+    first = get_json(client, "/leaderboard", start="2025-08-20", end="2025-08-21")["wallets"][0]
+    assert first == {
+        "wallet": WALLET,
+        "order_count": 2,
+        "asset_count": 2,
+        "notional_executed": "15.5",
+        "notional_bought": "10",
+        "notional_sold": "5.5",
+    }
 
 
 def executed_order(twap_id: int, size: str, notional: str, **fields: Any) -> list[dict[str, object]]:
@@ -186,16 +252,21 @@ def test_daily_stats_pages_equal_the_view(client: httpx2.Client, tables: Tables)
         "/pressure?horizon=99999999999999999999",
         "/pressure?" + "&".join(["horizon=5"] * 11),
         "/pressure?asset=%00",
-        "/twaps/active?wallet=0x1",
-        "/twaps/active?limit=0",
+        "/active?wallet=0x1",
+        "/active?limit=0",
         "/wallets/0x1/summary",
         f"/wallets/{WALLET}/summary?start=2025-02-01&end=2025-01-01",
+        "/leaderboard?start=2025-01-01&end=2026-01-03",
+        "/leaderboard?start=2025-01-01",
+        "/pressure/history?start=2025-01-01&end=2025-01-02",
+        "/pressure/history?asset=BTC&start=2025-01-01&end=2025-02-02",
+        "/pressure/history?asset=BTC&start=2025-01-02&end=2025-01-01",
         "/coverage?start=2025-02-01&end=2025-01-01",
         "/coverage?start=2000-01-01&end=2099-01-01",
     ],
 )
 def test_invalid_parameter_is_refused(idle_client: httpx2.Client, path: str) -> None:
-    assert idle_client.get(f"/api/v1{path}").status_code in {400, 422}
+    assert idle_client.get(f"/api/v2{path}").status_code in {400, 422}
 
 
 def test_coverage_shows_gaps_failures_and_pending_refresh(client: httpx2.Client, tables: Tables) -> None:
@@ -228,11 +299,14 @@ def test_coverage_shows_gaps_failures_and_pending_refresh(client: httpx2.Client,
 
 def test_every_list_is_empty_without_data(idle_client: httpx2.Client) -> None:
     assert get_json(idle_client, "/coverage")["days"] == []
-    assert get_json(idle_client, "/twaps/active")["active_count"] == 0
+    assert get_json(idle_client, "/active")["active_count"] == 0
     assert get_json(idle_client, "/pressure")["assets"] == []
     assert get_json(idle_client, f"/wallets/{WALLET}/summary")["by_asset"] == []
     assert get_json(idle_client, "/stats/daily", start="2025-08-20")["days"] == []
-    assert get_json(idle_client, "/twaps", wallet=WALLET)["twaps"] == []
+    assert get_json(idle_client, "/orders", wallet=WALLET) == {"orders": [], "next_cursor": None}
+    assert get_json(idle_client, "/leaderboard", start="2025-08-20", end="2025-08-21")["wallets"] == []
+    history = get_json(idle_client, "/pressure/history", asset="BTC", start="2025-08-20", end="2025-08-21")
+    assert {hour["order_count"] for hour in history["hours"]} == {0}
 
 
 @pytest.mark.fault("A9")
@@ -248,7 +322,7 @@ def test_coverage_of_too_many_days_is_400(client: httpx2.Client, tables: Tables,
         )
         connection.execute(text(entry), [{"day": str(day)} for day in {first, last}])
 
-    refused = client.get(f"/api/v1/coverage?{query}")
+    refused = client.get(f"/api/v2/coverage?{query}")
 
     assert (refused.status_code, refused.json()["title"]) == (400, "Range too long")
     assert get_json(client, "/coverage", start="2025-08-01", end="2025-09-01")["objects"] >= 1

@@ -66,27 +66,41 @@ def test_generated_request_has_a_documented_response(case: Case[Any], filled_cli
     case.call_and_validate(base_url=str(filled_client.base_url), checks=_CHECKS)
 
 
+_RANGE = "start=2025-08-20&end=2025-08-21"
+
+
 @pytest.mark.parametrize(
     ("path", "route", "has_rows"),
     [
+        (f"/api/v1/twaps?wallet={WALLET}&{_RANGE}", "/api/v1/twaps", lambda body: len(body["twaps"]) == 3),
         (
-            f"/api/v1/twaps?wallet={WALLET}&limit=2",
+            f"/api/v1/twaps?wallet={WALLET}&{_RANGE}&latest_per_twap=false",
             "/api/v1/twaps",
-            lambda body: len(body["twaps"]) == 2 and body["next_cursor"],
+            lambda body: len(body["twaps"][0]["raw"]["all_rows"]) == 2,
         ),
-        (f"/api/v1/twaps/{ORDER}", "/api/v1/twaps/{twap_id}", lambda body: len(body["events"]) == 2),
+        (f"/api/v1/twaps/{ORDER}", "/api/v1/twaps/{twap_id}", lambda body: len(body["rows"]) == 2),
+        ("/healthz", "/healthz", lambda body: body["last_ingested_object"]),
+        ("/api/v2/orders?limit=2", "/api/v2/orders", lambda body: len(body["orders"]) == 2 and body["next_cursor"]),
+        (f"/api/v2/orders/{ORDER}", "/api/v2/orders/{twap_id}", lambda body: len(body["events"]) == 2),
+        ("/api/v2/events?limit=3", "/api/v2/events", lambda body: len(body["events"]) == 3 and body["has_more"]),
         (
-            f"/api/v1/wallets/{WALLET}/summary",
-            "/api/v1/wallets/{wallet}/summary",
+            f"/api/v2/wallets/{WALLET}/summary",
+            "/api/v2/wallets/{wallet}/summary",
             lambda body: len(body["by_asset"]) == 3,
         ),
-        ("/api/v1/twaps/active", "/api/v1/twaps/active", lambda body: body["stale"]),
+        (f"/api/v2/leaderboard?{_RANGE}", "/api/v2/leaderboard", lambda body: body["wallets"]),
         (
-            "/api/v1/stats/daily?start=2025-08-20&limit=1",
-            "/api/v1/stats/daily",
+            f"/api/v2/pressure/history?asset=BTC&{_RANGE}&horizon=5",
+            "/api/v2/pressure/history",
+            lambda body: len(body["hours"]) == 24,
+        ),
+        ("/api/v2/active", "/api/v2/active", lambda body: body["stale"]),
+        (
+            "/api/v2/stats/daily?start=2025-08-20&limit=1",
+            "/api/v2/stats/daily",
             lambda body: body["days"] and body["next_cursor"],
         ),
-        ("/api/v1/coverage", "/api/v1/coverage", lambda body: body["days"]),
+        ("/api/v2/coverage", "/api/v2/coverage", lambda body: body["days"]),
     ],
 )
 def test_response_with_rows_matches_its_schema(
@@ -106,15 +120,19 @@ def test_operation_ids_are_stable() -> None:
         "/healthz": "get_health",
         "/readyz": "get_readiness",
         "/metrics": "get_metrics",
-        "/api/v1/twaps": "list_twaps",
-        "/api/v1/twaps/active": "list_active_orders",
-        "/api/v1/twaps/{twap_id}": "get_order_history",
-        "/api/v1/wallets/{wallet}/summary": "get_wallet_summary",
-        "/api/v1/wallets/{wallet}/export.csv": "export_orders_csv",
-        "/api/v1/wallets/{wallet}/export.parquet": "export_orders_parquet",
-        "/api/v1/pressure": "get_pressure",
-        "/api/v1/stats/daily": "list_daily_stats",
-        "/api/v1/coverage": "get_coverage",
+        "/api/v1/twaps": "get_twaps",
+        "/api/v1/twaps/{twap_id}": "get_twap",
+        "/api/v2/orders": "list_orders",
+        "/api/v2/orders/{twap_id}": "get_order",
+        "/api/v2/events": "list_events",
+        "/api/v2/wallets/{wallet}/summary": "get_wallet_summary",
+        "/api/v2/wallets/{wallet}/exports/{format}": "export_orders",
+        "/api/v2/leaderboard": "get_leaderboard",
+        "/api/v2/active": "list_active_orders",
+        "/api/v2/pressure": "get_pressure",
+        "/api/v2/pressure/history": "list_pressure_by_hour",
+        "/api/v2/stats/daily": "list_daily_stats",
+        "/api/v2/coverage": "get_coverage",
     }
 
 

@@ -185,8 +185,8 @@ def test_page_below_a_path_prefix_uses_relative_urls(database: URL) -> None:
         urls = [url for url in re.findall(r'(?:href|src)="([^"#]+)"', page) if not url.startswith("data:")]
         script = client.get("/web_ui.js").text
         paths = [urljoin("/twap/", url) for url in [*urls, *re.findall(r'API = "([^"]+)"', script)]]
-        statuses = [client.get(path.removeprefix("/twap")).status_code for path in paths if not path.endswith("/v1")]
-        servers = client.get("/api/v1/openapi.json").json()["servers"]
+        statuses = [client.get(path.removeprefix("/twap")).status_code for path in paths if not path.endswith("/v2")]
+        servers = client.get("/openapi.json").json()["servers"]
 
     assert len(paths) == 4
     assert all(path.startswith("/twap/") for path in paths)

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import yaml
@@ -206,6 +207,27 @@ def test_ingest_object_key_loads_only_that_object(command: Command, bucket: Buck
     assert outcome.status == 0
     with engine.connect() as connection:
         assert connection.execute(text("SELECT twap_id FROM twap_status")).scalars().all() == ["2"]
+
+
+def test_ingest_file_loads_only_that_file(
+    command: Command, bucket: Bucket, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its directory is another source than the configured one."""
+    bucket.put(key("a"), [event(1)])
+    folder = Bucket(tmp_path / "one")
+    for number, name in enumerate(("x.parquet", "y.parquet", "below/x.parquet"), start=2):
+        folder.put(name, [event(number)])
+    file = str(folder.directory / "x.parquet")
+
+    loaded = command("ingest", "--file", file)
+    monkeypatch.setenv("TWAP_SOURCE_URL", bucket.directory.as_uri() + "/")
+    other_source = command("ingest")
+    both = command("ingest", "--file", file, "--source", "file:///x/")
+
+    assert (loaded.status, order_ids(engine)) == (0, ["2"])
+    assert other_source.status == 1
+    assert "TWAP_ACCEPT_SOURCE_URLS=" in other_source.err
+    assert (both.status, "either --file or --source" in both.err) == (2, True)
 
 
 @pytest.mark.fault("X1")

@@ -44,7 +44,7 @@ def test_serve_without_settings_uses_the_embedded_database() -> None:
 
             eventually(is_ready, 60)
             assert "<title>TWAP history</title>" in client.get("/").text
-            assert client.get("/api/v1/coverage", headers={"X-Request-ID": "mine"}).json()["days"] == []
+            assert client.get("/api/v2/coverage", headers={"X-Request-ID": "mine"}).json()["days"] == []
             assert "server" not in client.get("/").headers
         finally:
             process.send_signal(signal.SIGINT)
@@ -53,7 +53,7 @@ def test_serve_without_settings_uses_the_embedded_database() -> None:
     assert process.returncode == 0
     assert f"http://127.0.0.1:{port}/" in out
     lines = [json.loads(line) for line in err.splitlines()]
-    assert [line["path"] for line in lines if line.get("request_id") == "mine"] == ["/api/v1/coverage"]
+    assert [line["path"] for line in lines if line.get("request_id") == "mine"] == ["/api/v2/coverage"]
 
 
 @pytest.mark.fault("R6")

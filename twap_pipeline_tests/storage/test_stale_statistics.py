@@ -16,10 +16,12 @@ from sqlalchemy import Connection, Engine, Executable, TextClause, text
 from sqlalchemy.event import listens_for
 from sqlalchemy.exc import OperationalError
 
-from twap_pipeline.api.queries.active_orders import active_orders, pressure
+from twap_pipeline.api.queries import v1
+from twap_pipeline.api.queries.active_orders import active_orders, pressure, pressure_history
 from twap_pipeline.api.queries.coverage import coverage
-from twap_pipeline.api.queries.events import EventFilter, TimeField, order_events, wallet_events, wallet_orders
-from twap_pipeline.api.queries.orders import daily_stats, wallet_summary
+from twap_pipeline.api.queries.events import EventFilter, event_page, order_events
+from twap_pipeline.api.queries.order_list import OrderFilter, Sort, order_page
+from twap_pipeline.api.queries.orders import daily_stats, leaderboard, wallet_summary
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import StatementTimeoutError
 from twap_pipeline.exports import rows as exported_rows
@@ -90,18 +92,27 @@ def objects(connection: Connection) -> list[ObjectRef]:
     return [ObjectRef(key, "e", START, 1) for key in keys(connection)]
 
 
-def wallet_pages() -> Iterable[tuple[str, Operation]]:
-    times: tuple[TimeField, ...] = ("event", "started", "ended")
-    for time in times:
-        for status in (None, "finished"):
-            selection = EventFilter(WALLET, START, END, time, None, status)
-            yield f"orders by {time}, status {status}", statement(wallet_orders(selection, after="9000", limit=100))
-            after = (END, "9000")
-            yield f"events by {time}, status {status}", statement(wallet_events(selection, after=after, limit=100))
+def pages() -> Iterable[tuple[str, Operation]]:
+    """Pages of orders by each sort key and source, and of events."""
+    keys_after: dict[Sort, tuple[Any, ...]] = {
+        "twap_id": (4, "9000", "0x"), "ended": (END, 4, "9000", "0x"), "notional": (2, 4, "9000", "0x"),
+    }  # fmt: skip
+    for wallets in ((), (WALLET,), (WALLET, "0x" + "0" * 40)):
+        for sort, after in keys_after.items():
+            for status in (None, "finished"):
+                selection = OrderFilter(wallets, status=status, start=START, end=END)
+                page = order_page(selection, sort=sort, after=after, limit=100)
+                yield f"orders of {len(wallets)} wallets by {sort}, status {status}", statement(page)
+    for wallet in (None, WALLET):
+        events = event_page(EventFilter(wallet, START, END, status="finished"), after=(START, "1", ""), limit=100)
+        yield f"events of {wallet}", statement(events)
+    for is_latest in (True, False):
+        page_v1 = v1.wallet_orders(WALLET, START, END, None, latest_per_twap=is_latest, limit=5000, offset=0)
+        yield f"v1, latest_per_twap {is_latest}", statement(page_v1)
 
 
 OPERATIONS: dict[str, Operation] = {
-    **dict(wallet_pages()),
+    **dict(pages()),
     **{f"check {table_check.name}": check(table_check) for table_check in CHECKS},
     "order_events": statement(order_events("500", after=None, limit=100)),
     "wallet_summary": statement(wallet_summary(WALLET, START, END)),
@@ -109,6 +120,8 @@ OPERATIONS: dict[str, Operation] = {
     "coverage": statement(coverage(None, None, days_max=1000)),
     "active_orders": statement(active_orders(None, None, limit=100)),
     "pressure": statement(pressure(None, [60])),
+    "pressure_history": statement(pressure_history("BTC", START, END, horizon_minutes=60)),
+    "leaderboard": statement(leaderboard(START, END, asset=None, market="perp", limit=100)),
     "export": statement(exported_rows.wallet_orders(WALLET, START, END)),
     "ingest log": ingest_log.read_ingest_log,
     "ingest log of keys": lambda connection: ingest_log.read_ingest_log(connection, keys(connection)),

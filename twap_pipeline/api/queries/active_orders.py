@@ -6,9 +6,9 @@ outside the data.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import ARRAY, Integer, Interval, Text, TextClause, bindparam, text
+from sqlalchemy import ARRAY, DateTime, Integer, Interval, Text, TextClause, bindparam, text
 
 from twap_pipeline.storage.sql_files import load_queries
 
@@ -38,3 +38,24 @@ def pressure(asset: str | None, horizons_minutes: Sequence[int]) -> TextClause:
     """
     horizons = bindparam("horizons", sorted(set(horizons_minutes)), ARRAY(Integer))
     return text(_QUERIES["pressure"]).bindparams(bindparam("asset", asset, Text()), horizons)
+
+
+def pressure_history(asset: str, start: datetime, end: datetime, *, horizon_minutes: int) -> TextClause:
+    """Return a statement for the volume that an asset's orders would have executed within the horizon, by hour.
+
+    An order is running from its start until its terminal event, or until its expected end. The price is the average
+    price of the orders of the asset that ended on the UTC day. Rows: ``body`` as JSON text, one per hour.
+
+    Args:
+        asset: As the exchange writes it.
+        start: First hour.
+        end: Hour after the last hour.
+        horizon_minutes: Minutes after each hour.
+    """
+    timestamp = DateTime(timezone=True)
+    return text(_QUERIES["pressure_history"]).bindparams(
+        bindparam("asset", asset, Text()),
+        bindparam("start", start, timestamp),
+        bindparam("end", end, timestamp),
+        bindparam("horizon_minutes", horizon_minutes, Integer()),
+    )

@@ -95,10 +95,59 @@ SELECT
       json_build_object(
         'asset', asset,
         'order_count', order_count,
-        'estimate_price', round(average_price, 8)::text,
+        'estimate_price', trim_scale(coalesce(round(average_price,
+          9 - floor(log(abs(nullif(average_price, 0))))::integer), average_price))::text,
         'price_at', to_char(last_status_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
         'horizons', horizons
       ) ORDER BY weight DESC, asset
     ), '[]'
   )::text AS assets
 FROM assets;
+
+-- name: pressure_history
+-- One row per hour of a range: the volume that an asset's orders would have executed within the horizon, as JSON text.
+-- An order starts at most 8 days before it ends, so the index on start_date bounds the orders.
+WITH orders AS MATERIALIZED (
+  SELECT side, size_requested, size_executed, notional_executed, duration_minutes, ended_at,
+    coalesce(started_at, first_event_at) AS began_at,
+    coalesce(started_at, first_event_at) + duration_minutes * interval '1 minute' AS expected_end
+  FROM twap_orders
+  WHERE asset = :asset AND status IS DISTINCT FROM 'waitingForTrigger'
+    AND start_date BETWEEN (CAST(:start AS timestamptz) AT TIME ZONE 'UTC')::date - 8
+      AND (CAST(:end AS timestamptz) AT TIME ZONE 'UTC')::date
+), prices AS (
+  SELECT (ended_at AT TIME ZONE 'UTC')::date AS day,
+    sum(notional_executed) / nullif(sum(size_executed), 0) AS average_price
+  FROM orders
+  WHERE ended_at IS NOT NULL
+  GROUP BY (ended_at AT TIME ZONE 'UTC')::date
+), hours_of_orders AS (
+  -- An order counts in each full hour at which it was running.
+  SELECT hour, side, size_requested * least(1,
+      least(:horizon_minutes, extract(epoch FROM expected_end - hour) / 60) / nullif(duration_minutes, 0)) AS size
+  FROM orders
+  CROSS JOIN LATERAL generate_series(
+    greatest(date_trunc('hour', began_at - interval '1 microsecond', 'UTC') + interval '1 hour', :start),
+    least(expected_end, coalesce(ended_at, expected_end), :end) - interval '1 microsecond',
+    interval '1 hour'
+  ) AS hour
+), volumes AS (
+  SELECT hour, count(*) AS order_count,
+    sum(size) FILTER (WHERE side = 'B') AS buy,
+    sum(size) FILTER (WHERE side = 'A') AS sell
+  FROM hours_of_orders
+  GROUP BY hour
+)
+SELECT json_build_object(
+    'hour', to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    'order_count', coalesce(order_count, 0),
+    'estimate_buy_size', round(coalesce(buy, 0), 8)::text,
+    'estimate_sell_size', round(coalesce(sell, 0), 8)::text,
+    'estimate_net_size', round(coalesce(buy, 0) - coalesce(sell, 0), 8)::text,
+    'estimate_net_notional', round((coalesce(buy, 0) - coalesce(sell, 0)) * average_price, 2)::text
+  )::text AS body
+FROM generate_series(CAST(:start AS timestamptz), CAST(:end AS timestamptz) - interval '1 microsecond',
+  interval '1 hour') AS hour
+LEFT JOIN volumes USING (hour)
+LEFT JOIN prices ON prices.day = (hour AT TIME ZONE 'UTC')::date
+ORDER BY hour;

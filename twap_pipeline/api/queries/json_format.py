@@ -2,12 +2,15 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, DateTime, Numeric, Text, cast, func, literal_column
+from sqlalchemy import ColumnElement, DateTime, Integer, Numeric, Text, cast, func, literal_column
 
 _RFC_3339 = literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'""", Text)
 _UTC = literal_column("'UTC'", Text)
 
 Expression = ColumnElement[Any]
+
+SIGNIFICANT_DIGITS = 10
+"""Of average prices, which are quotients. The queries in ``.sql`` files round in the same way."""
 
 
 def to_json_value(column: Expression) -> Expression:
@@ -30,3 +33,14 @@ def json_object(**columns: Expression) -> Expression:
 def json_text(**columns: Expression) -> ColumnElement[str]:
     """Return the text of a JSON object; the keys keep the order of the arguments."""
     return cast(json_object(**columns), Text)
+
+
+def to_significant(column: Expression) -> Expression:
+    """Return a decimal rounded to `SIGNIFICANT_DIGITS` significant digits, without trailing zeros.
+
+    A quotient has no exact decimal; rounded after a fixed number of places, the price of a cheap coin would be 0.
+    """
+    exponent = func.floor(func.log(func.abs(func.nullif(column, literal_column("0"), type_=Numeric))))
+    places: Expression = literal_column(str(SIGNIFICANT_DIGITS - 1), Integer) - cast(exponent, Integer)
+    rounded = func.coalesce(func.round(column, places, type_=Numeric), column, type_=Numeric)
+    return func.trim_scale(rounded, type_=Numeric)

@@ -1,19 +1,27 @@
-"""Statements on ``twap_orders``: the summary of a wallet, and the daily statistics.
+"""Statements on ``twap_orders``: one order, the summary of a wallet, the leaderboard, and the daily statistics.
 
 A time range applies to ``last_status_at``, which every order has: the time of the terminal event, or of the last event
-of an order that has not ended.
+of an order that has not ended. The list of orders is in `order_list`.
 """
 
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Select, TextClause, bindparam, func, literal, select, text, tuple_
+from sqlalchemy import DateTime, Select, Text, TextClause, bindparam, func, literal, select, text, tuple_
 
+from twap_pipeline.api.queries.bodies import order_body
 from twap_pipeline.api.queries.json_format import json_text
-from twap_pipeline.storage.schema.models import twap_daily_stats
+from twap_pipeline.storage.schema.models import twap_daily_stats, twap_orders
 from twap_pipeline.storage.sql_files import load_queries
 
 _QUERIES = load_queries(__package__, "orders.sql")
+_TIMESTAMP = DateTime(timezone=True)
+
+
+def orders_with_id(twap_id: str) -> Select[Any]:
+    """Return a statement for the orders with an ID, one per wallet. Rows: ``body`` as JSON text."""
+    columns = twap_orders.c
+    return select(order_body(twap_orders).label("body")).where(columns.twap_id == twap_id).order_by(columns.wallet)
 
 
 def wallet_summary(wallet: str, start: datetime | None, end: datetime | None) -> TextClause:
@@ -21,9 +29,22 @@ def wallet_summary(wallet: str, start: datetime | None, end: datetime | None) ->
 
     One row: ``order_count``, ``notional_executed``, two timestamps as text, and ``by_asset``, a JSON array as text.
     """
-    timestamp = DateTime(timezone=True)
     return text(_QUERIES["wallet_summary"]).bindparams(
-        bindparam("wallet", wallet), bindparam("start", start, timestamp), bindparam("end", end, timestamp)
+        bindparam("wallet", wallet), bindparam("start", start, _TIMESTAMP), bindparam("end", end, _TIMESTAMP)
+    )
+
+
+def leaderboard(start: datetime, end: datetime, *, asset: str | None, market: str | None, limit: int) -> TextClause:
+    """Return a statement for the wallets with the highest executed notional from ``start`` to before ``end``.
+
+    Rows: ``body`` as JSON text. The cost grows with the orders of the range.
+    """
+    return text(_QUERIES["leaderboard"]).bindparams(
+        bindparam("start", start, _TIMESTAMP),
+        bindparam("end", end, _TIMESTAMP),
+        bindparam("asset", asset, Text()),
+        bindparam("market", market, Text()),
+        bindparam("limit", limit),
     )
 
 

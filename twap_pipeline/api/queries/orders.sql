@@ -15,18 +15,55 @@ WITH orders_in_range AS MATERIALIZED (
     count(*) FILTER (WHERE status = 'terminated') AS terminated,
     count(*) FILTER (WHERE status = 'error') AS error,
     count(*) FILTER (WHERE is_underfilled) AS underfilled_order_count,
-    sum(size_requested)::text AS size_requested,
-    sum(size_executed)::text AS size_executed,
-    sum(notional_executed)::text AS notional_executed,
-    (sum(notional_executed) / nullif(sum(size_executed), 0))::text AS average_price
+    sum(size_requested) AS size_requested,
+    sum(size_executed) AS size_executed,
+    sum(notional_executed) AS notional_executed,
+    sum(notional_executed) / nullif(sum(size_executed), 0) AS price
   FROM orders_in_range
   GROUP BY asset, side
-  ORDER BY sum(notional_executed) DESC NULLS LAST, asset, side
+), totals AS (
+  -- The average price has ten significant digits.
+  SELECT asset, side, order_count, running, finished, terminated, error, underfilled_order_count,
+    size_requested::text AS size_requested,
+    size_executed::text AS size_executed,
+    notional_executed::text AS notional_executed,
+    trim_scale(coalesce(round(price, 9 - floor(log(abs(nullif(price, 0))))::integer), price))::text AS average_price
+  FROM assets
+  ORDER BY assets.notional_executed DESC NULLS LAST, asset, side
 )
 SELECT
   count(*) AS order_count,
   coalesce(sum(notional_executed), 0)::text AS notional_executed,
   to_char(min(coalesce(started_at, first_event_at)) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS first_order_at,
   to_char(max(last_status_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS last_event_at,
-  (SELECT coalesce(json_agg(assets), '[]')::text FROM assets) AS by_asset
+  (SELECT coalesce(json_agg(totals), '[]')::text FROM totals) AS by_asset
 FROM orders_in_range;
+
+-- name: leaderboard
+-- The wallets with the highest executed notional in a range of last_status_at, as JSON text.
+WITH wallets AS (
+  SELECT
+    wallet,
+    count(*) AS order_count,
+    count(DISTINCT asset) AS asset_count,
+    sum(notional_executed) AS notional_executed,
+    sum(notional_executed) FILTER (WHERE side = 'B') AS notional_bought,
+    sum(notional_executed) FILTER (WHERE side = 'A') AS notional_sold
+  FROM twap_orders
+  WHERE last_status_at >= :start AND last_status_at < :end AND notional_executed > 0
+    AND (asset = :asset OR :asset IS NULL)
+    AND (:market IS NULL OR (asset LIKE '@%' OR asset LIKE '%/%') = (:market = 'spot'))
+  GROUP BY wallet
+  ORDER BY sum(notional_executed) DESC, wallet
+  LIMIT :limit
+)
+SELECT json_build_object(
+    'wallet', wallet,
+    'order_count', order_count,
+    'asset_count', asset_count,
+    'notional_executed', notional_executed::text,
+    'notional_bought', coalesce(notional_bought, 0)::text,
+    'notional_sold', coalesce(notional_sold, 0)::text
+  )::text AS body
+FROM wallets
+ORDER BY notional_executed DESC, wallet;

@@ -11,11 +11,11 @@ from twap_pipeline.api.parameters import (
 )
 from twap_pipeline.api.queries.coverage import coverage
 from twap_pipeline.api.responses import json_response
-from twap_pipeline.api.routes import V1
+from twap_pipeline.api.routes import V2
 from twap_pipeline.api.schemas import Coverage
 from twap_pipeline.api.state import state_of
 
-router = APIRouter(prefix=V1, tags=["coverage"])
+router = APIRouter(prefix=V2, tags=["coverage"])
 
 RANGE_TOO_LONG = Problem(
     400,

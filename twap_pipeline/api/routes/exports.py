@@ -8,8 +8,10 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from enum import Enum
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import Message, Send
@@ -17,14 +19,14 @@ from starlette.types import Message, Send
 from twap_pipeline.api.errors import Problem, ProblemError
 from twap_pipeline.api.logs import LOGGER
 from twap_pipeline.api.parameters import End, Start, WalletPath, require_start_before_end
-from twap_pipeline.api.routes import V1
+from twap_pipeline.api.routes import V2
 from twap_pipeline.api.state import state_of
 from twap_pipeline.errors import ExportError
-from twap_pipeline.exports.export import ExportRequest, prepare_export
+from twap_pipeline.exports.export import ExportRequest, MarketChoice, prepare_export
 from twap_pipeline.exports.formats import BATCH_ROWS, DISCLAIMER, FORMATS
 from twap_pipeline.exports.tax.review import TaxReview
 
-router = APIRouter(prefix=f"{V1}/wallets", tags=["exports"])
+router = APIRouter(prefix=f"{V2}/wallets", tags=["exports"])
 
 
 SEND_TIMEOUT_SECONDS = 20.0
@@ -106,37 +108,44 @@ def _review_headers(review: TaxReview | None) -> dict[str, str]:
     return {"X-Skipped-Orders": str(len(review.skipped)), "X-Orders-Across-Years": str(len(review.across_years))}
 
 
-async def download(request: Request, export: ExportRequest) -> Response:
-    """Return an export as a streamed file; a refused export is a problem with status 409."""
-    require_start_before_end(export.start, export.end)
-    headers = {
-        "Content-Disposition": f'attachment; filename="{export.file_name}"',
-        "X-Data-Limitations": DISCLAIMER,
-    }
+FormatName = Enum("FormatName", {name: name for name in FORMATS}, type=str)  # type: ignore[misc]
+"""The names of the export formats, for the OpenAPI document."""
+
+MarketQuery = Annotated[
+    MarketChoice | None, Query(description="Default: `spot` for a tax tool, else `all`. Tax tools accept only `spot`.")
+]
+SkipIncomplete = Annotated[
+    bool, Query(description="In a tax file, leave out orders that are not a trade, instead of refusing the file.")
+]
+_FILE = {"schema": {"type": "string", "format": "binary"}}
+_FILE_RESPONSE: dict[int | str, dict[str, object]] = {
+    200: {"description": "The file.", "content": {form.media_type: _FILE for form in FORMATS.values()}},
+}
+
+
+@router.get("/{wallet}/exports/{format}", response_class=Response, responses=_FILE_RESPONSE)
+async def export_orders(
+    request: Request,
+    wallet: WalletPath,
+    format: Annotated[FormatName, Path(description="The file format.")],  # noqa: A002  # the parameter's public name
+    *,
+    start: Start = None,
+    end: End = None,
+    market: MarketQuery = None,
+    skip_incomplete: SkipIncomplete = False,
+) -> Response:
+    """Return a wallet's orders as a file, one row per order, oldest first. The range applies to the last events.
+
+    `csv` and `parquet` contain every column; the other formats are for tax tools of the same names. In `csv`, text that
+    a spreadsheet would execute as a formula begins with an apostrophe. The feed contains no fees, no closed profit and
+    no slices. A download without its last chunk failed: repeat it.
+    """
+    require_start_before_end(start, end)
+    export = ExportRequest(format.value, wallet, start, end, market, skip_incomplete)
+    headers = {"Content-Disposition": f'attachment; filename="{export.file_name}"', "X-Data-Limitations": DISCLAIMER}
     chunks = stream_export(state_of(request).engines["exports"], export, headers)
     try:
         first_chunk = await anext(chunks)
     except ExportError as error:
         raise ProblemError(Problem(409, "Export refused", str(error))) from error
-    return ExportResponse(first_chunk, chunks, FORMATS[export.format_name].media_type, headers)
-
-
-def _file_response(name: str) -> dict[int | str, dict[str, object]]:
-    schema = {"type": "string", "format": "binary"}
-    return {200: {"description": "The file.", "content": {FORMATS[name].media_type: {"schema": schema}}}}
-
-
-@router.get("/{wallet}/export.csv", response_class=Response, responses=_file_response("csv"))
-async def export_orders_csv(request: Request, wallet: WalletPath, start: Start = None, end: End = None) -> Response:
-    """Return a wallet's orders as CSV, one row per order, oldest first. The range applies to each order's last event.
-
-    Text that a spreadsheet would execute as a formula begins with an apostrophe. The feed contains no fees, no closed
-    profit and no slices. A download without its last chunk failed: repeat it.
-    """
-    return await download(request, ExportRequest("csv", wallet, start, end))
-
-
-@router.get("/{wallet}/export.parquet", response_class=Response, responses=_file_response("parquet"))
-async def export_orders_parquet(request: Request, wallet: WalletPath, start: Start = None, end: End = None) -> Response:
-    """Return the same rows as parquet: times as timestamps, decimals as exact text."""
-    return await download(request, ExportRequest("parquet", wallet, start, end))
+    return ExportResponse(first_chunk, chunks, FORMATS[format.value].media_type, headers)

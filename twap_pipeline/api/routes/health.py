@@ -1,28 +1,54 @@
 """The routes for operators: liveness, readiness and metrics."""
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy import String, column, func, select, table
+from sqlalchemy.exc import SQLAlchemyError
 
 from twap_pipeline.api.auth import require_key
-from twap_pipeline.api.errors import Problem, ProblemError
+from twap_pipeline.api.errors import Problem, ProblemError, problem_from_database
 from twap_pipeline.api.metrics import CONTENT_TYPE
-from twap_pipeline.api.schemas import Health, ProblemBody, Readiness
+from twap_pipeline.api.queries.v1 import last_ingested
+from twap_pipeline.api.schemas import ProblemBody, Readiness
+from twap_pipeline.api.schemas_v1 import Health
 from twap_pipeline.api.state import state_of
+from twap_pipeline.exports.csv_format import format_timestamp
 from twap_pipeline.storage.engine.async_engine import fetch_all
 from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE
 from twap_pipeline.storage.schema.oldest_reader import oldest_reader_column
 from twap_pipeline.storage.schema.revision_gate import compare_revisions
 
 router = APIRouter(tags=["operations"])
+
+HEALTH_TIMEOUT_SECONDS = 1.0
+"""How long `get_health` waits for the database; a liveness probe needs its response."""
+
 _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": ProblemBody, "description": "Not ready."}}
 
 
 @router.get("/healthz")
-async def get_health() -> Health:
-    """Return 200 while the process runs. It does not use the database."""
-    return Health(status="ok")
+async def get_health(request: Request) -> Health:
+    """Return 200 while the process runs, with the state of the database and the object that was ingested last.
+
+    Without a database within a second, `status` is `degraded`: a restart of this process would not help.
+    """
+    try:
+        async with asyncio.timeout(HEALTH_TIMEOUT_SECONDS):
+            rows = await fetch_all(state_of(request).engines["readiness"], last_ingested())
+    except TimeoutError:
+        return _degraded("no response")
+    except SQLAlchemyError as error:
+        return _degraded(problem_from_database(error).title)
+    key, ingested_at = (rows[0].s3_object_key, rows[0].ingested_at) if rows else (None, None)
+    return Health(
+        status="healthy", database="connected", last_ingested_object=key, last_ingested_at=format_timestamp(ingested_at)
+    )
+
+
+def _degraded(reason: str) -> Health:
+    return Health(status="degraded", database=f"error: {reason}", last_ingested_object=None, last_ingested_at=None)
 
 
 @router.get("/readyz", responses=_NOT_READY)

@@ -1,34 +1,63 @@
-"""Routes on the orders of all wallets: active orders, pressure (their estimated remaining volume), daily figures."""
+"""Routes on the orders of all wallets: leaderboard, active orders, pressure (their estimated volume), daily figures."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from fastapi import APIRouter, Request, Response
 
 from twap_pipeline.api.pagination import DailyStatsCursor
 from twap_pipeline.api.parameters import (
+    LEADERBOARD_DAYS_MAX,
+    PRESSURE_DAYS_MAX,
     STATS_DAYS_MAX,
     AssetFilter,
     CursorText,
     EndDay,
+    HorizonMinutes,
     HorizonsMinutes,
     Limit,
+    MarketFilter,
+    RequiredAsset,
+    RequiredEnd,
+    RequiredStart,
     RequiredStartDay,
     WalletFilter,
     require_days_at_most,
 )
-from twap_pipeline.api.queries.active_orders import STALE_AFTER, active_orders, pressure
-from twap_pipeline.api.queries.orders import daily_stats
+from twap_pipeline.api.queries.active_orders import STALE_AFTER, active_orders, pressure, pressure_history
+from twap_pipeline.api.queries.orders import daily_stats, leaderboard
 from twap_pipeline.api.responses import json_array, json_response
-from twap_pipeline.api.routes import V1
-from twap_pipeline.api.schemas import ActiveOrders, DailyStats, Pressure
+from twap_pipeline.api.routes import V2
+from twap_pipeline.api.schemas import ActiveOrders, DailyStats, Leaderboard, Pressure, PressureHistory
 from twap_pipeline.api.state import state_of
+from twap_pipeline.exports.csv_format import format_timestamp
 
-router = APIRouter(prefix=V1, tags=["market"])
+router = APIRouter(prefix=V2, tags=["market"])
 
 HORIZONS_MINUTES = (5, 15, 60, 240, 1_440)
 
 
-@router.get("/twaps/active", response_model=ActiveOrders)
+@router.get("/leaderboard", response_model=Leaderboard)
+async def get_leaderboard(
+    request: Request,
+    *,
+    start: RequiredStart,
+    end: RequiredEnd,
+    asset: AssetFilter = None,
+    market: MarketFilter = None,
+    limit: Limit = 100,
+) -> Response:
+    """List the wallets with the highest executed notional of the orders whose last event is in the range.
+
+    The range has at most 366 days. All orders of the range are read, so the time of a request grows with the range.
+    """
+    require_days_at_most(start, end, LEADERBOARD_DAYS_MAX)
+    statement = leaderboard(start, end, asset=asset, market=market, limit=limit)
+    rows = await state_of(request).fetch_all(statement)
+    values = {"start": format_timestamp(start), "end": format_timestamp(end), "wallets": None}
+    return json_response(values, wallets=json_array(row.body for row in rows))
+
+
+@router.get("/active", response_model=ActiveOrders)
 async def list_active_orders(
     request: Request, wallet: WalletFilter = None, asset: AssetFilter = None, limit: Limit = 100
 ) -> Response:
@@ -62,6 +91,34 @@ async def get_pressure(
     row = (await state_of(request).fetch_all(pressure(asset, horizon)))[0]
     values = {"as_of": row.as_of, "data_until": row.data_until, "estimate_method": "linear", "assets": None}
     return json_response(values, assets=row.assets)
+
+
+@router.get("/pressure/history", response_model=PressureHistory)
+async def list_pressure_by_hour(
+    request: Request, *, asset: RequiredAsset, start: RequiredStart, end: RequiredEnd, horizon: HorizonMinutes = 60
+) -> Response:
+    """List the **estimated** net volume that an asset's orders would have executed after each hour, buys positive.
+
+    It is computed from the complete history as it is now: an order counts from its start until it ended, and is assumed
+    to execute evenly over its planned duration. It is not what `/pressure` returned at that hour. The range is widened
+    to full hours and has at most 31 days. The price is the average price of the asset's orders that ended on the day.
+    """
+    require_days_at_most(start, end, PRESSURE_DAYS_MAX)
+    first, last = _floor_hour(start), _floor_hour(end + timedelta(hours=1) - timedelta(microseconds=1))
+    rows = await state_of(request).fetch_all(pressure_history(asset, first, last, horizon_minutes=horizon))
+    values = {
+        "asset": asset,
+        "start": format_timestamp(first),
+        "end": format_timestamp(last),
+        "horizon_minutes": horizon,
+        "estimate_method": "linear",
+        "hours": None,
+    }
+    return json_response(values, hours=json_array(row.body for row in rows))
+
+
+def _floor_hour(timestamp: datetime) -> datetime:
+    return timestamp.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 @router.get("/stats/daily", response_model=DailyStats)

@@ -5,12 +5,12 @@ from fastapi import APIRouter, Request, Response
 from twap_pipeline.api.parameters import End, Start, WalletPath, require_start_before_end
 from twap_pipeline.api.queries.orders import wallet_summary
 from twap_pipeline.api.responses import json_response
-from twap_pipeline.api.routes import V1
+from twap_pipeline.api.routes import V2
 from twap_pipeline.api.schemas import WalletSummary
 from twap_pipeline.api.state import state_of
 from twap_pipeline.exports.csv_format import format_timestamp
 
-router = APIRouter(prefix=f"{V1}/wallets", tags=["wallets"])
+router = APIRouter(prefix=f"{V2}/wallets", tags=["wallets"])
 
 UNAVAILABLE_METRICS = ["fees", "closed profit", "slices"]
 

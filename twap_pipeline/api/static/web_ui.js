@@ -1,7 +1,7 @@
 // Script of the web page: requests the API and shows its responses. It computes no figures; decimals stay text.
 // Values from the data are inserted as text, never as markup.
 
-const API = "api/v1"; // relative: a proxy may serve the page below a path prefix
+const API = "api/v2"; // relative: a proxy may serve the page below a path prefix
 const PAGE_SIZE = 50;
 const MONTHS_SHOWN = 12;
 const WALLET = /^0x[0-9a-f]{40}$/i;
@@ -99,22 +99,20 @@ async function show(section, makeContent) {
 
 const ORDER_HEADS = [["Order"], ["Latest event"], ["Asset"], ["Side"], ["Status"], ["Executed", "number"], ["USD", "number"], ["Minutes", "number"]];
 const orderRow = (order) => [
-  orderLink(order.twap_id), minutes(order.latest_ts), order.asset ?? "–", side(order.side), status(order.status),
-  grouped(order.executed.size), usd(order.executed.notional), String(order.duration_minutes ?? "–"),
+  orderLink(order.twap_id), minutes(order.last_status_at), order.asset ?? "–", side(order.side), status(order.status),
+  grouped(order.size_executed), usd(order.notional_executed), String(order.duration_minutes ?? "–"),
 ];
 
 const ASSET_HEADS = [["Asset"], ["Side"], ["Orders", "number"], ["Finished", "number"], ["Underfilled", "number"], ["Executed", "number"], ["USD", "number"], ["Average price", "number"]];
 const assetRow = (total) => [
   total.asset ?? "–", side(total.side), String(total.order_count), String(total.finished), String(total.underfilled_order_count),
-  grouped(total.size_executed), usd(total.notional_executed), grouped(total.average_price?.replace(/(\.\d{4})\d+$/, "$1")),
+  grouped(total.size_executed), usd(total.notional_executed), grouped(total.average_price),
 ];
 
 async function wallet(address, range) {
-  const [summary, page] = await Promise.all([
-    getJson(`/wallets/${address}/summary`, range),
-    getJson("/twaps", { wallet: address, limit: PAGE_SIZE, ...range }),
-  ]);
-  const list = table("Orders, newest first", ORDER_HEADS, page.twaps.map(orderRow));
+  const parameters = { wallet: address, limit: PAGE_SIZE, time_field: "updated", ...range };
+  const [summary, page] = await Promise.all([getJson(`/wallets/${address}/summary`, range), getJson("/orders", parameters)]);
+  const list = table("Orders, newest first", ORDER_HEADS, page.orders.map(orderRow));
   const parts = [
     make("h2", {}, "Wallet ", make("span", { class: "mono" }, summary.wallet)),
     make(
@@ -126,8 +124,8 @@ async function wallet(address, range) {
       figure("Last event", minutes(summary.last_event_at)),
     ),
   ];
-  if (!page.twaps.length) return [...parts, make("p", {}, "The data contain no order of this wallet in these days.")];
-  const more = moreButton(page.next_cursor, { wallet: address, limit: PAGE_SIZE, ...range }, list.querySelector("tbody"));
+  if (!summary.order_count) return [...parts, make("p", {}, "The data contain no order of this wallet in these days.")];
+  const more = moreButton(page.next_cursor, parameters, list.querySelector("tbody"));
   const downloads = ["csv", "parquet"].map((kind) => download(address, kind, range));
   const actions = make("p", { class: "actions" }, more, ...downloads, make("span", { class: "hint" }, "One row per order, without fees."));
   return [...parts, table("Totals by asset and side; sizes in coin units", ASSET_HEADS, summary.by_asset.map(assetRow)), make("h3", {}, "Orders"), list, actions];
@@ -138,8 +136,8 @@ function moreButton(cursor, parameters, body) {
   const button = make("button", { type: "button" }, "More orders");
   button.addEventListener("click", async () => {
     button.disabled = true;
-    const page = await getJson("/twaps", { ...parameters, cursor });
-    const rows = table("", ORDER_HEADS, page.twaps.map(orderRow)).querySelectorAll("tbody tr");
+    const page = await getJson("/orders", { ...parameters, cursor });
+    const rows = table("", ORDER_HEADS, page.orders.map(orderRow)).querySelectorAll("tbody tr");
     body.append(...rows);
     rows[0]?.querySelector("a").focus();
     cursor = page.next_cursor;
@@ -151,7 +149,7 @@ function moreButton(cursor, parameters, body) {
 
 /** A download link. With an API key, the script fetches the file, because a link cannot send a header. */
 function download(address, kind, range) {
-  const path = `/wallets/${address}/export.${kind}`;
+  const path = `/wallets/${address}/exports/${kind}`;
   const query = new URLSearchParams(Object.entries(range).filter(([, value]) => value));
   const link = make("a", { href: `${API}${path}?${query}`, download: "" }, `Download ${kind === "csv" ? "CSV" : "Parquet"}`);
   link.addEventListener("click", async (event) => {
@@ -167,7 +165,7 @@ function download(address, kind, range) {
 // ---------------------------------------------------------------- order
 
 async function order(id) {
-  const { events, next_cursor: next } = await getJson(`/twaps/${id}`);
+  const { events, next_cursor: next } = await getJson(`/orders/${id}`);
   const last = events.at(-1);
   return [
     make("h2", {}, "Order ", make("span", { class: "mono" }, id)),
@@ -183,12 +181,11 @@ async function order(id) {
 }
 
 function eventItem(event) {
-  const rawStatus = typeof event.raw?.status === "string" ? event.raw.status : JSON.stringify(event.raw?.status ?? null);
   return make(
     "li",
     {},
     make("strong", {}, status(event.status)), " ", seconds(event.ts),
-    rawStatus !== event.status && event.status === "error" ? make("p", { class: "error" }, rawStatus) : null,
+    event.status_error ? make("p", { class: "error" }, event.status_error) : null,
     executed(event),
     make("details", {}, make("summary", {}, "Source row"), make("pre", { tabindex: "0" }, JSON.stringify(event.raw, null, 1))),
   );
@@ -209,7 +206,7 @@ const activeRow = (order) => [
 ];
 
 async function active() {
-  const body = await getJson("/twaps/active", { limit: PAGE_SIZE });
+  const body = await getJson("/active", { limit: PAGE_SIZE });
   const counts = `${grouped(String(body.active_count))} active, ${grouped(String(body.stale_count))} stale.`;
   const parts = [make("p", {}, `${counts} Latest event: `, minutes(body.data_until), ".")];
   if (body.active.length) parts.push(table("Active orders", ACTIVE_HEADS, body.active.map(activeRow)));

@@ -70,6 +70,7 @@ twap_status = Table(
     Index(None, "twap_id"),
     Index(None, "asset"),
     Index(None, "s3_object_key"),
+    Index(None, "ts"),
 )
 
 Index(
@@ -223,8 +224,13 @@ twap_orders = Table(
     _timestamp("refreshed_at", nullable=False, default_now=True),
     Index(None, "wallet", "last_status_at"),
     Index(None, "start_date", "asset"),
+    Index(None, "last_status_at"),
 )
 Index("twap_orders_active_idx", twap_orders.c.last_status_at, postgresql_where=twap_orders.c.ended_at.is_(None))
+_ORDER = (func.length(twap_orders.c.twap_id), twap_orders.c.twap_id)  # the numeric order of twap_id
+Index("twap_orders_order_idx", *_ORDER, twap_orders.c.wallet)
+Index("twap_orders_wallet_order_idx", twap_orders.c.wallet, *_ORDER)
+Index("twap_orders_asset_order_idx", twap_orders.c.asset, *_ORDER, twap_orders.c.wallet)
 
 DAILY_STATS = """
 SELECT start_date AS day, asset, side, status, count(*) AS order_count, count(DISTINCT wallet) AS wallet_count,

@@ -27,6 +27,7 @@ CREATE INDEX twap_status_twap_id_idx ON twap_status (twap_id);
 CREATE INDEX twap_status_asset_idx ON twap_status (asset);
 CREATE INDEX twap_status_s3_object_key_idx ON twap_status (s3_object_key);
 CREATE INDEX twap_status_wallet_order_idx ON twap_status (wallet, length(twap_id), twap_id, ts);
+CREATE INDEX twap_status_ts_idx ON twap_status (ts);
 
 CREATE TABLE etl_s3_ingest_log (
   s3_object_key TEXT PRIMARY KEY,
@@ -140,6 +141,10 @@ CREATE TABLE twap_orders (
 CREATE INDEX twap_orders_wallet_last_status_at_idx ON twap_orders (wallet, last_status_at);
 CREATE INDEX twap_orders_start_date_asset_idx ON twap_orders (start_date, asset);
 CREATE INDEX twap_orders_active_idx ON twap_orders (last_status_at) WHERE ended_at IS NULL;
+CREATE INDEX twap_orders_last_status_at_idx ON twap_orders (last_status_at);
+CREATE INDEX twap_orders_order_idx ON twap_orders (length(twap_id), twap_id, wallet);
+CREATE INDEX twap_orders_wallet_order_idx ON twap_orders (wallet, length(twap_id), twap_id);
+CREATE INDEX twap_orders_asset_order_idx ON twap_orders (asset, length(twap_id), twap_id, wallet);
 
 CREATE VIEW twap_daily_stats AS
 SELECT start_date AS day, asset, side, status, count(*) AS order_count, count(DISTINCT wallet) AS wallet_count,
