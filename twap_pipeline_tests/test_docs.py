@@ -23,7 +23,6 @@ from pydantic_core import PydanticUndefined
 from sqlalchemy import URL, Engine
 
 from twap_pipeline.api import create_app
-from twap_pipeline.api.metrics import Metrics
 from twap_pipeline.cli import cli
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs.partition_metadata import daily_stats_metadata, orders_metadata, status_metadata
@@ -41,6 +40,7 @@ from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata,
 from twap_pipeline.storage.schema.revision_gate import migrations_config
 from twap_pipeline_tests.factories import Bucket, event
 from twap_pipeline_tests.invariants import ingest_everything
+from twap_pipeline_tests.metric_names import api_metrics, pipeline_metrics
 
 DOCS = ROOT / "docs"
 README, CHANGELOG, CONTRIBUTING = ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"
@@ -257,11 +257,22 @@ def test_export_page_lists_every_format() -> None:
     assert sorted(first_cells(section(HOW_TO / "export.md", "Formats"))) == sorted(FORMATS)
 
 
-def test_metrics_page_lists_every_metric() -> None:
-    metrics = re.findall(r"^# TYPE (\w+)", Metrics().render().decode(), re.MULTILINE)
-    names = first_cells(section(REFERENCE / "metrics.md", "Metrics of the API"))
+@pytest.mark.parametrize(
+    ("heading", "types"), [("Metrics of the API", api_metrics()), ("Metrics of the pipeline", pipeline_metrics())]
+)
+def test_metrics_page_has_name_and_type(heading: str, types: dict[str, str]) -> None:
+    text = section(REFERENCE / "metrics.md", heading)
 
-    assert sorted(names) == sorted(name for name in metrics if not name.endswith("_created"))
+    assert sorted(first_cells(text)) == sorted(types)
+    for name, kind in types.items():
+        assert table_row(REFERENCE / "metrics.md", heading, name)[1] == kind
+
+
+def test_monitor_page_lists_every_alert() -> None:
+    groups = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yaml").read_text("utf-8"))["groups"]
+
+    for rule in (rule for group in groups for rule in group["rules"]):
+        assert table_row(HOW_TO / "monitor.md", "Alerts", rule["alert"])[1] == rule["labels"]["severity"]
 
 
 def test_dagster_page_lists_every_definition() -> None:

@@ -5,9 +5,8 @@ Put here the load of one object and of the objects of a day. Retries belong in `
 """
 
 import logging
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
@@ -28,6 +27,7 @@ from twap_pipeline.ingest.attempts import PROCESS_ENDED, AttemptMarks
 from twap_pipeline.ingest.concurrency import DEFAULT_MAX_MEMORY_BYTES, LoadLimits, bounded_map
 from twap_pipeline.ingest.fetch import CountingFile, FetchResult, fetch_latest
 from twap_pipeline.ingest.object_reader import ObjectReader, read_ahead
+from twap_pipeline.ingest.phases import PhaseTimer
 from twap_pipeline.ingest.refusals import Refusal, RefusalStreak
 from twap_pipeline.ingest.retry import explain_lock_timeout, transaction, with_retries
 from twap_pipeline.source.base import ObjectStore
@@ -186,46 +186,37 @@ def ingest_object(
         LoadCancelledError: The load was cancelled through ``limits``.
     """
     limits = limits or LoadLimits(1)
-    seconds: dict[str, float] = {}
+    timer = PhaseTimer()
     source_url = source_identity(store.url)
     with CountingFile(max_size=_IN_MEMORY_BYTES) as file:
         try:
             if ref.invalid is not None:
                 raise ObjectInvalidError(ref.key, ref.invalid)
-            with _timed(seconds, "reading"):
+            with timer.measure("reading"):
                 fetched = fetch_latest(store, ref, file)
                 ref = fetched.ref
             failpoint("downloaded")
             attempt = Attempt(day, source_url, file.bytes_written, run_id)
             with limits.decode_slot():
-                with limits.cpu_slot(), _timed(seconds, "decoding"):
+                with limits.cpu_slot(), timer.measure("decoding"):
                     reader = ObjectReader(ref, file, min(batch_rows, limits.batch_rows), limits.batch_bytes, day=day)
                     batches = _batch_factory(reader, limits)
 
                 def write_in_slot() -> IngestResult:
-                    with limits.write_slot(), _timed(seconds, "writing"):
-                        return _write(engine, fetched, reader, batches, attempt)
+                    with limits.write_slot(), timer.measure("writing"):
+                        return _write(engine, fetched, reader, batches, attempt, timer=timer)
 
                 with explain_lock_timeout(ref.key):
                     result = with_retries(write_in_slot)
         except ObjectRefusedError as error:
-            attempt = Attempt(day, source_url, file.bytes_written, run_id)
+            attempt = Attempt(day, source_url, file.bytes_written, run_id, timer.seconds)
             result = IngestResult(ref, day, error=error.reason, refusal=Refusal(ref, attempt, error))
         except ObjectError as error:
-            attempt = Attempt(day, source_url, file.bytes_written, run_id)
+            attempt = Attempt(day, source_url, file.bytes_written, run_id, timer.seconds)
             with limits.write_slot():
                 result = _record_failure(engine, ref, attempt, error)
     log.info("%s: %s", ref.key, result.error or f"{result.row_counts.total} rows")
-    return replace(result, seconds=seconds)
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        seconds[phase] = seconds.get(phase, 0.0) + time.perf_counter() - started
+    return replace(result, seconds=timer.seconds)
 
 
 def _record_failure(engine: Engine, ref: ObjectRef, attempt: Attempt, error: ObjectError) -> IngestResult:
@@ -263,11 +254,18 @@ def _batch_factory(reader: ObjectReader, limits: LoadLimits) -> _BatchFactory:
 
 
 def _write(
-    engine: Engine, fetched: FetchResult, reader: ObjectReader, batches: _BatchFactory, attempt: Attempt
+    engine: Engine,
+    fetched: FetchResult,
+    reader: ObjectReader,
+    batches: _BatchFactory,
+    attempt: Attempt,
+    *,
+    timer: PhaseTimer,
 ) -> IngestResult:
     """Write the object's rows and its log entry, unless the log records this version as loaded.
 
-    The same bytes with a later LastModified are written again: their rows may win against those of other objects.
+    The same bytes with a later LastModified are written again: their rows may win against those of other objects. The
+    seconds in the log entry end before the COMMIT.
     """
     ref = fetched.ref
     with transaction(engine) as connection:
@@ -282,7 +280,7 @@ def _write(
             ingest_log.record_loaded(
                 connection,
                 ref,
-                attempt,
+                replace(attempt, phase_seconds=timer.seconds),
                 row_counts,
                 data_warnings=reader.data_warnings,
                 checksum_verified=fetched.checksum_verified,

@@ -8,7 +8,7 @@ a new version is listed or a person requests its key. Replaced row counts and fa
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from sqlalchemy import ARRAY, Connection, Select, Text, any_, bindparam, func, s
 
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.row_counts import RowCounts
+from twap_pipeline.storage.schema.models import PHASES
 from twap_pipeline.storage.schema.models import etl_s3_ingest_history as history
 from twap_pipeline.storage.schema.models import etl_s3_ingest_log as log
 from twap_pipeline.storage.sql_files import load_queries
@@ -76,12 +77,14 @@ class Attempt:
         source_url: Identity of the source, from `source_identity`.
         bytes_fetched: Bytes that were received for the attempt, repeated GET requests included.
         run_id: The Dagster run; None if there is none.
+        phase_seconds: Phase of `PHASES` → seconds so far; phases that did not begin are left out.
     """
 
     day: date
     source_url: str
     bytes_fetched: int
     run_id: str | None = None
+    phase_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 def _select_entries(*, of_keys: bool) -> Select[Any]:
@@ -207,9 +210,14 @@ def _record_version(connection: Connection, ref: ObjectRef, attempt: Attempt, **
         "source_url": attempt.source_url,
         "bytes_fetched": attempt.bytes_fetched,
         "dagster_run_id": attempt.run_id,
+        **{f"{phase}_ms": _milliseconds(attempt.phase_seconds.get(phase)) for phase in PHASES},
         **values,
     }
     return int(connection.execute(text(_QUERIES["record_version"]), parameters).scalar_one())
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)
 
 
 def reset_attempts(connection: Connection) -> list[str]:

@@ -10,11 +10,11 @@ SELECT set_config('lock_timeout', :lock_timeout, true), pg_advisory_xact_lock(ha
 WITH replaced AS (
   INSERT INTO etl_s3_ingest_history (kind, s3_object_key, etag, last_modified, size_bytes, sha256, ingested_at,
     rows_read, rows_inserted, rows_updated, rows_unchanged, rows_superseded, rows_quarantined, rows_metadata,
-    dagster_run_id, bytes_fetched, source_url, error_text, recorded_at)
+    dagster_run_id, bytes_fetched, source_url, error_text, reading_ms, decoding_ms, writing_ms, recorded_at)
   SELECT CASE WHEN error_text IS NULL THEN 'replaced_version' ELSE 'failed_attempt' END,
     s3_object_key, etag, last_modified, size_bytes, sha256, ingested_at,
     rows_read, rows_inserted, rows_updated, rows_unchanged, rows_superseded, rows_quarantined, rows_metadata,
-    dagster_run_id, bytes_fetched, source_url, error_text, statement_timestamp()
+    dagster_run_id, bytes_fetched, source_url, error_text, reading_ms, decoding_ms, writing_ms, statement_timestamp()
   FROM etl_s3_ingest_log
   WHERE s3_object_key = :s3_object_key AND CASE WHEN error_text IS NULL
     THEN (etag, last_modified) IS DISTINCT FROM (:etag, CAST(:last_modified AS timestamptz))
@@ -23,11 +23,13 @@ WITH replaced AS (
 INSERT INTO etl_s3_ingest_log AS stored (s3_object_key, last_modified, etag, size_bytes, sha256, object_date,
   error_text, failed_attempts, ingested_at, rows_ingested,
   rows_read, rows_inserted, rows_updated, rows_unchanged, rows_superseded, rows_quarantined, rows_metadata,
-  data_warnings, checksum_verified, dagster_run_id, bytes_fetched, source_url, last_event_at)
+  data_warnings, checksum_verified, dagster_run_id, bytes_fetched, source_url, last_event_at,
+  reading_ms, decoding_ms, writing_ms)
 VALUES (:s3_object_key, :last_modified, :etag, :size_bytes, :sha256, :object_date,
   :error_text, CASE WHEN CAST(:error_text AS text) IS NULL THEN 0 ELSE 1 END, statement_timestamp(), :rows_ingested,
   :rows_read, :rows_inserted, :rows_updated, :rows_unchanged, :rows_superseded, :rows_quarantined, :rows_metadata,
-  CAST(:data_warnings AS jsonb), :checksum_verified, :dagster_run_id, :bytes_fetched, :source_url, :last_event_at)
+  CAST(:data_warnings AS jsonb), :checksum_verified, :dagster_run_id, :bytes_fetched, :source_url, :last_event_at,
+  :reading_ms, :decoding_ms, :writing_ms)
 ON CONFLICT (s3_object_key) DO UPDATE SET
   last_modified = excluded.last_modified,
   etag = excluded.etag,
@@ -53,6 +55,9 @@ ON CONFLICT (s3_object_key) DO UPDATE SET
   bytes_fetched = excluded.bytes_fetched,
   source_url = excluded.source_url,
   last_event_at = excluded.last_event_at,
+  reading_ms = excluded.reading_ms,
+  decoding_ms = excluded.decoding_ms,
+  writing_ms = excluded.writing_ms,
   orders_refreshed_at = CASE WHEN excluded.error_text IS NOT NULL THEN stored.orders_refreshed_at END
 RETURNING failed_attempts;
 
@@ -76,16 +81,17 @@ RETURNING s3_object_key;
 WITH requeued AS (
   INSERT INTO etl_s3_ingest_history (s3_object_key, kind, etag, last_modified, size_bytes, sha256, ingested_at,
     rows_read, rows_inserted, rows_updated, rows_unchanged, rows_superseded, rows_quarantined, rows_metadata,
-    dagster_run_id, bytes_fetched, source_url, error_text, recorded_at)
+    dagster_run_id, bytes_fetched, source_url, error_text, reading_ms, decoding_ms, writing_ms, recorded_at)
   SELECT s3_object_key, 'requeued', etag, last_modified, size_bytes, sha256, ingested_at,
     rows_read, rows_inserted, rows_updated, rows_unchanged, rows_superseded, rows_quarantined, rows_metadata,
-    dagster_run_id, bytes_fetched, source_url, error_text, statement_timestamp()
+    dagster_run_id, bytes_fetched, source_url, error_text, reading_ms, decoding_ms, writing_ms, statement_timestamp()
   FROM etl_s3_ingest_log
   WHERE s3_object_key = ANY(:keys) AND (error_text IS NULL OR rows_read IS NOT NULL)
 )
 UPDATE etl_s3_ingest_log SET error_text = :reason, failed_attempts = 0, sha256 = NULL, rows_ingested = NULL,
   rows_read = NULL, rows_inserted = NULL, rows_updated = NULL, rows_unchanged = NULL, rows_superseded = NULL,
-  rows_quarantined = NULL, rows_metadata = NULL, data_warnings = NULL, checksum_verified = NULL, bytes_fetched = NULL
+  rows_quarantined = NULL, rows_metadata = NULL, data_warnings = NULL, checksum_verified = NULL, bytes_fetched = NULL,
+  reading_ms = NULL, decoding_ms = NULL, writing_ms = NULL
 WHERE s3_object_key = ANY(:keys) AND (error_text IS NULL OR rows_read IS NOT NULL);
 
 -- name: add_adjustment

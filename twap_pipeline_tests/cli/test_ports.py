@@ -1,4 +1,4 @@
-"""Ports of `serve` and `dev`: refused before anything starts; `dev` ends when the web server has stopped."""
+"""Ports of the commands that listen: refused before anything starts; `dev` ends when the web server has stopped."""
 
 import signal
 import socket
@@ -15,7 +15,7 @@ from twap_pipeline.cli.context import is_listening, require_free_port
 from twap_pipeline.errors import ConfigurationError
 
 
-@pytest.mark.parametrize("command", ["serve", "dev"])
+@pytest.mark.parametrize("command", ["serve", "dev", "export-metrics"])
 @pytest.mark.parametrize("port", ["99999", "0", "-1", "65536", "http"])
 def test_port_out_of_range_is_a_usage_error(command: str, port: str) -> None:
     result = CliRunner().invoke(cli, [command, "--port", port])
@@ -24,7 +24,7 @@ def test_port_out_of_range_is_a_usage_error(command: str, port: str) -> None:
     assert "'--port'" in result.output
 
 
-@pytest.mark.parametrize("command", ["serve", "dev"])
+@pytest.mark.parametrize("command", ["serve", "dev", "export-metrics"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
 def test_taken_port_is_refused_before_the_start(command: str, host: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:

@@ -81,6 +81,9 @@ Index(
     twap_status.c.ts,
 )
 
+PHASES = ("reading", "decoding", "writing")
+"""Phases of an attempt to load an object; the log records the milliseconds of each."""
+
 _ROW_OUTCOMES = ("inserted", "updated", "unchanged", "superseded", "quarantined", "metadata")
 
 etl_s3_ingest_log = Table(
@@ -105,9 +108,21 @@ etl_s3_ingest_log = Table(
     Column("bytes_fetched", BigInteger),
     Column("source_url", Text, index=True),
     _timestamp("last_event_at"),
+    *(Column(f"{phase}_ms", Integer) for phase in PHASES),
     CheckConstraint("rows_read = " + " + ".join(f"rows_{outcome}" for outcome in _ROW_OUTCOMES), name="row_counts_sum"),
 )
 """One row per object: the current version, and whether it is loaded."""
+
+Index(
+    "etl_s3_ingest_log_not_loaded_idx",
+    etl_s3_ingest_log.c.s3_object_key,
+    postgresql_where=etl_s3_ingest_log.c.error_text.is_not(None),
+)
+Index(
+    "etl_s3_ingest_log_orders_pending_idx",
+    etl_s3_ingest_log.c.object_date,
+    postgresql_where=etl_s3_ingest_log.c.orders_refreshed_at.is_(None),
+)
 
 etl_s3_ingest_history = Table(
     "etl_s3_ingest_history",
@@ -129,6 +144,7 @@ etl_s3_ingest_history = Table(
     Column("bytes_fetched", BigInteger),
     Column("source_url", Text),
     Column("error_text", Text),
+    *(Column(f"{phase}_ms", Integer) for phase in PHASES),
     CheckConstraint(
         "kind IN ('replaced_version', 'failed_attempt', 'deep_audit', 'reuploaded_unchanged', 'requeued',"
         " 'adjustment')",

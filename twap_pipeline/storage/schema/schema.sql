@@ -1,4 +1,4 @@
--- The complete schema at revision 009. `python -m twap_pipeline.storage.schema.create` executes this file and stamps
+-- The complete schema at revision 008. `python -m twap_pipeline.storage.schema.create` executes this file and stamps
 -- Alembic's head. A test asserts that it equals the result of the migrations.
 
 CREATE TABLE twap_status (
@@ -54,12 +54,18 @@ CREATE TABLE etl_s3_ingest_log (
   bytes_fetched BIGINT,
   source_url TEXT,
   last_event_at TIMESTAMPTZ,
+  reading_ms INTEGER,
+  decoding_ms INTEGER,
+  writing_ms INTEGER,
   CONSTRAINT etl_s3_ingest_log_row_counts_sum_check CHECK (rows_read
     = rows_inserted + rows_updated + rows_unchanged + rows_superseded + rows_quarantined + rows_metadata)
 );
 CREATE INDEX etl_s3_ingest_log_object_date_idx ON etl_s3_ingest_log (object_date);
 CREATE INDEX etl_s3_ingest_log_ingested_at_idx ON etl_s3_ingest_log (ingested_at);
 CREATE INDEX etl_s3_ingest_log_source_url_idx ON etl_s3_ingest_log (source_url);
+CREATE INDEX etl_s3_ingest_log_not_loaded_idx ON etl_s3_ingest_log (s3_object_key) WHERE error_text IS NOT NULL;
+CREATE INDEX etl_s3_ingest_log_orders_pending_idx ON etl_s3_ingest_log (object_date)
+  WHERE orders_refreshed_at IS NULL;
 
 CREATE TABLE etl_s3_ingest_history (
   history_id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -82,6 +88,9 @@ CREATE TABLE etl_s3_ingest_history (
   bytes_fetched BIGINT,
   source_url TEXT,
   error_text TEXT,
+  reading_ms INTEGER,
+  decoding_ms INTEGER,
+  writing_ms INTEGER,
   CONSTRAINT etl_s3_ingest_history_kind_check CHECK (kind IN
     ('replaced_version', 'failed_attempt', 'deep_audit', 'reuploaded_unchanged', 'requeued', 'adjustment'))
 );

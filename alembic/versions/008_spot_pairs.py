@@ -1,7 +1,7 @@
 """The names of spot pairs.
 
-Revision ID: 009
-Revises: 008
+Revision ID: 008
+Revises: 007
 Create Date: 2026-11-27
 """
 
@@ -12,8 +12,8 @@ from alembic import op
 from twap_pipeline.storage.schema.upgrade import refuse_data_loss
 from twap_pipeline.storage.symbols.spot_pairs import INSERT_SNAPSHOT
 
-revision: str = "009"
-down_revision: str | None = "008"
+revision: str = "008"
+down_revision: str | None = "007"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 oldest_reader: str = "005"

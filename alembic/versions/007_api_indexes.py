@@ -3,8 +3,8 @@
 CREATE INDEX CONCURRENTLY does not block writers. A cancelled build leaves an invalid index; the upgrade drops it first.
 An index of a partitioned table cannot be built concurrently: there, writers wait for the build.
 
-Revision ID: 008
-Revises: 005
+Revision ID: 007
+Revises: 006
 Create Date: 2026-11-27
 """
 
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from alembic import context, op
 from sqlalchemy import text
 
-revision: str = "008"
-down_revision: str | None = "005"
+revision: str = "007"
+down_revision: str | None = "006"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 oldest_reader: str = "005"

@@ -1,0 +1,278 @@
+"""The command ``status``: what is loaded, what is behind, what is failed or parked, in one screen.
+
+A problem is what needs a person; its name is that of the alert rule in ``deploy/prometheus/alerts.yaml``.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import click
+
+from twap_pipeline.cli.context import database
+from twap_pipeline.cli.instance import InstanceState, has_instance, read_instance_state
+from twap_pipeline.cli.pipeline_metrics import partition_range
+from twap_pipeline.cli.tables import print_table
+from twap_pipeline.errors import TwapPipelineError
+from twap_pipeline.settings import Settings, load_settings
+from twap_pipeline.storage.engine.url import redacted_url
+from twap_pipeline.storage.reports.pipeline_state import (
+    LoadedObjects,
+    PipelineState,
+    UnloadedObject,
+    loaded_objects,
+    missing_days,
+    read_pipeline_state,
+    unloaded_objects,
+)
+from twap_pipeline.storage.schema.revision_gate import require_head
+
+FEED_LAG_MAX = timedelta(hours=30)
+"""Maximum age of the newest event. With one load per day it is up to 25 hours; the alert rule is for sensors."""
+
+RETRY_PERIOD = timedelta(hours=1)
+"""Within this time, sensors load a failed object again and refresh the orders of a loaded object."""
+
+PRINTED_OBJECTS = 5
+PRINTED_DAYS = 5
+JSON_OBJECTS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What needs a person: the name of the alert, what is wrong, and what to do."""
+
+    name: str
+    message: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What `status` prints; the fields of its JSON output."""
+
+    database: str
+    schema_revision: str
+    loaded: LoadedObjects
+    state: PipelineState
+    missing_days: Sequence[date]
+    unloaded: Sequence[UnloadedObject]
+    dagster: InstanceState | None
+    dagster_error: str | None
+    problems: Sequence[Problem]
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+def status(as_json: bool) -> None:
+    """Show what is loaded, what is behind, and what failed. Reads only; sends no request to the source.
+
+    Exit status 1 means that something needs a person.
+    """
+    result = read_status(load_settings(), datetime.now(UTC))
+    if as_json:
+        click.echo(json.dumps(asdict(result), default=lambda value: value.isoformat()))
+    else:
+        print_status(result, datetime.now(UTC))
+    raise SystemExit(1 if result.problems else 0)
+
+
+def read_status(settings: Settings, now: datetime) -> Status:
+    """Return the status.
+
+    Raises:
+        DatabaseUnavailableError: The database cannot be used.
+        SchemaRevisionError: The database is not at the head of this code.
+    """
+    with database(settings) as (engine, url):
+        revision = require_head(engine).head
+        with engine.connect() as connection:
+            loaded = loaded_objects(connection)
+            state = read_pipeline_state(connection)
+            days = missing_days(connection, *partition_range(settings))
+            unloaded = unloaded_objects(connection, JSON_OBJECTS)
+        place = redacted_url(url)
+    dagster = error = None
+    if has_instance(settings):
+        try:
+            dagster = read_instance_state(settings)
+        except TwapPipelineError as unavailable:
+            error = str(unavailable)
+    problems = list_problems(state, days, dagster, error, now, feed_ends=settings.end_date is not None)
+    return Status(place, revision, loaded, state, days, unloaded, dagster, error, problems)
+
+
+def list_problems(
+    state: PipelineState,
+    days: Sequence[date],
+    dagster: InstanceState | None,
+    dagster_error: str | None,
+    now: datetime,
+    *,
+    feed_ends: bool = False,
+) -> list[Problem]:
+    """Return what needs a person.
+
+    Args:
+        state: The state of the ingest log.
+        days: The missing days.
+        dagster: The state of the Dagster instance; None if there is none, or if it cannot be read.
+        dagster_error: Why it cannot be read.
+        now: The time of the state.
+        feed_ends: Whether the source gets no new objects, such as the sample.
+    """
+    return [*_data_problems(state, days, now, feed_ends=feed_ends), *_dagster_problems(dagster, dagster_error)]
+
+
+def _data_problems(state: PipelineState, days: Sequence[date], now: datetime, *, feed_ends: bool) -> Iterator[Problem]:
+    if state.newest_event_at is None:
+        yield Problem("TwapFeedLags", "no event is loaded", "run `twap-pipeline ingest`")
+    elif not feed_ends and now - state.newest_event_at > FEED_LAG_MAX:
+        yield Problem(
+            "TwapFeedLags",
+            f"the newest event is {format_age(now - state.newest_event_at)} old",
+            "run `twap-pipeline ingest --dry-run`: if it finds objects, check the sensors and schedules below",
+        )
+    if state.parked:
+        yield Problem(
+            "TwapObjectsParked",
+            f"objects that failed three times and are not loaded again: {state.parked}",
+            "correct the cause, then run `twap-pipeline ingest --object-key KEY` or the job retry_parked_objects",
+        )
+    if state.failed_since is not None and now - state.failed_since > RETRY_PERIOD:
+        yield Problem(
+            "TwapObjectsFailed",
+            f"failed objects: {state.failed}, the oldest not loaded again for {format_age(now - state.failed_since)}",
+            "run `twap-pipeline ingest`, or switch on the sensor new_twap_objects",
+        )
+    if state.orders_pending_since is not None and now - state.orders_pending_since > RETRY_PERIOD:
+        yield Problem(
+            "TwapOrdersPending",
+            f"objects whose events twap_orders does not include: {state.orders_pending}",
+            "run `twap-pipeline ingest`, or switch on the sensor stale_twap_orders",
+        )
+    if days:
+        yield Problem(
+            "TwapDaysMissing",
+            f"days without a loaded object: {len(days)}",
+            f"run `twap-pipeline ingest --start {days[0]} --end {days[-1] + timedelta(days=1)}`; a day that the source"
+            " does not have stays missing",
+        )
+
+
+def _dagster_problems(dagster: InstanceState | None, error: str | None) -> Iterator[Problem]:
+    if error is not None:
+        yield Problem("TwapMetricsMissing", "the Dagster instance cannot be read", error)
+    if dagster is None:
+        return
+    for job in dagster.jobs:
+        if job.has_failed:
+            yield Problem(
+                "TwapRunsFailed",
+                f"the last run of {job.job_name} failed at {job.last_failure_at:%Y-%m-%d %H:%M:%S}",
+                "open it in the web UI: the failure text contains what to do",
+            )
+    if dead := [daemon for daemon in dagster.daemons if not daemon.is_healthy]:
+        yield Problem(
+            "TwapDaemonDown",
+            f"no heartbeat of {', '.join(daemon.daemon.lower() for daemon in dead)} since"
+            f" {min(daemon.heartbeat_at for daemon in dead):%Y-%m-%d %H:%M:%S}",
+            "start `dagster-daemon run`; where no daemon shall run, `dagster-daemon wipe` removes the heartbeats",
+        )
+
+
+def print_status(result: Status, now: datetime) -> None:
+    """Print the status; times are UTC."""
+    loaded, state = result.loaded, result.state
+    lines = [
+        ("database", f"{result.database}, schema at head {result.schema_revision}"),
+        ("loaded", _loaded_text(loaded)),
+        ("newest event", _time_text(state.newest_event_at, now)),
+        ("newest object", _time_text(state.newest_object_at, now)),
+        ("last load", _time_text(state.last_load_at, now)),
+        ("missing days", _days_text(result.missing_days)),
+        ("not loaded", f"{state.failed} failed objects, {state.parked} parked objects"),
+        ("orders behind", f"{state.orders_pending} objects"),
+        ("dagster", _dagster_text(result)),
+    ]
+    for name, value in lines:
+        click.echo(f"{name:<14} {value}")
+    if result.unloaded:
+        click.echo()
+        rows = [
+            (item.s3_object_key, "parked" if item.is_parked else "failed", item.failed_attempts, item.error_text)
+            for item in result.unloaded[:PRINTED_OBJECTS]
+        ]
+        print_table(["object", "state", "attempts", "reason"], rows)
+        if more := state.failed + state.parked - len(rows):
+            click.echo(f"and {more} more")
+    if result.dagster is not None:
+        _print_instance(result.dagster, now)
+    click.echo()
+    for problem in result.problems:
+        click.echo(f"{problem.name}: {problem.message}\n  {problem.action}")
+    if not result.problems:
+        click.echo("nothing needs a person")
+
+
+def _print_instance(dagster: InstanceState, now: datetime) -> None:
+    if dagster.jobs:
+        click.echo()
+        print_table(
+            ["job", "last success", "last failure"],
+            [(job.job_name, _ago(job.last_success_at, now), _ago(job.last_failure_at, now)) for job in dagster.jobs],
+        )
+    click.echo()
+    print_table(
+        ["sensor or schedule", "state", "last tick", "result"],
+        [
+            (item.name, "on" if item.is_running else "off", _ago(item.last_tick_at, now), item.last_tick)
+            for item in dagster.automation
+        ],
+    )
+
+
+def _loaded_text(loaded: LoadedObjects) -> str:
+    if not loaded.objects:
+        return "nothing"
+    return (
+        f"{loaded.events:,} events from {loaded.objects:,} objects of {loaded.days:,} days"
+        f" ({loaded.first_day} to {loaded.last_day})"
+    )
+
+
+def _days_text(days: Sequence[date]) -> str:
+    if not days:
+        return "none"
+    more = f" and {len(days) - PRINTED_DAYS} more" if len(days) > PRINTED_DAYS else ""
+    return ", ".join(map(str, days[:PRINTED_DAYS])) + more
+
+
+def _dagster_text(result: Status) -> str:
+    if result.dagster_error is not None:
+        return "unavailable"
+    if result.dagster is None:
+        return "no instance: no command has created one, and DAGSTER_HOME is not set"
+    if not result.dagster.daemons:
+        return "no daemon has run"
+    return "daemons run" if all(daemon.is_healthy for daemon in result.dagster.daemons) else "daemons do not run"
+
+
+def _time_text(timestamp: datetime | None, now: datetime) -> str:
+    return "none" if timestamp is None else f"{timestamp.astimezone(UTC):%Y-%m-%d %H:%M:%S} ({_ago(timestamp, now)})"
+
+
+def _ago(timestamp: datetime | None, now: datetime) -> str | None:
+    return None if timestamp is None else f"{format_age(now - timestamp)} ago"
+
+
+def format_age(age: timedelta) -> str:
+    """Return a duration in its two largest units: ``2 d 3 h``, ``3 h 5 min``, ``5 min``, or ``less than 1 min``."""
+    minutes = max(0, int(age.total_seconds())) // 60
+    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes else "less than 1 min"

@@ -1,0 +1,42 @@
+"""The names of all metrics, read from the code that renders them."""
+
+import re
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from twap_pipeline.api.metrics import Metrics
+from twap_pipeline.cli.instance import InstanceState
+from twap_pipeline.cli.pipeline_metrics import attempt_families, instance_families, state_families, up_family
+from twap_pipeline.storage.reports.pipeline_state import AttemptTotals, PipelineState
+from twap_pipeline.storage.schema.revision_gate import RevisionStatus
+
+
+class _EmptyPipeline(Collector):
+    """The metrics of a pipeline without data."""
+
+    def collect(self) -> list[Metric]:
+        return [
+            *state_families(PipelineState(0, None, 0, 0, None, None, None, None), 0, RevisionStatus(("1",), "1", True)),
+            *attempt_families(AttemptTotals()),
+            *instance_families(InstanceState([], [], [])),
+            up_family(),
+        ]
+
+
+def api_metrics() -> dict[str, str]:
+    """Return the name → type of the API's metrics."""
+    return _types(Metrics().render())
+
+
+def pipeline_metrics() -> dict[str, str]:
+    """Return the name → type of the metrics of `twap-pipeline export-metrics`."""
+    registry = CollectorRegistry()
+    registry.register(_EmptyPipeline())
+    return _types(generate_latest(registry))
+
+
+def _types(rendered: bytes) -> dict[str, str]:
+    types = re.findall(r"^# TYPE (\w+) (\w+)", rendered.decode(), re.MULTILINE)
+    return {name: kind for name, kind in types if not name.endswith("_created")}
