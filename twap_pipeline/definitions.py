@@ -8,11 +8,18 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from twap_pipeline.defs.alerts import failed_run_alert
+from twap_pipeline.defs.alerts import build_alerts_sensor
 from twap_pipeline.defs.asset_checks import build_asset_checks
 from twap_pipeline.defs.assets import ByteBudget, build_source_asset, build_status_asset
 from twap_pipeline.defs.catalog import AssetCatalog
-from twap_pipeline.defs.jobs import build_check_job, build_full_check_job, build_ingest_job, build_refresh_job
+from twap_pipeline.defs.event_log import UnresolvedAssetJobDefinition
+from twap_pipeline.defs.jobs import (
+    INGEST_JOB,
+    build_check_job,
+    build_full_check_job,
+    build_ingest_job,
+    build_refresh_job,
+)
 from twap_pipeline.defs.maintenance_jobs import build_maintenance_jobs
 from twap_pipeline.defs.orders import build_daily_stats_asset, build_orders_asset
 from twap_pipeline.defs.partitions import daily_partitions
@@ -20,6 +27,7 @@ from twap_pipeline.defs.resources import build_resources
 from twap_pipeline.defs.schedules import build_check_schedule, build_full_check_schedule, build_ingest_schedule
 from twap_pipeline.defs.sensors import build_checks_sensor, build_new_objects_sensor, build_orders_sensor
 from twap_pipeline.domain.object_ref import resolve_key_date_patterns
+from twap_pipeline.logs import configure_logging
 from twap_pipeline.settings import Settings, load_settings
 
 
@@ -55,18 +63,18 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
             build_daily_stats_asset(catalog, partitions, max_partitions_per_run),
         ]
     checks = build_asset_checks(catalog, settings.start_date, key_date_patterns)
+    check_keys = [key for definition in checks for key in definition.check_keys]
+    jobs: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
+        ingest,
+        refresh,
+        check,
+        full_check,
+        *build_maintenance_jobs(catalog, partitions, key_date_patterns, start_date=settings.start_date, budget=budget),
+    ]
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,
-        jobs=[
-            ingest,
-            refresh,
-            check,
-            full_check,
-            *build_maintenance_jobs(
-                catalog, partitions, key_date_patterns, start_date=settings.start_date, budget=budget
-            ),
-        ],
+        jobs=jobs,
         sensors=[
             build_new_objects_sensor(
                 ingest,
@@ -77,8 +85,8 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
                 budget=budget,
             ),
             build_orders_sensor(refresh, catalog, partitions, max_partitions_per_run),
-            build_checks_sensor(check, [key for definition in checks for key in definition.check_keys]),
-            failed_run_alert,
+            build_checks_sensor(check, check_keys),
+            build_alerts_sensor(catalog, partitions, check_keys, [job.name for job in jobs if job.name != INGEST_JOB]),
         ],
         schedules=[
             build_ingest_schedule(ingest, partitions),
@@ -90,4 +98,11 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
     )
 
 
-defs = build_definitions(load_settings())
+def _load_code_location() -> dg.Definitions:
+    """Return the definitions for the environment; the loggers of this process log on standard error from now on."""
+    settings = load_settings()
+    configure_logging(settings.log_level or "INFO", settings.log_format or "text")
+    return build_definitions(settings)
+
+
+defs = _load_code_location()

@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from twap_pipeline.errors import ConfigurationError
+from twap_pipeline.logs import LogFormat
 from twap_pipeline.paths import IS_CHECKOUT, ROOT
 from twap_pipeline.sample.manifest import SampleRequest, latest_until, read_manifest
 
@@ -140,10 +141,20 @@ class Settings(BaseSettings):
         alias="TWAP_MAINTENANCE_TIMEOUT_SECONDS",
         description="Timeout of each statement of an order refresh, an audit, a repair or a data check, in seconds.",
     )
-    alert_webhook_url: SecretStr | None = Field(
+    alert_urls: SecretStr | None = Field(
         default=None,
-        alias="TWAP_ALERT_WEBHOOK_URL",
-        description='Webhook for failed runs, called with JSON {"text": ...} (Slack format); unset: no alerts.',
+        alias="TWAP_ALERT_URLS",
+        description="Comma-separated Apprise URLs of the receivers of alerts, such as slack://...; unset: no alerts.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] | None = Field(
+        default=None,
+        alias="LOG_LEVEL",
+        description="Lowest level that is logged: DEBUG, INFO, WARNING or ERROR; unset: INFO, in commands WARNING.",
+    )
+    log_format: LogFormat | None = Field(
+        default=None,
+        alias="LOG_FORMAT",
+        description="Format of log lines: text or json; unset: json in `serve`, text elsewhere.",
     )
     api_key_hashes: str = Field(
         default="",

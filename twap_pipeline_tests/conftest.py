@@ -4,6 +4,7 @@ With pytest-xdist, each worker is a session: it has its own server, S3 endpoint,
 that are not fixtures are in modules of their own: nothing imports this file.
 """
 
+import logging
 import os
 import sysconfig
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from hypothesis import settings
 from sqlalchemy import URL, Engine
 
 from twap_pipeline.embedded import EmbeddedPostgres
+from twap_pipeline.logs import PACKAGE
 from twap_pipeline.settings import DATASET_START
 from twap_pipeline.source.base import ObjectStore
 from twap_pipeline.storage.engine.engine import make_engine
@@ -67,6 +69,17 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
             monkeypatch.delenv(name)
     monkeypatch.setenv("TWAP_HOME", str(tmp_path_factory.getbasetemp() / "unused-home"))
     monkeypatch.setenv("TWAP_START_DATE", str(DATASET_START))
+
+
+@pytest.fixture(autouse=True)
+def unconfigured_logging() -> Iterator[None]:
+    """Remove what importing the code location or running a command sets on the logger of the package."""
+    logger = logging.getLogger(PACKAGE)
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
+    yield
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 import psycopg
 import pytest
+import yaml
 from alembic.config import CommandLine
 from alembic.script import ScriptDirectory
 from dagster_webserver.cli import dagster_webserver

@@ -14,11 +14,10 @@ from http import HTTPStatus
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from twap_pipeline.api.logs import LOGGER
 from twap_pipeline.api.metrics import Metrics
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}")
-_log = logging.getLogger(LOGGER)
+_log = logging.getLogger("twap_pipeline.api")
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",

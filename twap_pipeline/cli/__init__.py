@@ -9,12 +9,15 @@ import atexit
 import gc
 import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
 from types import FrameType
 
 import click
 
-from twap_pipeline.errors import TwapPipelineError
+from twap_pipeline.errors import ConfigurationError, TwapPipelineError
+from twap_pipeline.logs import configure_logging
+from twap_pipeline.settings import load_settings
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("dev", "Start a local PostgreSQL, load the sample data and print a summary."),
@@ -29,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export-metrics": ("export_metrics", "Serve or print the metrics of the pipeline for Prometheus."),
     "export": ("export", "Export the orders of a wallet to a file."),
     "symbols": ("symbols", "List or refresh the names of spot pairs."),
+    "test-alert": ("alerts", "Send a test message to the receivers of alerts."),
     "make-api-key": ("serve", "Create an API key and print it with its hash."),
     "grant-reader": ("roles", "Create a read-only database role for the API."),
     "grant-loader": ("roles", "Create a database role for loads, audits and checks."),
@@ -97,6 +101,9 @@ def load_command(name: str) -> click.Command:
 @click.version_option(package_name="twap-pipeline")
 def cli() -> None:
     """The complete, exact, queryable history of Hyperliquid TWAP orders."""
+    with suppress(ConfigurationError):  # the command reports it, unless its options are not valid
+        settings = load_settings()
+        configure_logging(settings.log_level or "WARNING", settings.log_format or "text")
 
 
 def main() -> None:

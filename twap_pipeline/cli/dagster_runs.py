@@ -5,10 +5,13 @@ The runs are stored in the instance, so that Dagster's UI lists them.
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import date
 from pathlib import Path
+from typing import NoReturn
 
 import click
 import dagster as dg
@@ -216,20 +219,47 @@ def _run_job(
 
     Raises:
         click.ClickException: The run failed for another reason than its objects, which the ingest log records.
-        KeyboardInterrupt: SIGINT interrupted the run; Dagster records it as a failure of the step.
+        KeyboardInterrupt: SIGINT or SIGTERM interrupted the run; Dagster records it as a failure of the step.
     """
-    result = run_job(instance, job, tags=tags or {}, run_config={**_NO_CONSOLE_LOG, **(run_config or {})})
-    for event in result.filter_events(lambda event: event.is_step_failure):
-        failure = event.step_failure_data
-        user_failure = failure.user_failure_data
-        if user_failure is not None and FAILED_OBJECTS_KEY in user_failure.metadata:
-            continue
-        cause = _root_cause(failure.error)
-        if cause is not None and cause.cls_name == dg.DagsterExecutionInterruptedError.__name__:
-            raise KeyboardInterrupt
-        reason = user_failure.description if user_failure is not None else _message(cause)
-        raise click.ClickException(f"Dagster run {result.run_id} failed: {reason}")
+    with _signals_raised_again() as raise_last_signal:
+        result = run_job(instance, job, tags=tags or {}, run_config={**_NO_CONSOLE_LOG, **(run_config or {})})
+        for event in result.filter_events(lambda event: event.is_step_failure):
+            failure = event.step_failure_data
+            user_failure = failure.user_failure_data
+            if user_failure is not None and FAILED_OBJECTS_KEY in user_failure.metadata:
+                continue
+            cause = _root_cause(failure.error)
+            if cause is not None and cause.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+                raise_last_signal()
+            reason = user_failure.description if user_failure is not None else _message(cause)
+            raise click.ClickException(f"Dagster run {result.run_id} failed: {reason}")
     return result.run_id
+
+
+@contextmanager
+def _signals_raised_again() -> Iterator[Callable[[], NoReturn]]:
+    """Yield a function that raises the last signal since the block began again; do that if Dagster was interrupted.
+
+    During a run, Dagster's handler of SIGINT and SIGTERM forgets which of them it was. Then the handlers are those of
+    the command again, which ends with the status of the signal.
+    """
+    reader, writer = socket.socketpair()
+
+    def raise_last_signal() -> NoReturn:
+        with suppress(BlockingIOError):
+            signal.raise_signal(reader.recv(4096)[-1])
+        raise KeyboardInterrupt
+
+    with reader, writer:
+        reader.setblocking(False)
+        writer.setblocking(False)
+        previous = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        try:
+            yield raise_last_signal
+        except dg.DagsterExecutionInterruptedError:
+            raise_last_signal()
+        finally:
+            signal.set_wakeup_fd(previous)
 
 
 def _root_cause(error: SerializableErrorInfo | None) -> SerializableErrorInfo | None:

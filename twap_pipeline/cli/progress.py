@@ -135,9 +135,10 @@ class _LoadHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Count the object of the record; after the last object, begin the next step."""
-        if self.step.is_complete or not isinstance(record.args, tuple):
+        key = getattr(record, "object_key", None)
+        if self.step.is_complete or key is None:
             return
-        self.step.count_object(str(record.args[0]))
+        self.step.count_object(key)
         if self.step.is_complete:
             self.step.finish()
             self.step = Step(f"{self._text}: refreshing the orders", self._stream)

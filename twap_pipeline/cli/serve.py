@@ -6,8 +6,8 @@ import uvicorn
 from twap_pipeline.api import create_app
 from twap_pipeline.api.http_protocol import RequestTimeoutProtocol
 from twap_pipeline.api.keys import make_key
-from twap_pipeline.api.logs import log_config
 from twap_pipeline.cli.context import PORT, database, require_free_port
+from twap_pipeline.logs import log_config
 from twap_pipeline.settings import load_settings
 from twap_pipeline.storage.schema.revision_gate import require_readable
 from twap_pipeline.storage.schema.upgrade import upgrade
@@ -38,7 +38,7 @@ def serve(host: str, port: int, root_path: str) -> None:
             port=port,
             root_path=root_path,
             http=RequestTimeoutProtocol,
-            log_config=log_config(),
+            log_config=log_config(settings.log_level or "INFO", settings.log_format or "json"),
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,

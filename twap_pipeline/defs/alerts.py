@@ -1,77 +1,272 @@
-"""Alerts for failed runs: the run failure sensor and the webhook that it calls.
+"""Alerts: a sensor that compares what is wrong now with what it has sent, and sends the difference.
 
-The sensor monitors every job, including backfills that are started in the UI. The message format is that of Slack's
-incoming webhooks.
+A problem has a kind and an item, such as a failed partition. It is sent once per receiver, and its end is sent once.
+The cursor stores the sent problems per receiver, so that a receiver that does not respond gets them at a later tick.
+How messages are sent belongs to `notifier`.
 """
 
 import json
-import re
-from dataclasses import dataclass
-from http.client import HTTPException
-from urllib.error import URLError
-from urllib.request import Request, urlopen
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import NamedTuple
 
 import dagster as dg
-from pydantic import SecretStr
 
-from twap_pipeline.defs.event_log import PARTITION_NAME_TAG
-from twap_pipeline.errors import ConfigurationError
+from twap_pipeline.defs.assets import OVERDUE_AFTER
+from twap_pipeline.defs.catalog import AssetCatalog
+from twap_pipeline.defs.event_log import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    IMPLICIT_ASSET_JOB_NAME,
+    PARTITION_NAME_TAG,
+    AssetPartitionStatus,
+    failed_checks,
+    failure_text,
+    partition_statuses,
+)
+from twap_pipeline.defs.jobs import INGEST_JOB
+from twap_pipeline.defs.notifier import Notifier
+from twap_pipeline.defs.resources import DatabaseResource
+from twap_pipeline.defs.texts import shorten
+from twap_pipeline.errors import ConfigurationError, DatabaseUnavailableError, SchemaRevisionError
+from twap_pipeline.logs import redact_wallets
 
-_TIMEOUT_SECONDS = 10
-_WEBHOOK_URL = re.compile(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?][!-~]*)?", re.ASCII)
+ALERTS_INTERVAL_SECONDS = 60
+"""Interval of ``alerts``. A tick reads Dagster's storage and runs one query."""
+
+_PARKED_CHECK = "no_parked_objects"
+_ENDED_STATUSES = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+_SEARCHED_RUNS = 100
+_ITEMS_MAX = 10
+_CHARACTERS_MAX = 1_000
 
 
-@dataclass(frozen=True)
-class AlertWebhook:
-    """A webhook that accepts ``{"text": ...}``.
+class Kind(StrEnum):
+    """Kinds of problems, in the order of messages. The value is the heading of the runbook that describes the kind."""
+
+    DATABASE = "Database unavailable"
+    PARTITION = "Failed partition"
+    PARKED = "Parked object"
+    CHECK = "Failed asset check"
+    JOB = "Failed job"
+    OVERDUE = "Overdue asset"
+
+
+_COMMANDS = {
+    Kind.DATABASE: "twap-pipeline check",
+    Kind.PARTITION: "twap-pipeline ingest",
+    Kind.PARKED: "twap-pipeline ingest --object-key KEY",
+    Kind.CHECK: "twap-pipeline audit",
+    Kind.JOB: "twap-pipeline check",
+    Kind.OVERDUE: "twap-pipeline ingest --dry-run",
+}
+"""What to run after the cause is corrected, or to find the cause."""
+
+
+class Problem(NamedTuple):
+    """What is wrong: a kind, and the partition, object, check, job or asset."""
+
+    kind: Kind
+    item: str
+
+    def __str__(self) -> str:
+        """Return the text that the cursor stores."""
+        return f"{self.kind}: {self.item}"
+
+
+@dataclass
+class State:
+    """What is wrong at one time.
 
     Args:
-        url: Its http(s) URL, which is a secret; None disables alerts.
+        problems: Problem → its text, or None if the text is read when the problem is sent.
+        unknown: Prefixes of the texts of problems that cannot be evaluated now: they are neither new nor over.
     """
 
-    url: SecretStr | None
+    problems: dict[Problem, str | None] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
 
-    def send(self, text: str) -> None:
-        """POST the text as JSON.
 
-        Raises:
-            ConfigurationError: There is no URL, it is not valid, or the request failed. The message omits the URL.
-        """
-        url = self.url.get_secret_value() if self.url else ""
-        if not _WEBHOOK_URL.fullmatch(url):
-            raise ConfigurationError(
-                "TWAP_ALERT_WEBHOOK_URL is not a valid http(s) URL: it must have a host, and no white space and no user"
-                " name or password"
-            )
-        body, headers = json.dumps({"text": text}).encode(), {"Content-Type": "application/json"}
-        request = Request(url, body, headers)  # noqa: S310 - the scheme is checked above
+def build_alerts_sensor(
+    catalog: AssetCatalog,
+    partitions: dg.DailyPartitionsDefinition,
+    check_keys: Sequence[dg.AssetCheckKey],
+    job_names: Sequence[str],
+) -> dg.SensorDefinition:
+    """Return the sensor that sends alerts. It is running by default and does nothing without TWAP_ALERT_URLS.
+
+    Args:
+        catalog: The asset keys.
+        partitions: The partitions of ``twap_status``.
+        check_keys: All checks.
+        job_names: Jobs whose last run must not have failed. A failed ingest run is reported by its partitions.
+    """
+    checks = [key for key in check_keys if key.name != _PARKED_CHECK]  # a parked object is a problem of its own
+
+    @dg.sensor(
+        name="alerts",
+        minimum_interval_seconds=ALERTS_INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=(
+            "Sends failed partitions, jobs and asset checks, overdue assets, parked objects and an unavailable database"
+            " to TWAP_ALERT_URLS: each once, and once when it is over. Skips if the setting is unset."
+        ),
+    )
+    def alerts(
+        context: dg.SensorEvaluationContext,
+        database: dg.ResourceParam[DatabaseResource],
+        notifier: dg.ResourceParam[Notifier],
+    ) -> dg.SensorResult:
+        if notifier.urls is None:
+            return dg.SensorResult(skip_reason="TWAP_ALERT_URLS is not set")
+        state = State()
+        _add_database_problems(state, database)
+        _add_failed_partitions(state, context.instance, catalog.status_key, partitions)
+        _add_failed_checks(state, context.instance, checks)
+        _add_failed_jobs(state, context.instance, job_names)
+        for key in (catalog.status_key, catalog.orders_key, catalog.daily_stats_key):
+            _add_overdue_asset(state, context.instance, key)
+        sent, errors = _send_changes(context.instance, notifier, state, json.loads(context.cursor or "{}"))
+        if len(errors) == len(sent):  # nothing was sent, so that nothing is lost if the tick fails
+            raise ConfigurationError("; ".join(errors))
+        summary = "; ".join(errors) or f"{len(state.problems)} problems, all sent"
+        return dg.SensorResult(skip_reason=summary, cursor=json.dumps(sent))
+
+    return alerts
+
+
+def _add_database_problems(state: State, database: DatabaseResource) -> None:
+    from twap_pipeline.storage.reports.ingest_summary import parked_objects
+    from twap_pipeline.storage.schema.revision_gate import require_head
+
+    try:
+        with database.engine() as engine:
+            require_head(engine)
+            with engine.connect() as connection:
+                parked = parked_objects(connection)
+    except (DatabaseUnavailableError, SchemaRevisionError) as error:
+        state.problems[Problem(Kind.DATABASE, "DATABASE_URL")] = str(error)
+        state.unknown.append(f"{Kind.PARKED}: ")
+    else:
+        state.problems.update({Problem(Kind.PARKED, key): error for key, error in parked.items()})
+
+
+def _add_failed_partitions(
+    state: State, instance: dg.DagsterInstance, key: dg.AssetKey, partitions: dg.DailyPartitionsDefinition
+) -> None:
+    """Add the failed partitions. A partition that a run is loading is unknown."""
+    for day, status in partition_statuses(instance, key, partitions).items():
+        if status == AssetPartitionStatus.FAILED:
+            state.problems[Problem(Kind.PARTITION, day)] = None
+        elif status == AssetPartitionStatus.IN_PROGRESS:
+            state.unknown.append(str(Problem(Kind.PARTITION, day)))
+
+
+def _add_failed_checks(state: State, instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> None:
+    for key, evaluation in failed_checks(instance, keys).items():
+        text = f"{evaluation.severity.value}: {evaluation.description or 'its metadata in the web UI has the details'}"
+        state.problems[Problem(Kind.CHECK, f"{key.asset_key.path[-1]}.{key.name}")] = text
+
+
+def _add_failed_jobs(state: State, instance: dg.DagsterInstance, job_names: Sequence[str]) -> None:
+    """Add the jobs whose last run that has ended failed."""
+    for name in job_names:
+        runs = instance.get_runs(dg.RunsFilter(job_name=name, statuses=_ENDED_STATUSES), limit=1)
+        if runs and runs[0].status == dg.DagsterRunStatus.FAILURE:
+            state.problems[Problem(Kind.JOB, name)] = None
+
+
+def _add_overdue_asset(state: State, instance: dg.DagsterInstance, key: dg.AssetKey) -> None:
+    """Add the asset if its last materialization is older than its freshness policy allows."""
+    event = instance.get_latest_materialization_event(key)
+    if event is None:
+        return
+    time = datetime.fromtimestamp(event.timestamp, UTC)
+    if time < datetime.now(UTC) - OVERDUE_AFTER:
+        text = (
+            f"last materialization at {time:%Y-%m-%d %H:%M} UTC, limit {OVERDUE_AFTER.total_seconds() / 3600:.0f} hours"
+        )
+        state.problems[Problem(Kind.OVERDUE, key.path[-1])] = text
+
+
+def _send_changes(
+    instance: dg.DagsterInstance, notifier: Notifier, state: State, sent: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Send to each receiver what it does not know yet.
+
+    Returns:
+        Name of the receiver → texts of the problems that it knows, and an error per receiver that failed.
+    """
+    current = {str(problem): problem for problem in state.problems}
+    known_by_target: dict[str, list[str]] = {}
+    errors = []
+    for target in notifier.targets():
+        known = set(sent.get(target.name, []))
+        new = [problem for text, problem in current.items() if text not in known]
+        over = sorted(text for text in known - current.keys() if not text.startswith(tuple(state.unknown)))
+        known_by_target[target.name] = sorted(known)
+        if not new and not over:
+            continue
         try:
-            with urlopen(request, timeout=_TIMEOUT_SECONDS):  # noqa: S310 - the scheme is checked above
-                return
-        except (OSError, HTTPException, ValueError, OverflowError) as error:  # only these reasons never contain the URL
-            reason = error.reason if isinstance(error, URLError) else type(error).__name__
-            raise ConfigurationError(f"the request to TWAP_ALERT_WEBHOOK_URL failed: {reason}") from None
+            target.send(*compose(describe(instance, new, state.problems), over))
+        except ConfigurationError as error:
+            errors.append(str(error))
+        else:
+            known_by_target[target.name] = sorted((known | current.keys()) - set(over))
+    return known_by_target, errors
 
 
-@dg.run_failure_sensor(
-    name="failed_run_alert",
-    description="Sends the failure text of every failed run to TWAP_ALERT_WEBHOOK_URL; skips if the setting is unset.",
-)
-def failed_run_alert(
-    context: dg.RunFailureSensorContext, alert_webhook: dg.ResourceParam[AlertWebhook]
-) -> dg.SkipReason | None:
-    """Send one alert per failed run, with the text of each step's failure."""
-    if alert_webhook.url is None:
-        return dg.SkipReason("TWAP_ALERT_WEBHOOK_URL is not set")
-    run = context.dagster_run
-    partition = run.tags.get(PARTITION_NAME_TAG)
-    job = f"{run.job_name}, partition {partition}" if partition else run.job_name
-    alert_webhook.send(f"Dagster run {run.run_id} ({job}) failed: {_failure_text(context)}")
-    return None
+def describe(
+    instance: dg.DagsterInstance, problems: Iterable[Problem], texts: Mapping[Problem, str | None]
+) -> dict[Problem, str]:
+    """Return problem → text. The text of a failed partition or job is the failure text of its last failed run."""
+    problems = list(problems)
+    is_run_needed = any(texts[problem] is None for problem in problems)
+    filters = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])
+    runs = instance.get_runs(filters, limit=_SEARCHED_RUNS) if is_run_needed else []
+    described = {}
+    for problem in problems:
+        text = texts[problem]
+        if text is None:
+            run = next((run for run in runs if _has_failed_in(run, problem)), None)
+            text = f"run {run.run_id}: {failure_text(instance, run.run_id)}" if run else "see its last run"
+        described[problem] = text
+    return described
 
 
-def _failure_text(context: dg.RunFailureSensorContext) -> str:
-    """Return the texts of the steps' failures. The text of another error may contain secrets, so it is left out."""
-    failures = [event.step_failure_data.user_failure_data for event in context.get_step_failure_events()]
-    texts = [failure.description for failure in failures if failure is not None and failure.description]
-    return "\n".join(texts) or context.failure_event.message or "no message"
+def _has_failed_in(run: dg.DagsterRun, problem: Problem) -> bool:
+    if problem.kind == Kind.JOB:
+        return run.job_name == problem.item
+    if run.job_name not in (INGEST_JOB, IMPLICIT_ASSET_JOB_NAME):
+        return False
+    day = run.tags.get(PARTITION_NAME_TAG, "")
+    first = run.tags.get(ASSET_PARTITION_RANGE_START_TAG, day)
+    last = run.tags.get(ASSET_PARTITION_RANGE_END_TAG, day)
+    return first <= problem.item <= last
+
+
+def compose(described: Mapping[Problem, str], over: Collection[str]) -> tuple[str, str]:
+    """Return title and body of a message: the new problems by kind, what to do, and the problems that are over."""
+    counts = [f"{len(described)} new" if described else "", f"{len(over)} over" if over else ""]
+    items_by_text: dict[tuple[Kind, str], list[str]] = defaultdict(list)
+    for problem, text in described.items():
+        items_by_text[problem.kind, shorten(redact_wallets(text), _CHARACTERS_MAX)].append(problem.item)
+    paragraphs = []
+    for kind in Kind:
+        lines = [f"{_join(items)}: {text}" for (other, text), items in items_by_text.items() if other == kind]
+        if lines:
+            more = [f"and {len(lines) - _ITEMS_MAX} more"] if len(lines) > _ITEMS_MAX else []
+            anchor = kind.lower().replace(" ", "-")
+            action = f"To do: docs/how-to/runbook.md#{anchor}, command: {_COMMANDS[kind]}"
+            paragraphs.append("\n".join([f"{kind.upper()}", *lines[:_ITEMS_MAX], *more, action]))
+    if over:
+        paragraphs.append(f"OVER\n{_join(list(over))}")
+    return f"twap_pipeline: problems: {', '.join(filter(None, counts))}", "\n\n".join(paragraphs)
+
+
+def _join(items: Sequence[str]) -> str:
+    more = f", and {len(items) - _ITEMS_MAX} more" if len(items) > _ITEMS_MAX else ""
+    return ", ".join(items[:_ITEMS_MAX]) + more

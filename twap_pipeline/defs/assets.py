@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 STATUS_CODE_VERSION = "1"
 """Increase it when a code change makes the same objects result in different rows."""
 
-FRESHNESS_POLICY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=48), warn_window=timedelta(hours=30))
+OVERDUE_AFTER = timedelta(hours=48)
+"""An asset without a materialization of any partition for this time is overdue."""
+
+FRESHNESS_POLICY = dg.FreshnessPolicy.time_window(fail_window=OVERDUE_AFTER, warn_window=timedelta(hours=30))
 """An asset is fresh for 30 hours after a materialization of any partition: `daily_ingest` and six hours for its run."""
 
 FAILED_OBJECTS_KEY = "twap/failed_objects"

@@ -63,10 +63,14 @@ __all__ = [
     "BACKFILL_ID_TAG",
     "IMPLICIT_ASSET_JOB_NAME",
     "PARTITION_NAME_TAG",
+    "AssetPartitionStatus",
     "SerializableErrorInfo",
     "UnresolvedAssetJobDefinition",
+    "failed_checks",
     "failed_partitions",
+    "failure_text",
     "observe",
+    "partition_statuses",
     "provenance_tags",
     "record_source_partitions",
     "run_job",
@@ -129,8 +133,41 @@ def failed_partitions(
     instance: dg.DagsterInstance, key: dg.AssetKey, partitions: dg.PartitionsDefinition[str]
 ) -> list[str]:
     """Return the partitions that the web UI shows as failed: the last run that planned them failed before them."""
-    statuses = instance.get_status_by_partition(key, partitions.get_partition_keys(), partitions) or {}
+    statuses = partition_statuses(instance, key, partitions)
     return [day for day, status in statuses.items() if status == AssetPartitionStatus.FAILED]
+
+
+def partition_statuses(
+    instance: dg.DagsterInstance, key: dg.AssetKey, partitions: dg.PartitionsDefinition[str]
+) -> Mapping[str, AssetPartitionStatus | None]:
+    """Return partition → its status as the web UI shows it; None if it is missing."""
+    return instance.get_status_by_partition(key, partitions.get_partition_keys(), partitions) or {}
+
+
+def failed_checks(
+    instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]
+) -> dict[dg.AssetCheckKey, dg.AssetCheckEvaluation]:
+    """Return the checks whose last completed evaluation did not pass, also while they are evaluated again."""
+    failed: dict[dg.AssetCheckKey, dg.AssetCheckEvaluation] = {}
+    for key, summary in instance.event_log_storage.get_asset_check_summary_records(keys).items():
+        record = summary.last_completed_check_execution_record
+        evaluation = record.evaluation if record is not None else None
+        if evaluation is not None and not evaluation.passed:
+            failed[key] = evaluation
+    return failed
+
+
+def failure_text(instance: dg.DagsterInstance, run_id: str) -> str:
+    """Return the failure texts of the steps of a failed run, or of the run.
+
+    The text of an error that is not a `dagster.Failure` may contain secrets: it is left out.
+    """
+    entries = instance.all_logs(run_id, of_type={dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE})
+    events = [entry.dagster_event for entry in entries if entry.dagster_event is not None]
+    failures = [event.step_failure_data.user_failure_data for event in events if event.is_step_failure]
+    texts = [failure.description for failure in failures if failure is not None and failure.description]
+    messages = [event.message for event in events if not event.is_step_failure and event.message]
+    return "\n".join(texts or messages) or "no message"
 
 
 def record_source_partitions(

@@ -1,5 +1,7 @@
 """Runs that were refused: they ended before they could try their objects, for example during an upgrade.
 
+A run that SIGTERM or SIGINT stopped counts as refused, too: a host that is drained does not depend on the objects.
+
 The cause is the schema revision, the database, the source as a whole, or a setting. A sensor does not count such a run
 as an attempt at the objects. A run over a byte budget counts: a sensor requests none while the day's budget is spent.
 A run on a full disk, of the database or of this host, counts too: it reads its objects before it fails.
@@ -27,17 +29,29 @@ REFUSED = "true"
 
 _COUNTED_ERRORS = (ObjectError, LoadCancelledError, LocalResourceError, BudgetExceededError)
 _DISK_FULL = "53100"
+_STOPPED = (
+    "stopped by a signal: objects that were being loaded are rolled back, and no attempt of theirs is counted; the next"
+    " run loads them"
+)
 
 
 @contextmanager
 def tag_refused_run(context: dg.AssetExecutionContext) -> Iterator[None]:
-    """Add `REFUSED_TAG` to the run if the block raises a refusal; the error is raised again."""
+    """Add `REFUSED_TAG` to the run if the block raises a refusal or is interrupted; the error is raised again."""
     try:
         yield
     except TwapPipelineError as error:
         if _is_refusal(error):
-            context.instance.add_run_tags(context.run.run_id, {REFUSED_TAG: REFUSED})
+            _tag(context)
         raise
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+        _tag(context)
+        context.log.warning(_STOPPED)
+        raise
+
+
+def _tag(context: dg.AssetExecutionContext) -> None:
+    context.instance.add_run_tags(context.run.run_id, {REFUSED_TAG: REFUSED})
 
 
 def _is_refusal(error: TwapPipelineError) -> bool:

@@ -1,4 +1,4 @@
-"""Dagster resources: the database, the object store, the schema guard and the alert webhook.
+"""Dagster resources: the database, the object store, the schema guard and the notifier.
 
 This is the only module of `defs` that reads the environment at run time: addresses and secrets are read when a run or
 a tick starts. They are never part of run config, so that Dagster does not store them. A resource builds a plain
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from twap_pipeline.defs.alerts import AlertWebhook
+from twap_pipeline.defs.notifier import Notifier
 from twap_pipeline.settings import Settings, load_settings
 from twap_pipeline.source.base import ObjectStore, open_store, resolve_source_url
 
@@ -147,8 +147,8 @@ def build_resources(read_settings: Callable[[], Settings] = load_settings) -> di
             lambda _: SchemaGuard(),
             "Stops a run before it starts to work if `twap-pipeline migrate` is needed. No run config.",
         ),
-        "alert_webhook": build(
-            lambda settings: AlertWebhook(settings.alert_webhook_url),
-            "Receives the alerts of failed runs: TWAP_ALERT_WEBHOOK_URL. No run config: set the variable.",
+        "notifier": build(
+            lambda settings: Notifier(settings.alert_urls),
+            "Sends the alerts to TWAP_ALERT_URLS. No run config: set the variable.",
         ),
     }

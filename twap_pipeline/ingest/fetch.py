@@ -4,6 +4,7 @@ A fetch is bound to the listed version (If-Match), so the bytes always belong to
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
@@ -20,12 +21,21 @@ MAX_RELISTS = 3
 
 
 class CountingFile(ObjectFile):
-    """A temporary file that counts the bytes written to it, repeated GET requests included."""
+    """A temporary file that counts the bytes written to it, repeated GET requests included.
 
-    bytes_written = 0
+    Args:
+        max_size: Bytes that stay in memory.
+        checkpoint: Called before each write; raises an error if the load was cancelled.
+    """
+
+    def __init__(self, max_size: int, checkpoint: Callable[[], None]) -> None:
+        super().__init__(max_size=max_size)
+        self.bytes_written = 0
+        self._checkpoint = checkpoint
 
     def write(self, data: "ReadableBuffer") -> int:
         """Write the bytes and count them."""
+        self._checkpoint()
         count = super().write(data)
         self.bytes_written += count
         return count

@@ -39,7 +39,7 @@ from twap_pipeline.storage.ingest_log import Attempt, IngestLogEntry
 from twap_pipeline.storage.loading.status_writer import CopyBatch, LoadMode, data_errors, encode_batch, load_rows
 
 log = logging.getLogger(__name__)
-"""Logs one line per object, at level INFO."""
+"""Logs one line per object with the fields ``object_key`` and ``run_id``: INFO if it is loaded, else WARNING."""
 
 _BatchFactory = Callable[[], Generator[CopyBatch, None, None]]
 """Returns an object's rows from the start, at each call: a transaction may have to be repeated."""
@@ -119,6 +119,7 @@ def ingest_objects(
         def load_alone(ref: ObjectRef) -> IngestResult:
             attempt = Attempt(day, source_identity(store.url), ref.size_bytes, run_id)
             if interrupted[ref.key] and (ended := _record_process_end(engine, ref, attempt)):
+                _log_result(ended, run_id)
                 return ended
             (ref,) = marks.mark([ref], is_alone=True)
             return load(ref)
@@ -188,7 +189,7 @@ def ingest_object(
     limits = limits or LoadLimits(1)
     timer = PhaseTimer()
     source_url = source_identity(store.url)
-    with CountingFile(max_size=_IN_MEMORY_BYTES) as file:
+    with CountingFile(_IN_MEMORY_BYTES, limits.raise_if_cancelled) as file:
         try:
             if ref.invalid is not None:
                 raise ObjectInvalidError(ref.key, ref.invalid)
@@ -215,8 +216,22 @@ def ingest_object(
             attempt = Attempt(day, source_url, file.bytes_written, run_id, timer.seconds)
             with limits.write_slot():
                 result = _record_failure(engine, ref, attempt, error)
-    log.info("%s: %s", ref.key, result.error or f"{result.row_counts.total} rows")
-    return replace(result, seconds=timer.seconds)
+    result = replace(result, seconds=timer.seconds)
+    _log_result(result, run_id)
+    return result
+
+
+def _log_result(result: IngestResult, run_id: str | None) -> None:
+    fields: dict[str, object] = {"object_key": result.ref.key, "run_id": run_id}
+    if result.error is None:
+        seconds = {f"{phase}_seconds": round(duration, 3) for phase, duration in result.seconds.items()}
+        outcome = "object skipped: another run has loaded it" if result.skipped else "object loaded"
+        log.info(outcome, extra={**fields, "rows": result.row_counts.total, **seconds})
+        return
+    outcome = "object refused" if result.refusal else "object failed"
+    if result.failed_attempts >= ingest_log.ATTEMPTS_MAX:
+        outcome = "object parked"
+    log.warning(outcome, extra={**fields, "failed_attempts": result.failed_attempts, "error": result.error})
 
 
 def _record_failure(engine: Engine, ref: ObjectRef, attempt: Attempt, error: ObjectError) -> IngestResult:

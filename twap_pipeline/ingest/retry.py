@@ -3,16 +3,19 @@
 A failed COMMIT may have succeeded on the server. Callers must be idempotent: they check the ingest log before writing.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from twap_pipeline.errors import DatabaseUnavailableError
 from twap_pipeline.storage import ingest_log
+
+log = logging.getLogger(__name__)
 
 TRANSACTION_ATTEMPTS = 8
 """Attempts per transaction. The pauses between them double from 0.2 seconds and add up to some 25 seconds."""
@@ -50,14 +53,22 @@ def _is_transient(error: BaseException) -> bool:
     return cause.sqlstate[:2] in _TRANSIENT_CLASSES or cause.sqlstate in _TRANSIENT_SQLSTATES
 
 
-def _driver_error(error: BaseException) -> BaseException | None:
+def _driver_error(error: BaseException | None) -> BaseException | None:
     return error.orig if isinstance(error, DBAPIError) else error
+
+
+def _log_retry(state: RetryCallState) -> None:
+    """Log the failed attempt without the text of its error, which can contain values of rows."""
+    cause = _driver_error(state.outcome.exception()) if state.outcome else None
+    fields = {"attempt": state.attempt_number, "sqlstate": getattr(cause, "sqlstate", None)}
+    log.warning("transaction failed and is repeated: %s", type(cause).__name__, extra=fields)
 
 
 with_retries = Retrying(
     retry=retry_if_exception(_is_transient),
     stop=stop_after_attempt(TRANSACTION_ATTEMPTS),
     wait=wait_exponential(multiplier=0.2),
+    before_sleep=_log_retry,
     reraise=True,
 )
 """Calls a function until it succeeds, raises a permanent error, or has failed `TRANSACTION_ATTEMPTS` times.
@@ -81,5 +92,5 @@ def explain_lock_timeout(key: str) -> Iterator[None]:
             raise
         raise DatabaseUnavailableError(
             f"{key}: another session has locked it for more than {ingest_log.LOCK_WAIT_SECONDS:g} seconds; if its"
-            ' process hangs, end that session: see "Hung runs" in docs/how-to/operate.md'
+            ' process hangs, end that session: see "Hung runs" in docs/how-to/runbook.md'
         ) from error

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import URL, Engine, text
 
 from twap_pipeline.api import create_app
-from twap_pipeline.api.logs import make_formatter
+from twap_pipeline.logs import make_formatter
 from twap_pipeline.storage.engine.url import parse_database_url
 from twap_pipeline.storage.schema.revision_gate import code_head
 from twap_pipeline_tests.api.serving import eventually, make_settings, serving
@@ -184,7 +184,7 @@ def test_request_is_logged_as_one_json_line(client: httpx2.Client, caplog: pytes
         eventually(lambda: "request" in caplog.messages)
 
     (record,) = [record for record in caplog.records if record.getMessage() == "request"]
-    line = make_formatter().format(record)
+    line = make_formatter("json").format(record)
     fields = json.loads(line)
     assert "\n" not in line
     assert (fields["level"], fields["logger"], fields["message"]) == ("INFO", "twap_pipeline.api", "request")
@@ -202,7 +202,7 @@ def test_log_line_has_traceback_and_no_color_message() -> None:
             "uvicorn.error", logging.ERROR, "f", 1, "failed %d", (1,), sys.exc_info(), extra={"color_message": "x"}
         )
 
-    line = make_formatter().format(record)
+    line = make_formatter("json").format(record)
 
     fields = json.loads(line)
     assert set(fields) == {"time", "level", "logger", "message", "traceback"}

@@ -16,7 +16,7 @@ from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.schema.revision_gate import code_head
 from twap_pipeline_tests.cli.command_runner import Command, count_rows, key
-from twap_pipeline_tests.factories import Bucket, event
+from twap_pipeline_tests.factories import WALLET, Bucket, event
 from twap_pipeline_tests.invariants import ingest_everything
 
 
@@ -36,6 +36,41 @@ def test_help_lists_every_command_without_importing_dagster() -> None:
 
     assert process.returncode == 0, process.stderr
     assert all(f"  {name} " in process.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_usage_error_of_a_command_is_status_2(command: Command, name: str) -> None:
+    outcome = command(name, "--no-such-option")
+
+    assert (outcome.status, outcome.out) == (2, "")
+    assert "No such option" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["migrate"],
+        ["check"],
+        ["ingest"],
+        ["audit"],
+        ["serve", "--port", "8765"],
+        ["export", "--wallet", WALLET],
+        ["test-alert"],
+        ["grant-reader", "reader"],
+        ["partition-by-month"],
+        ["archive-month", "2025-03", "--to", "/tmp"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_failure_of_a_command_is_status_1(
+    command: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:9/none")
+
+    outcome = command(*arguments)
+
+    assert outcome.status == 1
+    assert "Traceback" not in outcome.out + outcome.err
 
 
 @pytest.mark.parametrize("ignored", [False, True])

@@ -291,15 +291,30 @@ def test_object_without_required_column_names_it(command: Command, bucket: Bucke
     assert count_rows(engine) == 0
 
 
-@pytest.mark.parametrize("name", ["downloaded", "mid-copy", "after-commit"])
-def test_ingest_interrupted_is_one_line(command: Command, bucket: Bucket, engine: Engine, name: FailpointName) -> None:
+@pytest.mark.parametrize(
+    ("name", "number"), [("downloaded", signal.SIGINT), ("mid-copy", signal.SIGTERM), ("after-commit", signal.SIGTERM)]
+)
+def test_ingest_stopped_by_signal_is_one_line(
+    command: Command, bucket: Bucket, engine: Engine, name: FailpointName, number: signal.Signals
+) -> None:
+    """No attempt is counted, no session stays, and the next run loads the objects."""
     bucket.put(key("a"), [event(1)])
     bucket.put(key("b"), [event(2)])
 
-    with activate_failpoint(name, lambda: os.kill(os.getpid(), signal.SIGINT)):
-        interrupted = command("ingest")
+    with activate_failpoint(name, lambda: os.kill(os.getpid(), number)):
+        stopped = command("ingest")
 
-    assert (interrupted.status, interrupted.err.splitlines()[-1]) == (130, "interrupted")
-    assert "Traceback" not in interrupted.err
+    assert (stopped.status, stopped.err.splitlines()[-1]) == (
+        128 + number,
+        "interrupted" if number == signal.SIGINT else "terminated",
+    )
+    assert "Traceback" not in stopped.err
+    with engine.connect() as connection:
+        marks = connection.execute(text("SELECT count(*) FROM etl_s3_ingest_attempts")).scalar_one()
+        failed = connection.execute(text("SELECT count(*) FROM etl_s3_ingest_log WHERE failed_attempts > 0"))
+        sessions = connection.execute(
+            text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+        )
+        assert (marks, failed.scalar_one(), sessions.scalar_one()) == (0, 0, 0)
     assert command("ingest").status == 0
     assert order_ids(engine) == ["1", "2"]

@@ -23,7 +23,7 @@ def make_ref(key: str, size_bytes: int = 1) -> ObjectRef:
 
 
 def log_object(key: str) -> None:
-    LOAD_LOG.info("%s: %s", key, "1 rows")
+    LOAD_LOG.info("object loaded", extra={"object_key": key})
 
 
 def without_seconds(text: str) -> list[str]:

@@ -61,7 +61,7 @@ def test_definitions_have_the_documented_names() -> None:
         "terminal_event_rate",
     ]
     assert sorted(sensor.name for sensor in repository.sensor_defs) == [
-        "failed_run_alert",
+        "alerts",
         "new_twap_objects",
         "stale_asset_checks",
         "stale_twap_orders",

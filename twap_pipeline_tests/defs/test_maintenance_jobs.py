@@ -1,21 +1,11 @@
-"""The maintenance jobs and the alert for failed runs."""
-
-import json
-import threading
-import traceback
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+"""The maintenance jobs."""
 
 import dagster as dg
 import pytest
-from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from twap_pipeline.definitions import build_definitions
-from twap_pipeline.defs.alerts import AlertWebhook, failed_run_alert
 from twap_pipeline.defs.catalog import AssetCatalog
-from twap_pipeline.defs.resources import build_resources
-from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline_tests.factories import DAY, Bucket, event
@@ -132,85 +122,3 @@ def test_retry_job_resets_failed_attempts_of_parked_objects(
 
     with engine.connect() as connection:
         assert connection.execute(text("SELECT failed_attempts FROM etl_s3_ingest_log")).scalar_one() == 0
-
-
-class _Receiver(BaseHTTPRequestHandler):
-    received: list[dict[str, str]]
-
-    def do_POST(self) -> None:
-        self.received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Disable the request log."""
-
-
-@pytest.fixture
-def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, str]]]:
-    """The requests that a local webhook received."""
-    _Receiver.received = []
-    with HTTPServer(("127.0.0.1", 0), _Receiver) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        monkeypatch.setenv("TWAP_ALERT_WEBHOOK_URL", f"http://127.0.0.1:{server.server_port}/canary-token")
-        yield _Receiver.received
-        server.shutdown()
-        thread.join()
-
-
-def failed_context(instance: dg.DagsterInstance, bucket: Bucket) -> dg.RunFailureSensorContext:
-    path = bucket.directory / KEY
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"not parquet")
-    result = run(instance, "ingest_twap_status", str(DAY))
-    (event,) = result.filter_events(lambda event: event.event_type_value == "PIPELINE_FAILURE")
-    context = dg.build_run_status_sensor_context(
-        "failed_run_alert", event, instance, result.dagster_run, resources=build_resources()
-    )
-    return context.for_run_failure()
-
-
-def test_alert_for_failed_run_names_its_partition(
-    instance: dg.DagsterInstance, bucket: Bucket, webhook: list[dict[str, str]]
-) -> None:
-    failed_run_alert(failed_context(instance, bucket))
-
-    (request,) = webhook
-    assert f"(ingest_twap_status, partition {DAY}) failed: 1 object failed in 1 of 1 partitions" in request["text"]
-    assert f"- {KEY}: is not a readable parquet file" in request["text"]
-
-
-def test_alert_without_webhook_is_skipped(instance: dg.DagsterInstance, bucket: Bucket) -> None:
-    skipped = failed_run_alert(failed_context(instance, bucket))
-
-    assert isinstance(skipped, dg.SkipReason)
-
-
-@pytest.mark.fault("X2")
-def test_alert_with_failing_webhook_error_omits_url() -> None:
-    with pytest.raises(ConfigurationError, match="TWAP_ALERT_WEBHOOK_URL") as caught:
-        AlertWebhook(SecretStr("http://127.0.0.1:9/canary-token")).send("text")
-
-    assert "canary" not in str(caught.value)
-
-
-@pytest.mark.fault("X2")
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://127.0.0.1:9/services/canary token",
-        "https://user:canary-password@127.0.0.1:9/x",
-        "https://127.0.0.1:canary/x",
-        "https://127.0.0.1:99999/canary",
-        "https://127.0.0.1:9/canary\n",
-        "https://127.0.0.1:9/canary-\N{SNOWMAN}",
-        "ftp://127.0.0.1/canary",
-        "canary",
-    ],
-)
-def test_alert_with_invalid_webhook_error_omits_url(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="TWAP_ALERT_WEBHOOK_URL") as caught:
-        AlertWebhook(SecretStr(url)).send("text")
-
-    assert "canary" not in "".join(traceback.format_exception(caught.value))

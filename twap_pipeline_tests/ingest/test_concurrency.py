@@ -1,9 +1,7 @@
 """Concurrent work on objects: results in order, within limits, and cancellation of all threads."""
 
-import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -16,6 +14,7 @@ from twap_pipeline.ingest.concurrency import (
     LoadLimits,
     bounded_map,
 )
+from twap_pipeline.ingest.fetch import CountingFile
 from twap_pipeline.source.parquet import BATCH_ROWS
 
 pytestmark = pytest.mark.unit
@@ -109,33 +108,16 @@ def test_bytes_in_flight_are_bounded(size_bytes: int, maximum: int) -> None:
     assert 1 <= counter.maximum <= maximum
 
 
-def test_second_interrupt_waits_for_all_threads() -> None:
-    """A thread that outlives the call uses a connection of an engine that its caller has disposed of."""
-    limits, waiting, ended = LoadLimits(1), threading.Event(), threading.Event()
-    outlived: list[bool] = []
-    main_thread = threading.get_ident()
+def test_cancelled_load_ends_its_download() -> None:
+    limits = LoadLimits(1)
 
-    def refs() -> Iterator[ObjectRef]:
-        yield from REFS[:2]
-        waiting.set()
+    with CountingFile(10, limits.raise_if_cancelled) as file:
+        file.write(b"12")
+        limits.cancel()
+        with pytest.raises(LoadCancelledError):
+            file.write(b"34")
 
-    def work(ref: ObjectRef) -> None:
-        waiting.wait(10)
-        if ref.key == "001":
-            with suppress(LoadCancelledError):
-                while True:  # until the first interrupt
-                    limits.raise_if_cancelled()
-            threading.Event().wait(0.2)  # the main thread waits for this thread
-        signal.pthread_kill(main_thread, signal.SIGINT)
-        if ref.key == "001":
-            outlived.append(ended.wait(0.2))
-
-    with pytest.raises(KeyboardInterrupt):
-        list(bounded_map(work, refs(), limits))
-    ended.set()
-
-    assert outlived == [False]
-    assert object_threads() == []
+    assert file.bytes_written == 2
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

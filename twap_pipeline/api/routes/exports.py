@@ -17,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import Message, Send
 
 from twap_pipeline.api.errors import Problem, ProblemError
-from twap_pipeline.api.logs import LOGGER
 from twap_pipeline.api.parameters import End, Start, WalletPath, require_start_before_end
 from twap_pipeline.api.routes import V2
 from twap_pipeline.api.state import state_of
@@ -32,7 +31,7 @@ router = APIRouter(prefix=f"{V2}/wallets", tags=["exports"])
 SEND_TIMEOUT_SECONDS = 20.0
 """How long a client may take to read one chunk of an export, which has `BATCH_ROWS` rows (about 0.5 MB of CSV)."""
 
-_log = logging.getLogger(LOGGER)
+_log = logging.getLogger("twap_pipeline.api")
 
 
 def _with_timeout(send: Send) -> Send:
