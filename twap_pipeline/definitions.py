@@ -31,13 +31,21 @@ from twap_pipeline.logs import configure_logging
 from twap_pipeline.settings import Settings, load_settings
 
 
-def build_definitions(settings: Settings, resources: Mapping[str, object] | None = None) -> dg.Definitions:
+def build_definitions(
+    settings: Settings,
+    resources: Mapping[str, object] | None = None,
+    *,
+    start_sensor: bool = False,
+    start_schedules: bool = False,
+) -> dg.Definitions:
     """Return the definitions.
 
     Args:
         settings: Values that shape the definitions: asset keys, partitions, limits, intervals.
         resources: The resources by name; by default `build_resources()`, which reads addresses and secrets from the
             environment when a run or a tick starts.
+        start_sensor: Whether ``new_twap_objects`` is running until somebody stops it in the UI.
+        start_schedules: Whether the schedules are running until somebody stops them in the UI.
     """
     catalog = AssetCatalog.from_settings(settings)
     partitions = daily_partitions(settings.start_date, settings.end_date)
@@ -46,6 +54,7 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
     budget = ByteBudget(settings.max_bytes_per_run, settings.max_bytes_per_day)
     ingest, refresh, check = build_ingest_job(catalog), build_refresh_job(catalog), build_check_job(catalog)
     full_check = build_full_check_job(catalog)
+    schedule_status = dg.DefaultScheduleStatus.RUNNING if start_schedules else dg.DefaultScheduleStatus.STOPPED
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # observable_source_asset and backfill_policy are in beta
         assets: list[dg.AssetsDefinition | dg.SourceAsset] = [
@@ -83,15 +92,16 @@ def build_definitions(settings: Settings, resources: Mapping[str, object] | None
                 key_date_patterns,
                 interval_seconds=settings.sensor_interval_seconds,
                 budget=budget,
+                default_status=dg.DefaultSensorStatus.RUNNING if start_sensor else dg.DefaultSensorStatus.STOPPED,
             ),
             build_orders_sensor(refresh, catalog, partitions, max_partitions_per_run),
             build_checks_sensor(check, check_keys),
             build_alerts_sensor(catalog, partitions, check_keys, [job.name for job in jobs if job.name != INGEST_JOB]),
         ],
         schedules=[
-            build_ingest_schedule(ingest, partitions),
-            build_check_schedule(check),
-            build_full_check_schedule(full_check),
+            build_ingest_schedule(ingest, partitions, schedule_status),
+            build_check_schedule(check, schedule_status),
+            build_full_check_schedule(full_check, schedule_status),
         ],
         resources=resources if resources is not None else build_resources(),
         executor=dg.in_process_executor,

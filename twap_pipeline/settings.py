@@ -7,10 +7,10 @@ migrations) create a `Settings`. Code below them takes plain arguments.
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -304,15 +304,20 @@ def _read_secret_files() -> Iterator[tuple[str, str]]:
         yield name, value
 
 
-def load_settings() -> Settings:
+def load_settings(overrides: Mapping[str, object] | None = None) -> Settings:
     """Return the settings of the environment, and of the files that ``NAME_FILE`` names for secrets.
+
+    Args:
+        overrides: Name of a field → value that replaces the variable of the field.
 
     Raises:
         ConfigurationError: A variable has an invalid value, or a file of a secret cannot be used; the message names
             the variable and omits the value.
     """
+    values: dict[str, Any] = dict(_read_secret_files())
+    values |= {str(Settings.model_fields[name].alias): value for name, value in (overrides or {}).items()}
     try:
-        return Settings(**dict(_read_secret_files()))  # type: ignore[arg-type]  # pydantic converts
+        return Settings(**values)
     except ValidationError as error:
         details = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise ConfigurationError(f"invalid environment: {details}") from None

@@ -9,7 +9,8 @@ These functions cover what Dagster does not do by itself:
   none (https://github.com/dagster-io/dagster/issues/17836 and 21072), so the asset logs its successful partitions
   itself and needs the tags of data versioning.
 * `run_job`: the public ways to run a job in process (`execute_in_process`, `execute_job`) create a run without a code
-  location. The timeline and the pages of jobs do not list such a run, and run status sensors ignore it.
+  location. The timeline and the pages of jobs do not list such a run, and run status sensors ignore it. Run monitoring
+  ends each run that the configured launcher does not know (https://github.com/dagster-io/dagster/issues/19554).
 * `stale_checks`: a run plans the checks of the assets that it materializes. If the asset fails, Dagster does not
   evaluate them and shows each as "Execution failed". `stale_asset_checks` in `sensors` requests an evaluation.
 
@@ -27,7 +28,8 @@ dagster is pinned below its next minor version for this reason (see pyproject.to
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, timedelta
 from typing import Any
 
@@ -44,8 +46,11 @@ from dagster._core.definitions.observe import observe
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.execution.api import execute_run
+from dagster._core.instance.types import InstanceType
+from dagster._core.launcher import DefaultRunLauncher
 from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
+from dagster._core.storage.runs import InMemoryRunStorage
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -92,13 +97,60 @@ def run_job(
 ) -> dg.JobExecutionResult:
     """Run a job of the code location in this process and return the result; a failed run raises nothing."""
     location = ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name=_MODULE), CODE_LOCATION)
-    run = instance.create_run_for_job(
-        job_def=job,
-        tags={**job.run_tags, **tags},
-        run_config=run_config,
-        remote_job_origin=RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME).get_job_origin(job.name),
-    )
-    return execute_run(InMemoryJob(job), run, instance)
+    with _unmonitored_instance(instance) as unmonitored:
+        run = unmonitored.create_run_for_job(
+            job_def=job,
+            tags={**job.run_tags, **tags},
+            run_config=run_config,
+            remote_job_origin=RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME).get_job_origin(job.name),
+        )
+        return execute_run(InMemoryJob(job), run, unmonitored)
+
+
+@contextmanager
+def _unmonitored_instance(instance: dg.DagsterInstance) -> Iterator[dg.DagsterInstance]:
+    """Yield an instance for runs of this process, which run monitoring cannot check.
+
+    With Kubernetes or Celery, run monitoring queries the launcher for the worker of each run in progress, and ends the
+    run as failed if there is none. A run of this process has none. Its record is therefore kept in memory, and added to
+    the instance when the block ends; its events are written to the instance at once. A run of a process that was killed
+    leaves its events and no record, as a run does that a user deletes. Dagster's default launcher has no such query:
+    then this is the instance itself.
+    """
+    ref = instance.get_ref() if instance.is_persistent else None
+    launcher = ref.run_launcher_data if ref is not None else None
+    if ref is None or launcher is None or launcher.class_name == DefaultRunLauncher.__name__:
+        yield instance
+        return
+    event_storage = ref.event_storage
+    if event_storage is None:
+        raise dg.DagsterInvariantViolationError("the instance has no event log")
+    with dg.DagsterInstance(
+        instance_type=InstanceType.PERSISTENT,
+        local_artifact_storage=ref.local_artifact_storage,
+        run_storage=InMemoryRunStorage(),
+        event_storage=event_storage,
+        compute_log_manager=None,  # this and the next two: those of `ref`, created when they are used
+        run_coordinator=None,
+        run_launcher=None,
+        settings={name: value for name, value in ref.settings.items() if name != "run_monitoring"},
+        ref=ref,
+    ) as unmonitored:
+        try:
+            yield unmonitored
+        finally:
+            for record in unmonitored.get_run_records():
+                _add_run(record.dagster_run, unmonitored, instance)
+
+
+def _add_run(run: dg.DagsterRun, source: dg.DagsterInstance, target: dg.DagsterInstance) -> None:
+    """Add the record of a run and what it refers to; the events are in the event log that both instances share."""
+    job, plan = run.job_snapshot_id, run.execution_plan_snapshot_id
+    if job is not None:
+        target.run_storage.add_job_snapshot(source.get_job_snapshot(job))
+    if plan is not None:
+        target.run_storage.add_execution_plan_snapshot(source.get_execution_plan_snapshot(plan))
+    target.add_run(run)
 
 
 def stale_checks(

@@ -1,6 +1,7 @@
 """Asset jobs: the named selections of assets that schedules, sensors, commands and people run.
 
-Jobs that consist of ops belong to `maintenance_jobs`.
+Jobs that consist of ops belong to `maintenance_jobs`. A run of a job is one process, whatever the executor of the code
+location is: a process per step costs seconds and saves nothing.
 """
 
 import dagster as dg
@@ -19,6 +20,7 @@ def build_ingest_job(catalog: AssetCatalog) -> UnresolvedAssetJobDefinition:
     """Return the job that materializes ``twap_status`` and its downstream assets."""
     return dg.define_asset_job(
         INGEST_JOB,
+        executor_def=dg.in_process_executor,
         selection=dg.AssetSelection.assets(
             catalog.status_key, catalog.orders_key, catalog.daily_stats_key
         ).without_checks(),
@@ -31,6 +33,7 @@ def build_refresh_job(catalog: AssetCatalog) -> UnresolvedAssetJobDefinition:
     """Return the job that refreshes the orders from ``twap_status``."""
     return dg.define_asset_job(
         REFRESH_JOB,
+        executor_def=dg.in_process_executor,
         selection=dg.AssetSelection.assets(catalog.orders_key, catalog.daily_stats_key).without_checks(),
         description="Refreshes the orders of the selected days that have events loaded since the last refresh; with"
         " recompute: true in the configuration of twap_orders, all orders of these days. Reads no object.",
@@ -41,6 +44,7 @@ def build_check_job(catalog: AssetCatalog) -> UnresolvedAssetJobDefinition:
     """Return the job that runs the asset checks, separate from the jobs that load: many loads need one run of it."""
     return dg.define_asset_job(
         CHECK_JOB,
+        executor_def=dg.in_process_executor,
         selection=_checks(catalog),
         description="Runs every asset check of twap_status and twap_orders: evaluates the days that changed, and lists"
         " the source.",
@@ -52,6 +56,7 @@ def build_full_check_job(catalog: AssetCatalog) -> UnresolvedAssetJobDefinition:
     ops = [table_checks_op(key.path[-1]) for key in (catalog.status_key, catalog.orders_key)]
     return dg.define_asset_job(
         FULL_CHECK_JOB,
+        executor_def=dg.in_process_executor,
         selection=_checks(catalog),
         config={"ops": {op: {"config": DataCheckConfig(full=True).model_dump()} for op in ops}},
         description="Runs every asset check over every day: reads whole tables and lists the source. Detects rows that"

@@ -76,7 +76,10 @@ def _build_observe_job(
                 key_date_patterns=key_date_patterns,
             )
 
-    @dg.job(description="Lists the source and shows which days have objects and which changed. Loads nothing.")
+    @dg.job(
+        executor_def=dg.in_process_executor,
+        description="Lists the source and shows which days have objects and which changed. Loads nothing.",
+    )
     def observe_twap_s3_objects() -> None:
         observe_source_op()
 
@@ -126,8 +129,9 @@ def _build_audit_job(key_date_patterns: Sequence[str], start_date: date, budget:
             raise dg.Failure("\n".join(lines), allow_retries=False)
 
     @dg.job(
+        executor_def=dg.in_process_executor,
         description="Compares the listing of the source, the ingest log and the stored rows; fails if they differ. The"
-        " Launchpad has options to read every object again, and to repair."
+        " Launchpad has options to read every object again, and to repair.",
     )
     def audit_twap_status() -> None:
         run_audit()
@@ -153,6 +157,7 @@ def _unpark_objects(
 
 @dg.job(
     name="retry_parked_objects",
+    executor_def=dg.in_process_executor,
     description="Releases parked objects: the next run of ingest_twap_status loads them. Loads nothing itself.",
 )
 def _retry_parked_objects() -> None:

@@ -115,6 +115,7 @@ def build_new_objects_sensor(
     *,
     interval_seconds: int,
     budget: ByteBudget,
+    default_status: dg.DefaultSensorStatus,
 ) -> dg.SensorDefinition:
     """Return the sensor that requests a run for each partition with pending objects.
 
@@ -125,11 +126,13 @@ def build_new_objects_sensor(
         key_date_patterns: Regular expressions that find the date in a key, in order of preference.
         interval_seconds: Minimum seconds between two ticks.
         budget: Limits of the object bytes that runs read.
+        default_status: Status until somebody starts or stops the sensor in the UI.
     """
 
     @dg.sensor(
         name="new_twap_objects",
         job=job,
+        default_status=default_status,
         minimum_interval_seconds=interval_seconds,
         description=(
             "Lists the source and starts ingest_twap_status for each day with objects that are not loaded, or that were"
