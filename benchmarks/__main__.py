@@ -1,6 +1,6 @@
 """``python -m benchmarks``: prints each part's times as ratios to a limit that is measured in the same rounds.
 
-``benchmarks.api``, ``.year_backfill`` and ``.dev_start`` are commands of their own.
+``benchmarks.api``, ``.scale_out``, ``.year_backfill`` and ``.dev_start`` are commands of their own.
 """
 
 import argparse

@@ -103,10 +103,10 @@ def open_bench(rounds: int, *, is_quick: bool, is_largest: bool) -> Iterator[Ben
         engine = create_database(server_url, "bench")
         engine.dispose()
         url = url_with_password(engine)
-        yield Bench(url, _postmaster_pid(url), folder, rounds, is_quick, is_largest)
+        yield Bench(url, postmaster_pid(url), folder, rounds, is_quick, is_largest)
 
 
-def _postmaster_pid(url: str) -> int:
+def postmaster_pid(url: str) -> int:
     """Return the parent process of a backend."""
     with psycopg.connect(url) as connection:
         stat = Path(f"/proc/{connection.info.backend_pid}/stat")
@@ -123,7 +123,7 @@ def print_environment(bench: Bench) -> None:
     memory = next(iter(_values("/proc/meminfo", "MemTotal")), "? kB")
     print(f"{cores} cores ({model}), {memory} memory, {platform.platform()}")
     print(f"PostgreSQL {server_version}, default settings; Python {platform.python_version()}; {libraries}")
-    print(f"medians of {bench.rounds} alternating rounds; load average before: {_load_average()}\n", flush=True)
+    print(f"medians of {bench.rounds} alternating rounds; load average before: {load_average()}\n", flush=True)
 
 
 def _values(file: str, name: str) -> list[str]:
@@ -133,7 +133,8 @@ def _values(file: str, name: str) -> list[str]:
     return [line.partition(":")[2].strip() for line in path.read_text().splitlines() if line.startswith(name)]
 
 
-def _load_average() -> str:
+def load_average() -> str:
+    """Return the load average of the last minute; "?" on systems without ``/proc``."""
     path = Path("/proc/loadavg")
     return path.read_text().split()[0] if path.exists() else "?"
 
@@ -146,7 +147,7 @@ def run_rounds(rounds: int, runs: Mapping[str, Callable[[], Measurement]]) -> di
             measurement = run()
             results[name].append(measurement)
             print(
-                f"  round {number}: {name}: {measurement.seconds:.2f} s, load {_load_average()}",
+                f"  round {number}: {name}: {measurement.seconds:.2f} s, load {load_average()}",
                 file=sys.stderr,
                 flush=True,
             )

@@ -62,7 +62,8 @@ def main() -> None:
         return response
 
     with s3_server() as server:
-        fill_bucket(server, ((path.name, path.read_bytes()) for path in sorted(folder.iterdir())))
+        files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+        fill_bucket(server, ((path.relative_to(folder).as_posix(), path.read_bytes()) for path in files))
         server.faults.append(delay)
         print(server.url, flush=True)
         sys.stdin.read()

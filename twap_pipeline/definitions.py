@@ -20,6 +20,7 @@ from twap_pipeline.defs.jobs import (
     build_ingest_job,
     build_refresh_job,
 )
+from twap_pipeline.defs.lost_runs import lost_runs
 from twap_pipeline.defs.maintenance_jobs import build_maintenance_jobs
 from twap_pipeline.defs.orders import build_daily_stats_asset, build_orders_asset
 from twap_pipeline.defs.partitions import daily_partitions
@@ -96,6 +97,7 @@ def build_definitions(
             ),
             build_orders_sensor(refresh, catalog, partitions, max_partitions_per_run),
             build_checks_sensor(check, check_keys),
+            lost_runs,
             build_alerts_sensor(catalog, partitions, check_keys, [job.name for job in jobs if job.name != INGEST_JOB]),
         ],
         schedules=[

@@ -129,7 +129,7 @@ def dagster_dev(folder: Path, environment: Mapping[str, str]) -> Iterator[Dagste
         )
     web = DagsterWeb(f"http://127.0.0.1:{port}", process.pid)
     try:
-        until(lambda: process.poll() is not None or _is_ready(web), READY_SECONDS, "dagster dev is ready")
+        until(lambda: process.poll() is not None or is_ready(web), READY_SECONDS, "dagster dev is ready")
         assert process.poll() is None, log.read_text()
         yield web
     finally:
@@ -163,7 +163,8 @@ def until(condition: Callable[[], _T], seconds: float, description: str) -> _T:
         time.sleep(0.2)
 
 
-def _is_ready(web: DagsterWeb) -> bool:
+def is_ready(web: DagsterWeb) -> bool:
+    """Return whether the web server responds and has loaded a code location."""
     try:
         return bool(web.locations())
     except (URLError, ConnectionError):

@@ -16,6 +16,7 @@ TIERS = ("unit", "integration", "dagster", "crash", "browser")
 
 _TIER_BY_PATH = {
     "test_browser.py": "browser",
+    "test_celery.py": "crash",
     "test_crashes.py": "crash",
     "test_dagster_crashes.py": "crash",
     "test_end_to_end.py": "dagster",
@@ -26,7 +27,7 @@ _SERVER_FIXTURES = frozenset({"server_url", "s3_of_session"})
 _NEVER_UNIT = frozenset({"api", "cli", "defs", "embedded", "sample", "test_docs.py"})
 """Folders and files whose import or whose tests take seconds."""
 _SERIAL_FILES = frozenset(  # their tests start many processes: they run one after another on one worker
-    {"test_browser.py", "test_crashes.py", "test_dagster_crashes.py", "test_end_to_end.py"}
+    {"test_browser.py", "test_celery.py", "test_crashes.py", "test_dagster_crashes.py", "test_end_to_end.py"}
 )
 
 

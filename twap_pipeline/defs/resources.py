@@ -9,6 +9,7 @@ object; code below `defs` receives plain arguments. Settings that shape definiti
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -21,6 +22,23 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 
+RUN_LOCK_TAG = "twap/run_lock"
+"""Tag of a run that takes its lock; the value is the identity of the database that contains the lock."""
+
+
+@dataclass(frozen=True)
+class LockedRun:
+    """The run that uses the database.
+
+    Args:
+        run_id: Its id.
+        tag: Adds `RUN_LOCK_TAG` with this value to the run.
+    """
+
+    run_id: str
+    tag: Callable[[str], None]
+
+
 @dataclass(frozen=True)
 class DatabaseResource:
     """The database of DATABASE_URL, or the embedded PostgreSQL.
@@ -29,20 +47,23 @@ class DatabaseResource:
         settings: The settings.
         read_settings: Returns the present settings: new connections use their credentials.
         application_name: Name of the sessions: of the run, or of the code server that evaluates sensors.
+        run: The run; None for a sensor.
     """
 
     settings: Settings
     read_settings: Callable[[], Settings]
     application_name: str
+    run: LockedRun | None = None
 
     @contextmanager
     def engine(self) -> Iterator["Engine"]:
-        """Yield an engine; close its connections at the end of the block.
+        """Yield an engine; close its connections at the end of the block. A run is locked in the block.
 
         Raises:
             DatabaseUnavailableError: The server refused the connection or did not respond.
         """
         from twap_pipeline.storage.engine.engine import open_database
+        from twap_pipeline.storage.run_lock import database_identity, run_lock
 
         settings = self.settings
         with open_database(
@@ -51,7 +72,14 @@ class DatabaseResource:
             self.application_name,
             lambda: self.read_settings().database_url_text,
         ) as (engine, _):
-            yield engine
+            if self.run is None:
+                yield engine
+                return
+            with engine.connect() as connection:
+                identity = database_identity(connection)
+            with run_lock(engine, self.run.run_id):
+                self.run.tag(identity)
+                yield engine
 
 
 @dataclass(frozen=True)
@@ -118,6 +146,16 @@ class SchemaGuard:
         require_head(engine)
 
 
+def _locked_run(context: dg.InitResourceContext) -> LockedRun | None:
+    """Return the run that initializes the resource; None for a sensor. The run is tagged once, not once per step."""
+    run, instance = context.run, context.instance
+    if run is None or instance is None:
+        return None
+    return LockedRun(
+        run.run_id, cache(lambda identity: instance.add_run_tags(run.run_id, {RUN_LOCK_TAG: str(identity)}))
+    )
+
+
 def _application_name(context: dg.InitResourceContext) -> str:
     """Return ``twap_pipeline_run_`` and the short id that Dagster's UI shows, or the name of the code server."""
     return f"twap_pipeline_run_{context.run.run_id[:8]}" if context.run else "twap_pipeline_code_server"
@@ -135,7 +173,9 @@ def build_resources(read_settings: Callable[[], Settings] = load_settings) -> di
 
     return {
         "database": dg.ResourceDefinition(
-            lambda context: DatabaseResource(read_settings(), read_settings, _application_name(context)),
+            lambda context: DatabaseResource(
+                read_settings(), read_settings, _application_name(context), _locked_run(context)
+            ),
             config_schema={},
             description="The PostgreSQL database: DATABASE_URL, or the local server. No run config: set the variable.",
         ),

@@ -3,7 +3,7 @@
 The ingest log decides what is pending. A cursor only stores where a long listing continues. An object stays pending
 until a run loads it, so that a failed run is requested again, at most `MAX_RUNS_PER_BATCH` times per batch. A tick
 requests no run while the database is not at head, and none that must wait for the byte budget of the next day. The
-sensor for failed runs is in `alerts`.
+sensor for failed runs is in `alerts`, that for lost runs in `lost_runs`.
 """
 
 import hashlib
@@ -26,6 +26,7 @@ from twap_pipeline.defs.event_log import (
     stale_checks,
 )
 from twap_pipeline.defs.jobs import CHECK_JOB, FULL_CHECK_JOB, INGEST_JOB, REFRESH_JOB
+from twap_pipeline.defs.lost_runs import LOST, LOST_TAG
 from twap_pipeline.defs.partitions import group_into_ranges, range_tags
 from twap_pipeline.defs.refused_runs import REFUSED, REFUSED_TAG
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
@@ -75,8 +76,8 @@ SOURCE_CHECK_INTERVAL = timedelta(hours=24)
 BATCH_FINGERPRINT_TAG = "twap/batch_fingerprint"
 ATTEMPT_TAG = "twap/attempt"
 
-REFUSED_RETRY_WINDOW = timedelta(hours=1)
-"""After this time a batch is retried whose runs were refused: their cause is not the objects, and often short."""
+UNCOUNTED_RETRY_WINDOW = timedelta(hours=1)
+"""After this time a batch is retried whose runs were refused, lost or never started: the objects are not the cause."""
 
 _ASSET_JOBS = (IMPLICIT_ASSET_JOB_NAME, INGEST_JOB, REFRESH_JOB)
 _TERMINAL_STATUSES = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
@@ -405,12 +406,18 @@ def _find_runs(
 
 
 def _is_exhausted(runs: Sequence[dg.RunRecord]) -> bool:
-    """Return whether these runs reach the run limit. A refused run counts for `REFUSED_RETRY_WINDOW` only."""
+    """Return whether these runs reach the run limit. A run that did not try its objects counts for an hour only."""
     now = datetime.now(UTC)
-    counted = [run for run in runs if run.create_timestamp > now - RETRY_WINDOW]
-    refused = [run for run in counted if run.dagster_run.tags.get(REFUSED_TAG) == REFUSED]
-    recently_refused = [run for run in refused if run.create_timestamp > now - REFUSED_RETRY_WINDOW]
-    return max(len(counted) - len(refused), len(recently_refused)) >= MAX_RUNS_PER_BATCH
+    recent = [run for run in runs if run.create_timestamp > now - RETRY_WINDOW]
+    uncounted = [run for run in recent if _is_uncounted(run)]
+    very_recent = [run for run in uncounted if run.create_timestamp > now - UNCOUNTED_RETRY_WINDOW]
+    return max(len(recent) - len(uncounted), len(very_recent)) >= MAX_RUNS_PER_BATCH
+
+
+def _is_uncounted(run: dg.RunRecord) -> bool:
+    """Return whether a run is no attempt at its objects: it was refused or lost, or never started."""
+    tags = run.dagster_run.tags
+    return run.start_time is None or tags.get(REFUSED_TAG) == REFUSED or tags.get(LOST_TAG) == LOST
 
 
 def _build_run_request(partition: PendingPartition, attempt: int) -> dg.RunRequest:

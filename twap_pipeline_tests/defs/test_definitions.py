@@ -62,6 +62,7 @@ def test_definitions_have_the_documented_names() -> None:
     ]
     assert sorted(sensor.name for sensor in repository.sensor_defs) == [
         "alerts",
+        "lost_runs",
         "new_twap_objects",
         "stale_asset_checks",
         "stale_twap_orders",

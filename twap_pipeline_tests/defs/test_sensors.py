@@ -212,7 +212,7 @@ def test_refused_run_is_not_an_attempt_at_the_objects(
     (failed,) = instance.get_runs()
     monkeypatch.setattr(sensors, "MAX_RUNS_PER_BATCH", 1)
     within_the_hour = requested_partitions(tick(instance))
-    monkeypatch.setattr(sensors, "REFUSED_RETRY_WINDOW", timedelta(0))
+    monkeypatch.setattr(sensors, "UNCOUNTED_RETRY_WINDOW", timedelta(0))
 
     after_the_hour = requested_partitions(tick(instance))
 

@@ -155,6 +155,15 @@ def test_sessions_without_options_have_defaults(empty_database: URL) -> None:
     assert fetch_values(empty_database, *SHOW[1:3]) == ["twap_pipeline_api", "3s"]
 
 
+@pytest.mark.fault("R2")
+def test_session_of_unreachable_host_is_ended_by_server(empty_database: URL) -> None:
+    """Otherwise it keeps the locks of its objects for hours: the default of Linux is two hours and 11 minutes."""
+    names = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count")
+    idle, interval, count = loader_values(empty_database, *(f"SELECT current_setting('{name}')::int" for name in names))
+
+    assert int(str(idle)) + int(str(interval)) * int(str(count)) <= 30
+
+
 @pytest.mark.fault("W9")
 def test_read_only_of_api_cannot_be_disabled_by_url(empty_database: URL) -> None:
     url = empty_database.update_query_dict({"options": "-c default_transaction_read_only=off"})
