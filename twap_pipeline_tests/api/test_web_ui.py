@@ -1,5 +1,6 @@
 """The web page in Chromium: keyboard use, accessibility, phones, API keys, and data that contain markup."""
 
+import json
 import re
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -13,6 +14,7 @@ from sqlalchemy import URL
 
 from twap_pipeline.api import create_app
 from twap_pipeline.api.keys import make_key
+from twap_pipeline.exports.formats import FORMATS
 from twap_pipeline_tests.api.serving import Tables, make_settings, serving
 from twap_pipeline_tests.browser import chromium_page
 from twap_pipeline_tests.factories import WALLET, event
@@ -57,65 +59,88 @@ def page_url(client: httpx2.Client, fragment: str = "") -> str:
 def test_page_finds_wallet_and_order_by_keyboard(client: httpx2.Client, page: Page) -> None:
     page.goto(page_url(client))
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the result")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.get_by_label("Wallet or order").focus()
     page.keyboard.type(WALLET.upper().replace("0X", "0x"))
     page.keyboard.press("Enter")
 
-    result = page.locator("#result")
-    expect(result.get_by_role("heading", name=f"Wallet {WALLET}")).to_be_visible()
-    expect(result).to_be_focused()
-    orders = result.get_by_role("region", name="Orders, newest first")
+    view = page.locator("#view")
+    expect(view.get_by_role("heading", name=f"Wallet {WALLET}")).to_be_visible()
+    expect(view).to_be_focused()
+    orders = view.get_by_role("region", name="Newest first")
     expect(orders.locator("tbody tr")).to_have_count(50)
-    result.get_by_role("button", name="More orders").press("Enter")
+    view.get_by_role("button", name="More orders").press("Enter")
     expect(orders.locator("tbody tr")).to_have_count(62)
-    expect(result.get_by_role("button", name="More orders")).to_have_count(0)
+    expect(view.get_by_role("button", name="More orders")).to_have_count(0)
 
     orders.get_by_role("link", name="60", exact=True).press("Enter")
-    events = result.get_by_role("listitem")
+    events = view.get_by_role("listitem")
     expect(events).to_have_count(2)
     expect(events.last).to_contain_text("finished 2025-08-20 12:30:00")
-    expect(events.last).to_contain_text("executed 10 of 10 HYPE, 420.5 USD")
-    assert page.title() == "60 · TWAP history"
+    expect(events.last).to_contain_text("executed 10 of 10 HYPE, 420.50 USD")
+    expect(view.get_by_role("img", name="Life of the order: buy 10 HYPE")).to_be_visible()
+    assert page.title() == "Order 60 · TWAP history"
     page.go_back()
-    expect(result.get_by_role("heading", name=f"Wallet {WALLET}")).to_be_visible()
+    expect(view.get_by_role("heading", name=f"Wallet {WALLET}")).to_be_visible()
 
 
 @pytest.mark.usefixtures("filled")
 def test_page_shows_data_as_text_and_the_error_of_an_order(client: httpx2.Client, page: Page) -> None:
     page.goto(page_url(client, "#order/70"))
 
-    result = page.locator("#result")
-    expect(result).to_contain_text(MARKUP)
-    expect(result).to_contain_text("Insufficient margin.")
-    assert result.locator("img").count() == 0
+    expect(page.locator("#view")).to_contain_text(MARKUP)
+    expect(page.get_by_role("note")).to_have_text("The exchange's reason: Insufficient margin.")
+    assert page.locator("#view img").count() == 0
+
+
+@pytest.mark.usefixtures("filled")
+def test_page_market_has_volume_orders_and_wallets(client: httpx2.Client, page: Page) -> None:
+    page.goto(page_url(client))
+
+    expect(page.locator("#view dl").first).to_contain_text("25,230.00")
+    expect(page.get_by_role("img", name="2025-08-20: bought 25.2K USD, sold 0 USD")).to_be_visible()
+    expect(page.get_by_role("region", name="By executed notional", exact=True).locator("tbody tr")).to_have_count(10)
+    ranks = page.get_by_role("region", name="By executed notional in the chosen range")
+    expect(ranks.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("#examples a")).to_have_count(3)
+    ranks.get_by_role("link").click()
+    expect(page.get_by_role("heading", name=f"Wallet {WALLET}")).to_be_visible()
+    page.get_by_label("2025-08-20: 62 orders").click()
+    expect(page.get_by_label("From (UTC)")).to_have_value("2025-08-20")
 
 
 @pytest.mark.usefixtures("filled")
 def test_page_shows_coverage_active_orders_and_download(client: httpx2.Client, page: Page) -> None:
-    page.goto(page_url(client, f"#wallet/{WALLET}/2025-08-20/2025-08-21"))
-
+    page.goto(page_url(client, "#coverage"))
     expect(page.get_by_label("2025-08-20: 1 objects, 122 rows")).to_be_visible()
-    expect(page.locator("#active")).to_contain_text("0 active, 1 stale.")
-    assert {page.locator(f"#{name}").get_attribute("aria-live") for name in ("result", "active", "coverage")} == {
-        "polite"
-    }
+    page.get_by_role("link", name="Active orders").click()
+    expect(page.locator("#view")).to_contain_text("0 active, 1 stale.")
+    page.get_by_role("link", name="Leaderboard").click()
+    expect(page.get_by_role("navigation", name="Market").get_by_role("link")).to_have_count(3)
+
+    page.goto(page_url(client, f"#wallet/{WALLET}/2025-08-20/2025-08-21"))
     with page.expect_download() as downloading:
-        page.get_by_role("link", name="Download CSV").click()
+        page.get_by_role("link", name="csv", exact=True).click()
     assert downloading.value.suggested_filename == f"twap-orders-{WALLET}.csv"
     assert downloading.value.path().read_text().count("\n") == 63
+    assert page.locator("#view").get_attribute("aria-live") == "polite"
+
+
+def test_page_offers_every_export_format() -> None:
+    script = files("twap_pipeline.api").joinpath("static", "views", "wallet.js").read_text("utf-8")
+    (names,) = re.findall(r"export const FORMATS = \[(.*)\]", script)
+
+    assert re.findall(r'"(\w+)"', names) == list(FORMATS)
 
 
 @pytest.mark.usefixtures("filled")
 def test_page_fits_a_phone_in_dark_mode(client: httpx2.Client, page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.emulate_media(color_scheme="dark")
-    for fragment in ("", f"#wallet/{WALLET}", "#order/1"):
+    for fragment in ("", f"#wallet/{WALLET}", "#order/1", "#active", "#leaderboard", "#coverage"):
         page.goto("about:blank")
         page.goto(page_url(client, fragment))
-        expect(page.locator("#coverage table").first).to_be_visible()
-        if fragment:
-            expect(page.locator("#result h2")).to_be_visible()
+        expect(page.locator("#view[aria-busy=false] h2").first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 24, 27)"
 
@@ -124,15 +149,20 @@ def test_page_requests_an_api_key_if_required(filled: Tables, database: URL, pag
     key, key_hash = make_key()
     with serving(create_app(make_settings(database, TWAP_API_KEY_HASHES=key_hash))) as client:
         page.goto(page_url(client, "#order/1"))
-        expect(page.locator("#result").get_by_role("alert")).to_contain_text("Authentication required")
+        expect(page.locator("#view").get_by_role("alert")).to_contain_text("Authentication required")
+        expect(page.locator("#key-refused")).to_be_hidden()
+        page.get_by_label("API key").fill("twap_wrong")
+        page.keyboard.press("Enter")
+        expect(page.locator("#key-refused")).to_contain_text("The server refused this key.")
         page.get_by_label("API key").fill(key)
         page.keyboard.press("Enter")
 
-        expect(page.locator("#result").get_by_role("listitem")).to_have_count(2)
+        expect(page.locator("#view").get_by_role("listitem")).to_have_count(2)
         expect(page.locator("#unlock")).to_be_hidden()
         page.goto(page_url(client, f"#wallet/{WALLET}"))
         with page.expect_download() as downloading:
-            page.get_by_role("link", name="Download CSV").click()
+            page.get_by_role("link", name="csv", exact=True).click()
+        assert downloading.value.suggested_filename == f"twap-orders-{WALLET}.csv"
         assert downloading.value.path().read_text().count("\n") == 63
 
 
@@ -145,28 +175,76 @@ def test_page_keeps_a_key_entered_before_a_late_401(filled: Tables, database: UR
         held.append(route)
 
     with serving(create_app(make_settings(database, TWAP_API_KEY_HASHES=key_hash))) as client:
-        page.route("**/coverage*", hold, times=1)
+        page.route("**/orders?limit=20", hold, times=1)
         page.goto(page_url(client, "#order/1"))
         page.get_by_label("API key").fill(key)
         page.keyboard.press("Enter")
-        expect(page.locator("#result").get_by_role("listitem")).to_have_count(2)
+        expect(page.locator("#view").get_by_role("listitem")).to_have_count(2)
 
         with page.expect_response(lambda response: response.status == HTTPStatus.UNAUTHORIZED):
             held[0].continue_()
 
-        expect(page.locator("#coverage table").first).to_be_visible()
+        expect(page.locator("#view").get_by_role("listitem")).to_have_count(2)
         expect(page.locator("#unlock")).to_be_hidden()
+
+
+@pytest.mark.usefixtures("filled")
+def test_page_ignores_a_response_after_navigation(client: httpx2.Client, page: Page) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/orders/1", hold, times=1)
+    page.goto(page_url(client, "#order/1"))
+    page.goto(page_url(client, "#order/2"))
+    expect(page.get_by_role("heading", name="Order 2")).to_be_visible()
+
+    with page.expect_response("**/orders/1"):
+        held[0].continue_()
+
+    page.evaluate("new Promise(requestAnimationFrame)")
+    expect(page.get_by_role("heading", name="Order 2")).to_be_visible()
 
 
 def test_page_reports_invalid_and_unknown_input(client: httpx2.Client, page: Page) -> None:
     page.goto(page_url(client))
+    expect(page.get_by_role("heading", name="No data yet")).to_be_visible()
     page.get_by_label("Wallet or order").fill("nonsense")
     page.keyboard.press("Enter")
     assert "Enter a wallet" in page.get_by_label("Wallet or order").evaluate("input => input.validationMessage")
     page.get_by_label("Wallet or order").fill("")
     page.get_by_label("Wallet or order").fill(WALLET)
     page.keyboard.press("Enter")
-    expect(page.locator("#result")).to_contain_text("The data contain no order of this wallet in these days.")
+    expect(page.locator("#view")).to_contain_text("The data contain no order of this wallet.")
+
+
+def test_page_rounds_and_adds_decimals_exactly(idle_client: httpx2.Client, page: Page) -> None:
+    page.goto(page_url(idle_client))
+    calls = {
+        'price("0.003617499")': "0.0036175",
+        'price("60123.456789")': "60,123.5",
+        'price("1234567.8")': "1,234,568",
+        'price("-0.00001")': "-0.00001",
+        'usd("2.675")': "2.68",
+        'usd("999.995")': "1,000.00",
+        'usd("-0.004")': "0.00",
+        "usd(null)": "\N{EN DASH}",
+        'size("1000.500")': "1,000.5",
+        'sumDecimals(["0.1", "0.2", null, "-1.25"])': "-0.95",
+        "sumDecimals([])": "0",
+        "compact(1234567)": "1.23M",
+        "compact(999999)": "1M",
+        "duration(1500)": "1 d 1 h",
+    }
+
+    results = page.evaluate(
+        "async calls => { const format = await import('./static/format.js');"
+        " return calls.map(([name, ...args]) => format[name](...args)); }",
+        [[call.split("(")[0], *json.loads(f"[{call.split('(', 1)[1][:-1]}]")] for call in calls],
+    )
+
+    assert results == list(calls.values())
 
 
 def test_page_policy_allows_only_its_own_files(idle_client: httpx2.Client) -> None:
@@ -181,18 +259,27 @@ def test_page_policy_allows_only_its_own_files(idle_client: httpx2.Client) -> No
 def test_page_below_a_path_prefix_uses_relative_urls(database: URL) -> None:
     """As behind a proxy that removes the prefix ``/twap``: the server gets the path without it."""
     with serving(create_app(make_settings(database)), root_path="/twap") as client:
-        page = client.get("/").text
-        urls = [url for url in re.findall(r'(?:href|src)="([^"#]+)"', page) if not url.startswith("data:")]
-        script = client.get("/web_ui.js").text
-        paths = [urljoin("/twap/", url) for url in [*urls, *re.findall(r'API = "([^"]+)"', script)]]
-        statuses = [client.get(path.removeprefix("/twap")).status_code for path in paths if not path.endswith("/v2")]
-        servers = client.get("/openapi.json").json()["servers"]
+        texts = {"/twap/": client.get("/").text}
+        waiting = [urljoin("/twap/", url) for url in _urls(texts["/twap/"]) if not url.startswith("data:")]
+        while waiting:
+            path = waiting.pop()
+            assert path.startswith("/twap/")
+            response = client.get(path.removeprefix("/twap"))
+            assert response.status_code == HTTPStatus.OK, path
+            texts[path] = response.text
+            waiting += [url for url in (urljoin(path, url) for url in _imports(response.text)) if url not in texts]
 
-    assert len(paths) == 4
-    assert all(path.startswith("/twap/") for path in paths)
-    assert not re.search(r"[\"'`(]/(api|web_ui)", page + script)
-    assert statuses == [200, 200, 200]
-    assert servers == [{"url": "/twap"}]
+    assert "/twap/static/views/order.js" in texts
+    assert not [path for path, text in texts.items() if re.search(r"[\"'`(]/(api|static)", text)]
+    assert 'API = "api/v2"' in texts["/twap/static/requests.js"]
+
+
+def _urls(page: str) -> list[str]:
+    return re.findall(r'(?:href|src)="([^"#]+)"', page)
+
+
+def _imports(script: str) -> list[str]:
+    return re.findall(r'^import .* from "(\./[^"]+|\.\./[^"]+)";', script, re.MULTILINE)
 
 
 def _luminance(color: str) -> float:

@@ -1,0 +1,55 @@
+// One order: its life as a picture, its figures, and its events with their source rows.
+
+import { lifeChart } from "../charts.js";
+import { assetName, figures, hint, make, minuteTime, secondTime, section, side, sideName, status, walletLink } from "../elements.js";
+import { duration, price, second, size, usd } from "../format.js";
+import { getJson } from "../requests.js";
+
+const milliseconds = (timestamp) => (timestamp ? Date.parse(timestamp) : null);
+
+export async function orderView(id) {
+  const body = await getJson(`/orders/${id}`);
+  const orders = body.orders.length ? body.orders : [body.events.at(-1)];
+  const parts = orders.map((order) => orderPart(order, body.events.filter((event) => event.wallet === order.wallet)));
+  const rest = body.next_cursor ? [hint(`The first ${body.events.length} events are shown; the API has the others.`)] : [];
+  return [make("section", {}, make("h2", {}, "Order ", make("span", { class: "mono" }, id)), ...parts.flat(), ...rest)];
+}
+
+function orderPart(order, events) {
+  const expectedEnd = order.started_at && order.duration_minutes !== null ? milliseconds(order.started_at) + order.duration_minutes * 60_000 : null;
+  return [
+    make("p", { class: "lead" }, side(order.side), ` ${size(order.size_requested)} ${assetName(order)} over ${duration(order.duration_minutes)}, by `, walletLink(order.wallet), " ", status(order.status)),
+    order.status_error ? make("p", { class: "error", role: "note" }, `The exchange's reason: ${order.status_error}`) : null,
+    figures([
+      ["Executed", `${size(order.size_executed)} of ${size(order.size_requested)}`],
+      ["USD, without fees", usd(order.notional_executed)],
+      ["Average price", price(order.average_price)],
+      ["Started", minuteTime(order.started_at)],
+      ["Expected end", expectedEnd ? minuteTime(new Date(expectedEnd).toISOString()) : "–"],
+      ["Ended", minuteTime(order.ended_at)],
+    ]),
+    life(order, events, expectedEnd),
+    hint("The dashed line is the plan: even execution from start to expected end. The feed contains the executed size only when an order ends."),
+    make("ol", { class: "events" }, events.map(eventItem)),
+  ];
+}
+
+function life(order, events, expectedEnd) {
+  const points = events.map((event) => ({
+    time: milliseconds(event.ts), executed: Number(event.size_executed ?? 0), status: event.status,
+    tip: `${event.status}, ${second(event.ts)}, executed ${size(event.size_executed)}`,
+  }));
+  const label = `Life of the order: ${sideName(order.side)} ${size(order.size_requested)} ${assetName(order)}; ${points.map((point) => point.tip).join("; ")}`;
+  return lifeChart({ start: milliseconds(order.started_at), expectedEnd, requested: Number(order.size_requested ?? 0), events: points }, label);
+}
+
+function eventItem(event) {
+  return make(
+    "li",
+    {},
+    make("strong", {}, status(event.status)), " ", secondTime(event.ts),
+    event.status_error ? make("p", { class: "error" }, event.status_error) : null,
+    hint(`executed ${size(event.size_executed)} of ${size(event.size_requested)} ${assetName(event)}, ${usd(event.notional_executed)} USD`),
+    make("details", {}, make("summary", {}, "Source row"), make("pre", { tabindex: "0" }, JSON.stringify(event.raw, null, 1)), hint("Object: ", make("span", { class: "mono" }, event.object_key))),
+  );
+}

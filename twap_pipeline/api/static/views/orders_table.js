@@ -1,0 +1,41 @@
+// The table of orders, which several views show.
+
+import { assetName, make, minuteTime, orderLink, side, status, table, walletLink } from "../elements.js";
+import { duration, price, size, usd } from "../format.js";
+import { getJson } from "../requests.js";
+
+const WALLET = ["Wallet", (order) => walletLink(order.wallet)];
+const COLUMNS = [
+  ["Order", (order) => orderLink(order.twap_id)],
+  ["Started", (order) => minuteTime(order.started_at)],
+  ["Asset", assetName],
+  ["Side", (order) => side(order.side)],
+  ["Status", (order) => status(order.status)],
+  ["Requested", (order) => size(order.size_requested), "number"],
+  ["Executed", (order) => size(order.size_executed), "number"],
+  ["USD", (order) => usd(order.notional_executed), "number"],
+  ["Average price", (order) => price(order.average_price), "number"],
+  ["Planned", (order) => duration(order.duration_minutes), "number"],
+];
+const WITH_WALLET = [COLUMNS[0], WALLET, ...COLUMNS.slice(1)];
+
+export const ordersTable = (caption, orders, { withWallet = false } = {}) => table(caption, withWallet ? WITH_WALLET : COLUMNS, orders);
+
+/** A table of orders with a button that adds the next page; `parameters` are those of the first page. */
+export function pagedOrders(caption, page, parameters, options) {
+  const list = ordersTable(caption, page.orders, options);
+  if (!page.next_cursor) return [list];
+  let cursor = page.next_cursor;
+  const button = make("button", { type: "button" }, "More orders");
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    const next = await getJson("/orders", { ...parameters, cursor });
+    const rows = ordersTable("", next.orders, options).querySelectorAll("tbody tr");
+    list.querySelector("tbody").append(...rows);
+    rows[0]?.querySelector("a").focus();
+    cursor = next.next_cursor;
+    button.disabled = false;
+    if (!cursor) button.remove();
+  });
+  return [list, make("p", { class: "actions" }, button)];
+}

@@ -1,0 +1,114 @@
+// A wallet: totals, a calendar of each year, downloads, and its orders.
+
+import { assetName, choices, count, figures, hint, make, minuteTime, section, side, table } from "../elements.js";
+import { day, price, size, usd } from "../format.js";
+import { apiKey, apiUrl, getJson, getPages, request } from "../requests.js";
+import { monthCards } from "./calendar.js";
+import { pagedOrders } from "./orders_table.js";
+
+const PAGE_SIZE = 50;
+const CALENDAR_PAGES = 5;
+const DAY = 86_400_000;
+
+/** Download formats; the tax formats have one row per order. A test holds them against the API's. */
+export const FORMATS = ["csv", "parquet", "awaken", "koinly", "cointracker", "coinledger", "zenledger", "summ", "coinpanda"];
+
+const TOTALS = [
+  ["Asset", assetName],
+  ["Side", (row) => side(row.side)],
+  ["Orders", (row) => count(row.order_count), "number"],
+  ["Finished", (row) => count(row.finished), "number"],
+  ["Underfilled", (row) => count(row.underfilled_order_count), "number"],
+  ["Executed", (row) => size(row.size_executed), "number"],
+  ["USD", (row) => usd(row.notional_executed), "number"],
+  ["Average price", (row) => price(row.average_price), "number"],
+];
+
+export async function walletView(wallet, start = "", end = "") {
+  const range = { start, end };
+  const parameters = { wallet, time_field: "started", limit: PAGE_SIZE, ...range };
+  const [summary, page, whole] = await Promise.all([
+    getJson(`/wallets/${wallet}/summary`, range),
+    getJson("/orders", parameters),
+    start || end ? getJson(`/wallets/${wallet}/summary`) : null,
+  ]);
+  const heading = make("h2", {}, "Wallet ", make("span", { class: "mono" }, summary.wallet));
+  const years = yearChoices(wallet, whole ?? summary, start, end);
+  if (!summary.order_count) return [make("section", {}, heading, years, hint(unknown(whole ?? summary, start || end)))];
+  return [
+    make(
+      "section",
+      {},
+      heading,
+      years,
+      figures([
+        ["Orders", count(summary.order_count)],
+        ["Executed, USD", usd(summary.notional_executed)],
+        ["First order", minuteTime(summary.first_order_at)],
+        ["Last event", minuteTime(summary.last_event_at)],
+      ]),
+      table("Totals by asset and side; sizes in coin units", TOTALS, summary.by_asset),
+    ),
+    section("Download", ...downloads(wallet, range)),
+    section("Calendar", ...(await calendar(wallet, range, summary))),
+    section("Orders", ...pagedOrders("Newest first", page, parameters)),
+  ];
+}
+
+const unknown = (whole, hasRange) => (hasRange && whole.order_count
+  ? "The data contain no order of this wallet in these days. Choose another year above."
+  : "The data contain no order of this wallet. Data coverage shows the days that are loaded.");
+
+function yearChoices(wallet, summary, start, end) {
+  if (!summary.order_count) return null;
+  const [first, last] = [summary.first_order_at, summary.last_event_at].map((time) => Number(time.slice(0, 4)));
+  const years = Array.from({ length: last - first + 1 }, (_, index) => last - index);
+  const links = years.map((year) => [String(year), `#wallet/${wallet}/${year}-01-01/${year + 1}-01-01`, start === `${year}-01-01` && end === `${year + 1}-01-01`]);
+  return choices("Year", [["all", `#wallet/${wallet}`, !start && !end], ...links]);
+}
+
+function downloads(wallet, range) {
+  const link = (format) => download(wallet, format, range);
+  return [
+    make("p", { class: "actions" }, FORMATS.slice(0, 2).map(link), make("span", { class: "hint" }, "one row per order, all columns")),
+    make("p", { class: "actions" }, FORMATS.slice(2).map(link), make("span", { class: "hint" }, "for tax tools; spot orders, without fees, which the feed does not contain")),
+  ];
+}
+
+/** A download link. With an API key, the script fetches the file, because a link cannot send a header. */
+function download(wallet, format, range) {
+  const path = `/wallets/${wallet}/exports/${format}`;
+  const link = make("a", { href: apiUrl(path, range), download: "" }, format);
+  link.addEventListener("click", async (event) => {
+    if (!apiKey()) return;
+    event.preventDefault();
+    const response = await request(path, range);
+    const name = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1] ?? `${wallet}.${format}`;
+    const file = URL.createObjectURL(await response.blob());
+    make("a", { href: file, download: name }).click();
+    URL.revokeObjectURL(file);
+  });
+  return link;
+}
+
+/** Orders by day of their start, of the last year of the range. */
+async function calendar(wallet, range, summary) {
+  const last = range.end ? new Date(Date.parse(range.end) - 1) : new Date(summary.last_event_at);
+  const end = new Date(Date.UTC(last.getUTCFullYear(), last.getUTCMonth() + 1, 1));
+  const first = [range.start, summary.first_order_at.slice(0, 10), day(new Date(end.getTime() - 366 * DAY))].filter(Boolean).sort().at(-1);
+  const { items, isComplete } = await getPages("/orders", "orders", { wallet, time_field: "started", start: first, end: day(end), limit: 1000 }, CALENDAR_PAGES);
+  const counts = Object.groupBy(items, (order) => (order.started_at ?? "").slice(0, 10));
+  const days = [];
+  for (let time = Date.parse(`${first.slice(0, 8)}01`); time < end.getTime(); time += DAY) days.push(day(new Date(time)));
+  const highest = Math.max(...Object.values(counts).map((orders) => orders.length));
+  const cell = (date) => {
+    const number = counts[date]?.length ?? 0;
+    const label = `${date}: ${number} order${number === 1 ? "" : "s"}`;
+    const kind = number ? `level-${Math.min(3, 1 + Math.floor((3 * number) / (highest + 1)))}` : "";
+    return number
+      ? make("a", { href: `#wallet/${wallet}/${date}/${day(new Date(Date.parse(date) + DAY))}`, class: kind, title: label, "aria-label": label }, String(Number(date.slice(8))))
+      : make("span", { title: label }, String(Number(date.slice(8))));
+  };
+  const note = isComplete ? null : hint(`Only the newest ${count(items.length)} orders are counted; choose a year.`);
+  return [monthCards(days.map((date) => [date, cell(date)])), note].filter(Boolean);
+}
