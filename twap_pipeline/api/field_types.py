@@ -73,3 +73,12 @@ Raw = Annotated[
 NextCursor = Annotated[
     str | None, Field(description="Value of `cursor` for the next page; null if this is the last page.")
 ]
+
+Symbol = Annotated[
+    str | None,
+    Field(
+        description="Readable name of the asset: `HYPE/USDC` for the spot pair `@107`, else the asset. Null if the"
+        " names of the pair are not recorded.",
+        examples=["HYPE/USDC"],
+    ),
+]

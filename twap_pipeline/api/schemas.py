@@ -19,6 +19,7 @@ from twap_pipeline.api.field_types import (
     Raw,
     Side,
     Status,
+    Symbol,
     Timestamp,
     TwapId,
     Wallet,
@@ -55,6 +56,7 @@ class Order(ApiModel):
     twap_id: TwapId
     wallet: WalletAsStored
     asset: Asset
+    symbol: Symbol
     market: MarketName
     side: Side
     status: Status
@@ -91,6 +93,7 @@ class Event(ApiModel):
     wallet: WalletAsStored
     ts: Timestamp
     asset: Asset
+    symbol: Symbol
     market: MarketName
     side: Side
     status: Status
@@ -133,6 +136,7 @@ class AssetSummary(ApiModel):
     """The totals of a wallet's orders of one asset and side."""
 
     asset: Asset
+    symbol: Symbol
     side: Side
     order_count: int
     running: int = Field(description="Orders without a terminal event in the data; the event can be lost.")
@@ -185,6 +189,7 @@ class ActiveOrder(ApiModel):
     twap_id: TwapId
     wallet: WalletAsStored
     asset: Asset
+    symbol: Symbol
     side: Side
     status: Status
     size_requested: Decimal | None
@@ -229,6 +234,7 @@ class AssetPressure(ApiModel):
     """The pressure of one asset."""
 
     asset: Asset
+    symbol: Symbol
     order_count: int
     estimate_price: Decimal | None = Field(
         description="Average price of the asset's order that ended last, within seven days."
@@ -275,6 +281,7 @@ class DailyStatsRow(ApiModel):
 
     day: Day | None = Field(description="UTC day on which the orders started.")
     asset: Asset
+    symbol: Symbol
     side: Side
     status: Status
     order_count: int

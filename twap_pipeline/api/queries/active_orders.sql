@@ -20,6 +20,8 @@ WITH open_orders AS (
       'twap_id', twap_id,
       'wallet', wallet,
       'asset', asset,
+      'symbol', CASE WHEN asset ~ '^@[0-9]{1,9}$' THEN (SELECT base || '/' || quote FROM spot_pairs
+        WHERE pair_index = substr(asset, 2)::integer AND valid_to IS NULL) WHEN asset NOT LIKE '@%' THEN asset END,
       'side', side,
       'status', status,
       'size_requested', size_requested::text,
@@ -94,6 +96,8 @@ SELECT
     json_agg(
       json_build_object(
         'asset', asset,
+        'symbol', CASE WHEN asset ~ '^@[0-9]{1,9}$' THEN (SELECT base || '/' || quote FROM spot_pairs
+          WHERE pair_index = substr(asset, 2)::integer AND valid_to IS NULL) WHEN asset NOT LIKE '@%' THEN asset END,
         'order_count', order_count,
         'estimate_price', trim_scale(coalesce(round(average_price,
           9 - floor(log(abs(nullif(average_price, 0))))::integer), average_price))::text,

@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, FromClause, Numeric, Text, case, cast, fun
 
 from twap_pipeline.api.queries.json_format import json_text, to_json_value, to_significant
 from twap_pipeline.storage.schema.models import twap_status
-from twap_pipeline.storage.symbols.markets import is_spot
+from twap_pipeline.storage.symbols.markets import is_spot, symbol
 
 RAW_BYTES_MAX = 1_000_000
 """Maximum size of a source row in a response; a larger one is replaced by `OMITTED_RAW`."""
@@ -26,6 +26,7 @@ def order_body(orders: FromClause) -> ColumnElement[Any]:
         twap_id=columns.twap_id,
         wallet=columns.wallet,
         asset=columns.asset,
+        symbol=symbol(columns.asset, columns.last_status_at),
         market=_market(columns.asset),
         side=columns.side,
         status=columns.status,
@@ -57,6 +58,7 @@ def event_body() -> ColumnElement[str]:
         wallet=columns.wallet,
         ts=columns.ts,
         asset=columns.asset,
+        symbol=symbol(columns.asset, columns.ts),
         market=_market(columns.asset),
         side=columns.side,
         status=columns.status,

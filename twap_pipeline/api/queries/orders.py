@@ -13,6 +13,7 @@ from twap_pipeline.api.queries.bodies import order_body
 from twap_pipeline.api.queries.json_format import json_text
 from twap_pipeline.storage.schema.models import twap_daily_stats, twap_orders
 from twap_pipeline.storage.sql_files import load_queries
+from twap_pipeline.storage.symbols.markets import symbol
 
 _QUERIES = load_queries(__package__, "orders.sql")
 _TIMESTAMP = DateTime(timezone=True)
@@ -67,7 +68,8 @@ def daily_stats(
         columns.day.label("day"),
         *(func.coalesce(columns[name], "").label(name) for name in ("asset", "side", "status")),
     )
-    statement = select(json_text(**dict(columns)).label("body"), *key).where(columns.day >= start, columns.day < end)
+    body = json_text(**dict(columns), symbol=symbol(columns.asset, func.now()))
+    statement = select(body.label("body"), *key).where(columns.day >= start, columns.day < end)
     if asset is not None:
         statement = statement.where(columns.asset == asset)
     if after is not None:

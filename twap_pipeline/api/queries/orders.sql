@@ -23,7 +23,10 @@ WITH orders_in_range AS MATERIALIZED (
   GROUP BY asset, side
 ), totals AS (
   -- The average price has ten significant digits.
-  SELECT asset, side, order_count, running, finished, terminated, error, underfilled_order_count,
+  SELECT asset,
+    CASE WHEN asset ~ '^@[0-9]{1,9}$' THEN (SELECT base || '/' || quote FROM spot_pairs
+      WHERE pair_index = substr(asset, 2)::integer AND valid_to IS NULL) WHEN asset NOT LIKE '@%' THEN asset END AS symbol,
+    side, order_count, running, finished, terminated, error, underfilled_order_count,
     size_requested::text AS size_requested,
     size_executed::text AS size_executed,
     notional_executed::text AS notional_executed,

@@ -1,10 +1,27 @@
-"""The market of an asset in SQL, as `domain.symbols.market_of` in Python."""
+"""Market and symbol of an asset in SQL, as `domain.symbols` in Python."""
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, or_
+from sqlalchemy import ColumnElement, Integer, case, cast, func, literal, or_, select
+
+from twap_pipeline.storage.schema.models import spot_pairs
 
 
 def is_spot(asset: ColumnElement[Any]) -> ColumnElement[bool]:
     """Return whether an asset is a spot pair: ``@107`` or ``PURR/USDC``; any other asset is a perpetual."""
     return or_(asset.startswith("@"), asset.contains("/"))
+
+
+def symbol(asset: ColumnElement[Any], at: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return ``HYPE/USDC`` for ``@107``, by the names at a time; other assets as they are; NULL for unknown pairs."""
+    columns = spot_pairs.c
+    names = (
+        select(columns.base + "/" + columns.quote)
+        .where(
+            columns.pair_index == cast(func.substr(asset, literal(2)), Integer),
+            columns.valid_from <= at,
+            or_(columns.valid_to.is_(None), columns.valid_to > at),
+        )
+        .scalar_subquery()
+    )
+    return case((asset.regexp_match("^@[0-9]{1,9}$"), names), (asset.startswith("@"), None), else_=asset)
