@@ -268,7 +268,9 @@ def test_page_below_a_path_prefix_uses_relative_urls(database: URL) -> None:
             assert response.status_code == HTTPStatus.OK, path
             texts[path] = response.text
             waiting += [url for url in (urljoin(path, url) for url in _imports(response.text)) if url not in texts]
+        servers = client.get("/openapi.json").json()["servers"]
 
+    assert servers == [{"url": "/twap"}]
     assert "/twap/static/views/order.js" in texts
     assert not [path for path, text in texts.items() if re.search(r"[\"'`(]/(api|static)", text)]
     assert 'API = "api/v2"' in texts["/twap/static/requests.js"]

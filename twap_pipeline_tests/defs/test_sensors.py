@@ -46,7 +46,7 @@ from twap_pipeline_tests.mutants import expect_failure, key_alone, retries_witho
 from twap_pipeline_tests.s3_server import S3Server, made_up_listing
 
 
-def fail_loads(patch: pytest.MonkeyPatch, error: Exception) -> None:
+def fail_loads(patch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Let every run fail when it starts to load objects."""
 
     def fail(*_: object, **__: object) -> None:
@@ -193,15 +193,16 @@ def test_tick_during_upgrade_is_skipped_with_reason(
         (BudgetExceededError("over the budget"), False),
         (LocalResourceError("no space left"), False),
         (ObjectInvalidError("a.parquet", "not parquet"), False),
+        (dg.DagsterExecutionInterruptedError(), True),
     ],
-    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
 @pytest.mark.usefixtures("engine")
 def test_refused_run_is_not_an_attempt_at_the_objects(
     instance: dg.DagsterInstance,
     bucket: Bucket,
     monkeypatch: pytest.MonkeyPatch,
-    error: Exception,
+    error: BaseException,
     *,
     is_refused: bool,
 ) -> None:

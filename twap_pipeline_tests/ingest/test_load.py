@@ -1,6 +1,7 @@
 """Loads of whole samples, from a directory and from S3, concurrent loads, and a database that fails during a load."""
 
 import csv
+import logging
 import shutil
 import threading
 from collections.abc import Iterator
@@ -320,3 +321,22 @@ def test_terminated_backend_is_replaced_and_loads_once(
 def terminate(database: URL, pid: int) -> None:
     with psycopg.connect(database.render_as_string(hide_password=False), autocommit=True) as connection:
         connection.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+
+
+def test_load_logs_each_object_with_its_run(bucket: Bucket, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    bucket.put("good.parquet", [event(1)])
+    (bucket.directory / "bad.parquet").write_bytes(b"not parquet")
+    caplog.set_level(logging.INFO, "twap_pipeline")
+    store = LocalDirectory(bucket.directory)
+
+    for _ in range(3):
+        ingest_objects(store, engine, store.list_objects(), NOON.date(), run_id="run")
+
+    lines = sorted((vars(record)["object_key"], record.message, record.levelname) for record in caplog.records)
+    assert lines == [  # sorted: two threads load the objects
+        *[("bad.parquet", "object failed", "WARNING")] * 2,
+        ("bad.parquet", "object parked", "WARNING"),
+        ("good.parquet", "object loaded", "INFO"),
+        *[("good.parquet", "object skipped: another run has loaded it", "INFO")] * 2,
+    ]
+    assert {vars(record)["run_id"] for record in caplog.records} == {"run"}

@@ -36,11 +36,11 @@ let latestNavigation = null;
 
 /** Show the view of the URL. A later navigation wins over one whose requests have not ended. */
 async function navigate() {
+  const isFirst = latestNavigation === null;
   const navigation = Symbol();
   latestNavigation = navigation;
   const [name, args] = currentView();
   const [view, title] = VIEWS[name];
-  const isFirst = !$("view").hasChildNodes();
   $("view").setAttribute("aria-busy", "true");
   document.title = `${title}${args[0] && isArgumentValid[name] ? ` ${args[0]}` : ""} · TWAP history`;
   for (const link of document.querySelectorAll("#views a")) link.toggleAttribute("aria-current", link.hash === `#${name}`);
