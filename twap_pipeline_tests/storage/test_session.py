@@ -13,22 +13,27 @@ from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from twap_pipeline.api import create_app
 from twap_pipeline.errors import ConfigurationError, DatabaseUnavailableError
 from twap_pipeline.ingest.audit_runner import run_audit
 from twap_pipeline.source.local import LocalDirectory
+from twap_pipeline.storage.audit.data_check_runs import run_checks
+from twap_pipeline.storage.audit.data_checks import CHECKS
 from twap_pipeline.storage.audit.verification import verification_session
 from twap_pipeline.storage.engine import server
 from twap_pipeline.storage.engine.async_engine import fetch_all, make_async_engine
 from twap_pipeline.storage.engine.engine import translate_connection_errors
 from twap_pipeline.storage.engine.roles import READER, grant_role
+from twap_pipeline.storage.months.conversion import partition_by_month
 from twap_pipeline.storage.orders.refresh import refresh_orders
 from twap_pipeline.storage.schema.create import create_schema
 from twap_pipeline.storage.schema.drift import drift
 from twap_pipeline.storage.schema.locks import migration_lock
 from twap_pipeline.storage.schema.revision_gate import require_head
 from twap_pipeline.storage.schema.upgrade import upgrade
+from twap_pipeline_tests.api.serving import ended_order, make_settings, serving
 from twap_pipeline_tests.databases import create_database
-from twap_pipeline_tests.factories import DAY, Bucket, event
+from twap_pipeline_tests.factories import DAY, WALLET, Bucket, event
 from twap_pipeline_tests.invariants import ingest_everything
 from twap_pipeline_tests.pgbouncer import MISSING, pgbouncer
 from twap_pipeline_tests.storage.catalog import connected, execute, in_clear
@@ -245,6 +250,29 @@ def test_pipeline_works_behind_pgbouncer(pooled: URL, empty_database: URL, bucke
         assert loader_values(pooled, SHOW[2], SHOW[3], "SHOW transaction_read_only") == ["0", "UTC", "off"]
     locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
     assert loader_values(empty_database, locks) == [0]
+
+
+@needs_pgbouncer
+@pytest.mark.fault("W9")
+def test_api_audit_checks_and_months_work_behind_pgbouncer(pooled: URL, bucket: Bucket) -> None:
+    """Exports use a server-side cursor, the conversion to months a transaction of many statements."""
+    bucket.put("hourly/2025/08/20/12/a.parquet", ended_order(1))
+    store = LocalDirectory(bucket.directory)
+    with connected(pooled) as engine:
+        upgrade(engine)
+        ingest_everything(store, engine)
+        with engine.begin() as connection:
+            refresh_orders(connection, DAY)
+        failed = [check.name for check, result in run_checks(engine, CHECKS) if result.count and check.is_error]
+        assert (failed, run_audit(store, engine, since=DAY).has_errors) == ([], False)
+        partition_by_month(engine, lambda _: None)
+        assert len(ingest_everything(store, engine)) == 0
+    with serving(create_app(make_settings(pooled))) as client:
+        assert client.get("/readyz").status_code == 200
+        for _ in range(4):
+            assert client.get("/api/v1/twaps/1").status_code == 200
+            export = client.get(f"/api/v1/wallets/{WALLET}/export.csv")
+            assert (export.status_code, len(export.text.splitlines())) == (200, 2)
 
 
 @needs_pgbouncer

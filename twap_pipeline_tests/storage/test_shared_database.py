@@ -27,14 +27,6 @@ from twap_pipeline_tests.storage.migrate_process import (
     run,
 )
 
-DATA_FILES = (
-    "storage/schema/schema.sql",
-    "storage/ingest_log.sql",
-    "storage/audit/verification.sql",
-    "storage/loading/merge.sql",
-    "storage/orders/refresh.sql",
-)
-
 SEQUENCE = "etl_s3_ingest_history_history_id_seq"
 OURS = tuple(f"{name}:" for name in (*metadata.tables, SEQUENCE, twap_daily_stats.name, ALEMBIC_VERSION_TABLE))
 
@@ -182,7 +174,8 @@ def test_wheel_contains_required_files_only(wheel: Path) -> None:
     versions = {f"alembic/versions/{path.name}" for path in (ROOT / "alembic" / "versions").glob("*.py")}
     bundled = {"alembic/env.py", "alembic/script.py.mako", "alembic.ini", "dagster.yaml", "workspace.yaml", *versions}
     assert {f"twap_pipeline/_project/{name}" for name in bundled} <= names
-    assert {f"twap_pipeline/{name}" for name in DATA_FILES} <= names
+    package = {path.relative_to(ROOT).as_posix() for path in (ROOT / "twap_pipeline").rglob("*") if path.is_file()}
+    assert {name for name in package if "__pycache__" not in name} <= names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"twap_pipeline"}
     assert not any("__pycache__" in name for name in names)
 
