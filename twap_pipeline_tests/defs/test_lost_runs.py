@@ -36,7 +36,14 @@ def start_run(
     """Add a run in progress whose process does not exist."""
     job = load_definitions().resolve_job_def("ingest_twap_status")
     lock = {RUN_LOCK_TAG: identity} if identity else {}
-    return instance.create_run_for_job(job, status=status, tags={**(tags or {}), **lock})
+    is_started = status == dg.DagsterRunStatus.STARTED
+    run = instance.create_run_for_job(
+        job, status=dg.DagsterRunStatus.STARTING if is_started else status, tags={**(tags or {}), **lock}
+    )
+    if is_started:
+        started = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job.name)
+        instance.report_dagster_event(started, run.run_id)
+    return run
 
 
 def free_for(seconds: float, *runs: dg.DagsterRun) -> str:
@@ -178,14 +185,22 @@ def test_work_of_lost_run_is_requested_again(
         assert connection.scalar(text("SELECT sum(failed_attempts) FROM etl_s3_ingest_log")) == 0
 
 
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
 def test_lost_runs_do_not_reach_the_limit_of_a_day(
-    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    instance: dg.DagsterInstance,
+    bucket: Bucket,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    status: dg.DagsterRunStatus,
 ) -> None:
+    """Nor do runs that were lost before they started: Dagster's run monitoring ends them."""
     bucket.put(key("a"), [event(1)])
     (request,) = tick(instance).run_requests or []
     for _ in range(sensors.MAX_RUNS_PER_BATCH):
-        lost = start_run(instance, identity_of(engine), tags=request.tags)
+        lost = start_run(instance, identity_of(engine), status, request.tags)
         tick(instance, free_for(GRACE_SECONDS, lost), name="lost_runs")
+        if status == dg.DagsterRunStatus.STARTING:
+            instance.report_run_failed(lost)
     within_the_hour = requested_partitions(tick(instance))
     monkeypatch.setattr(sensors, "UNCOUNTED_RETRY_WINDOW", timedelta(0))
 
