@@ -53,13 +53,13 @@ class Endpoint:
     Args:
         label: Name in the table.
         path: Path and query string, a format string of `values`.
-        query: Name of the query in ``api.sql``, with the parameters `values`.
+        query: Name of the query in ``api.sql``, with the parameters `values`; None if there is no simple one.
         values: Draws parameters, given the number of orders.
     """
 
     label: str
     path: str
-    query: str
+    query: str | None
     values: Callable[[random.Random, int], Values]
 
 
@@ -97,23 +97,45 @@ def _draw_month(rng: random.Random, _orders: int) -> Values:
     return {"wallet": _draw_wallet(rng), "start": f"2025-{month:02}-01", "end": f"2025-{month + 1:02}-01"}
 
 
+def _draw_asset(rng: random.Random, _orders: int) -> Values:
+    return {"asset": rng.choice(("BTC", "ETH", "SOL", "HYPE", "%40107")), "wallet": _draw_wallet(rng)}
+
+
+def _draw_day(rng: random.Random, _orders: int) -> Values:
+    month, day = rng.randint(1, 12), rng.randint(1, 27)
+    return {"start": f"2025-{month:02}-{day:02}", "end": f"2025-{month:02}-{day + 1:02}"}
+
+
 ENDPOINTS = (
+    Endpoint("100 orders of all wallets", "/api/v2/orders?limit=100", "select_newest_orders", lambda _rng, _orders: {}),
     Endpoint(
-        "page of 100 orders of a wallet",
-        "/api/v1/twaps?wallet={wallet}&end={end}&limit=100",
+        "100 orders of a wallet",
+        "/api/v2/orders?wallet={wallet}&limit=100",
         "select_orders_of_a_wallet",
         _draw_month,
     ),
+    Endpoint("100 orders of an asset", "/api/v2/orders?asset={asset}&limit=100", None, _draw_asset),
+    Endpoint("100 failed orders", "/api/v2/orders?status=error&market=spot&limit=100", None, _draw_asset),
     Endpoint(
-        "events of an order",
-        "/api/v1/twaps/{twap_id}",
-        "select_events_of_an_order",
-        _draw_order,
+        "100 largest orders of a day", "/api/v2/orders?sort=notional&start={start}&end={end}&limit=100", None, _draw_day
     ),
+    Endpoint("100 orders ended last", "/api/v2/orders?sort=ended&limit=100", None, _draw_day),
+    Endpoint("100 events of the feed", "/api/v2/events?start={start}&limit=100", None, _draw_day),
+    Endpoint("an order with its events", "/api/v2/orders/{twap_id}", "select_events_of_an_order", _draw_order),
     Endpoint(
         "summary of a wallet and month",
-        "/api/v1/wallets/{wallet}/summary?start={start}&end={end}",
+        "/api/v2/wallets/{wallet}/summary?start={start}&end={end}",
         "select_summary_of_a_wallet",
+        _draw_month,
+    ),
+    Endpoint("leaderboard of a day", "/api/v2/leaderboard?start={start}&end={end}", None, _draw_day),
+    Endpoint(
+        "pressure of a day by hour", "/api/v2/pressure/history?asset=BTC&start={start}&end={end}", None, _draw_day
+    ),
+    Endpoint(
+        "v1: orders of a wallet and month",
+        "/api/v1/twaps?wallet={wallet}&start={start}&end={end}",
+        None,
         _draw_month,
     ),
 )
@@ -140,7 +162,8 @@ def main() -> None:
             for endpoint in ENDPOINTS:
                 for clients in _CLIENTS:
                     select, api = _measure(Target(url, orders, port), endpoint, clients, options.requests)
-                    _print_latencies("SELECT (limit)", clients, select, select)
+                    if select:
+                        _print_latencies("SELECT (limit)", clients, select, select)
                     _print_latencies(endpoint.label, clients, api, select)
             _print_exports(url, port, pid, folder)
 
@@ -186,8 +209,8 @@ def _get(connection: http.client.HTTPConnection, path: str) -> bytes:
     return body
 
 
-def _measure(target: Target, endpoint: Endpoint, clients: int, requests: int) -> tuple[Latencies, Latencies]:
-    """Return the latencies of the SELECT and of the API."""
+def _measure(target: Target, endpoint: Endpoint, clients: int, requests: int) -> tuple[Latencies | None, Latencies]:
+    """Return the latencies of the SELECT, None without one, and of the API."""
 
     def connect_http() -> Call:
         connection = http.client.HTTPConnection("127.0.0.1", target.port)
@@ -195,11 +218,12 @@ def _measure(target: Target, endpoint: Endpoint, clients: int, requests: int) ->
 
     def connect_psycopg() -> Call:
         connection = psycopg.connect(target.url, autocommit=True)
-        query = _SQL[endpoint.query].encode()
+        query = _SQL[str(endpoint.query)].encode()
         return lambda rng: connection.execute(query, endpoint.values(rng, target.orders)).fetchall()
 
     _run_clients(connect_http, clients, requests // 4)
-    return _run_clients(connect_psycopg, clients, requests), _run_clients(connect_http, clients, requests)
+    select = _run_clients(connect_psycopg, clients, requests) if endpoint.query else None
+    return select, _run_clients(connect_http, clients, requests)
 
 
 def _run_clients(connect: Callable[[], Call], clients: int, requests: int) -> Latencies:
@@ -220,11 +244,11 @@ def _run_clients(connect: Callable[[], Call], clients: int, requests: int) -> La
         return Latencies(each, time.perf_counter() - started)
 
 
-def _print_latencies(label: str, clients: int, latencies: Latencies, limit: Latencies) -> None:
+def _print_latencies(label: str, clients: int, latencies: Latencies, limit: Latencies | None) -> None:
     milliseconds = " ".join(f"{latencies.percentile_ms(percent):>8.1f}" for percent in (50, 95, 99))
-    ratio = latencies.percentile_ms(50) / limit.percentile_ms(50)
+    ratio = f"{latencies.percentile_ms(50) / limit.percentile_ms(50):.2f}" if limit else "-"
     rate = len(latencies.each) / latencies.total
-    print(f"{label:<36} {clients:>7} {milliseconds} {rate:>7.0f} {ratio:>8.2f}", flush=True)
+    print(f"{label:<36} {clients:>7} {milliseconds} {rate:>7.0f} {ratio:>8}", flush=True)
 
 
 def _print_exports(url: str, port: int, pid: int, folder: Path) -> None:
@@ -237,11 +261,11 @@ def _print_exports(url: str, port: int, pid: int, folder: Path) -> None:
     started = time.perf_counter()
     body = _get(
         http.client.HTTPConnection("127.0.0.1", port),
-        f"/api/v1/wallets/{wallet}/export.csv?start=2025-01-01&end=2026-01-01",
+        f"/api/v2/wallets/{wallet}/exports/csv?start=2025-01-01&end=2026-01-01",
     )
     seconds = time.perf_counter() - started
     print(f"\n{'exports':<36} {'rows':>9} {'MB':>8} {'seconds':>8} {'peak MB':>8}")
-    _print_export("GET export.csv", body, seconds, peak_megabytes(pid), expected)
+    _print_export("GET exports/csv", body, seconds, peak_megabytes(pid), expected)
     for name in ("csv", "koinly"):
         file = folder / f"year.{name}"
         argv = ["export", "--wallet", wallet, "--start", "2025-01-01", "--end", "2026-01-01"]

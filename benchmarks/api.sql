@@ -34,16 +34,13 @@ FROM (
   FROM made
 ) AS ended;
 
+-- name: select_newest_orders
+-- The newest 100 orders.
+SELECT * FROM twap_orders ORDER BY length(twap_id) DESC, twap_id DESC, wallet DESC LIMIT 100;
+
 -- name: select_orders_of_a_wallet
--- The newest 100 orders before a time, each with its latest event.
-SELECT s.twap_id, s.asset, s.side, s.status, s.duration_minutes, s.ts, s.size_executed, s.notional_executed,
-  s.raw_payload
-FROM twap_status AS s
-WHERE s.wallet = %(wallet)s AND s.ts < %(end)s AND NOT EXISTS (
-  SELECT FROM twap_status AS later
-  WHERE later.twap_id = s.twap_id AND later.wallet = s.wallet AND later.ts > s.ts AND later.ts < %(end)s
-)
-ORDER BY length(s.twap_id) DESC, s.twap_id DESC LIMIT 100;
+-- The newest 100 orders of a wallet.
+SELECT * FROM twap_orders WHERE wallet = %(wallet)s ORDER BY length(twap_id) DESC, twap_id DESC LIMIT 100;
 
 -- name: select_events_of_an_order
 -- All events of an order.

@@ -86,7 +86,7 @@ class _Summary:
 @click.option(
     "--file",
     "file",
-    type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path),
+    type=click.Path(path_type=Path),
     help="Ingest this local object; its name is the key, its directory the source.",
 )
 @click.option("--start", type=_DATE, help="First UTC day.  [default: the first partition]")
@@ -115,6 +115,9 @@ def ingest(
     if file and source_url:
         raise click.UsageError("pass either --file or --source, not both")
     if file:
+        if not file.is_file():
+            raise click.UsageError(f"{file} is not a file")
+        file = file.absolute()
         source_url, object_keys = f"{file.parent.as_uri()}/", (file.name, *object_keys)
     settings = load_command_settings(source_url)
     store = source(settings)

@@ -29,7 +29,7 @@ WALLET = "0x6fa44c6d0584c9f27551533482b256a102194330"
 ORDER = 1079490
 """The examples of the document, so that generated requests return rows."""
 
-EXAMPLES = 30
+EXAMPLES = 20
 """Generated cases per path, in addition to the examples of the document."""
 
 _CHECKS = [
@@ -48,7 +48,8 @@ def filled_client(server_url: str, template: str, tmp_path_factory: pytest.TempP
     engine = make_engine(database)
     tables = Tables(engine, Bucket(tmp_path_factory.mktemp("bucket")))
     rows = [event(n, wallet=WALLET, asset=asset) for n, asset in ((ORDER, "BTC"), (2, "@107"), (3, "ETH"))]
-    rows += [event(ORDER, wallet=WALLET, asset="BTC", status="finished", minute=30, executed="7.5")]
+    end = event(ORDER, wallet=WALLET, asset="BTC", status="finished", minute=30, executed="7.5")
+    rows += [{**end, "state_executedNtl": "75"}]
     tables.load("hourly/2025/08/20/12/a.parquet", [*rows, event(4, status='{"error":"no"}'), event(5, wallet="?")])
     reader = database.set(username="openapi", password=grant_role(engine, "openapi", READER).password)
     engine.dispose()
