@@ -22,6 +22,7 @@ write owner_database_url "postgresql://twap_owner:$(random)@postgres:5432/twap"
 write loader_database_url "postgresql://twap_loader:$(random)@postgres:5432/twap"
 write reader_database_url "postgresql://twap_reader:$(random)@postgres:5432/twap"
 write dagster_postgres_url "postgresql+psycopg2://dagster:$(random)@postgres:5432/dagster?application_name=dagster"
+write grafana_password "$(random)"
 write aws_credentials "# Replace the two values, or delete the lines if this machine has an IAM role.
 [default]
 aws_access_key_id = 

@@ -149,7 +149,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] | None = Field(
         default=None,
         alias="LOG_LEVEL",
-        description="Lowest level that is logged: DEBUG, INFO, WARNING or ERROR; unset: INFO, in commands WARNING.",
+        description="Lowest level that is logged: DEBUG, INFO, WARNING or ERROR; unset: INFO, in commands ERROR.",
     )
     log_format: LogFormat | None = Field(
         default=None,

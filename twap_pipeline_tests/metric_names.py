@@ -18,7 +18,11 @@ class _EmptyPipeline(Collector):
 
     def collect(self) -> list[Metric]:
         return [
-            *state_families(PipelineState(0, None, 0, 0, None, None, None, None), 0, RevisionStatus(("1",), "1", True)),
+            *state_families(
+                PipelineState(0, None, 0, 0, None, None, None, None),
+                0,
+                RevisionStatus(("1",), "1", known=True, is_readable=True),
+            ),
             *attempt_families(AttemptTotals()),
             *instance_families(InstanceState([], [], [])),
             up_family(),

@@ -9,7 +9,7 @@ from sqlalchemy import URL, Engine, text
 from werkzeug.wrappers import Request, Response
 
 from twap_pipeline.source.base import open_store
-from twap_pipeline_tests.celery_cluster import MISSING, celery_cluster
+from twap_pipeline_tests.celery_cluster import MISSING, Cluster, Run, celery_cluster
 from twap_pipeline_tests.dagster_client import object_key, until
 from twap_pipeline_tests.factories import DAY, Bucket, event
 from twap_pipeline_tests.invariants import ExpectedHash, digest
@@ -33,6 +33,11 @@ def source(s3: S3Server, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> str
     return "s3://twap/raw/"
 
 
+def failed_runs(cluster: Cluster) -> list[Run]:
+    return [run for run in cluster.runs() if run.status == "FAILURE"]
+
+
+@pytest.mark.long
 @pytest.mark.fault("R2")
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
 @pytest.mark.timeout(500)
@@ -77,7 +82,8 @@ def test_lost_workers_of_a_backfill_lose_no_row(
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             until(lambda: connection.scalar(count) == DAYS, SECONDS, "all objects are loaded")
             assert connection.scalar(text("SELECT sum(failed_attempts) FROM etl_s3_ingest_log")) == 0
-        failed = [run for run in cluster.runs() if run.status == "FAILURE"]
+            until(lambda: len(failed_runs(cluster)) == 2, SECONDS, "the runs of both killed workers have ended")
+        failed = failed_runs(cluster)
 
     assert (stopped.process.returncode, stopped.runs_ended()) == (0, 1)
     assert (len(failed), any("twap/lost" in run.tags for run in failed)) == (2, True)

@@ -103,7 +103,7 @@ def cli() -> None:
     """The complete, exact, queryable history of Hyperliquid TWAP orders."""
     with suppress(ConfigurationError):  # the command reports it, unless its options are not valid
         settings = load_settings()
-        configure_logging(settings.log_level or "WARNING", settings.log_format or "text")
+        configure_logging(settings.log_level or "ERROR", settings.log_format or "text")
 
 
 def main() -> None:

@@ -41,6 +41,7 @@ _PARKED_CHECK = "no_parked_objects"
 _ENDED_STATUSES = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _SEARCHED_RUNS = 100
 _ITEMS_MAX = 10
+_PARKED_MAX = 1_000
 _CHARACTERS_MAX = 1_000
 
 
@@ -139,19 +140,21 @@ def build_alerts_sensor(
 
 
 def _add_database_problems(state: State, database: DatabaseResource) -> None:
-    from twap_pipeline.storage.reports.ingest_summary import parked_objects
+    from twap_pipeline.storage.reports.pipeline_state import unloaded_objects
     from twap_pipeline.storage.schema.revision_gate import require_head
 
     try:
         with database.engine() as engine:
             require_head(engine)
             with engine.connect() as connection:
-                parked = parked_objects(connection)
+                unloaded = unloaded_objects(connection, _PARKED_MAX)
     except (DatabaseUnavailableError, SchemaRevisionError) as error:
         state.problems[Problem(Kind.DATABASE, "DATABASE_URL")] = str(error)
         state.unknown.append(f"{Kind.PARKED}: ")
     else:
-        state.problems.update({Problem(Kind.PARKED, key): error for key, error in parked.items()})
+        for entry in unloaded:
+            if entry.is_parked:
+                state.problems[Problem(Kind.PARKED, entry.s3_object_key)] = entry.error_text
 
 
 def _add_failed_partitions(

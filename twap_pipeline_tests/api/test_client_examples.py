@@ -9,14 +9,10 @@ from typing import Any
 
 import httpx2
 import pytest
-from fastapi import FastAPI, Request, Response
 from sqlalchemy import URL
 
-from twap_pipeline.api import create_app
-from twap_pipeline.api.routes import exports as route
-from twap_pipeline.exports.export import ExportRequest
 from twap_pipeline.paths import ROOT
-from twap_pipeline_tests.api.serving import Tables, make_settings, serving
+from twap_pipeline_tests.api.serving import Tables
 from twap_pipeline_tests.factories import event
 
 PAGE = (ROOT / "docs" / "how-to" / "clients.md").read_text("utf-8")
@@ -30,26 +26,6 @@ def example(heading: str, base_url: object = "") -> str:
     return str(code.replace("http://127.0.0.1:8000", str(base_url).rstrip("/")))
 
 
-def app_of(database: URL) -> FastAPI:
-    """Return an app with the routes of the examples; those of `/api/v2` that it lacks answer with two fixed pages."""
-    app = create_app(make_settings(database))
-    paths = app.openapi()["paths"]
-    if "/api/v2/wallets/{wallet}/exports/{format}" not in paths:
-
-        async def export(request: Request, wallet: str, form: str) -> Response:
-            return await route.download(request, ExportRequest(form, wallet))
-
-        app.add_api_route("/api/v2/wallets/{wallet}/exports/{form}", export, response_class=Response)
-    if "/api/v2/orders" not in paths:
-
-        def list_orders(cursor: str | None = None) -> dict[str, Any]:
-            first, second = ({"twap_id": n, "asset": "HYPE", "notional_executed": "420.5"} for n in "12")
-            return {"orders": [second if cursor else first], "next_cursor": None if cursor else "next"}
-
-        app.add_api_route("/api/v2/orders", list_orders)
-    return app
-
-
 @pytest.fixture
 def loaded(tables: Tables) -> Tables:
     """Two ended orders of the wallet of the examples, 420.5 USD each."""
@@ -59,11 +35,10 @@ def loaded(tables: Tables) -> Tables:
 
 
 @pytest.mark.usefixtures("loaded")
-def test_client_examples_of_http_read_the_orders(database: URL, tmp_path: Path) -> None:
+def test_client_examples_of_http_read_the_orders(client: httpx2.Client, tmp_path: Path) -> None:
     names: dict[str, Any] = {}
-    with serving(app_of(database)) as client:
-        exec(example("Python", client.base_url), names)
-        outputs = {name: run(program, heading, client, tmp_path) for name, program, heading in PROGRAMS}
+    exec(example("Python", client.base_url), names)
+    outputs = {name: run(program, heading, client, tmp_path) for name, program, heading in PROGRAMS}
 
     assert list(names["orders"]["twap_id"]) == ["1", "2"]
     assert names["orders"]["notional_executed"].sum() == Decimal(841)

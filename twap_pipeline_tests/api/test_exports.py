@@ -14,19 +14,16 @@ import httpx2
 import polars as pl
 import psycopg
 import pytest
-from fastapi import Request, Response
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import URL, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from twap_pipeline.api import create_app
 from twap_pipeline.api.routes import exports as route
 from twap_pipeline.exports.csv_format import escape_formula, to_csv_bytes
-from twap_pipeline.exports.export import ExportRequest
 from twap_pipeline.exports.formats import FORMATS
 from twap_pipeline.exports.rows import COLUMNS
-from twap_pipeline_tests.api.serving import Tables, eventually, make_settings, serving
+from twap_pipeline_tests.api.serving import Tables, eventually
 from twap_pipeline_tests.factories import WALLET, event
 
 MANY_ORDERS = 50_000
@@ -275,23 +272,20 @@ def test_escaped_text_is_never_a_formula_and_round_trips(rest: str, start: str) 
     assert list(csv.reader(io.StringIO(to_csv_bytes([[encodable, "x"]]).decode(), newline=""))) == [[encodable, "x"]]
 
 
-def test_tax_download_is_refused_or_counts_skipped_orders(database: URL, tables: Tables) -> None:
+def test_tax_download_is_refused_or_counts_skipped_orders(client: httpx2.Client, tables: Tables) -> None:
     end = {**event(1, status="finished", minute=30, executed="10", asset="@107"), "state_executedNtl": "420.5"}
     tables.load("a", [end, {**end, "twap_id": 2, "state_coin": "@9999"}])
-    app = create_app(make_settings(database))
+    path = f"/api/v2/wallets/{WALLET}/exports/koinly"
 
-    async def download_tax_file(request: Request, *, skip: bool) -> Response:
-        return await route.download(request, ExportRequest("koinly", WALLET, skip_incomplete=skip))
-
-    app.add_api_route("/tax", download_tax_file, response_class=Response)
-    with serving(app) as client:
-        refused, skipped = (client.get("/tax", params={"skip": skip}) for skip in ("false", "true"))
+    refused, skipped = (client.get(path, params={"skip_incomplete": skip}) for skip in ("false", "true"))
+    perpetuals = client.get(path, params={"market": "perp"})
 
     assert (refused.status_code, refused.json()["title"]) == (409, "Export refused")
     assert "2 (unknown spot pair @9999)" in refused.json()["detail"]
     assert (skipped.status_code, skipped.text.count("hl-twap-")) == (200, 1)
     assert (skipped.headers["x-skipped-orders"], skipped.headers["x-orders-across-years"]) == ("1", "0")
     assert skipped.headers["content-disposition"] == f'attachment; filename="twap-orders-{WALLET}-koinly.csv"'
+    assert (perpetuals.status_code, "cannot contain perpetuals" in perpetuals.json()["detail"]) == (409, True)
 
 
 def test_parquet_writer_returns_full_row_groups() -> None:

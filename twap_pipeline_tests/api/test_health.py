@@ -117,11 +117,11 @@ def test_head_has_the_headers_of_get_without_body(idle_client: httpx2.Client, pa
 
 
 def test_head_is_counted_by_its_route_and_leaves_no_export_open(client: httpx2.Client) -> None:
-    path = f"/api/v2/wallets/{WALLET}/export.csv"
+    path = f"/api/v2/wallets/{WALLET}/exports/csv"
     for _ in range(6):  # more than EXPORT_POOL_SIZE
         assert client.head(path).status_code == 200
 
-    route = "/api/v2/wallets/{wallet}/export.csv"
+    route = "/api/v2/wallets/{wallet}/exports/{format}"
     counted = f'twap_api_requests_total{{route="{route}",status="200"}} 6.0'
     eventually(lambda: counted in client.get("/metrics").text)
     assert 'pool="exports",state="in_use"} 0.0' in client.get("/metrics").text
@@ -133,7 +133,7 @@ def test_unhandled_exception_is_a_problem_without_details(
     def raise_error(twap_id: str, **_options: object) -> None:
         raise RuntimeError("secret inner workings at /srv/app.py")
 
-    monkeypatch.setattr("twap_pipeline.api.routes.twaps.order_events", raise_error)
+    monkeypatch.setattr("twap_pipeline.api.routes.orders.order_events", raise_error)
     failed = client.get("/api/v2/orders/1", headers={"X-Request-ID": "mine"})
 
     assert (failed.status_code, failed.json()["request_id"]) == (500, "mine")

@@ -14,7 +14,7 @@ from sqlalchemy import Select, text
 from twap_pipeline.api.queries import events, order_list
 from twap_pipeline.ingest.deep_audit import deep_audit
 from twap_pipeline.source.local import LocalDirectory
-from twap_pipeline.storage.orders.refresh import refresh_orders
+from twap_pipeline.storage.orders.refresh import dates_pending_refresh, refresh_orders
 from twap_pipeline_tests import mutants
 from twap_pipeline_tests.api.serving import Tables, encode_cursor, ended_order, get_json, list_all
 from twap_pipeline_tests.factories import NOON, WALLET, event
@@ -47,6 +47,7 @@ def test_orders_page_has_exactly_the_documented_keys(client: httpx2.Client, tabl
         "twap_id": "1",
         "wallet": WALLET,
         "asset": "HYPE",
+        "symbol": "HYPE",
         "market": "perp",
         "side": "B",
         "status": "finished",
@@ -107,6 +108,7 @@ def test_order_has_exactly_the_documented_keys(client: httpx2.Client, tables: Ta
         "wallet": WALLET,
         "ts": "2025-08-20T12:01:00.123456Z",
         "asset": "@107",
+        "symbol": "HYPE/USDC",
         "market": "spot",
         "side": "B",
         "status": "error",
@@ -278,7 +280,8 @@ def _repair(tables: Tables, n: int) -> None:
     assert deep_audit(store, tables.engine, list(store.list_objects()), requeue=True).repair
     ingest_everything(store, tables.engine)
     with tables.engine.begin() as connection:
-        refresh_orders(connection, tables.bucket.day)
+        for day in dates_pending_refresh(connection):
+            refresh_orders(connection, day)
 
 
 _CHANGES = (_later_event, _overwrite, _reload_as_other_object, _rewrite_column, _rewrite_table, _repair)

@@ -39,7 +39,7 @@ def test_month_is_archived_and_restored_by_commands(run: Run, engine: Engine, bu
 
     assert estimate.stdout.startswith("twap_status: about 2 rows, ")
     assert converted.stdout == "twap_status has 1 partitions by month\n"
-    assert "building 6 indexes" in converted.stderr
+    assert "building 7 indexes" in converted.stderr
     assert archived.stdout.startswith(f"archived 2 rows of 2025-08 in {tmp_path}/twap_status_2025_08.parquet\nsha256  ")
     assert restored.stdout.startswith("restored 2 rows of 2025-08; ")
     assert undone.stdout == "twap_status is a plain table\n"

@@ -88,7 +88,7 @@ def test_open_connection_survives_the_replacement(opened: Engine, role: URL, dat
 
 def test_api_reconnects_with_the_replaced_password(role: URL, rotate: Callable[[], None]) -> None:
     with serving(create_app()) as client:
-        paths = ("/readyz", "/api/v1/coverage")
+        paths = ("/readyz", "/api/v2/coverage")
         before = [client.get(path).status_code for path in paths]
         rotate()
         after = [client.get(path).status_code for path in paths]

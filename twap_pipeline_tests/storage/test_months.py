@@ -44,7 +44,7 @@ def test_partition_by_month_keeps_rows_to_the_byte(scenario: PipelineScenario, d
 
     assert partitions(scenario.engine) == ["twap_status_2025_08", "twap_status_2025_09"]
     assert scalar(scenario.engine, _ROWS) == before
-    assert "building 6 indexes" in lines
+    assert "building 7 indexes" in lines
     with scenario.engine.connect() as connection:
         assert drift(connection) == []
     upgrade(scenario.engine)

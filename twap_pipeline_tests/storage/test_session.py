@@ -270,8 +270,8 @@ def test_api_audit_checks_and_months_work_behind_pgbouncer(pooled: URL, bucket: 
     with serving(create_app(make_settings(pooled))) as client:
         assert client.get("/readyz").status_code == 200
         for _ in range(4):
-            assert client.get("/api/v1/twaps/1").status_code == 200
-            export = client.get(f"/api/v1/wallets/{WALLET}/export.csv")
+            assert client.get("/api/v2/orders/1").status_code == 200
+            export = client.get(f"/api/v2/wallets/{WALLET}/exports/csv")
             assert (export.status_code, len(export.text.splitlines())) == (200, 2)
 
 

@@ -35,6 +35,7 @@ from twap_pipeline.storage.audit.data_check_runs import run_checks
 from twap_pipeline.storage.audit.data_checks import CHECKS, TableCheck
 from twap_pipeline.storage.maintenance import statement_timeout
 from twap_pipeline.storage.orders.refresh import dates_pending_refresh, refresh_orders
+from twap_pipeline.storage.reports import pipeline_state
 from twap_pipeline.storage.reports.daily_orders import daily_figures
 from twap_pipeline.storage.reports.ingest_summary import day_reports
 from twap_pipeline.storage.reports.order_history import order_history
@@ -132,6 +133,11 @@ OPERATIONS: dict[str, Operation] = {
     "dates_pending_refresh": dates_pending_refresh,
     "refresh_orders": lambda connection: refresh_orders(connection, DAY),
     "content_checksum": content_checksum,
+    "pipeline state": pipeline_state.read_pipeline_state,
+    "missing days": lambda connection: pipeline_state.missing_days(connection, START.date(), END.date()),
+    "attempt totals": lambda connection: pipeline_state.attempt_totals(connection, START),
+    "loaded objects": pipeline_state.loaded_objects,
+    "unloaded objects": lambda connection: pipeline_state.unloaded_objects(connection, 1_000),
     "daily_figures": lambda connection: daily_figures(connection, [DAY]),
     "day_reports": day_reports,
     "status_partition": lambda connection: status_partition(connection, DAY),
@@ -166,7 +172,7 @@ def cancelled(engine: Engine, operations: Iterable[tuple[str, Operation]]) -> li
 def joining_queries() -> dict[str, str]:
     """Return query → its file and name, for each named query that reads more than one table."""
     joins = re.compile(r"\b(JOIN|EXISTS|UNION|EXCEPT|USING|unnest)\b|\b(IN|ARRAY) ?\(\s*SELECT\b")
-    others = {"schema.sql", "merge.sql", "roles.sql", "session.sql"}  # the last two read catalog tables only
+    others = {"schema.sql", "merge.sql", "roles.sql", "session.sql", "run_lock.sql"}  # the last three: catalog tables
     others |= {"partitions.sql", "conversion.sql", "archive.sql"}  # catalog tables, or one scan of a table
     files = [path for path in (ROOT / "twap_pipeline").rglob("*.sql") if path.name not in others]
     return {

@@ -12,14 +12,20 @@ WITH latest AS (
   SELECT page.twap_id, page.ts, event.asset, event.side, event.status, event.duration_minutes, event.size_executed,
     event.notional_executed, coalesce(event.raw_payload, '{}'::json) AS raw, history.all_rows
   FROM page
+  -- Only twap_id can use an index: without statistics, PostgreSQL could choose that of another column, and search the
+  -- whole wallet or range for each order of the page.
   CROSS JOIN LATERAL (
-    SELECT * FROM twap_status WHERE twap_id = page.twap_id AND wallet = :wallet AND ts = page.ts LIMIT 1
+    SELECT * FROM twap_status
+    WHERE twap_id = page.twap_id AND wallet IS NOT DISTINCT FROM :wallet AND ts IS NOT DISTINCT FROM page.ts LIMIT 1
   ) AS event
   CROSS JOIN LATERAL (
-    SELECT coalesce(json_agg(raw_payload ORDER BY ts DESC) FILTER (WHERE raw_payload IS NOT NULL), '[]') AS all_rows
-    FROM twap_status
-    WHERE NOT :latest_per_twap AND twap_id = page.twap_id AND wallet = :wallet AND ts >= :start AND ts <= :end
-      AND (asset = :asset OR :asset IS NULL)
+    WITH stored AS MATERIALIZED (
+      SELECT ts, asset, raw_payload FROM twap_status
+      WHERE NOT :latest_per_twap AND twap_id = page.twap_id AND wallet IS NOT DISTINCT FROM :wallet
+    )
+    SELECT coalesce(json_agg(raw_payload ORDER BY ts DESC), '[]') AS all_rows
+    FROM stored
+    WHERE raw_payload IS NOT NULL AND ts >= :start AND ts <= :end AND (asset = :asset OR :asset IS NULL)
   ) AS history
 ), bodies AS (
   SELECT twap_id, json_build_object(

@@ -35,7 +35,8 @@ WHERE kind = ANY (%(kinds)s);
 -- name: partitions
 -- The partitions of twap_status; none, if it is not partitioned. A merge writes to a partition directly.
 SELECT relname::text FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
-WHERE inhparent = to_regclass('twap_status') AND relnamespace = current_schema()::regnamespace;
+WHERE inhparent = to_regclass('twap_status')
+  AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema());
 
 -- name: has_temporary
 -- Whether the role may create temporary tables.

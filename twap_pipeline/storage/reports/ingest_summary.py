@@ -7,7 +7,6 @@ from datetime import date
 from sqlalchemy import Connection, func, select
 
 from twap_pipeline.domain.row_counts import RowCounts
-from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX
 from twap_pipeline.storage.schema.models import etl_s3_ingest_log as log
 
 
@@ -53,13 +52,3 @@ def failed_objects(connection: Connection, run_ids: Sequence[str]) -> list[tuple
         .order_by(log.c.s3_object_key)
     )
     return [(key, error, failed_attempts) for key, error, failed_attempts in connection.execute(statement)]
-
-
-def parked_objects(connection: Connection) -> dict[str, str]:
-    """Return key → error text of every parked object, by key."""
-    statement = (
-        select(log.c.s3_object_key, log.c.error_text)
-        .where(log.c.error_text.is_not(None), log.c.failed_attempts >= ATTEMPTS_MAX)
-        .order_by(log.c.s3_object_key)
-    )
-    return {row.s3_object_key: row.error_text for row in connection.execute(statement)}

@@ -1,6 +1,6 @@
 """The oldest revision whose code can read the database, so that older processes keep serving during an upgrade.
 
-Each migration declares it as ``oldest_reader``. It is recorded as the comment of Alembic's version table: code that
+A migration declares it as ``oldest_reader``. It is recorded as the comment of Alembic's version table: code that
 does not contain the database's revision can read a comment, and needs no privilege for it.
 """
 
@@ -31,6 +31,7 @@ def record_oldest_reader(migration: MigrationContext, scripts: ScriptDirectory, 
         scripts: The migrations.
         heads: The new revisions of the database.
     """
-    oldest = scripts.get_revision(next(iter(heads))).module.oldest_reader if len(heads) == 1 else None
+    module = scripts.get_revision(next(iter(heads))).module if len(heads) == 1 else None
+    oldest = getattr(module, "oldest_reader", None)  # without a declaration, no earlier code reads the database
     statement = _COMMENT.format(sql.Identifier(ALEMBIC_VERSION_TABLE), sql.Literal(oldest))
     migration.impl.execute(text(statement.as_string()))
