@@ -4,13 +4,13 @@ import { makeSvg } from "./elements.js";
 import { compact } from "./format.js";
 
 const WIDTH = 720;
-const MARGIN = { left: 52, right: 12, top: 14, bottom: 26 };
+const MARGIN = { left: 64, right: 12, top: 22, bottom: 26 };
 
 function drawing(height, label, children) {
   return makeSvg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": label, class: "chart" }, ...children);
 }
 
-const text = (x, y, content, anchor = "middle") => makeSvg("text", { x, y, "text-anchor": anchor }, content);
+const text = (x, y, content, anchor = "middle", kind = null) => makeSvg("text", { x, y, "text-anchor": anchor, class: kind }, content);
 const line = (x1, y1, x2, y2, kind) => makeSvg("line", { x1, y1, x2, y2, class: kind });
 const tooltip = (content) => makeSvg("title", {}, content);
 
@@ -33,10 +33,10 @@ function valueAxis(low, high, height) {
   return { y, marks };
 }
 
-/** Label about six of the columns; x is the function of a column's middle. */
+/** Label about six of the columns, on narrow screens three; x is the function of a column's middle. */
 function columnLabels(labels, x, height) {
   const every = Math.ceil(labels.length / 6);
-  return labels.map((label, index) => (index % every ? null : text(x(index), height - 8, label)));
+  return labels.map((label, index) => (index % every ? null : text(x(index), height - 8, label, "middle", index % (2 * every) ? "wide-only" : null)));
 }
 
 /**
