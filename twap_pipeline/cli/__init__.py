@@ -43,6 +43,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Command name -> (module in this package, summary for the list of commands)."""
 
 
+_WITHOUT_OUTPUT = {"export-metrics"}
+"""Commands that report problems by log lines only; the others print them."""
+
 _END_BY_SIGNAL = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 """Signals that end a command as Ctrl-C does -> the line that the command prints."""
 
@@ -99,11 +102,13 @@ def load_command(name: str) -> click.Command:
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="twap-pipeline")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """The complete, exact, queryable history of Hyperliquid TWAP orders."""
     with suppress(ConfigurationError):  # the command reports it, unless its options are not valid
         settings = load_settings()
-        configure_logging(settings.log_level or "ERROR", settings.log_format or "text")
+        level = "WARNING" if context.invoked_subcommand in _WITHOUT_OUTPUT else "ERROR"
+        configure_logging(settings.log_level or level, settings.log_format or "text")
 
 
 def main() -> None:

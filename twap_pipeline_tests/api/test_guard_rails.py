@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import URL, Engine, text
 
 from twap_pipeline.api import create_app, http_protocol
+from twap_pipeline.api.app import POOL_TIMEOUT_SECONDS
 from twap_pipeline.api.keys import make_key, matching_hash
 from twap_pipeline.api.rate_limit import RateLimit
 from twap_pipeline.storage.engine.roles import READER, grant_role
@@ -124,7 +125,7 @@ def test_overload_is_refused_fast_and_then_recovers(
         checked = time.monotonic()
         assert client.get("/healthz").status_code == 200
         assert client.get("/readyz").status_code == 200
-        assert time.monotonic() - checked < 1
+        assert time.monotonic() - checked < POOL_TIMEOUT_SECONDS  # neither waits for a connection of the queries
         responses = [request.result() for request in requests]
         refused = [response for response in responses if response.json()["title"] == "Service unavailable"]
         assert len(refused) >= 20
