@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import psycopg
@@ -21,6 +21,7 @@ from sqlalchemy import Engine
 from benchmarks.harness import create_database, load_average, postmaster_pid, temporary_server, url_with_password
 from benchmarks.s3_process import BUCKET, s3_process
 from benchmarks.subprocess_timer import server_cpu_seconds
+from benchmarks.workloads import write_objects
 from twap_pipeline.defs.event_log import BACKFILL_ID_TAG
 from twap_pipeline.defs.lost_runs import LOST_TAG
 from twap_pipeline.ingest.load import ingest_objects
@@ -31,7 +32,6 @@ from twap_pipeline.storage.engine.url import parse_database_url
 from twap_pipeline.storage.ingest_log import read_ingest_log
 from twap_pipeline_tests.celery_cluster import MISSING, Cluster, celery_cluster
 from twap_pipeline_tests.dagster_client import until
-from twap_pipeline_tests.large_object import write_object
 
 _ASSETS = ("twap_status", "twap_orders", "twap_daily_stats")
 _FIRST_DAY = date(2025, 8, 17)
@@ -54,7 +54,7 @@ def main() -> None:
     days = [_FIRST_DAY + timedelta(days=number) for number in range(options.days)]
     with temporary_server() as (server_url, folder):
         objects = folder / "objects"
-        _write_objects(objects / "raw", days, options.objects_per_day, options.rows_per_object)
+        write_objects(objects / "raw", days, options.objects_per_day, options.rows_per_object)
         with s3_process(objects, options.latency_ms) as endpoint:
             environment = {
                 **endpoint,
@@ -146,16 +146,6 @@ class _Round:
 def _loaded(engine: Engine) -> list[str]:
     with engine.connect() as connection:
         return [key for key, entry in read_ingest_log(connection).items() if entry.error_text is None]
-
-
-def _write_objects(folder: Path, days: Sequence[date], objects: int, rows: int) -> None:
-    twap_id = 1_050_000
-    for day in days:
-        midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
-        for number in range(objects):
-            path = folder / f"hourly/{day:%Y/%m/%d}/{number:02}/part-0000.parquet"
-            write_object(path, rows, seed=twap_id, day=midnight, first_twap_id=twap_id)
-            twap_id += rows
 
 
 def _load_in_this_process(engine: Engine, source_url: str) -> str:

@@ -3,6 +3,7 @@
 A workload function connects and returns the function that `subprocess_timer` times. Arguments are text.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +20,7 @@ from twap_pipeline.storage.engine.engine import make_engine
 from twap_pipeline.storage.engine.url import parse_database_url
 from twap_pipeline.storage.loading.merge import COPIED_COLUMNS
 from twap_pipeline.storage.loading.status_writer import encode_batch
+from twap_pipeline_tests.large_object import write_object
 
 PARTITION_DATE = date(2026, 11, 1)
 TABLES = ("twap_status", "twap_orders")
@@ -104,3 +106,14 @@ def write_copy_text(path: Path, out: BinaryIO) -> None:
     with path.open("rb") as file:
         for batch in ObjectReader(ref, file).batches():
             out.write(encode_batch(ref, batch).text)
+
+
+def write_objects(folder: Path, days: Sequence[date], objects: int, rows: int) -> None:
+    """Write objects per day with rows each, in the layout of the bucket; no order is in two of them."""
+    twap_id = 1_050_000
+    for day in days:
+        midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        for number in range(objects):
+            path = folder / f"hourly/{day:%Y/%m/%d}/{number:02}/part-0000.parquet"
+            write_object(path, rows, seed=twap_id, day=midnight, first_twap_id=twap_id)
+            twap_id += rows

@@ -6,13 +6,13 @@ The limit is COPY of the ready rows of both tables. The load of the same objects
 import argparse
 import time
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 from sqlalchemy import Engine
 
 from benchmarks.harness import create_database, temporary_server, url_with_password
-from benchmarks.workloads import copy_tables, dump_tables
+from benchmarks.workloads import copy_tables, dump_tables, write_objects
 from twap_pipeline.defs.event_log import BACKFILL_ID_TAG
 from twap_pipeline.ingest.load import ingest_objects
 from twap_pipeline.ingest.plan import group_by_day
@@ -20,7 +20,6 @@ from twap_pipeline.source.base import open_store
 from twap_pipeline.storage.audit.checksum import content_checksum
 from twap_pipeline.storage.orders.refresh import refresh_orders
 from twap_pipeline_tests.dagster_client import checkout, dagster_dev, until
-from twap_pipeline_tests.large_object import write_object
 
 _FIRST_DAY = date(2025, 8, 17)
 _ASSETS = ("twap_status", "twap_orders", "twap_daily_stats")
@@ -40,7 +39,7 @@ def main() -> None:
     days = [_FIRST_DAY + timedelta(days=number) for number in range(options.days)]
     with temporary_server() as (server_url, folder):
         objects = folder / "objects"
-        _write_objects(objects, days, options.objects_per_day, options.rows_per_object)
+        write_objects(objects, days, options.objects_per_day, options.rows_per_object)
         source_url = objects.as_uri() + "/"
         direct, backfilled = create_database(server_url, "direct"), create_database(server_url, "backfilled")
         direct_seconds = _load_without_dagster(direct, source_url)
@@ -63,16 +62,6 @@ def main() -> None:
     overhead_ms = 1000 * (run_seconds - direct_seconds) / options.days
     print(f"its {runs} runs: {run_seconds:.1f} s in total, {overhead_ms:.0f} ms per day more than without Dagster")
     print(f"tables are equal: {is_equal}")
-
-
-def _write_objects(folder: Path, days: Sequence[date], objects: int, rows: int) -> None:
-    twap_id = 1_050_000
-    for day in days:
-        midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
-        for number in range(objects):
-            path = folder / f"hourly/{day:%Y/%m/%d}/{number:02}/part-0000.parquet"
-            write_object(path, rows, seed=twap_id, day=midnight, first_twap_id=twap_id)
-            twap_id += rows
 
 
 def _load_without_dagster(engine: Engine, source_url: str) -> float:

@@ -70,7 +70,8 @@ class Notifier:
 
         logging.getLogger("apprise").propagate = False  # its lines contain parts of URLs
         targets = []
-        urls: list[str] = parse_urls(self.urls.get_secret_value() if self.urls else "")  # type: ignore[no-untyped-call]
+        text = self.urls.get_secret_value() if self.urls else ""
+        urls: list[str] = parse_urls(text)  # type: ignore[no-untyped-call]  # Apprise declares no types for it
         for number, url in enumerate(urls, start=1):
             service = Apprise.instantiate(url)
             if service is None:

@@ -60,7 +60,7 @@ def _is_postmaster(pid: int, data: Path) -> bool:
 
     # The command line contains `-D data`; ps prints it as UTF-8 only in a UTF-8 locale.
     command = ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)]
-    line = subprocess.run(command, capture_output=True, check=False, env={"LC_CTYPE": "UTF-8"}).stdout  # noqa: S603
+    line = subprocess.run(command, capture_output=True, check=False, env={"LC_CTYPE": "UTF-8"}).stdout  # noqa: S603 - no shell
     return b"postgres" in line and os.fsencode(data) in line
 
 

@@ -47,15 +47,15 @@ class ObjectFile(_SpooledFile):
     """
 
     @_local_errors()
-    def write(self, data: "ReadableBuffer") -> int:  # noqa: D102
+    def write(self, data: "ReadableBuffer") -> int:  # noqa: D102 - as in the base class
         return super().write(data)
 
     @_local_errors()
-    def read(self, *size: int) -> bytes:  # noqa: D102
+    def read(self, *size: int) -> bytes:  # noqa: D102 - as in the base class
         return super().read(*size)
 
     @_local_errors()
-    def readinto(self, buffer: "WriteableBuffer") -> int:  # noqa: D102
+    def readinto(self, buffer: "WriteableBuffer") -> int:  # noqa: D102 - as in the base class
         return super().readinto(buffer)
 
     @_local_errors()
@@ -63,7 +63,7 @@ class ObjectFile(_SpooledFile):
         return super().seek(*position)
 
     @_local_errors()
-    def truncate(self, size: int | None = None) -> int:  # noqa: D102
+    def truncate(self, size: int | None = None) -> int:  # noqa: D102 - as in the base class
         return super().truncate(size)
 
     @_local_errors()

@@ -107,7 +107,7 @@ def _review_headers(review: TaxReview | None) -> dict[str, str]:
     return {"X-Skipped-Orders": str(len(review.skipped)), "X-Orders-Across-Years": str(len(review.across_years))}
 
 
-FormatName = Enum("FormatName", {name: name for name in FORMATS}, type=str)  # type: ignore[misc]
+FormatName = Enum("FormatName", {name: name for name in FORMATS}, type=str)  # type: ignore[misc]  # names of data
 """The names of the export formats, for the OpenAPI document."""
 
 MarketQuery = Annotated[
