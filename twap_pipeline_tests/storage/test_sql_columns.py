@@ -16,7 +16,7 @@ from twap_pipeline.domain.status import (
 from twap_pipeline.storage.audit.data_checks import CHECKS
 from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX
 from twap_pipeline.storage.schema.models import (
-    DAILY_STATS,
+    VIEWS,
     etl_s3_ingest_history,
     etl_s3_ingest_log,
     twap_daily_stats,
@@ -169,7 +169,7 @@ def test_order_sources_equal_the_columns_of_the_refresh() -> None:
 
 
 def test_daily_stats_sources_equal_the_columns_of_the_view() -> None:
-    selected = select_list(between(DAILY_STATS, "SELECT ", " FROM twap_orders"))
+    selected = select_list(between(VIEWS["twap_daily_stats"], "SELECT ", " FROM twap_orders"))
     sources = {name: identifiers(text.split(" AS ")[0], twap_orders.columns.keys()) for name, text in selected.items()}
     sources["order_count"] = {"twap_id", "wallet"}
 

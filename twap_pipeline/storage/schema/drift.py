@@ -4,7 +4,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import CheckConstraint, Connection, Numeric, inspect, text
 
-from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, DAILY_STATS, metadata
+from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, VIEWS, metadata
 
 
 def drift(connection: Connection) -> list[str]:
@@ -58,16 +58,20 @@ def _constraint_drift(connection: Connection) -> list[str]:
 
 
 def _view_drift(connection: Connection) -> list[str]:
-    """Return how the view differs from the declared one, compared in PostgreSQL's normalized form.
+    """Return how the views differ from the declared ones, compared in PostgreSQL's normalized form.
 
-    The declared view is created in a savepoint that is rolled back.
+    The declared views are created in a savepoint that is rolled back.
     """
+    return [difference for name in VIEWS if (difference := _describe_view_drift(connection, name))]
+
+
+def _describe_view_drift(connection: Connection, name: str) -> str | None:
     definition = text("SELECT pg_get_viewdef(to_regclass(:name))")
-    present = connection.scalar(definition, {"name": "twap_daily_stats"})
+    present = connection.scalar(definition, {"name": name})
     if present is None:
-        return ["the view twap_daily_stats is missing"]
+        return f"the view {name} is missing"
     with connection.begin_nested() as savepoint:
-        connection.exec_driver_sql("CREATE TEMP VIEW declared_view AS" + DAILY_STATS)
+        connection.exec_driver_sql(f"CREATE TEMP VIEW declared_view AS {VIEWS[name]}")
         declared = connection.scalar(definition, {"name": "declared_view"})
         savepoint.rollback()
-    return [] if present == declared else ["the view twap_daily_stats is not as declared"]
+    return None if present == declared else f"the view {name} is not as declared"

@@ -13,12 +13,13 @@ from sqlalchemy import (
     Connection,
     Date,
     DateTime,
-    ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
     MetaData,
     Numeric,
+    PrimaryKeyConstraint,
     Table,
     Text,
     event,
@@ -26,6 +27,8 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+
+from twap_pipeline.storage.sql_files import load_queries
 
 metadata = MetaData(
     naming_convention={
@@ -84,12 +87,13 @@ Index(
 PHASES = ("reading", "decoding", "writing")
 """Phases of an attempt to load an object; the log records the milliseconds of each."""
 
+
 _ROW_OUTCOMES = ("inserted", "updated", "unchanged", "superseded", "quarantined", "metadata")
 
 etl_s3_ingest_log = Table(
     "etl_s3_ingest_log",
     metadata,
-    Column("s3_object_key", Text, primary_key=True),
+    Column("s3_object_key", Text, nullable=False),
     _timestamp("last_modified", nullable=False),
     Column("rows_ingested", Integer),
     Column("error_text", Text),
@@ -109,28 +113,29 @@ etl_s3_ingest_log = Table(
     Column("source_url", Text, index=True),
     _timestamp("last_event_at"),
     *(Column(f"{phase}_ms", Integer) for phase in PHASES),
+    Column("data_set", Text, nullable=False, server_default="twap_status"),
+    PrimaryKeyConstraint("data_set", "s3_object_key"),
     CheckConstraint("rows_read = " + " + ".join(f"rows_{outcome}" for outcome in _ROW_OUTCOMES), name="row_counts_sum"),
 )
-"""One row per object: the current version, and whether it is loaded."""
+"""One row per object of a data set: the current version, and whether it is loaded."""
 
 Index(
     "etl_s3_ingest_log_not_loaded_idx",
+    etl_s3_ingest_log.c.data_set,
     etl_s3_ingest_log.c.s3_object_key,
     postgresql_where=etl_s3_ingest_log.c.error_text.is_not(None),
 )
 Index(
     "etl_s3_ingest_log_orders_pending_idx",
     etl_s3_ingest_log.c.object_date,
-    postgresql_where=etl_s3_ingest_log.c.orders_refreshed_at.is_(None),
+    postgresql_where=text("orders_refreshed_at IS NULL AND data_set = 'twap_status'::text"),
 )
 
 etl_s3_ingest_history = Table(
     "etl_s3_ingest_history",
     metadata,
     Column("history_id", BigInteger, Identity(always=True), primary_key=True),
-    Column(
-        "s3_object_key", ForeignKey("etl_s3_ingest_log.s3_object_key", ondelete="CASCADE"), nullable=False, index=True
-    ),
+    Column("s3_object_key", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("etag", Text),
     _timestamp("last_modified"),
@@ -145,11 +150,19 @@ etl_s3_ingest_history = Table(
     Column("source_url", Text),
     Column("error_text", Text),
     *(Column(f"{phase}_ms", Integer) for phase in PHASES),
+    Column("data_set", Text, nullable=False, server_default="twap_status"),
     CheckConstraint(
         "kind IN ('replaced_version', 'failed_attempt', 'deep_audit', 'reuploaded_unchanged', 'requeued',"
         " 'adjustment')",
         name="kind",
     ),
+    ForeignKeyConstraint(
+        ["data_set", "s3_object_key"],
+        ["etl_s3_ingest_log.data_set", "etl_s3_ingest_log.s3_object_key"],
+        name="etl_s3_ingest_history_s3_object_key_fkey",
+        ondelete="CASCADE",
+    ),
+    Index("etl_s3_ingest_history_s3_object_key_idx", "data_set", "s3_object_key"),
 )
 """One row per event in the past of an object. The meaning of the columns depends on ``kind``:
 
@@ -165,11 +178,13 @@ etl_s3_ingest_history = Table(
 etl_s3_ingest_attempts = Table(
     "etl_s3_ingest_attempts",
     metadata,
-    Column("s3_object_key", Text, primary_key=True),
+    Column("s3_object_key", Text, nullable=False),
     Column("etag", Text, nullable=False),
     Column("size_bytes", BigInteger),
     Column("is_alone", Boolean, nullable=False, server_default=text("false")),
     _timestamp("started_at", nullable=False, default_now=True),
+    Column("data_set", Text, nullable=False, server_default="twap_status"),
+    PrimaryKeyConstraint("data_set", "s3_object_key"),
 )
 """One row per object that a process is loading. A row without a process means that the process ended abnormally."""
 
@@ -248,19 +263,6 @@ Index("twap_orders_order_idx", *_ORDER, twap_orders.c.wallet)
 Index("twap_orders_wallet_order_idx", twap_orders.c.wallet, *_ORDER)
 Index("twap_orders_asset_order_idx", twap_orders.c.asset, *_ORDER, twap_orders.c.wallet)
 
-DAILY_STATS = """
-SELECT start_date AS day, asset, side, status, count(*) AS order_count, count(DISTINCT wallet) AS wallet_count,
-  count(*) FILTER (WHERE is_underfilled) AS underfilled_order_count, sum(size_requested) AS size_requested,
-  sum(size_executed) AS size_executed, sum(notional_executed) AS notional_executed
-FROM twap_orders GROUP BY start_date, asset, side, status
-"""
-
-
-@event.listens_for(twap_orders, "after_create")
-def _create_daily_stats(_table: Table, connection: Connection, **_arguments: object) -> None:
-    connection.exec_driver_sql("CREATE VIEW twap_daily_stats AS" + DAILY_STATS)
-
-
 twap_daily_stats = Table(
     "twap_daily_stats",
     MetaData(),  # a view: `metadata` contains only tables to create and compare
@@ -274,6 +276,51 @@ twap_daily_stats = Table(
     Column("size_requested", Numeric),
     Column("size_executed", Numeric),
     Column("notional_executed", Numeric),
+)
+
+twap_fills = Table(
+    "twap_fills",
+    metadata,
+    Column("trade_id", Text, primary_key=True),
+    Column("wallet", Text, primary_key=True),
+    Column("twap_id", Text, nullable=False),
+    _timestamp("ts", nullable=False),
+    Column("asset", Text, nullable=False),
+    Column("market", Text),
+    Column("dex", Text),
+    Column("base_symbol", Text),
+    Column("quote_symbol", Text),
+    Column("side", Text, nullable=False),
+    Column("direction", Text),
+    Column("price", Numeric, nullable=False),
+    Column("size", Numeric, nullable=False),
+    Column("realized_pnl", Numeric),
+    Column("start_position", Numeric),
+    Column("fee", Numeric),
+    Column("fee_token", Text),
+    Column("builder_fee", Numeric),
+    Column("deployer_fee", Numeric),
+    Column("priority_fee", Numeric),
+    Column("order_id", Text),
+    Column("is_taker", Boolean),
+    Column("other_fields", JSON),
+    Column("s3_object_key", Text, nullable=False),
+    _timestamp("s3_last_modified", nullable=False),
+    _timestamp("inserted_at", nullable=False, default_now=True),
+    Index("twap_fills_order_idx", "twap_id", "wallet", "ts"),
+    Index(None, "wallet", "ts"),
+    Index(None, "s3_object_key"),
+)
+"""One row per fill of a TWAP order: a slice that was executed, with its fees; see `domain.fills`."""
+
+twap_fills_quarantine = Table(
+    "twap_fills_quarantine",
+    metadata,
+    Column("s3_object_key", Text, primary_key=True),
+    Column("row_number", BigInteger, primary_key=True),
+    Column("raw_row", JSON, nullable=False),
+    Column("reason", Text, nullable=False),
+    _timestamp("quarantined_at", nullable=False, default_now=True),
 )
 
 spot_pairs = Table(
@@ -302,3 +349,12 @@ etl_data_check_results = Table(
     Column("duration_ms", BigInteger, nullable=False),
 )
 """One row per data check and UTC date of objects: the result of the last evaluation. See ``data_check_runs``."""
+
+VIEWS = load_queries(__package__, "views.sql")
+"""Name of a view → its SELECT."""
+
+
+@event.listens_for(metadata, "after_create")
+def _create_views(_metadata: MetaData, connection: Connection, **_arguments: object) -> None:
+    for name, query in VIEWS.items():
+        connection.exec_driver_sql(f"CREATE VIEW {name} AS {query}")

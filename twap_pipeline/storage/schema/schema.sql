@@ -1,4 +1,4 @@
--- The complete schema at revision 008. `python -m twap_pipeline.storage.schema.create` executes this file and stamps
+-- The complete schema at revision 009. `python -m twap_pipeline.storage.schema.create` executes this file and stamps
 -- Alembic's head. A test asserts that it equals the result of the migrations.
 
 CREATE TABLE twap_status (
@@ -30,7 +30,7 @@ CREATE INDEX twap_status_wallet_order_idx ON twap_status (wallet, length(twap_id
 CREATE INDEX twap_status_ts_idx ON twap_status (ts);
 
 CREATE TABLE etl_s3_ingest_log (
-  s3_object_key TEXT PRIMARY KEY,
+  s3_object_key TEXT NOT NULL,
   last_modified TIMESTAMPTZ NOT NULL,
   rows_ingested INTEGER,
   error_text TEXT,
@@ -57,19 +57,22 @@ CREATE TABLE etl_s3_ingest_log (
   reading_ms INTEGER,
   decoding_ms INTEGER,
   writing_ms INTEGER,
+  data_set TEXT NOT NULL DEFAULT 'twap_status',
+  PRIMARY KEY (data_set, s3_object_key),
   CONSTRAINT etl_s3_ingest_log_row_counts_sum_check CHECK (rows_read
     = rows_inserted + rows_updated + rows_unchanged + rows_superseded + rows_quarantined + rows_metadata)
 );
 CREATE INDEX etl_s3_ingest_log_object_date_idx ON etl_s3_ingest_log (object_date);
 CREATE INDEX etl_s3_ingest_log_ingested_at_idx ON etl_s3_ingest_log (ingested_at);
 CREATE INDEX etl_s3_ingest_log_source_url_idx ON etl_s3_ingest_log (source_url);
-CREATE INDEX etl_s3_ingest_log_not_loaded_idx ON etl_s3_ingest_log (s3_object_key) WHERE error_text IS NOT NULL;
+CREATE INDEX etl_s3_ingest_log_not_loaded_idx ON etl_s3_ingest_log (data_set, s3_object_key)
+  WHERE error_text IS NOT NULL;
 CREATE INDEX etl_s3_ingest_log_orders_pending_idx ON etl_s3_ingest_log (object_date)
-  WHERE orders_refreshed_at IS NULL;
+  WHERE orders_refreshed_at IS NULL AND data_set = 'twap_status';
 
 CREATE TABLE etl_s3_ingest_history (
   history_id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  s3_object_key TEXT NOT NULL REFERENCES etl_s3_ingest_log ON DELETE CASCADE,
+  s3_object_key TEXT NOT NULL,
   kind TEXT NOT NULL,
   etag TEXT,
   last_modified TIMESTAMPTZ,
@@ -91,18 +94,23 @@ CREATE TABLE etl_s3_ingest_history (
   reading_ms INTEGER,
   decoding_ms INTEGER,
   writing_ms INTEGER,
+  data_set TEXT NOT NULL DEFAULT 'twap_status',
   CONSTRAINT etl_s3_ingest_history_kind_check CHECK (kind IN
-    ('replaced_version', 'failed_attempt', 'deep_audit', 'reuploaded_unchanged', 'requeued', 'adjustment'))
+    ('replaced_version', 'failed_attempt', 'deep_audit', 'reuploaded_unchanged', 'requeued', 'adjustment')),
+  CONSTRAINT etl_s3_ingest_history_s3_object_key_fkey FOREIGN KEY (data_set, s3_object_key)
+    REFERENCES etl_s3_ingest_log (data_set, s3_object_key) ON DELETE CASCADE
 );
-CREATE INDEX etl_s3_ingest_history_s3_object_key_idx ON etl_s3_ingest_history (s3_object_key);
+CREATE INDEX etl_s3_ingest_history_s3_object_key_idx ON etl_s3_ingest_history (data_set, s3_object_key);
 CREATE INDEX etl_s3_ingest_history_ingested_at_idx ON etl_s3_ingest_history (ingested_at);
 
 CREATE TABLE etl_s3_ingest_attempts (
-  s3_object_key TEXT PRIMARY KEY,
+  s3_object_key TEXT NOT NULL,
   etag TEXT NOT NULL,
   size_bytes BIGINT,
   is_alone BOOLEAN NOT NULL DEFAULT false,
-  started_at TIMESTAMPTZ NOT NULL DEFAULT now()
+  started_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+  data_set TEXT NOT NULL DEFAULT 'twap_status',
+  PRIMARY KEY (data_set, s3_object_key)
 );
 
 CREATE TABLE etl_s3_key_layouts (
@@ -192,3 +200,74 @@ CREATE TABLE spot_pairs (
   PRIMARY KEY (pair_index, valid_from),
   CONSTRAINT spot_pairs_validity_check CHECK (valid_to > valid_from)
 );
+
+CREATE TABLE twap_fills (
+  trade_id TEXT NOT NULL,
+  wallet TEXT NOT NULL,
+  twap_id TEXT NOT NULL,
+  ts TIMESTAMPTZ NOT NULL,
+  asset TEXT NOT NULL,
+  market TEXT,
+  dex TEXT,
+  base_symbol TEXT,
+  quote_symbol TEXT,
+  side TEXT NOT NULL,
+  direction TEXT,
+  price NUMERIC NOT NULL,
+  size NUMERIC NOT NULL,
+  realized_pnl NUMERIC,
+  start_position NUMERIC,
+  fee NUMERIC,
+  fee_token TEXT,
+  builder_fee NUMERIC,
+  deployer_fee NUMERIC,
+  priority_fee NUMERIC,
+  order_id TEXT,
+  is_taker BOOLEAN,
+  other_fields JSON,
+  s3_object_key TEXT NOT NULL,
+  s3_last_modified TIMESTAMPTZ NOT NULL,
+  inserted_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+  PRIMARY KEY (trade_id, wallet)
+);
+CREATE INDEX twap_fills_order_idx ON twap_fills (twap_id, wallet, ts);
+CREATE INDEX twap_fills_wallet_ts_idx ON twap_fills (wallet, ts);
+CREATE INDEX twap_fills_s3_object_key_idx ON twap_fills (s3_object_key);
+
+CREATE TABLE twap_fills_quarantine (
+  s3_object_key TEXT NOT NULL,
+  row_number BIGINT NOT NULL,
+  raw_row JSON NOT NULL,
+  reason TEXT NOT NULL,
+  quarantined_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+  PRIMARY KEY (s3_object_key, row_number)
+);
+
+CREATE VIEW twap_order_fills AS
+SELECT twap_id, wallet, count(*) AS fill_count, min(ts) AS first_fill_at, max(ts) AS last_fill_at,
+  sum(size) AS size_filled, sum(price * size) AS notional_filled, sum(realized_pnl) AS realized_pnl,
+  CASE WHEN count(DISTINCT fee_token) <= 1 THEN sum(fee) END AS fee,
+  CASE WHEN count(DISTINCT fee_token) <= 1 THEN max(fee_token) END AS fee_token
+FROM twap_fills GROUP BY twap_id, wallet;
+
+CREATE VIEW twap_order_reconciliation AS
+SELECT twap_id, wallet, orders.asset, orders.ended_at, coalesce(fills.fill_count, 0) AS fill_count,
+  orders.size_executed, coalesce(fills.size_filled, 0) AS size_filled,
+  orders.notional_executed, coalesce(fills.notional_filled, 0) AS notional_filled,
+  CASE
+    WHEN orders.last_status_at IS NULL THEN 'no_order'
+    WHEN orders.ended_at IS NULL THEN 'running'
+    WHEN orders.size_executed IS NULL OR orders.notional_executed IS NULL THEN 'unknown_totals'
+    WHEN abs(coalesce(fills.size_filled, 0) - orders.size_executed) <= orders.size_executed * 0.000001
+      AND abs(coalesce(fills.notional_filled, 0) - orders.notional_executed)
+        <= orders.notional_executed * 0.000001 + 0.00001 * coalesce(fills.fill_count, 0) THEN 'reconciled'
+    WHEN EXISTS (
+      SELECT FROM generate_series((orders.start_date)::timestamp, orders.ended_at AT TIME ZONE 'UTC', '1 day') AS day
+      WHERE NOT EXISTS (SELECT FROM etl_s3_ingest_log AS log
+        WHERE log.data_set = 'twap_fills' AND log.object_date = day::date AND log.error_text IS NULL)
+    ) THEN 'fills_not_loaded'
+    WHEN coalesce(fills.size_filled, 0) < orders.size_executed THEN 'missing_fills'
+    WHEN fills.size_filled > orders.size_executed THEN 'surplus_fills'
+    ELSE 'different_notional'
+  END AS state
+FROM twap_orders AS orders FULL JOIN twap_order_fills AS fills USING (twap_id, wallet);
