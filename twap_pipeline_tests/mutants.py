@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from twap_pipeline.api.queries import coverage
+from twap_pipeline.domain.data_set import DataSet
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ObjectError, ObjectInvalidError
 from twap_pipeline.ingest import load, object_reader
@@ -127,8 +128,8 @@ def no_object_lock(patch: pytest.MonkeyPatch) -> None:
     """Loaders read the log entry without a lock; the first four read it before any of them writes."""
     barrier, calls = threading.Barrier(4), itertools.count()
 
-    def read_without_lock(connection: Connection, key: str) -> IngestLogEntry | None:
-        entry = ingest_log.read_ingest_log(connection).get(key)
+    def read_without_lock(connection: Connection, data_set: DataSet, key: str) -> IngestLogEntry | None:
+        entry = ingest_log.read_ingest_log(connection, data_set=data_set).get(key)
         if next(calls) < barrier.parties:
             barrier.wait(20)
         return entry

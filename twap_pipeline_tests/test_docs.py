@@ -37,7 +37,13 @@ from twap_pipeline.storage.engine.server import MINIMUM_SERVER_VERSION
 from twap_pipeline.storage.orders.refresh import RefreshResult
 from twap_pipeline.storage.reports.daily_orders import DailyOrderSummary
 from twap_pipeline.storage.reports.partition_state import OrdersPartition, StatusPartition
-from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata, twap_daily_stats
+from twap_pipeline.storage.schema.models import (
+    ALEMBIC_VERSION_TABLE,
+    metadata,
+    twap_daily_stats,
+    twap_order_fills,
+    twap_order_reconciliation,
+)
 from twap_pipeline.storage.schema.revision_gate import migrations_config
 from twap_pipeline_tests.factories import Bucket, event
 from twap_pipeline_tests.invariants import ingest_everything
@@ -59,7 +65,8 @@ _MODULE_PATH = re.compile(r"`(twap_pipeline(?:_tests)?/[\w/.]*\w/?|alembic/[\w/.
 
 REVISIONS = list(ScriptDirectory.from_config(migrations_config()).walk_revisions())
 SECRET_FILES = {f"{name}_FILE" for name in secret_names()}
-TABLES = {**metadata.tables, twap_daily_stats.name: twap_daily_stats}
+_VIEWS = (twap_daily_stats, twap_order_fills, twap_order_reconciliation)
+TABLES = {**metadata.tables, **{view.name: view for view in _VIEWS}}
 COMMANDS = sorted(cli.list_commands(click.Context(cli)))
 
 

@@ -29,6 +29,7 @@ from twap_pipeline.api.routes import (
     health,
     market,
     orders,
+    reconciliation,
     v1,
     wallets,
     web_ui,
@@ -56,9 +57,10 @@ COMPRESSED_TYPES = (*DEFAULT_EXCLUDED_CONTENT_TYPES, FORMATS["parquet"].media_ty
 DESCRIPTION = """\
 The complete, exact history of Hyperliquid TWAP orders.
 
-**Limitations of the data.** The feed contains no fees, no closed profit and no slices. An order has an event when it is
-activated and one when it ends; its executed size is 0 until it ends. The average price of a whole order is available,
-prices during the order are not. Fields named `estimate_…` are estimates.
+**Limitations of the data.** The feed of statuses contains no fees, no closed profit and no slices: they are in the
+fills, a second feed, which the operator can load. Fields of fills are null if no fills are loaded; see
+`/api/v2/reconciliation`. An order has an event when it is activated and one when it ends; its executed size is 0 until
+it ends. Fields named `estimate_…` are estimates.
 
 **Formats.** Decimals are strings with every digit; average prices have ten significant digits. Times are RFC 3339 in
 UTC with microseconds. Ranges are half-open: `start` is inclusive, `end` is exclusive. Wallets are accepted in upper and
@@ -137,7 +139,7 @@ def _data_router() -> APIRouter:
     """Return the routes that check the API key and the rate limit; those of ``/api/v2`` also check parameter names."""
     router = APIRouter(dependencies=[Depends(enforce_rate_limit)], responses=ERROR_RESPONSES)
     router.include_router(v1.router)
-    for module in (orders, events, wallets, exports, market, coverage):
+    for module in (orders, events, wallets, exports, market, coverage, reconciliation):
         router.include_router(module.router, dependencies=[Depends(require_known_parameters)])
     return router
 

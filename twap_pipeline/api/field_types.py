@@ -63,6 +63,16 @@ AveragePrice = Annotated[
     ),
 ]
 DurationMinutes = Annotated[int | None, Field(description="Planned duration in minutes.", examples=[5])]
+ReconciliationState = Literal[
+    "reconciled",
+    "running",
+    "fills_not_loaded",
+    "missing_fills",
+    "surplus_fills",
+    "different_notional",
+    "unknown_totals",
+    "no_order",
+]
 Raw = Annotated[
     Any,
     Field(

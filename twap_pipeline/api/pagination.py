@@ -117,6 +117,32 @@ class HistoryCursor(Cursor):
         return self.wallet, self.ts
 
 
+class FillCursor(Cursor):
+    """The key of a fill of an order."""
+
+    wallet: _Text
+    ts: AwareDatetime
+    trade_id: _Text
+
+    @property
+    def key(self) -> tuple[str, datetime, str]:
+        """The key as the statement expects it."""
+        return self.wallet, self.ts, self.trade_id
+
+
+class ReconciliationCursor(Cursor):
+    """The key of an order in the list of a reconciliation state."""
+
+    at: AwareDatetime
+    twap_id: _Text
+    wallet: _Text
+
+    @property
+    def key(self) -> tuple[datetime, str, str]:
+        """The key as the statement expects it."""
+        return self.at, self.twap_id, self.wallet
+
+
 class DailyStatsCursor(Cursor):
     """The key of a row of the daily statistics; NULL is ''."""
 

@@ -13,12 +13,14 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from twap_pipeline.api.errors import Problem, ProblemError
+from twap_pipeline.api.field_types import ReconciliationState
 from twap_pipeline.api.queries.order_list import Sort, TimeField
 from twap_pipeline.domain.symbols import Market
 
 LIMIT_MAX = 1_000
 WALLETS_MAX = 50
 RANGE_DAYS_MAX = 31
+RECONCILIATION_DAYS_MAX = 31
 PRESSURE_DAYS_MAX = 31
 LEADERBOARD_DAYS_MAX = 366
 STATS_DAYS_MAX = 93
@@ -75,7 +77,13 @@ TwapIdPath = Annotated[
     str, Path(pattern="^[0-9]{1,40}$", description="The exchange's ID of the order.", examples=["1079490"])
 ]
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Maximum number of items.")]
+FillLimit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Maximum number of fills.")]
 HistoryLimit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Maximum number of events.")]
+IncludeFills = Annotated[
+    Literal["fills"] | None,
+    Query(description="`fills`: add the sums of each order's fills. All of them are read: keep `limit` small."),
+]
+StateQuery = Annotated[ReconciliationState, Query(description="State of the orders.")]
 CursorText = Annotated[
     str | None,
     Query(min_length=1, max_length=1000, description="`next_cursor` of the previous page; repeat its parameters."),

@@ -26,12 +26,12 @@ def json_array(rows: Iterable[str]) -> str:
     return f"[{','.join(rows)}]"
 
 
-def json_response(values: Mapping[str, object], **json_texts: str) -> Response:
+def json_response(values: Mapping[str, object], **json_texts: str | None) -> Response:
     """Return a JSON object as a response.
 
     Args:
         values: Keys and values. A key that is also in ``json_texts`` only determines the position of that key.
-        json_texts: Keys and values that are JSON text already.
+        json_texts: Keys and values that are JSON text already; None is the value of ``values``.
     """
     parts = (f"{json.dumps(name)}:{json_texts.get(name) or json.dumps(value)}" for name, value in values.items())
     headers = {"Cache-Control": REVALIDATE}

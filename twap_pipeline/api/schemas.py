@@ -17,6 +17,7 @@ from twap_pipeline.api.field_types import (
     MarketName,
     NextCursor,
     Raw,
+    ReconciliationState,
     Side,
     Status,
     Symbol,
@@ -50,6 +51,21 @@ class ProblemBody(ApiModel):
     errors: list[InvalidParameter] | None = None
 
 
+class FillTotals(ApiModel):
+    """The sums of an order's fills. They differ from the executed totals while fills are missing."""
+
+    fill_count: int
+    size_filled: Decimal = Field(description="Coin units.")
+    notional_filled: Decimal = Field(description="Sum of price times size, USD, without fees.")
+    average_price: AveragePrice
+    first_fill_at: Timestamp | None
+    last_fill_at: Timestamp | None
+    realized_pnl: Decimal | None = Field(description="Of the closed parts; null if a fill does not state it.")
+    fee: Decimal | None = Field(description="In `fee_token`; null if the fees are paid in several tokens.")
+    fee_token: str | None
+    reconciliation: ReconciliationState
+
+
 class Order(ApiModel):
     """An order with its current status."""
 
@@ -77,6 +93,10 @@ class Order(ApiModel):
     event_count: int
     first_object_key: str = Field(description="Object that contains the first event.")
     last_object_key: str
+    fills: FillTotals | None = Field(
+        default=None,
+        description="Only of a single order, and of a list with `include=fills`; null if the database has no fills.",
+    )
 
 
 class Orders(ApiModel):
@@ -121,6 +141,74 @@ class OrderHistory(ApiModel):
     next_cursor: NextCursor
 
 
+class Fill(ApiModel):
+    """One slice of an order, as the vendor's files contain it."""
+
+    trade_id: str = Field(description="ID of the trade; with the wallet it identifies the fill.")
+    twap_id: TwapId
+    wallet: WalletAsStored
+    ts: Timestamp
+    asset: Asset
+    symbol: Symbol
+    market: MarketName
+    dex: str | None
+    side: Side
+    direction: str | None = Field(examples=["Open Long"])
+    price: Decimal
+    size: Decimal = Field(description="Coin units.")
+    notional: Decimal = Field(description="Price times size, USD.")
+    realized_pnl: Decimal | None = Field(description="Of the closed part.")
+    start_position: Decimal | None = Field(description="Position before the fill, coin units.")
+    fee: Decimal | None = Field(description="In `fee_token`; negative for a rebate.")
+    fee_token: str | None
+    builder_fee: Decimal | None
+    deployer_fee: Decimal | None
+    priority_fee: Decimal | None
+    order_id: str | None
+    is_taker: bool | None
+    object_key: str = Field(description="Object that contains the fill.")
+
+
+class Fills(ApiModel):
+    """A page of an order's fills, oldest first."""
+
+    fills: list[Fill]
+    next_cursor: NextCursor
+
+
+class ReconciledOrder(ApiModel):
+    """An order, or the fills of an unknown order, with both totals."""
+
+    twap_id: TwapId
+    wallet: WalletAsStored
+    asset: Asset
+    symbol: Symbol
+    state: ReconciliationState
+    at: Timestamp = Field(description="Time of the last event; without an order, of the last fill.")
+    ended_at: Timestamp | None
+    fill_count: int
+    size_executed: Decimal | None
+    size_filled: Decimal
+    notional_executed: Decimal | None
+    notional_filled: Decimal
+
+
+class ReconciledOrders(ApiModel):
+    """A page of the orders in a state, earliest first."""
+
+    orders: list[ReconciledOrder]
+    next_cursor: NextCursor
+
+
+class Reconciliation(ApiModel):
+    """Orders of a range by state."""
+
+    start: Timestamp
+    end: Timestamp
+    has_fills: bool = Field(description="Whether the database contains any fill.")
+    states: dict[ReconciliationState, int] = Field(description="Number of orders by state; every state is a key.")
+
+
 class Events(ApiModel):
     """A page of events, earliest first."""
 
@@ -150,6 +238,18 @@ class AssetSummary(ApiModel):
     average_price: AveragePrice
 
 
+class AssetFills(ApiModel):
+    """The totals of a wallet's fills of one asset, with fees in one token."""
+
+    asset: Asset
+    symbol: Symbol
+    fill_count: int
+    notional_filled: Decimal
+    realized_pnl: Decimal | None
+    fee: Decimal | None = Field(description="In `fee_token`.")
+    fee_token: str | None
+
+
 class WalletSummary(ApiModel):
     """The totals of a wallet's orders. Sizes are in coin units, so they cannot be added across assets."""
 
@@ -161,7 +261,12 @@ class WalletSummary(ApiModel):
     first_order_at: Timestamp | None
     last_event_at: Timestamp | None
     by_asset: list[AssetSummary]
-    unavailable_metrics: list[str] = Field(examples=[["fees", "closed profit", "slices"]])
+    fills_by_asset: list[AssetFills] | None = Field(
+        description="Totals of the fills whose time is in the range; null if the database contains no fills."
+    )
+    unavailable_metrics: list[str] = Field(
+        description="Empty if the database contains fills.", examples=[["fees", "closed profit", "slices"]]
+    )
 
 
 class WalletRank(ApiModel):
@@ -312,6 +417,9 @@ class CoverageDay(ApiModel):
     rows_inserted: int = Field(description="Events that no earlier object contained.")
     rows_quarantined: int = Field(description="Rows that could not be parsed without loss; they are in the quarantine.")
     objects_pending_refresh: int = Field(description="Ingested objects that are not yet in `twap_orders`.")
+    fill_objects: int = Field(description="Ingested objects of fills.")
+    fill_objects_failed: int
+    fill_rows: int = Field(description="Rows of these objects.")
 
 
 class Coverage(ApiModel):
@@ -327,6 +435,9 @@ class Coverage(ApiModel):
     rows_quarantined: int
     objects_pending_refresh: int
     missing_days: list[Day] = Field(description="Days without ingested objects between the first and the last day.")
+    days_without_fills: list[Day] | None = Field(
+        description="Days with objects of statuses, but none of fills; null if no object of fills was ingested."
+    )
     last_object_at: Timestamp | None = Field(description="LastModified of the newest ingested object.")
     last_ingested_at: Timestamp | None
     last_event_at: Timestamp | None

@@ -4,6 +4,7 @@ A data set is described by one `DataSet`. Layers below and above take it as an a
 the columns of its objects are read belongs in `source_schema` and `normalize` (statuses), or in `fills`.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from twap_pipeline.domain import status
@@ -17,11 +18,17 @@ class DataSet:
         name: Name of the table, of the asset, and of the data set in the ingest log.
         key_columns: Columns that identify a row; of several rows with one key, the precedence rule keeps one.
         content_columns: The other columns that the source determines.
+        json_column: The content column that contains JSON.
+        plain_columns: Columns whose text consists of letters, digits and signs of numbers: COPY need not escape them.
+        status_column: The column whose lifecycle rank the precedence rule compares first; None if there is none.
     """
 
     name: str
     key_columns: tuple[str, ...]
     content_columns: tuple[str, ...]
+    json_column: str
+    plain_columns: Collection[str]
+    status_column: str | None = None
 
     @property
     def row_columns(self) -> tuple[str, ...]:
@@ -34,8 +41,20 @@ class DataSet:
         return f"{self.name}_quarantine"
 
 
-TWAP_STATUS = DataSet("twap_status", status.KEY_COLUMNS, status.CONTENT_COLUMNS)
+TWAP_STATUS = DataSet(
+    "twap_status",
+    status.KEY_COLUMNS,
+    status.CONTENT_COLUMNS,
+    json_column="raw_payload",
+    plain_columns=("twap_id", "wallet", "size_requested", "size_executed", "notional_executed"),
+    status_column="status",
+)
 """Statuses of TWAP orders."""
+
+_FILL_DECIMALS = (
+    *("price", "size", "realized_pnl", "start_position"),
+    *("fee", "builder_fee", "deployer_fee", "priority_fee"),
+)
 
 TWAP_FILLS = DataSet(
     "twap_fills",
@@ -45,5 +64,7 @@ TWAP_FILLS = DataSet(
         *("price", "size", "realized_pnl", "start_position", "fee", "fee_token"),
         *("builder_fee", "deployer_fee", "priority_fee", "order_id", "is_taker", "other_fields"),
     ),
+    json_column="other_fields",
+    plain_columns=("trade_id", "wallet", "twap_id", "order_id", *_FILL_DECIMALS),
 )
 """Fills of TWAP orders: the slices that the exchange executed, with their fees."""

@@ -14,6 +14,7 @@ import psycopg
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from twap_pipeline.domain.data_set import DataSet
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.ingest.concurrency import MAX_IN_FLIGHT_OBJECTS
 from twap_pipeline.ingest.retry import transaction, with_retries
@@ -33,10 +34,12 @@ class AttemptMarks:
 
     Args:
         engine: The database.
+        data_set: Data set of the objects.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, data_set: DataSet) -> None:
         self._engine = engine
+        self._data_set = data_set
         self._keys: set[str] = set()
 
     def find_interrupted(self, refs: Iterable[ObjectRef]) -> dict[str, bool]:
@@ -44,7 +47,7 @@ class AttemptMarks:
 
         def find() -> dict[str, bool]:
             with transaction(self._engine) as connection:
-                return find_attempts(connection, refs)
+                return find_attempts(connection, self._data_set, refs)
 
         return with_retries(find)
 
@@ -55,7 +58,7 @@ class AttemptMarks:
 
             def begin(group: list[ObjectRef] = group) -> None:
                 with transaction(self._engine) as connection:
-                    begin_attempts(connection, group, is_alone=is_alone)
+                    begin_attempts(connection, self._data_set, group, is_alone=is_alone)
 
             with_retries(begin)
             self._keys.update(ref.key for ref in group)
@@ -80,6 +83,6 @@ class AttemptMarks:
     def _remove(self) -> None:
         try:
             with transaction(self._engine) as connection:
-                remove_attempts(connection, self._keys)
+                remove_attempts(connection, self._data_set, self._keys)
         except (psycopg.Error, DBAPIError) as error:
             log.warning("the marks of %s objects were not deleted: %s", len(self._keys), type(error).__name__)

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from sqlalchemy import Engine
 
+from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef, day_from_key, is_escaped, utc_date
 from twap_pipeline.storage.audit.counts import IngestLogRecord, StoredObject, stored_objects
 from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX
@@ -139,6 +140,7 @@ def audit(
     key_date_patterns: Sequence[str] = KEY_DATE_PATTERNS,
     *,
     timeout_seconds: float = STATEMENT_TIMEOUT_SECONDS,
+    data_set: DataSet = TWAP_STATUS,
 ) -> list[AuditFinding]:
     """Return the differences between listing, ingest log and tables; empty if there are none.
 
@@ -150,6 +152,7 @@ def audit(
         since: First UTC date of the partitions; older objects are an informational finding.
         key_date_patterns: Regular expressions of dates in keys.
         timeout_seconds: Limit of each statement.
+        data_set: Data set of the objects.
 
     Raises:
         StatementTimeoutError: A statement reached the limit.
@@ -159,8 +162,10 @@ def audit(
         engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection,
         statement_timeout(connection, timeout_seconds, "audit of the row counts"),
     ):
-        archived = count_archived_rows(connection)
-        differences = _find_differences(listing, stored_objects(connection), since, key_date_patterns, archived)
+        archived = count_archived_rows(connection) if data_set == TWAP_STATUS else 0
+        differences = _find_differences(
+            listing, stored_objects(connection, data_set), since, key_date_patterns, archived
+        )
         return to_findings(differences)
 
 

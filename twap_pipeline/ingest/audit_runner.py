@@ -6,6 +6,7 @@ from datetime import date
 
 from sqlalchemy import Engine
 
+from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef
 from twap_pipeline.ingest.audit import AuditFinding, audit, has_errors
 from twap_pipeline.ingest.deep_audit import deep_audit, deleted_objects, loaded_objects
@@ -78,6 +79,7 @@ def run_audit(
     max_bytes_per_day: int | None = None,
     timeout_seconds: float = STATEMENT_TIMEOUT_SECONDS,
     before_reading: Callable[[Sequence[ObjectRef]], None] = lambda _: None,
+    data_set: DataSet = TWAP_STATUS,
 ) -> AuditReport:
     """List the source and compare it with the ingest log and the tables; read the objects if requested.
 
@@ -92,6 +94,7 @@ def run_audit(
         max_bytes_per_day: Maximum bytes of objects that all runs of the UTC day may read; None for no limit.
         timeout_seconds: Limit of each statement.
         before_reading: Called with the objects to read before the budget is checked.
+        data_set: Data set of the store's objects.
 
     Raises:
         BudgetExceededError: The objects exceed a budget; none was read.
@@ -100,23 +103,26 @@ def run_audit(
     """
     if not (deep or requeue):
         stream = store.list_objects()
-        return AuditReport(audit(engine, stream, since, key_date_patterns, timeout_seconds=timeout_seconds))
+        return AuditReport(
+            audit(engine, stream, since, key_date_patterns, timeout_seconds=timeout_seconds, data_set=data_set)
+        )
     listing = list(store.list_objects())
-    findings = audit(engine, listing, since, key_date_patterns, timeout_seconds=timeout_seconds)
-    refs = loaded_objects(engine, listing, since, key_date_patterns)
+    findings = audit(engine, listing, since, key_date_patterns, timeout_seconds=timeout_seconds, data_set=data_set)
+    refs = loaded_objects(engine, listing, since, key_date_patterns, data_set=data_set)
     before_reading(refs)
     with engine.connect() as connection:
         read_today = bytes_read_today(connection)
     check_budget(refs, max_bytes=max_bytes_per_run, max_bytes_today=max_bytes_per_day, read_today_bytes=read_today)
     with engine.begin() as connection:
-        record_audit_read(connection, refs)
+        record_audit_read(connection, data_set, refs)
     result = deep_audit(
         store,
         engine,
         refs,
         key_date_patterns,
         requeue=requeue,
-        deleted_keys=deleted_objects(engine, listing),
+        deleted_keys=deleted_objects(engine, listing, data_set=data_set),
         timeout_seconds=timeout_seconds,
+        data_set=data_set,
     )
     return AuditReport([*findings, *result.findings], len(refs), result.repair)

@@ -13,6 +13,7 @@ from functools import partial
 
 from sqlalchemy import Engine
 
+from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.errors import (
@@ -83,6 +84,7 @@ def ingest_objects(
     connections: int = 1,
     max_memory_bytes: int = DEFAULT_MAX_MEMORY_BYTES,
     refusals: RefusalStreak | None = None,
+    data_set: DataSet = TWAP_STATUS,
 ) -> list[IngestResult]:
     """Load the objects of a day and return their results in the same order.
 
@@ -99,6 +101,7 @@ def ingest_objects(
         connections: Number of objects that are written at once, each in its own transaction.
         max_memory_bytes: Memory that the process may use. It decides the size of the batches.
         refusals: The refusals of the run, if it loads several days. Its caller records the last ones.
+        data_set: Data set of the objects.
 
     Raises:
         SourceError: The store as a whole refused or failed.
@@ -106,8 +109,8 @@ def ingest_objects(
         OperationalError: The database failed, also after retries.
     """
     limits = LoadLimits(connections, max_memory_bytes)
-    load = partial(ingest_object, store, engine, day=day, run_id=run_id, limits=limits)
-    refs, marks = list(refs), AttemptMarks(engine)
+    load = partial(ingest_object, store, engine, day=day, run_id=run_id, limits=limits, data_set=data_set)
+    refs, marks = list(refs), AttemptMarks(engine, data_set)
     streak = RefusalStreak() if refusals is None else refusals
     with marks.removed_at_end():
         interrupted = marks.find_interrupted(refs)
@@ -117,7 +120,7 @@ def ingest_objects(
         last = [ref for ref in refs if ref.key in interrupted]
 
         def load_alone(ref: ObjectRef) -> IngestResult:
-            attempt = Attempt(day, source_identity(store.url), ref.size_bytes, run_id)
+            attempt = Attempt(day, source_identity(store.url), ref.size_bytes, run_id, data_set=data_set)
             if interrupted[ref.key] and (ended := _record_process_end(engine, ref, attempt)):
                 _log_result(ended, run_id)
                 return ended
@@ -167,6 +170,7 @@ def ingest_object(
     run_id: str | None = None,
     limits: LoadLimits | None = None,
     batch_rows: int = BATCH_ROWS,
+    data_set: DataSet = TWAP_STATUS,
 ) -> IngestResult:
     """Load one object: fetch and decode it, then write its rows and its log entry in one transaction.
 
@@ -180,6 +184,7 @@ def ingest_object(
         run_id: The Dagster run, for the ingest log.
         limits: The limits that concurrent loads share; None if there are no others.
         batch_rows: Maximum number of rows that are decoded and written at once; ``limits`` may set a lower one.
+        data_set: Data set of the object.
 
     Raises:
         SourceError: The store as a whole refused or failed.
@@ -197,7 +202,7 @@ def ingest_object(
                 fetched = fetch_latest(store, ref, file)
                 ref = fetched.ref
             failpoint("downloaded")
-            attempt = Attempt(day, source_url, file.bytes_written, run_id)
+            attempt = Attempt(day, source_url, file.bytes_written, run_id, data_set=data_set)
             with limits.decode_slot():
                 with limits.cpu_slot(), timer.measure("decoding"):
                     reader = ObjectReader(ref, file, min(batch_rows, limits.batch_rows), limits.batch_bytes, day=day)
@@ -210,10 +215,10 @@ def ingest_object(
                 with explain_lock_timeout(ref.key):
                     result = with_retries(write_in_slot)
         except ObjectRefusedError as error:
-            attempt = Attempt(day, source_url, file.bytes_written, run_id, timer.seconds)
+            attempt = Attempt(day, source_url, file.bytes_written, run_id, timer.seconds, data_set)
             result = IngestResult(ref, day, error=error.reason, refusal=Refusal(ref, attempt, error))
         except ObjectError as error:
-            attempt = Attempt(day, source_url, file.bytes_written, run_id, timer.seconds)
+            attempt = Attempt(day, source_url, file.bytes_written, run_id, timer.seconds, data_set)
             with limits.write_slot():
                 result = _record_failure(engine, ref, attempt, error)
     result = replace(result, seconds=timer.seconds)
@@ -236,8 +241,8 @@ def _log_result(result: IngestResult, run_id: str | None) -> None:
 
 def _record_failure(engine: Engine, ref: ObjectRef, attempt: Attempt, error: ObjectError) -> IngestResult:
     with transaction(engine) as connection:
-        entry = ingest_log.lock_object(connection, ref.key)
-        remove_attempts(connection, [ref.key])
+        entry = ingest_log.lock_object(connection, attempt.data_set, ref.key)
+        remove_attempts(connection, attempt.data_set, [ref.key])
         if entry is not None and _is_loaded_elsewhere(entry, ref, error):
             ingest_log.record_skipped(connection, ref, attempt)
             return IngestResult(ref, attempt.day, skipped=True)
@@ -284,7 +289,7 @@ def _write(
     """
     ref = fetched.ref
     with transaction(engine) as connection:
-        entry = ingest_log.lock_object(connection, ref.key)
+        entry = ingest_log.lock_object(connection, attempt.data_set, ref.key)
         if entry is not None and entry.is_loaded(ref):
             ingest_log.record_skipped(connection, ref, attempt)
             return IngestResult(ref, attempt.day, skipped=True)
@@ -302,7 +307,7 @@ def _write(
                 sha256=fetched.sha256,
                 last_event_at=reader.last_event_at,
             )
-        remove_attempts(connection, [ref.key])
+        remove_attempts(connection, attempt.data_set, [ref.key])
         failpoint("before-commit")
     failpoint("after-commit")
     return IngestResult(ref, attempt.day, row_counts)

@@ -4,19 +4,23 @@ from collections.abc import Collection
 
 from sqlalchemy import Engine
 
+from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.source.base import ObjectStore
 from twap_pipeline.source.identity import SAMPLE_PREFIX, source_identity
 from twap_pipeline.storage.ingest_log import find_other_source
 
 
-def require_same_source(engine: Engine, store: ObjectStore, accepted_urls: Collection[str]) -> None:
-    """Return if the ingest log contains objects of this source, or of none, or if the source is accepted by name.
+def require_same_source(
+    engine: Engine, store: ObjectStore, accepted_urls: Collection[str], *, data_set: DataSet = TWAP_STATUS
+) -> None:
+    """Return if the data set has log entries of this source, or of none, or if the source is accepted by name.
 
     Args:
         engine: A database at head.
         store: The store.
         accepted_urls: Values of TWAP_ACCEPT_SOURCE_URLS.
+        data_set: Data set of the store's objects.
 
     Raises:
         ConfigurationError: The log contains objects of another source; the message names both sources.
@@ -25,7 +29,7 @@ def require_same_source(engine: Engine, store: ObjectStore, accepted_urls: Colle
     if identity in map(source_identity, accepted_urls):
         return
     with engine.connect() as connection:
-        other = find_other_source(connection, identity)
+        other = find_other_source(connection, identity, data_set=data_set)
     if other is not None and other.startswith(SAMPLE_PREFIX) and identity.startswith(SAMPLE_PREFIX):
         raise ConfigurationError(
             f"the source is {_describe(identity)}, and the database contains objects of {_describe(other)}: the sample"

@@ -9,15 +9,19 @@ from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import Connection, text
 
+from twap_pipeline.domain.data_set import DataSet
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.storage.sql_files import load_queries
 
 _QUERIES = load_queries("twap_pipeline.storage", "ingest_attempts.sql")
 
 
-def begin_attempts(connection: Connection, refs: Sequence[ObjectRef], *, is_alone: bool = False) -> None:
+def begin_attempts(
+    connection: Connection, data_set: DataSet, refs: Sequence[ObjectRef], *, is_alone: bool = False
+) -> None:
     """Mark objects as being read, with one statement; ``is_alone``: the process reads no other object."""
     parameters = {
+        "data_set": data_set.name,
         "keys": [ref.key for ref in refs],
         "etags": [ref.etag for ref in refs],
         "sizes": [ref.size_bytes for ref in refs],
@@ -26,13 +30,13 @@ def begin_attempts(connection: Connection, refs: Sequence[ObjectRef], *, is_alon
     connection.execute(text(_QUERIES["begin"]), parameters)
 
 
-def find_attempts(connection: Connection, refs: Iterable[ObjectRef]) -> dict[str, bool]:
+def find_attempts(connection: Connection, data_set: DataSet, refs: Iterable[ObjectRef]) -> dict[str, bool]:
     """Return key → whether it was read alone, of the objects that are marked in this version."""
     etags = {ref.key: ref.etag for ref in refs}
-    rows = connection.execute(text(_QUERIES["find"]), {"keys": list(etags)})
+    rows = connection.execute(text(_QUERIES["find"]), {"data_set": data_set.name, "keys": list(etags)})
     return {row.s3_object_key: row.is_alone for row in rows if row.etag == etags[row.s3_object_key]}
 
 
-def remove_attempts(connection: Connection, keys: Collection[str]) -> None:
+def remove_attempts(connection: Connection, data_set: DataSet, keys: Collection[str]) -> None:
     """Delete the marks of these objects."""
-    connection.execute(text(_QUERIES["remove"]), {"keys": list(keys)})
+    connection.execute(text(_QUERIES["remove"]), {"data_set": data_set.name, "keys": list(keys)})

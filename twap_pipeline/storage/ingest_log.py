@@ -1,9 +1,9 @@
 """The ingest log ``etl_s3_ingest_log``: which version of which object is loaded, and its history.
 
-A version is identified by key, ETag and LastModified. ``error_text`` of an entry is NULL if and only if the version
-that the entry names is loaded. Failures increment ``failed_attempts``; after `ATTEMPTS_MAX` the object is parked until
-a new version is listed or a person requests its key. Replaced row counts and failed attempts go to
-``etl_s3_ingest_history``. Statements about the rows themselves do not belong here.
+Each data set has its own keys. A version is identified by key, ETag and LastModified. ``error_text`` of an entry
+is NULL if and only if the version that the entry names is loaded. Failures increment ``failed_attempts``; after
+`ATTEMPTS_MAX` the object is parked until a new version is listed or a person requests its key. Replaced row counts and
+failed attempts go to ``etl_s3_ingest_history``. Statements about the rows themselves do not belong here.
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import ARRAY, Connection, Select, Text, any_, bindparam, func, select, text
 
+from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.storage.schema.models import PHASES
@@ -78,6 +79,7 @@ class Attempt:
         bytes_fetched: Bytes that were received for the attempt, repeated GET requests included.
         run_id: The Dagster run; None if there is none.
         phase_seconds: Phase of `PHASES` → seconds so far; phases that did not begin are left out.
+        data_set: Data set of the object.
     """
 
     day: date
@@ -85,17 +87,26 @@ class Attempt:
     bytes_fetched: int
     run_id: str | None = None
     phase_seconds: Mapping[str, float] = field(default_factory=dict)
+    data_set: DataSet = TWAP_STATUS
 
 
 def _select_entries(*, of_keys: bool) -> Select[Any]:
-    """Return the SELECT of entries with their history totals: of the keys in the parameter ``keys``, or of all."""
+    """Return the SELECT of entries with their history totals: of the keys in the parameter ``keys``, or of all.
+
+    The parameter ``data_set`` is the name of the data set.
+    """
     keys = bindparam("keys", type_=ARRAY(Text))
-    past_rows = select(
-        history.c.s3_object_key,
-        func.count().label("events"),
-        func.sum(history.c.rows_inserted).label("rows_inserted"),
-    ).group_by(history.c.s3_object_key)
-    entries = select(log)
+    data_set = bindparam("data_set", type_=Text)
+    past_rows = (
+        select(
+            history.c.s3_object_key,
+            func.count().label("events"),
+            func.sum(history.c.rows_inserted).label("rows_inserted"),
+        )
+        .where(history.c.data_set == data_set)
+        .group_by(history.c.s3_object_key)
+    )
+    entries = select(log).where(log.c.data_set == data_set)
     if of_keys:
         past_rows = past_rows.where(history.c.s3_object_key == any_(keys))
         entries = entries.where(log.c.s3_object_key == any_(keys))
@@ -119,9 +130,18 @@ _SELECT_ALL = _select_entries(of_keys=False)
 _SELECT_BY_KEY = _select_entries(of_keys=True)
 
 
-def read_ingest_log(connection: Connection, keys: Collection[str] | None = None) -> dict[str, IngestLogEntry]:
-    """Return key → entry: of these keys, or of all if ``keys`` is None. Keys without an entry are left out."""
-    rows = connection.execute(_SELECT_ALL) if keys is None else connection.execute(_SELECT_BY_KEY, {"keys": list(keys)})
+def read_ingest_log(
+    connection: Connection, keys: Collection[str] | None = None, *, data_set: DataSet = TWAP_STATUS
+) -> dict[str, IngestLogEntry]:
+    """Return key → entry of a data set: of these keys, or of all if ``keys`` is None.
+
+    Keys without an entry are left out.
+    """
+    parameters: dict[str, object] = {"data_set": data_set.name}
+    if keys is None:
+        rows = connection.execute(_SELECT_ALL, parameters)
+    else:
+        rows = connection.execute(_SELECT_BY_KEY, {**parameters, "keys": list(keys)})
     return {row.s3_object_key: _to_entry(row) for row in rows}
 
 
@@ -132,14 +152,14 @@ def _to_entry(row: Sequence[Any]) -> IngestLogEntry:
     return IngestLogEntry(etag, last_modified, object_date, error_text, failed_attempts, row_counts, inserted, events)
 
 
-def lock_object(connection: Connection, key: str) -> IngestLogEntry | None:
-    """Lock a key until the transaction ends; return its entry, or None if there is none.
+def lock_object(connection: Connection, data_set: DataSet, key: str) -> IngestLogEntry | None:
+    """Lock a key of a data set until the transaction ends; return its entry, or None if there is none.
 
     Sets ``lock_timeout`` to `LOCK_WAIT_SECONDS` for the transaction. A second loader of the same key waits here.
     """
-    parameters = {"lock_timeout": f"{LOCK_WAIT_SECONDS:g}s", "key": key}
+    parameters = {"lock_timeout": f"{LOCK_WAIT_SECONDS:g}s", "data_set": data_set.name, "key": key}
     connection.execute(text(_QUERIES["lock_object"]), parameters)
-    return read_ingest_log(connection, [key]).get(key)
+    return read_ingest_log(connection, [key], data_set=data_set).get(key)
 
 
 def record_loaded(
@@ -175,14 +195,15 @@ def record_failed(connection: Connection, ref: ObjectRef, attempt: Attempt, erro
 
 def record_skipped(connection: Connection, ref: ObjectRef, attempt: Attempt) -> None:
     """Add the fetched bytes of an attempt to the entry of the object, which another run has loaded meanwhile."""
-    parameters = {"key": ref.key, "bytes_fetched": attempt.bytes_fetched}
+    parameters = {"data_set": attempt.data_set.name, "key": ref.key, "bytes_fetched": attempt.bytes_fetched}
     connection.execute(text(_QUERIES["add_bytes_fetched"]), parameters)
 
 
-def record_audit_read(connection: Connection, refs: Sequence[ObjectRef]) -> None:
+def record_audit_read(connection: Connection, data_set: DataSet, refs: Sequence[ObjectRef]) -> None:
     """Record the bytes of the objects that a deep audit reads, so that they count against the budget of the day."""
     if refs:
-        parameters = {"key": refs[0].key, "bytes_fetched": sum(ref.size_bytes for ref in refs)}
+        size_bytes = sum(ref.size_bytes for ref in refs)
+        parameters = {"data_set": data_set.name, "key": refs[0].key, "bytes_fetched": size_bytes}
         connection.execute(text(_QUERIES["record_audit_read"]), parameters)
 
 
@@ -202,6 +223,7 @@ def _record_version(connection: Connection, ref: ObjectRef, attempt: Attempt, **
     """Insert or replace the entry; columns without a value become NULL. Return the failed attempts."""
     parameters = {
         **dict.fromkeys(_VERSION_COLUMNS),
+        "data_set": attempt.data_set.name,
         "s3_object_key": ref.key,
         "last_modified": ref.last_modified,
         "etag": ref.etag,
@@ -220,38 +242,46 @@ def _milliseconds(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds * 1000)
 
 
-def reset_attempts(connection: Connection) -> list[str]:
-    """Set the failed attempts of every parked object to 0; return the keys, sorted. The next ingestion loads them."""
-    keys = connection.execute(text(_QUERIES["reset_attempts"]), {"attempts_max": ATTEMPTS_MAX}).scalars()
+def reset_attempts(connection: Connection, *, data_set: DataSet = TWAP_STATUS) -> list[str]:
+    """Set the failed attempts of every parked object of a data set to 0; return the keys, sorted.
+
+    The next ingestion loads them.
+    """
+    parameters = {"data_set": data_set.name, "attempts_max": ATTEMPTS_MAX}
+    keys = connection.execute(text(_QUERIES["reset_attempts"]), parameters).scalars()
     return sorted(keys)
 
 
-def requeue(connection: Connection, keys: Collection[str], reason: str) -> None:
+def requeue(connection: Connection, keys: Collection[str], reason: str, *, data_set: DataSet = TWAP_STATUS) -> None:
     """Mark loaded objects as failed: the next ingestion loads them again. Their row counts go to the history."""
-    connection.execute(text(_QUERIES["requeue"]), {"keys": list(keys), "reason": reason})
+    parameters = {"data_set": data_set.name, "keys": list(keys), "reason": reason}
+    connection.execute(text(_QUERIES["requeue"]), parameters)
 
 
-def add_adjustment(connection: Connection, rows: int) -> str | None:
+def add_adjustment(connection: Connection, data_set: DataSet, rows: int) -> str | None:
     """Correct the sum of inserted rows after rows were deleted or row counts were edited.
 
     Args:
         connection: In a transaction.
+        data_set: The data set of the rows.
         rows: Rows to add to the sum; negative if rows were deleted.
 
     Returns:
-        The key whose history contains the adjustment; None if the ingest log is empty.
+        The key whose history contains the adjustment; None if the data set has no entry.
     """
-    return connection.execute(text(_QUERIES["add_adjustment"]), {"rows": rows}).scalar_one_or_none()
+    parameters = {"data_set": data_set.name, "rows": rows}
+    return connection.execute(text(_QUERIES["add_adjustment"]), parameters).scalar_one_or_none()
 
 
 def bytes_read_today(connection: Connection) -> int:
-    """Return the bytes that all attempts and deep audits since midnight UTC (server clock) fetched.
+    """Return the bytes that all attempts and deep audits since midnight UTC (server clock) fetched, of all data sets.
 
     An object that is being loaded, or whose process crashed, counts with its size.
     """
     return int(connection.execute(text(_QUERIES["bytes_read_today"])).scalar_one())
 
 
-def find_other_source(connection: Connection, source_url: str) -> str | None:
-    """Return a source of the log if no entry has this source; None if one has, or if the log records no source."""
-    return connection.execute(text(_QUERIES["other_source"]), {"source_url": source_url}).scalar_one_or_none()
+def find_other_source(connection: Connection, source_url: str, *, data_set: DataSet = TWAP_STATUS) -> str | None:
+    """Return a source of a data set if no entry has this source; None if one has, or if the log records no source."""
+    parameters = {"data_set": data_set.name, "source_url": source_url}
+    return connection.execute(text(_QUERIES["other_source"]), parameters).scalar_one_or_none()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
@@ -24,6 +25,7 @@ from twap_pipeline.storage.engine.roles import READER, grant_role
 from twap_pipeline_tests.api.serving import Tables, make_settings, serving
 from twap_pipeline_tests.databases import create_database
 from twap_pipeline_tests.factories import Bucket, event
+from twap_pipeline_tests.fill_rows import fill, insert_fills
 
 WALLET = "0x6fa44c6d0584c9f27551533482b256a102194330"
 ORDER = 1079490
@@ -51,6 +53,9 @@ def filled_client(server_url: str, template: str, tmp_path_factory: pytest.TempP
     end = event(ORDER, wallet=WALLET, asset="BTC", status="finished", minute=30, executed="7.5")
     rows += [{**end, "state_executedNtl": "75"}]
     tables.load("hourly/2025/08/20/12/a.parquet", [*rows, event(4, status='{"error":"no"}'), event(5, wallet="?")])
+    at = datetime(2025, 8, 20, 12, 1, tzinfo=UTC)
+    values = {"wallet": WALLET, "asset": "BTC", "size": "3.75", "price": "10", "ts": at}
+    insert_fills(engine, *(fill(n, ORDER, **values) for n in (1, 2)), fill(3, 99, ts=at))
     reader = database.set(username="openapi", password=grant_role(engine, "openapi", READER).password)
     engine.dispose()
     with serving(create_app(make_settings(reader, TWAP_API_STATEMENT_TIMEOUT_SECONDS=30))) as client:
@@ -83,11 +88,27 @@ _RANGE = "start=2025-08-20&end=2025-08-21"
         ("/healthz", "/healthz", lambda body: body["last_ingested_object"]),
         ("/api/v2/orders?limit=2", "/api/v2/orders", lambda body: len(body["orders"]) == 2 and body["next_cursor"]),
         (f"/api/v2/orders/{ORDER}", "/api/v2/orders/{twap_id}", lambda body: len(body["events"]) == 2),
+        (
+            f"/api/v2/orders/{ORDER}/fills?limit=1",
+            "/api/v2/orders/{twap_id}/fills",
+            lambda body: len(body["fills"]) == 1 and body["next_cursor"],
+        ),
+        ("/api/v2/orders?include=fills", "/api/v2/orders", lambda body: body["orders"][0]["fills"]),
+        (
+            f"/api/v2/reconciliation?{_RANGE}",
+            "/api/v2/reconciliation",
+            lambda body: body["states"]["reconciled"] and body["states"]["no_order"],
+        ),
+        (
+            f"/api/v2/reconciliation/orders?state=no_order&{_RANGE}",
+            "/api/v2/reconciliation/orders",
+            lambda body: len(body["orders"]) == 1,
+        ),
         ("/api/v2/events?limit=3", "/api/v2/events", lambda body: len(body["events"]) == 3 and body["has_more"]),
         (
             f"/api/v2/wallets/{WALLET}/summary",
             "/api/v2/wallets/{wallet}/summary",
-            lambda body: len(body["by_asset"]) == 3,
+            lambda body: len(body["by_asset"]) == 3 and len(body["fills_by_asset"]) == 1,
         ),
         (f"/api/v2/leaderboard?{_RANGE}", "/api/v2/leaderboard", lambda body: body["wallets"]),
         (
@@ -125,6 +146,7 @@ def test_operation_ids_are_stable() -> None:
         "/api/v1/twaps/{twap_id}": "get_twap",
         "/api/v2/orders": "list_orders",
         "/api/v2/orders/{twap_id}": "get_order",
+        "/api/v2/orders/{twap_id}/fills": "list_order_fills",
         "/api/v2/events": "list_events",
         "/api/v2/wallets/{wallet}/summary": "get_wallet_summary",
         "/api/v2/wallets/{wallet}/exports/{format}": "export_orders",
@@ -134,13 +156,15 @@ def test_operation_ids_are_stable() -> None:
         "/api/v2/pressure/history": "list_pressure_by_hour",
         "/api/v2/stats/daily": "list_daily_stats",
         "/api/v2/coverage": "get_coverage",
+        "/api/v2/reconciliation": "get_reconciliation",
+        "/api/v2/reconciliation/orders": "list_reconciled_orders",
     }
 
 
 def test_document_describes_limitations_and_parameters() -> None:
     openapi = create_app(Settings()).openapi()
 
-    assert "The feed contains no fees" in openapi["info"]["description"]
+    assert "The feed of statuses contains no fees" in openapi["info"]["description"]
     for path, operations in openapi["paths"].items():
         assert list(operations) == ["get"]
         assert operations["get"]["description"], path

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Engine, text
 
+from twap_pipeline.domain.data_set import TWAP_STATUS
 from twap_pipeline.errors import SourceUnavailableError
 from twap_pipeline.ingest.attempts import PROCESS_ENDED, AttemptMarks
 from twap_pipeline.ingest.load import IngestResult, ingest_objects
@@ -102,7 +103,7 @@ def test_interrupted_objects_are_loaded_last_and_alone(
 ) -> None:
     listing = list(LocalDirectory(bucket.directory).list_objects())
     with engine.begin() as connection:
-        begin_attempts(connection, [ref for ref in listing if ref.key in ("0.parquet", POISON)])
+        begin_attempts(connection, TWAP_STATUS, [ref for ref in listing if ref.key in ("0.parquet", POISON)])
 
     results = run()
 
@@ -141,7 +142,7 @@ def test_memory_error_keeps_the_mark_of_its_object(engine: Engine, run: Run, mon
 
 def test_mark_of_a_former_version_is_ignored(engine: Engine, bucket: Bucket, run: Run, read_keys: list[str]) -> None:
     with engine.begin() as connection:
-        begin_attempts(connection, list(LocalDirectory(bucket.directory).list_objects()))
+        begin_attempts(connection, TWAP_STATUS, list(LocalDirectory(bucket.directory).list_objects()))
     bucket.put(POISON, [event(100)], hours=1)
 
     results = run()

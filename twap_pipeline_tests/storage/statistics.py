@@ -2,7 +2,10 @@
 
 from sqlalchemy import Engine, text
 
-TABLES = ("twap_status", "twap_orders", "etl_s3_ingest_log", "etl_s3_ingest_history", "twap_status_quarantine")
+TABLES = (
+    *("twap_status", "twap_orders", "twap_fills"),
+    *("etl_s3_ingest_log", "etl_s3_ingest_history", "twap_status_quarantine"),
+)
 
 _SET_EMPTY = """
 UPDATE pg_class SET reltuples = 0, relpages = greatest(relpages, 100) WHERE oid IN (

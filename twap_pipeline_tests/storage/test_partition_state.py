@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import Engine, text
 
+from twap_pipeline.domain.data_set import TWAP_STATUS
 from twap_pipeline.ingest.load import ingest_objects
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.ingest_log import record_audit_read, requeue
@@ -123,7 +124,7 @@ def test_bytes_fetched_include_replaced_versions_and_no_audit(engine: Engine, bu
         sizes.append((bucket.directory / key(DAY, "a")).stat().st_size)
         load(engine, bucket)
     with engine.begin() as connection:
-        record_audit_read(connection, list(LocalDirectory(bucket.directory).list_objects()))
+        record_audit_read(connection, TWAP_STATUS, list(LocalDirectory(bucket.directory).list_objects()))
         requeue(connection, [key(DAY, "a")], "because")
 
     state = status(engine)

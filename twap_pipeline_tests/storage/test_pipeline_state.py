@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, text
 
+from twap_pipeline.domain.data_set import TWAP_STATUS
 from twap_pipeline.ingest.load import ingest_object
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.ingest_log import record_audit_read, requeue
@@ -128,7 +129,7 @@ def test_totals_never_decrease(engine: Engine, bucket: Bucket) -> None:
 
     def audit_everything() -> None:
         with engine.begin() as connection:
-            record_audit_read(connection, list(LocalDirectory(bucket.directory).list_objects()))
+            record_audit_read(connection, TWAP_STATUS, list(LocalDirectory(bucket.directory).list_objects()))
 
     steps: list[tuple[Callable[[], None], tuple[int, int, int]]] = [
         (lambda: load(engine, bucket), (1, 1, 2)),
@@ -168,7 +169,7 @@ def test_totals_count_fetches_from_s3(engine: Engine, bucket: Bucket, source_url
         connection.execute(
             text("UPDATE etl_s3_ingest_log SET source_url = :url, bytes_fetched = 7"), {"url": source_url}
         )
-        record_audit_read(connection, list(LocalDirectory(bucket.directory).list_objects()))
+        record_audit_read(connection, TWAP_STATUS, list(LocalDirectory(bucket.directory).list_objects()))
 
     result = totals(engine)
 

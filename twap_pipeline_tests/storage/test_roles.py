@@ -7,7 +7,7 @@ from sqlalchemy import URL, Engine
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.storage.engine.engine import make_engine
 from twap_pipeline.storage.engine.roles import READER, grant_role
-from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata
+from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, VIEWS, metadata
 from twap_pipeline_tests.storage.catalog import connected
 
 WRITES = (
@@ -73,7 +73,7 @@ def test_grant_reader_by_owner_lists_what_stays(engine: Engine, database: URL) -
         connection.exec_driver_sql(f"CREATE ROLE \"{owner}\" LOGIN CREATEROLE PASSWORD 'x'")
         connection.exec_driver_sql(f"CREATE ROLE \"{loader}\" LOGIN PASSWORD 'x'")
         connection.exec_driver_sql(f'ALTER DATABASE {database.database} OWNER TO "{owner}"')
-        for table in (*metadata.tables, ALEMBIC_VERSION_TABLE, "twap_daily_stats"):
+        for table in (*metadata.tables, ALEMBIC_VERSION_TABLE, *VIEWS):
             connection.exec_driver_sql(f'ALTER TABLE {table} OWNER TO "{owner}"')
         connection.exec_driver_sql(f'GRANT INSERT ON twap_status TO "{loader}"')
     with connected(database.set(username=owner, password="x")) as owned:

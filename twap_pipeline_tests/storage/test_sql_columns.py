@@ -122,7 +122,7 @@ def test_ingest_log_statements_write_every_column() -> None:
     replaced = re.findall(r"^  (\w+) = ", INGEST_LOG["record_version"].split("DO UPDATE")[1], re.MULTILINE)
 
     assert {*inserted, "orders_refreshed_at"} == {column.name for column in etl_s3_ingest_log.columns}
-    assert {*replaced, "s3_object_key"} == {column.name for column in etl_s3_ingest_log.columns}
+    assert {*replaced, "data_set", "s3_object_key"} == {column.name for column in etl_s3_ingest_log.columns}
 
 
 @pytest.mark.parametrize("query", ["record_version", "requeue"])

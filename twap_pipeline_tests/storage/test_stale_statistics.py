@@ -22,6 +22,7 @@ from twap_pipeline.api.queries.coverage import coverage
 from twap_pipeline.api.queries.events import EventFilter, event_page, order_events
 from twap_pipeline.api.queries.order_list import OrderFilter, Sort, order_page
 from twap_pipeline.api.queries.orders import daily_stats, leaderboard, wallet_summary
+from twap_pipeline.domain.data_set import TWAP_STATUS
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import StatementTimeoutError
 from twap_pipeline.exports import rows as exported_rows
@@ -126,7 +127,7 @@ OPERATIONS: dict[str, Operation] = {
     "export": statement(exported_rows.wallet_orders(WALLET, START, END)),
     "ingest log": ingest_log.read_ingest_log,
     "ingest log of keys": lambda connection: ingest_log.read_ingest_log(connection, keys(connection)),
-    "begin_attempts": lambda connection: ingest_attempts.begin_attempts(connection, objects(connection)),
+    "begin_attempts": lambda connection: ingest_attempts.begin_attempts(connection, TWAP_STATUS, objects(connection)),
     "requeue": lambda connection: ingest_log.requeue(connection, keys(connection), "because"),
     "bytes_read_today": ingest_log.bytes_read_today,
     "find_other_source": lambda connection: ingest_log.find_other_source(connection, "s3://other/"),

@@ -37,7 +37,8 @@ SELECT
   to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS as_of,
   -- An event is in an object of its day or of the next one, so that the latest event is in an object of the last days.
   (SELECT to_char(max(last_event_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') FROM etl_s3_ingest_log
-    WHERE object_date >= (SELECT max(object_date) FROM etl_s3_ingest_log) - 8 AND orders_refreshed_at IS NOT NULL
+    WHERE object_date >= (SELECT max(object_date) FROM etl_s3_ingest_log WHERE data_set = 'twap_status') - 8
+      AND data_set = 'twap_status' AND orders_refreshed_at IS NOT NULL
   ) AS data_until,
   count(*) FILTER (WHERE NOT is_stale) AS active_count,
   count(*) FILTER (WHERE is_stale) AS stale_count,
@@ -90,7 +91,8 @@ SELECT
   to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS as_of,
   -- An event is in an object of its day or of the next one, so that the latest event is in an object of the last days.
   (SELECT to_char(max(last_event_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') FROM etl_s3_ingest_log
-    WHERE object_date >= (SELECT max(object_date) FROM etl_s3_ingest_log) - 8 AND orders_refreshed_at IS NOT NULL
+    WHERE object_date >= (SELECT max(object_date) FROM etl_s3_ingest_log WHERE data_set = 'twap_status') - 8
+      AND data_set = 'twap_status' AND orders_refreshed_at IS NOT NULL
   ) AS data_until,
   coalesce(
     json_agg(

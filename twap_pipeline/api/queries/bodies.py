@@ -1,11 +1,11 @@
-"""The JSON objects of an order and of an event, which several statements return."""
+"""The JSON objects of an order, an event and a fill."""
 
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Numeric, Text, case, cast, func, literal, or_
 
 from twap_pipeline.api.queries.json_format import json_text, to_json_value, to_significant
-from twap_pipeline.storage.schema.models import twap_status
+from twap_pipeline.storage.schema.models import twap_fills, twap_status
 from twap_pipeline.storage.symbols.markets import is_spot, symbol
 
 RAW_BYTES_MAX = 1_000_000
@@ -19,8 +19,8 @@ def _market(asset: ColumnElement[Any]) -> ColumnElement[Any]:
     return case((asset.is_(None), None), (is_spot(asset), literal("spot", Text)), else_=literal("perp", Text))
 
 
-def order_body(orders: FromClause) -> ColumnElement[Any]:
-    """Return an order as JSON text; NULL if ``twap_id`` is NULL."""
+def order_body(orders: FromClause, **more: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return an order as JSON text, with more keys at its end; NULL if ``twap_id`` is NULL."""
     columns = orders.c
     body = json_text(
         twap_id=columns.twap_id,
@@ -45,6 +45,7 @@ def order_body(orders: FromClause) -> ColumnElement[Any]:
         event_count=columns.event_count,
         first_object_key=columns.first_object_key,
         last_object_key=columns.last_object_key,
+        **more,
     )
     return case((columns.twap_id.is_not(None), body))
 
@@ -73,6 +74,36 @@ def event_body() -> ColumnElement[str]:
         randomize=columns.randomize,
         object_key=columns.s3_object_key,
         raw=_raw(),
+    )
+
+
+def fill_body() -> ColumnElement[str]:
+    """Return a fill of ``twap_fills`` as JSON text."""
+    columns = twap_fills.c
+    return json_text(
+        trade_id=columns.trade_id,
+        twap_id=columns.twap_id,
+        wallet=columns.wallet,
+        ts=columns.ts,
+        asset=columns.asset,
+        symbol=symbol(columns.asset, columns.ts),
+        market=_market(columns.asset),
+        dex=columns.dex,
+        side=columns.side,
+        direction=columns.direction,
+        price=columns.price,
+        size=columns.size,
+        notional=columns.price * columns.size,
+        realized_pnl=columns.realized_pnl,
+        start_position=columns.start_position,
+        fee=columns.fee,
+        fee_token=columns.fee_token,
+        builder_fee=columns.builder_fee,
+        deployer_fee=columns.deployer_fee,
+        priority_fee=columns.priority_fee,
+        order_id=columns.order_id,
+        is_taker=columns.is_taker,
+        object_key=columns.s3_object_key,
     )
 
 

@@ -36,6 +36,7 @@ from sqlalchemy import (
 )
 
 from twap_pipeline.api.queries.bodies import order_body
+from twap_pipeline.api.queries.fills import fill_totals, reconciliation_of
 from twap_pipeline.domain.symbols import Market
 from twap_pipeline.storage.schema.models import twap_orders
 from twap_pipeline.storage.symbols.markets import is_spot
@@ -86,7 +87,9 @@ class OrderFilter:
         return sort != "notional" and (bool(self.wallets) or not self.has_range or is_range_of_key)
 
 
-def order_page(selection: OrderFilter, *, sort: Sort, after: tuple[Any, ...] | None, limit: int) -> Select[Any]:
+def order_page(
+    selection: OrderFilter, *, sort: Sort, after: tuple[Any, ...] | None, limit: int, with_fills: bool = False
+) -> Select[Any]:
     """Return a statement for a page of orders, highest key first.
 
     The key is ``digits`` (number of digits of ``twap_id``), ``twap_id``, ``wallet``; with ``sort=ended`` or
@@ -99,6 +102,7 @@ def order_page(selection: OrderFilter, *, sort: Sort, after: tuple[Any, ...] | N
         sort: The sort key.
         after: Key of the last order of the previous page.
         limit: Maximum number of orders.
+        with_fills: Whether to add the sums of the fills of each order, which reads all of them.
     """
     if selection.is_in_key_order(sort):
         cut = _scan_end(selection, sort, after, limit)
@@ -110,11 +114,14 @@ def order_page(selection: OrderFilter, *, sort: Sort, after: tuple[Any, ...] | N
     names = key_names(sort)
     key = [rows.c[name] for name in names]
     cut_key = [cut.c[name].label(f"cut_{name}") for name in names]
-    return (
-        select(order_body(rows).label("body"), *key, *cut_key)
-        .join_from(cut, rows, true(), isouter=True)
-        .order_by(*(column.desc() for column in key))
-    )
+    if with_fills:
+        reconciled = reconciliation_of(rows)
+        body = order_body(rows, fills=fill_totals(reconciled))
+        statement = select(body.label("body"), *key, *cut_key).join_from(cut, rows, true(), isouter=True)
+        statement = statement.join(reconciled, true(), isouter=True)
+    else:
+        statement = select(order_body(rows).label("body"), *key, *cut_key).join_from(cut, rows, true(), isouter=True)
+    return statement.order_by(*(column.desc() for column in key))
 
 
 def key_names(sort: Sort) -> tuple[str, ...]:

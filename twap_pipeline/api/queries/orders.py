@@ -7,9 +7,10 @@ of an order that has not ended. The list of orders is in `order_list`.
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Select, Text, TextClause, bindparam, func, literal, select, text, tuple_
+from sqlalchemy import DateTime, Select, Text, TextClause, bindparam, func, literal, select, text, true, tuple_
 
 from twap_pipeline.api.queries.bodies import order_body
+from twap_pipeline.api.queries.fills import fill_totals, reconciliation_of
 from twap_pipeline.api.queries.json_format import json_text
 from twap_pipeline.storage.schema.models import twap_daily_stats, twap_orders
 from twap_pipeline.storage.sql_files import load_queries
@@ -20,15 +21,19 @@ _TIMESTAMP = DateTime(timezone=True)
 
 
 def orders_with_id(twap_id: str) -> Select[Any]:
-    """Return a statement for the orders with an ID, one per wallet. Rows: ``body`` as JSON text."""
-    columns = twap_orders.c
-    return select(order_body(twap_orders).label("body")).where(columns.twap_id == twap_id).order_by(columns.wallet)
+    """Return a statement for the orders with an ID and their fills, one per wallet. Rows: ``body`` as JSON text."""
+    columns, reconciled = twap_orders.c, reconciliation_of(twap_orders)
+    body = order_body(twap_orders, fills=fill_totals(reconciled))
+    statement = select(body.label("body")).join_from(twap_orders, reconciled, true(), isouter=True)
+    return statement.where(columns.twap_id == twap_id).order_by(columns.wallet)
 
 
 def wallet_summary(wallet: str, start: datetime | None, end: datetime | None) -> TextClause:
     """Return a statement for the totals of a wallet's orders from ``start`` to before ``end``; None is unbounded.
 
-    One row: ``order_count``, ``notional_executed``, two timestamps as text, and ``by_asset``, a JSON array as text.
+    One row: ``order_count``, ``notional_executed``, two timestamps as text, ``by_asset``, a JSON array as text, and
+    ``fills_by_asset``, a JSON array as text: of the fills from ``start`` to before ``end``, whatever their order's last
+    event is; None if the database contains no fills.
     """
     return text(_QUERIES["wallet_summary"]).bindparams(
         bindparam("wallet", wallet), bindparam("start", start, _TIMESTAMP), bindparam("end", end, _TIMESTAMP)

@@ -1,5 +1,6 @@
 -- name: wallet_summary
--- One row: totals of a wallet's orders in a range of last_status_at, and by_asset (JSON array as text).
+-- One row: totals of a wallet's orders in a range of last_status_at, by_asset (JSON array as text), and fills_by_asset,
+-- the same of the fills in the range of ts; NULL if there are no fills at all.
 WITH orders_in_range AS MATERIALIZED (
   SELECT * FROM twap_orders
   WHERE wallet = :wallet
@@ -33,13 +34,29 @@ WITH orders_in_range AS MATERIALIZED (
     trim_scale(coalesce(round(price, 9 - floor(log(abs(nullif(price, 0))))::integer), price))::text AS average_price
   FROM assets
   ORDER BY assets.notional_executed DESC NULLS LAST, asset, side
+), fills AS (
+  SELECT asset, fee_token, count(*) AS fill_count, sum(price * size) AS notional_filled,
+    CASE WHEN count(fee) = count(*) THEN sum(fee) END AS fee,
+    CASE WHEN count(realized_pnl) = count(*) THEN sum(realized_pnl) END AS realized_pnl
+  FROM twap_fills
+  WHERE wallet = :wallet AND ts >= coalesce(:start, '-infinity') AND ts < coalesce(:end, 'infinity')
+  GROUP BY asset, fee_token
+), fill_totals AS (
+  SELECT asset,
+    CASE WHEN asset ~ '^@[0-9]{1,9}$' THEN (SELECT base || '/' || quote FROM spot_pairs
+      WHERE pair_index = substr(asset, 2)::integer AND valid_to IS NULL) WHEN asset NOT LIKE '@%' THEN asset END AS symbol,
+    fill_count, notional_filled::text AS notional_filled, realized_pnl::text AS realized_pnl, fee::text AS fee, fee_token
+  FROM fills
+  ORDER BY fills.notional_filled DESC, asset, fee_token
 )
 SELECT
   count(*) AS order_count,
   coalesce(sum(notional_executed), 0)::text AS notional_executed,
   to_char(min(coalesce(started_at, first_event_at)) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS first_order_at,
   to_char(max(last_status_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS last_event_at,
-  (SELECT coalesce(json_agg(totals), '[]')::text FROM totals) AS by_asset
+  (SELECT coalesce(json_agg(totals), '[]')::text FROM totals) AS by_asset,
+  CASE WHEN EXISTS (SELECT FROM twap_fills) THEN (SELECT coalesce(json_agg(fill_totals), '[]')::text FROM fill_totals)
+    END AS fills_by_asset
 FROM orders_in_range;
 
 -- name: leaderboard

@@ -73,4 +73,5 @@ SELECT body, page_count FROM sized WHERE bytes - octet_length(body) < :bytes_max
 
 -- name: last_ingested
 -- The key of the object that was ingested last, and when.
-SELECT s3_object_key, ingested_at FROM etl_s3_ingest_log WHERE error_text IS NULL ORDER BY ingested_at DESC LIMIT 1;
+SELECT s3_object_key, ingested_at FROM etl_s3_ingest_log
+WHERE error_text IS NULL AND data_set = 'twap_status' ORDER BY ingested_at DESC LIMIT 1;

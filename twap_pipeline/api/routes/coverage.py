@@ -30,11 +30,12 @@ async def get_coverage(request: Request, start: StartDay = None, end: EndDay = N
     """Return objects and rows by UTC day, failed and parked objects, missing days, and the latest times.
 
     Check the coverage before you rely on a figure: a day in `missing_days` has no object, and the rows of a failed
-    object are missing.
+    object are missing. So are the fills of a day in `days_without_fills`; those of the last day are published later.
     """
     require_start_before_end(start, end)
     row = (await state_of(request).fetch_all(coverage(start, end, days_max=COVERAGE_DAYS_MAX)))[0]
     values = dict(row._mapping)
     if (values.pop("range_days") or 0) > COVERAGE_DAYS_MAX:
         raise ProblemError(RANGE_TOO_LONG)
-    return json_response(values, missing_days=row.missing_days, archived_months=row.archived_months, days=row.days)
+    texts = ("missing_days", "days_without_fills", "archived_months", "days")
+    return json_response(values, **{name: getattr(row, name) for name in texts})

@@ -8,14 +8,16 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy import Row
 
 from twap_pipeline.api.errors import Problem, ProblemError
-from twap_pipeline.api.pagination import ORDER_CURSORS, HistoryCursor
+from twap_pipeline.api.pagination import ORDER_CURSORS, FillCursor, HistoryCursor
 from twap_pipeline.api.parameters import (
     LIMIT_MAX,
     RANGE_DAYS_MAX,
     AssetFilter,
     CursorText,
     End,
+    FillLimit,
     HistoryLimit,
+    IncludeFills,
     Limit,
     MarketFilter,
     MinNotional,
@@ -30,14 +32,17 @@ from twap_pipeline.api.parameters import (
     require_start_before_end,
 )
 from twap_pipeline.api.queries.events import order_events
+from twap_pipeline.api.queries.fills import order_fills
 from twap_pipeline.api.queries.order_list import OrderFilter, Sort, order_page
 from twap_pipeline.api.queries.orders import orders_with_id
 from twap_pipeline.api.responses import json_array, json_response
 from twap_pipeline.api.routes import V2
-from twap_pipeline.api.schemas import OrderHistory, Orders, ProblemBody
-from twap_pipeline.api.state import state_of
+from twap_pipeline.api.schemas import Fills, OrderHistory, Orders, ProblemBody
+from twap_pipeline.api.state import AppState, state_of
 
 router = APIRouter(prefix=f"{V2}/orders", tags=["orders"])
+
+UNKNOWN_ORDER = Problem(404, "Unknown order", "The data do not contain this order; see /api/v2/coverage for gaps.")
 
 UNBOUNDED_RANGE = Problem(
     400,
@@ -61,6 +66,7 @@ async def list_orders(
     start: Start = None,
     end: End = None,
     sort: SortQuery = "twap_id",
+    include: IncludeFills = None,
     limit: Limit = 100,
     cursor: CursorText = None,
 ) -> Response:
@@ -81,7 +87,8 @@ async def list_orders(
     if not selection.is_in_key_order(sort):
         _require_bounded_range(start, end)
     after = ORDER_CURSORS[sort].decode(cursor).key if cursor else None
-    rows = await state_of(request).fetch_all(order_page(selection, sort=sort, after=after, limit=limit + 1))
+    statement = order_page(selection, sort=sort, after=after, limit=limit + 1, with_fills=include == "fills")
+    rows = await state_of(request).fetch_all(statement)
     items = [row for row in rows[:limit] if row.body is not None]
     values = {"orders": None, "next_cursor": _next_cursor(rows, items, sort)}
     return json_response(values, orders=json_array(row.body for row in items))
@@ -101,11 +108,12 @@ def _next_cursor(rows: Sequence[Row[Any]], items: Sequence[Row[Any]], sort: Sort
     return cursor_type.of(rows[0], prefix="cut_").encode() if rows[0].cut_digits >= 0 else None
 
 
-@router.get(
-    "/{twap_id}",
-    response_model=OrderHistory,
-    responses={404: {"model": ProblemBody, "description": "The data do not contain this order."}},
-)
+_NOT_FOUND: dict[int | str, dict[str, object]] = {
+    404: {"model": ProblemBody, "description": "The data do not contain this order."}
+}
+
+
+@router.get("/{twap_id}", response_model=OrderHistory, responses=_NOT_FOUND)
 async def get_order(
     request: Request, twap_id: TwapIdPath, limit: HistoryLimit = LIMIT_MAX, cursor: CursorText = None
 ) -> Response:
@@ -113,15 +121,15 @@ async def get_order(
 
     The exchange gives an ID to one order, so `orders` has one item; it is empty until the orders are refreshed after
     a load. An order has two or three events, so one page contains them all. The events of an archived month are in
-    files, not in `events`.
+    files, not in `events`. `fills` of the order has the sums of its slices, their fees, their realized profit, and
+    whether they add up to the executed totals.
     """
     after = HistoryCursor.decode(cursor).key if cursor else None
     state = state_of(request)
     orders = await state.fetch_all(orders_with_id(twap_id))
     rows = await state.fetch_all(order_events(twap_id, after=after, limit=limit + 1))
     if not rows and not orders and after is None:
-        detail = "The data do not contain this order; see /api/v2/coverage for gaps."
-        raise ProblemError(Problem(404, "Unknown order", detail))
+        raise ProblemError(UNKNOWN_ORDER)
     page = rows[:limit]
     is_last_page = not page or page[0].page_count == len(page)
     values = {
@@ -133,3 +141,26 @@ async def get_order(
     return json_response(
         values, orders=json_array(row.body for row in orders), events=json_array(row.body for row in page)
     )
+
+
+@router.get("/{twap_id}/fills", response_model=Fills, responses=_NOT_FOUND)
+async def list_order_fills(
+    request: Request, twap_id: TwapIdPath, limit: FillLimit = 100, cursor: CursorText = None
+) -> Response:
+    """List the fills of an order (its slices), oldest first, sorted by (`ts`, `trade_id`), which never changes.
+
+    The fills of a day are published on the next day. If several wallets have the ID, `wallet` precedes the key.
+    """
+    after = FillCursor.decode(cursor).key if cursor else None
+    state = state_of(request)
+    rows = await state.fetch_all(order_fills(twap_id, after=after, limit=limit + 1))
+    if not rows and after is None and not await _is_known(state, twap_id):
+        raise ProblemError(UNKNOWN_ORDER)
+    page = rows[:limit]
+    next_cursor = FillCursor.of(page[-1]).encode() if len(rows) > limit else None
+    return json_response({"fills": None, "next_cursor": next_cursor}, fills=json_array(row.body for row in page))
+
+
+async def _is_known(state: AppState, twap_id: str) -> bool:
+    statements = (orders_with_id(twap_id), order_events(twap_id, after=None, limit=1))
+    return any([await state.fetch_all(statement) for statement in statements])

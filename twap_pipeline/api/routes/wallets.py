@@ -13,13 +13,15 @@ from twap_pipeline.exports.csv_format import format_timestamp
 router = APIRouter(prefix=f"{V2}/wallets", tags=["wallets"])
 
 UNAVAILABLE_METRICS = ["fees", "closed profit", "slices"]
+"""What a database without fills cannot answer."""
 
 
 @router.get("/{wallet}/summary", response_model=WalletSummary)
 async def get_wallet_summary(request: Request, wallet: WalletPath, start: Start = None, end: End = None) -> Response:
     """Return the totals of a wallet's orders by asset and side. The range applies to each order's last event.
 
-    The feed contains no fees and no closed profit, so these figures are not a gain or a loss.
+    `fills_by_asset` has fees and realized profit of the fills whose own time is in the range, so the years of a wallet
+    add up, also with orders across New Year. Its cost grows with the fills of the wallet in the range.
     """
     require_start_before_end(start, end)
     row = (await state_of(request).fetch_all(wallet_summary(wallet, start, end)))[0]
@@ -28,6 +30,6 @@ async def get_wallet_summary(request: Request, wallet: WalletPath, start: Start 
         "start": format_timestamp(start),
         "end": format_timestamp(end),
         **row._mapping,
-        "unavailable_metrics": UNAVAILABLE_METRICS,
+        "unavailable_metrics": UNAVAILABLE_METRICS if row.fills_by_asset is None else [],
     }
-    return json_response(values, by_asset=row.by_asset)
+    return json_response(values, by_asset=row.by_asset, fills_by_asset=row.fills_by_asset)

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
+from twap_pipeline.domain.data_set import DataSet
+from twap_pipeline.storage.data_set_sql import compose
 from twap_pipeline.storage.sql_files import load_queries
 
 _QUERIES = load_queries("twap_pipeline.storage.audit", "counts.sql")
@@ -82,16 +84,18 @@ class StoredObject(NamedTuple):
     quarantined: int = 0
 
 
-def stored_objects(connection: Connection) -> Iterator[StoredObject]:
-    """Yield every object of the ingest log, of the stored rows and of the quarantined rows, in key order.
+def stored_objects(connection: Connection, data_set: DataSet) -> Iterator[StoredObject]:
+    """Yield every object of a data set: of the ingest log, the stored and the quarantined rows, in key order.
 
     A server-side cursor reads them, so that the memory does not depend on their number.
 
     Args:
         connection: In a transaction, which must not end before the last object.
+        data_set: The data set.
     """
     options = {"stream_results": True, "yield_per": _ROWS_PER_FETCH}
-    with connection.execute(text(_QUERIES["stored_objects"]), execution_options=options) as result:
+    query, parameters = text(compose(_QUERIES["stored_objects"], data_set)), {"data_set": data_set.name}
+    with connection.execute(query, parameters, execution_options=options) as result:
         for key, *columns, earlier_versions, faults, versions, counts, quarantined in result:
             has_entry = columns[1] is not None  # last_modified
             yield StoredObject(

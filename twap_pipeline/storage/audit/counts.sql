@@ -1,4 +1,5 @@
--- What the database contains per object, as stored and as recorded.
+-- What the database contains per object of a data set, as stored and as recorded. `compose` fills in {table} and
+-- {quarantine}.
 
 -- name: stored_objects
 -- Per key in byte order: the ingest log entry, its history, and the number of stored rows per version.
@@ -13,7 +14,7 @@ SELECT s3_object_key,
   coalesce(log.rows_quarantined, 0) AS rows_quarantined,
   coalesce(log.rows_inserted, 0) + coalesce(past.rows_inserted, 0) AS rows_inserted,
   past.versions AS earlier_versions, past.faults, stored.versions, stored.counts, quarantined.count
-FROM etl_s3_ingest_log AS log
+FROM (SELECT * FROM etl_s3_ingest_log WHERE data_set = :data_set) AS log
 FULL JOIN (
   SELECT s3_object_key, sum(rows_inserted) AS rows_inserted,
     array_agg(CASE WHEN etag IS NOT NULL THEN last_modified END) FILTER (WHERE is_version AND NOT is_impossible)
@@ -36,10 +37,12 @@ FULL JOIN (
       FROM (
         SELECT *, lead(ingested_at, 1, (
             SELECT CASE WHEN log.error_text IS NULL OR log.rows_read IS NOT NULL THEN log.ingested_at END
-            FROM etl_s3_ingest_log AS log WHERE log.s3_object_key = entry.s3_object_key
+            FROM etl_s3_ingest_log AS log
+            WHERE log.data_set = entry.data_set AND log.s3_object_key = entry.s3_object_key
           )) OVER (PARTITION BY s3_object_key, is_version ORDER BY history_id) AS next_ingested_at
         FROM (
           SELECT *, kind IN ('replaced_version', 'requeued') AS is_version FROM etl_s3_ingest_history
+          WHERE data_set = :data_set
         ) AS entry
       ) AS entry
     ) AS entry
@@ -48,10 +51,10 @@ FULL JOIN (
 ) AS past USING (s3_object_key)
 FULL JOIN (
   SELECT s3_object_key, array_agg(s3_last_modified) AS versions, array_agg(count) AS counts
-  FROM (SELECT s3_object_key, s3_last_modified, count(*) FROM twap_status GROUP BY 1, 2) AS version
+  FROM (SELECT s3_object_key, s3_last_modified, count(*) FROM {table} GROUP BY 1, 2) AS version
   GROUP BY s3_object_key
 ) AS stored USING (s3_object_key)
 FULL JOIN (
-  SELECT s3_object_key, count(*) FROM twap_status_quarantine GROUP BY s3_object_key
+  SELECT s3_object_key, count(*) FROM {quarantine} GROUP BY s3_object_key
 ) AS quarantined USING (s3_object_key)
 ORDER BY s3_object_key COLLATE "C";

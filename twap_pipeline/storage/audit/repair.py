@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, text
 
+from twap_pipeline.domain.data_set import TWAP_STATUS
 from twap_pipeline.storage.audit.counts import HistoryFault, impossible_versions
 from twap_pipeline.storage.audit.data_check_runs import discard_results
 from twap_pipeline.storage.ingest_log import add_adjustment, requeue
@@ -80,7 +81,7 @@ def repair(
     orders_deleted = connection.execute(text(_QUERIES["delete_orders_without_events"])).rowcount
     requeue(connection, requeued, REQUEUE_REASON)
     rows = int(connection.execute(text(_QUERIES["missing_insertions"])).scalar_one())
-    adjusted_key = add_adjustment(connection, rows) if rows else None
+    adjusted_key = add_adjustment(connection, TWAP_STATUS, rows) if rows else None
     result = RepairResult(
         tuple(requeued),
         deleted,

@@ -34,11 +34,15 @@ class RolePrivileges:
     forbidden: frozenset[str]
 
 
+_FILL_VIEWS = ("twap_order_fills", "twap_order_reconciliation")
+
 READER = RolePrivileges(
     readable=(
         "twap_status",
         "twap_orders",
         "twap_daily_stats",
+        "twap_fills",
+        *_FILL_VIEWS,
         "etl_s3_ingest_log",
         "etl_s3_ingest_history",
         "etl_archived_months",
@@ -51,7 +55,7 @@ READER = RolePrivileges(
 """`serve` and `export`; the quarantine is not included."""
 
 LOADER = RolePrivileges(
-    readable=("twap_daily_stats", ALEMBIC_VERSION_TABLE),
+    readable=("twap_daily_stats", *_FILL_VIEWS, ALEMBIC_VERSION_TABLE),
     writable=tuple(sorted(metadata.tables)),
     forbidden=frozenset({"schema"}),
 )

@@ -87,7 +87,6 @@ Index(
 PHASES = ("reading", "decoding", "writing")
 """Phases of an attempt to load an object; the log records the milliseconds of each."""
 
-
 _ROW_OUTCOMES = ("inserted", "updated", "unchanged", "superseded", "quarantined", "metadata")
 
 etl_s3_ingest_log = Table(
@@ -322,6 +321,45 @@ twap_fills_quarantine = Table(
     Column("reason", Text, nullable=False),
     _timestamp("quarantined_at", nullable=False, default_now=True),
 )
+
+twap_order_fills = Table(
+    "twap_order_fills",
+    MetaData(),
+    Column("twap_id", Text),
+    Column("wallet", Text),
+    Column("asset", Text),
+    Column("fill_count", BigInteger),
+    _timestamp("first_fill_at"),
+    _timestamp("last_fill_at"),
+    Column("size_filled", Numeric),
+    Column("notional_filled", Numeric),
+    Column("realized_pnl", Numeric),
+    Column("fee", Numeric),
+    Column("fee_token", Text),
+)
+"""A view: the fills of each order, summed."""
+
+twap_order_reconciliation = Table(
+    "twap_order_reconciliation",
+    MetaData(),
+    Column("twap_id", Text),
+    Column("wallet", Text),
+    Column("asset", Text),
+    _timestamp("ended_at"),
+    _timestamp("last_status_at"),
+    Column("fill_count", BigInteger),
+    Column("size_executed", Numeric),
+    Column("size_filled", Numeric),
+    Column("notional_executed", Numeric),
+    Column("notional_filled", Numeric),
+    _timestamp("first_fill_at"),
+    _timestamp("last_fill_at"),
+    Column("realized_pnl", Numeric),
+    Column("fee", Numeric),
+    Column("fee_token", Text),
+    Column("state", Text),
+)
+"""A view: whether the fills of each order add up to its executed totals."""
 
 spot_pairs = Table(
     "spot_pairs",

@@ -244,30 +244,49 @@ CREATE TABLE twap_fills_quarantine (
 );
 
 CREATE VIEW twap_order_fills AS
-SELECT twap_id, wallet, count(*) AS fill_count, min(ts) AS first_fill_at, max(ts) AS last_fill_at,
-  sum(size) AS size_filled, sum(price * size) AS notional_filled, sum(realized_pnl) AS realized_pnl,
-  CASE WHEN count(DISTINCT fee_token) <= 1 THEN sum(fee) END AS fee,
-  CASE WHEN count(DISTINCT fee_token) <= 1 THEN max(fee_token) END AS fee_token
+SELECT twap_id, wallet, min(asset) AS asset, count(*) AS fill_count, min(ts) AS first_fill_at, max(ts) AS last_fill_at,
+  sum(size) AS size_filled, sum(price * size) AS notional_filled,
+  CASE WHEN count(realized_pnl) = count(*) THEN sum(realized_pnl) END AS realized_pnl,
+  CASE WHEN count(fee) = count(*) AND count(fee_token) = count(*) AND min(fee_token) = max(fee_token) THEN sum(fee)
+    END AS fee,
+  CASE WHEN count(fee_token) = count(*) AND min(fee_token) = max(fee_token) THEN min(fee_token) END AS fee_token
 FROM twap_fills GROUP BY twap_id, wallet;
 
 CREATE VIEW twap_order_reconciliation AS
-SELECT twap_id, wallet, orders.asset, orders.ended_at, coalesce(fills.fill_count, 0) AS fill_count,
+SELECT orders.twap_id, orders.wallet, coalesce(orders.asset, fills.asset) AS asset, orders.ended_at,
+  orders.last_status_at, coalesce(fills.fill_count, 0) AS fill_count,
   orders.size_executed, coalesce(fills.size_filled, 0) AS size_filled,
   orders.notional_executed, coalesce(fills.notional_filled, 0) AS notional_filled,
+  fills.first_fill_at, fills.last_fill_at, fills.realized_pnl, fills.fee, fills.fee_token,
   CASE
     WHEN orders.last_status_at IS NULL THEN 'no_order'
     WHEN orders.ended_at IS NULL THEN 'running'
     WHEN orders.size_executed IS NULL OR orders.notional_executed IS NULL THEN 'unknown_totals'
-    WHEN abs(coalesce(fills.size_filled, 0) - orders.size_executed) <= orders.size_executed * 0.000001
+    WHEN abs(coalesce(fills.size_filled, 0) - orders.size_executed) < 0.00000001
       AND abs(coalesce(fills.notional_filled, 0) - orders.notional_executed)
-        <= orders.notional_executed * 0.000001 + 0.00001 * coalesce(fills.fill_count, 0) THEN 'reconciled'
+        <= 0.000001 * coalesce(fills.fill_count, 0) THEN 'reconciled'
     WHEN EXISTS (
-      SELECT FROM generate_series((orders.start_date)::timestamp, orders.ended_at AT TIME ZONE 'UTC', '1 day') AS day
-      WHERE NOT EXISTS (SELECT FROM etl_s3_ingest_log AS log
-        WHERE log.data_set = 'twap_fills' AND log.object_date = day::date AND log.error_text IS NULL)
+      SELECT FROM generate_series(0, (orders.ended_at AT TIME ZONE 'UTC')::date - orders.start_date) AS number
+      WHERE (
+        SELECT bool_and(error_text IS NULL) FROM etl_s3_ingest_log
+        WHERE data_set = 'twap_fills' AND object_date = orders.start_date + number
+      ) IS NOT TRUE
     ) THEN 'fills_not_loaded'
+    WHEN abs(coalesce(fills.size_filled, 0) - orders.size_executed) < 0.00000001 THEN 'different_notional'
     WHEN coalesce(fills.size_filled, 0) < orders.size_executed THEN 'missing_fills'
-    WHEN fills.size_filled > orders.size_executed THEN 'surplus_fills'
-    ELSE 'different_notional'
+    ELSE 'surplus_fills'
   END AS state
-FROM twap_orders AS orders FULL JOIN twap_order_fills AS fills USING (twap_id, wallet);
+FROM (
+  SELECT twap_id, wallet, asset, start_date, ended_at, last_status_at, size_executed, notional_executed FROM twap_orders
+  UNION ALL
+  SELECT DISTINCT twap_id, wallet, NULL, NULL::date, NULL::timestamptz, NULL::timestamptz, NULL::numeric, NULL::numeric
+  FROM twap_fills AS fill
+  WHERE NOT EXISTS (
+    SELECT FROM twap_orders AS stored WHERE stored.twap_id = fill.twap_id AND stored.wallet = fill.wallet
+  )
+) AS orders
+LEFT JOIN LATERAL (
+  SELECT asset, fill_count, first_fill_at, last_fill_at, size_filled, notional_filled, realized_pnl, fee, fee_token
+  FROM twap_order_fills AS sums
+  WHERE sums.twap_id = orders.twap_id AND sums.wallet = orders.wallet LIMIT 1
+) AS fills ON true;

@@ -1,0 +1,27 @@
+"""Composes the statements that are the same for each data set: they differ in names of tables and columns only.
+
+A ``.sql`` file contains the names as placeholders in braces. `compose` fills in those of every statement: {table} is
+the table of the data set, {quarantine} the table of its quarantined rows, {key} the list of its key columns. A module
+passes the placeholders that only its own statements contain. Values are parameters of the statement.
+"""
+
+from collections.abc import Iterable
+
+from psycopg import sql
+
+from twap_pipeline.domain.data_set import DataSet
+
+
+def compose(query: str, data_set: DataSet, **placeholders: sql.Composable) -> str:
+    """Return the SQL text of a named query for a data set."""
+    names = {
+        "table": sql.Identifier(data_set.name),
+        "quarantine": sql.Identifier(data_set.quarantine_table),
+        "key": column_list(data_set.key_columns),
+    }
+    return sql.SQL(query).format(**names | placeholders).as_string()
+
+
+def column_list(columns: Iterable[str], template: str = "{column}") -> sql.Composed:
+    """Return a list of columns, each in the form of a template: ``stored.{column}``, ``{column}::text``."""
+    return sql.SQL(", ").join(sql.SQL(template).format(column=sql.Identifier(column)) for column in columns)
