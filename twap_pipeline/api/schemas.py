@@ -4,9 +4,9 @@ PostgreSQL writes most response bodies as JSON text (see `queries`), so these mo
 validate responses against the models.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from twap_pipeline.api.field_types import (
     Asset,
@@ -26,6 +26,7 @@ from twap_pipeline.api.field_types import (
     Wallet,
     WalletAsStored,
 )
+from twap_pipeline.exports.csv_format import format_timestamp
 
 
 class ApiModel(BaseModel):
@@ -453,3 +454,60 @@ class Readiness(ApiModel):
 
     status: Literal["ready"]
     revision: str = Field(description="Alembic revision of the database.", examples=["008"])
+
+
+class StatementModel(ApiModel):
+    """A part of a tax statement, read from the attributes of an object."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class OrderStateBody(StatementModel):
+    """An order whose fills do not, or not yet, add up to its executed totals."""
+
+    twap_id: TwapId
+    state: str = Field(examples=["missing_fills"])
+    fill_count: int = Field(description="All fills of the order, also those outside of the range.")
+    size_executed: Decimal | None = Field(description="Coin units, of the order.")
+    size_filled: Decimal = Field(description="Coin units, sum of the fills.")
+    notional_executed: Decimal | None = Field(description="Of the order, in the quote token.")
+    notional_filled: Decimal = Field(description="Sum of price times size of the fills.")
+    is_across_years: bool
+
+
+class FeeSumBody(StatementModel):
+    """The fees of a token. `fee` is in the file, and includes `builder_fee`; the others are not in the file."""
+
+    token: str | None
+    fee: Decimal | None
+    builder_fee: Decimal | None
+    deployer_fee: Decimal | None
+    priority_fee: Decimal | None
+
+
+class ProfitSumBody(StatementModel):
+    """The realized profit of perpetuals in a token, before fees."""
+
+    token: str | None
+    realized_profit: Decimal | None
+
+
+class TaxStatementBody(StatementModel):
+    """The accompanying statement of a tax file. Sums are those of the orders in the file."""
+
+    tool: str = Field(examples=["Koinly"])
+    wallet: Wallet
+    market: Literal["spot", "perp", "all"]
+    rows: Literal["orders", "days", "fills"] = Field(description="What a row of the file is.")
+    start: Annotated[Timestamp | None, BeforeValidator(format_timestamp)]
+    end: Annotated[Timestamp | None, BeforeValidator(format_timestamp)] = Field(description="Exclusive.")
+    is_complete: bool = Field(description="Whether the file can be written without leaving out orders.")
+    line_count: int = Field(description="Rows of the file, without the header.")
+    order_count: int = Field(description="Orders in the file.")
+    orders_by_state: dict[str, int] = Field(description="State of reconciliation → number of orders of the range.")
+    orders_not_reconciled: list[OrderStateBody]
+    orders_across_years: list[TwapId]
+    skipped_orders: dict[str, str] = Field(description="Order → why it cannot be in the file.")
+    fees: list[FeeSumBody]
+    realized_profits: list[ProfitSumBody]
+    notes: list[str] = Field(description="Warnings, and what the file does not contain.")

@@ -21,10 +21,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from twap_pipeline.api.routes import exports as route
 from twap_pipeline.exports.csv_format import escape_formula, to_csv_bytes
+from twap_pipeline.exports.export import ExportRequest
 from twap_pipeline.exports.formats import FORMATS
 from twap_pipeline.exports.rows import COLUMNS
 from twap_pipeline_tests.api.serving import Tables, eventually
 from twap_pipeline_tests.factories import WALLET, event
+from twap_pipeline_tests.fill_rows import fill, insert_fills
 
 MANY_ORDERS = 50_000
 """About 11 MB of CSV: more than the socket buffers."""
@@ -286,6 +288,32 @@ def test_tax_download_is_refused_or_counts_skipped_orders(client: httpx2.Client,
     assert (skipped.headers["x-skipped-orders"], skipped.headers["x-orders-across-years"]) == ("1", "0")
     assert skipped.headers["content-disposition"] == f'attachment; filename="twap-orders-{WALLET}-koinly.csv"'
     assert (perpetuals.status_code, "cannot contain perpetuals" in perpetuals.json()["detail"]) == (409, True)
+
+
+def test_tax_download_of_fills_and_its_statement(client: httpx2.Client, tables: Tables) -> None:
+    end = {**event(1, status="finished", minute=30, executed="10", asset="@107"), "state_executedNtl": "420.5"}
+    tables.load("a", [end])
+    insert_fills(tables.engine, *(fill(n, asset="@107", fee="0.001", fee_token="HYPE") for n in (1, 2)))
+    range_of_day = {"start": "2025-08-20", "end": "2025-08-21"}
+
+    file = client.get(f"{PATH}/summ", params={**range_of_day, "rows": "fills"})
+    statement = client.get(f"{PATH}/summ/statement", params=range_of_day)
+    refused = client.get(f"{PATH}/csv/statement")
+
+    assert (file.status_code, file.text.count("hl-fill-")) == (200, 2)
+    assert (file.headers["x-rows"], file.headers["x-skipped-orders"]) == ("fills", "0")
+    assert file.headers["x-data-limitations"].startswith("Fees and realized profit are those of the loaded fills")
+    body = statement.json()
+    assert (body["rows"], body["line_count"], body["is_complete"]) == ("days", 1, True)
+    assert (body["start"], body["orders_by_state"]) == ("2025-08-20T00:00:00.000000Z", {"reconciled": 1})
+    assert [(total["token"], total["fee"]) for total in body["fees"]] == [("HYPE", "0.002")]
+    assert (refused.status_code, "has no statement" in refused.json()["detail"]) == (409, True)
+
+
+def test_tax_file_name_contains_the_market() -> None:
+    names = [ExportRequest("awaken", WALLET, market=market).file_name for market in (None, "spot", "perp")]
+
+    assert names == [*[f"twap-orders-{WALLET}-awaken.csv"] * 2, f"twap-orders-{WALLET}-awaken-perp.csv"]
 
 
 def test_parquet_writer_returns_full_row_groups() -> None:

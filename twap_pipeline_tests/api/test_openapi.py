@@ -150,6 +150,7 @@ def test_operation_ids_are_stable() -> None:
         "/api/v2/events": "list_events",
         "/api/v2/wallets/{wallet}/summary": "get_wallet_summary",
         "/api/v2/wallets/{wallet}/exports/{format}": "export_orders",
+        "/api/v2/wallets/{wallet}/exports/{format}/statement": "get_tax_statement",
         "/api/v2/leaderboard": "get_leaderboard",
         "/api/v2/active": "list_active_orders",
         "/api/v2/pressure": "get_pressure",

@@ -16,6 +16,7 @@ from twap_pipeline.errors import ExportError
 from twap_pipeline_tests.api.serving import Tables
 from twap_pipeline_tests.embedded.client_process import IS_ROOT
 from twap_pipeline_tests.factories import WALLET, Bucket, event
+from twap_pipeline_tests.fill_rows import fill, insert_fills
 
 
 @pytest.fixture
@@ -70,7 +71,45 @@ def test_tax_export_of_perpetuals_is_refused(tables: Tables, market: str) -> Non
     result = CliRunner().invoke(cli, arguments)
 
     assert isinstance(result.exception, ExportError)
-    assert "CoinLedger does not import them by CSV, and the feed contains no fills" in str(result.exception)
+    assert "CoinLedger does not import them by CSV. Export the market spot" in str(result.exception)
+
+
+def test_tax_export_of_fills_prints_rows_and_statement(tables: Tables, tmp_path: Path) -> None:
+    slices = [fill(n, asset="@107", fee_token="HYPE", minute=n) for n in (1, 2)]
+    insert_fills(tables.engine, *slices, fill(3, twap_id=3, asset="BTC", minute=3))
+    statement = tmp_path / "statement.txt"
+    arguments = ["export", "--wallet", WALLET, "--format", "koinly", "--start", "2025-08-20"]
+
+    result = CliRunner().invoke(cli, [*arguments, "--statement", str(statement)])
+
+    assert result.exit_code == 0, result.output
+    assert [row["TxHash"] for row in csv.DictReader(result.stdout.splitlines())] == ["hl-twap-1-2025-08-20-buy"]
+    assert "exported 1 rows (days) of 1 orders with their fills from 2025-08-20 00:00:00 UTC" in result.stderr
+    assert "Fees and realized profit are those of the loaded fills" in result.stderr
+    assert "--market perp (HTTP: market=perp) writes them, if their fills are loaded" in result.stderr
+    assert {"complete: yes", "orders reconciled: 1"} <= set(statement.read_text().splitlines())
+
+
+def test_tax_export_that_is_refused_writes_the_statement(tables: Tables, tmp_path: Path) -> None:
+    insert_fills(tables.engine, fill(1, asset="@107", fee_token="HYPE"))
+    statement, output = tmp_path / "statement.txt", tmp_path / "year.csv"
+    arguments = ["export", "--wallet", WALLET, "--format", "koinly", "--statement", str(statement)]
+
+    result = CliRunner().invoke(cli, [*arguments, "--output", str(output)])
+
+    assert isinstance(result.exception, ExportError)
+    assert "1 (missing_fills: fills of 5 of 10)" in str(result.exception)
+    assert not output.exists()
+    assert "complete: no, see the skipped orders" in statement.read_text()
+
+
+def test_export_statement_of_csv_is_refused(tables: Tables, tmp_path: Path) -> None:
+    arguments = ["export", "--wallet", WALLET, "--statement", str(tmp_path / "statement.txt")]
+
+    result = CliRunner().invoke(cli, arguments)
+
+    assert "the format csv has no statement; choose a tax tool: awaken, koinly" in str(result.exception)
+    assert not list(tmp_path.glob("statement.txt"))
 
 
 def test_export_of_a_range_to_a_file(tables: Tables, tmp_path: Path) -> None:

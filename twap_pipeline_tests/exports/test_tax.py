@@ -1,9 +1,10 @@
-"""Files of tax tools: the exact header and rows of each tool, orders that are not trades, decimals and symbols."""
+"""Tax files from orders: the exact header and rows of each tool, orders that are not trades, decimals and symbols."""
 
 import csv
 import io
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 
 from twap_pipeline.domain.symbols import SpotPair, SymbolResolver
 from twap_pipeline.errors import ExportError
-from twap_pipeline.exports.rows import COLUMNS
+from twap_pipeline.exports.rows import COLUMNS, to_mapping
+from twap_pipeline.exports.tax.entry import NotATradeError
 from twap_pipeline.exports.tax.review import TaxReview
-from twap_pipeline.exports.tax.tools import AWAKEN, KOINLY, TOOLS
-from twap_pipeline.exports.tax.trade import NotATradeError
+from twap_pipeline.exports.tax.tools import AWAKEN, TOOLS
+from twap_pipeline.exports.tax.trade import order_to_entries
 from twap_pipeline.exports.tax.writer import TaxWriter
 
 pytestmark = pytest.mark.unit
@@ -94,8 +96,8 @@ def order(**fields: object) -> dict[str, Any]:
 
 def review(name: str, *orders: dict[str, Any]) -> TaxReview:
     """Return the review of orders for a tool."""
-    result = TaxReview(TOOLS[name], SYMBOLS)
-    result.add(orders)
+    result = TaxReview(TOOLS[name], "orders", to_mapping, partial(order_to_entries, symbols=SYMBOLS))
+    result.add([list(order.values()) for order in orders])
     return result
 
 
@@ -146,7 +148,7 @@ def test_tax_writer_leaves_out_only_reviewed_orders() -> None:
 
     assert write_text("koinly", incomplete, order(twap_id="8")).count("\r\n") == 2
     with pytest.raises(NotATradeError):
-        TaxWriter(TaxReview(KOINLY, SYMBOLS)).rows([list(incomplete.values())])
+        TaxWriter(review("koinly")).rows([list(incomplete.values())])
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,12 @@ from starlette.types import Message, Send
 from twap_pipeline.api.errors import Problem, ProblemError
 from twap_pipeline.api.parameters import End, Start, WalletPath, require_start_before_end
 from twap_pipeline.api.routes import V2
+from twap_pipeline.api.schemas import TaxStatementBody
 from twap_pipeline.api.state import state_of
 from twap_pipeline.errors import ExportError
-from twap_pipeline.exports.export import ExportRequest, MarketChoice, prepare_export
-from twap_pipeline.exports.formats import BATCH_ROWS, DISCLAIMER, FORMATS
-from twap_pipeline.exports.tax.review import TaxReview
+from twap_pipeline.exports.export import ExportRequest, PreparedExport, prepare_export, read_statement
+from twap_pipeline.exports.formats import BATCH_ROWS, FORMATS
+from twap_pipeline.exports.tax.queries import MarketChoice, TaxRows
 
 router = APIRouter(prefix=f"{V2}/wallets", tags=["exports"])
 
@@ -59,7 +60,7 @@ async def stream_export(
     """
     async with engine.execution_options(isolation_level="REPEATABLE READ").connect() as connection:
         prepared = await connection.run_sync(prepare_export, request)
-        headers.update(_review_headers(prepared.review))
+        headers.update(_content_headers(prepared))
         writer = prepared.writer
         result = await connection.stream(prepared.statement, execution_options={"yield_per": BATCH_ROWS})
         try:
@@ -100,21 +101,37 @@ class ExportResponse(StreamingResponse):
                 yield chunk
 
 
-def _review_headers(review: TaxReview | None) -> dict[str, str]:
-    """Return the number of orders that a tax file lacks, and of those that began in another year."""
-    if review is None:
-        return {}
-    return {"X-Skipped-Orders": str(len(review.skipped)), "X-Orders-Across-Years": str(len(review.across_years))}
+def _content_headers(prepared: PreparedExport) -> dict[str, str]:
+    """Return what the file does not contain; of a tax file also what its rows are, and its numbers of orders."""
+    headers = {"X-Data-Limitations": prepared.disclaimer}
+    if review := prepared.review:
+        headers["X-Rows"] = review.rows
+        headers["X-Skipped-Orders"] = str(len(review.skipped))
+        headers["X-Orders-Across-Years"] = str(len(review.orders_across_years))
+    return headers
 
 
 FormatName = Enum("FormatName", {name: name for name in FORMATS}, type=str)  # type: ignore[misc]  # names of data
 """The names of the export formats, for the OpenAPI document."""
 
 MarketQuery = Annotated[
-    MarketChoice | None, Query(description="Default: `spot` for a tax tool, else `all`. Tax tools accept only `spot`.")
+    MarketChoice | None,
+    Query(
+        description="Default: `spot` for a tax tool, else `all`. A tax file contains perpetuals only from their fills."
+    ),
+]
+RowsQuery = Annotated[
+    TaxRows | None,
+    Query(
+        description="Rows of a tax file: whole `orders` without fees, the fills of an order and UTC day (`days`), or"
+        " `fills`. Default: `days` if fills of the range are loaded, else `orders`."
+    ),
 ]
 SkipIncomplete = Annotated[
-    bool, Query(description="In a tax file, leave out orders that are not a trade, instead of refusing the file.")
+    bool,
+    Query(
+        description="In a tax file, leave out orders that cannot be written or lack fills; else the file is refused."
+    ),
 ]
 _FILE = {"schema": {"type": "string", "format": "binary"}}
 _FILE_RESPONSE: dict[int | str, dict[str, object]] = {
@@ -131,20 +148,48 @@ async def export_orders(
     start: Start = None,
     end: End = None,
     market: MarketQuery = None,
+    rows: RowsQuery = None,
     skip_incomplete: SkipIncomplete = False,
 ) -> Response:
     """Return a wallet's orders as a file, one row per order, oldest first. The range applies to the last events.
 
-    `csv` and `parquet` contain every column; the other formats are for tax tools of the same names. In `csv`, text that
-    a spreadsheet would execute as a formula begins with an apostrophe. The feed contains no fees, no closed profit and
-    no slices. A download without its last chunk failed: repeat it.
+    `csv` and `parquet` contain every column; the other formats are for tax tools of the same names. If fills are
+    loaded, a tax file contains the fills with their fees, and the range applies to the fills. In `csv`, text that a
+    spreadsheet would execute as a formula begins with an apostrophe. A download without its last chunk failed: repeat
+    it.
     """
     require_start_before_end(start, end)
-    export = ExportRequest(format.value, wallet, start, end, market, skip_incomplete)
-    headers = {"Content-Disposition": f'attachment; filename="{export.file_name}"', "X-Data-Limitations": DISCLAIMER}
+    export = ExportRequest(format.value, wallet, start, end, market, skip_incomplete, rows)
+    headers = {"Content-Disposition": f'attachment; filename="{export.file_name}"'}
     chunks = stream_export(state_of(request).engines["exports"], export, headers)
     try:
         first_chunk = await anext(chunks)
     except ExportError as error:
         raise ProblemError(Problem(409, "Export refused", str(error))) from error
     return ExportResponse(first_chunk, chunks, FORMATS[format.value].media_type, headers)
+
+
+@router.get("/{wallet}/exports/{format}/statement")
+async def get_tax_statement(
+    request: Request,
+    wallet: WalletPath,
+    format: Annotated[FormatName, Path(description="The format of a tax tool.")],  # noqa: A002  # the public name
+    *,
+    start: Start = None,
+    end: End = None,
+    market: MarketQuery = None,
+    rows: RowsQuery = None,
+) -> TaxStatementBody:
+    """Return the accompanying statement of a tax file: which orders reconcile with their fills, and the file's sums.
+
+    The statement also exists for a file that is refused: `is_complete` is false, and `skipped_orders` has the reasons.
+    """
+    require_start_before_end(start, end)
+    export = ExportRequest(format.value, wallet, start, end, market, rows=rows)
+    engine = state_of(request).engines["exports"]
+    async with engine.execution_options(isolation_level="REPEATABLE READ").connect() as connection:
+        try:
+            statement = await connection.run_sync(read_statement, export)
+        except ExportError as error:
+            raise ProblemError(Problem(409, "Export refused", str(error))) from error
+    return TaxStatementBody.model_validate(statement)

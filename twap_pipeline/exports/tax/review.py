@@ -1,15 +1,17 @@
 """The review of the orders of a tax file, before its first byte: a file without an order must never look complete."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from twap_pipeline.domain.symbols import SymbolResolver
 from twap_pipeline.errors import ExportError
+from twap_pipeline.exports.tax.entry import Entry, NotATradeError
+from twap_pipeline.exports.tax.queries import OrderState, TaxRows
 from twap_pipeline.exports.tax.tools import TaxTool
-from twap_pipeline.exports.tax.trade import NotATradeError, is_across_years, to_trade
+from twap_pipeline.exports.tax.trade import is_across_years
 
 _PRINTED_ORDERS = 10
+_INCOMPLETE_STATES = frozenset({"missing_fills", "surplus_fills", "different_notional", "fills_not_loaded"})
 
 
 @dataclass(slots=True)
@@ -17,33 +19,63 @@ class TaxReview:
     """What the reader of a tax file must know about its orders.
 
     Args:
-        tool: The tool that reads the file.
-        symbols: The names of spot pairs.
+        tool: The file.
+        rows: What a line is.
+        to_mapping: Returns a row of the statement as a mapping, with the key ``twap_id``.
+        to_entries: Returns the lines of a row, or raises NotATradeError.
+        states: The reconciliation of the orders of a file from fills; empty for a file from orders.
         perpetual_count: Executed orders of perpetuals, which the file does not contain.
         skipped: Order → reason, of the orders that are not in the file.
-        across_years: Orders that started in another UTC year than that of their last event.
+        across_years: In a file from orders, those that started in another UTC year than that of their last event.
         truncated: Orders with an amount that has more decimals than the tool accepts.
+        line_counts: Order → its lines in the file.
     """
 
     tool: TaxTool
-    symbols: SymbolResolver
+    rows: TaxRows
+    to_mapping: Callable[[Sequence[Any]], Mapping[str, Any]]
+    to_entries: Callable[[Mapping[str, Any]], list[Entry]]
+    states: Sequence[OrderState] = ()
     perpetual_count: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
     across_years: list[str] = field(default_factory=list)
     truncated: list[str] = field(default_factory=list)
+    line_counts: dict[str, int] = field(default_factory=dict)
 
-    def add(self, orders: Iterable[Mapping[str, Any]]) -> None:
-        """Review orders, in the order of the file."""
-        for order in orders:
-            try:
-                trade = to_trade(order, self.symbols)
-            except NotATradeError as error:
-                self.skipped[order["twap_id"]] = str(error)
+    def __post_init__(self) -> None:
+        """Skip the orders whose fills do not add up to their executed totals."""
+        for order in self.states:
+            if order.state in _INCOMPLETE_STATES:
+                filled = f"fills of {order.size_filled} of {order.size_executed}"
+                self.skipped[order.twap_id] = f"{order.state}: {filled}"
+
+    def add(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Review rows, in the order of the file."""
+        for row in rows:
+            mapping = self.to_mapping(row)
+            twap_id = mapping["twap_id"]
+            if twap_id in self.skipped:
                 continue
-            if is_across_years(order):
-                self.across_years.append(order["twap_id"])
-            if any(self.tool.truncates(amount.quantity) for amount in (trade.base, trade.quote)):
-                self.truncated.append(order["twap_id"])
+            try:
+                entries = self.to_entries(mapping)
+            except NotATradeError as error:
+                self.skipped[twap_id] = str(error)
+                self.line_counts.pop(twap_id, None)
+                continue
+            if self.rows == "orders" and is_across_years(mapping):
+                self.across_years.append(twap_id)
+            if twap_id not in self.truncated and any(
+                self.tool.truncates(quantity) for entry in entries for quantity in entry.amounts.values()
+            ):
+                self.truncated.append(twap_id)
+            self.line_counts[twap_id] = self.line_counts.get(twap_id, 0) + len(entries)
+
+    @property
+    def orders_across_years(self) -> list[str]:
+        """Orders in more than one UTC year. A file from fills splits them; a file from orders dates each as a whole."""
+        if self.rows == "orders":
+            return self.across_years
+        return [order.twap_id for order in self.states if order.is_across_years]
 
     def require_complete(self) -> None:
         """Raise if an order cannot be written.
@@ -52,9 +84,15 @@ class TaxReview:
             ExportError: Contains the first orders with their reasons, and what to do.
         """
         if self.skipped:
+            load = (
+                ""
+                if self.rows == "orders"
+                else "For fills that are not loaded or do not add up, load their days; --rows orders (HTTP:"
+                " rows=orders) writes whole spot orders without fees. "
+            )
             raise ExportError(
                 f"{_count(len(self.skipped))} cannot be written as a trade: {_list_reasons(self.skipped)}. For an"
-                " unknown spot pair run `twap-pipeline symbols refresh`. To leave such orders out, use"
+                f" unknown spot pair run `twap-pipeline symbols refresh`. {load}To leave such orders out, use"
                 " --skip-incomplete (HTTP: skip_incomplete=true), and enter them by hand"
             )
 
@@ -69,15 +107,19 @@ class TaxReview:
                 f"{_count(len(self.across_years))} began in another year than the one in which they are dated, that of"
                 f" their last event: {', '.join(self.across_years)}"
             )
-        if self.truncated:
+        truncated = [twap_id for twap_id in self.truncated if twap_id not in self.skipped]
+        if truncated:
             lines.append(
                 f"amounts truncated to {self.tool.decimals_max} decimals, as {self.tool.title} requires, in"
-                f" {_count(len(self.truncated))}: {', '.join(self.truncated)}"
+                f" {_count(len(truncated))}: {', '.join(truncated)}"
             )
         if self.perpetual_count:
             lines.append(
-                f"not in this file: {_count(self.perpetual_count)} of perpetuals. {self.tool.perpetuals}, and the feed"
-                " contains no fills"
+                f"not in this file: {_count(self.perpetual_count)} of perpetuals. "
+                + (
+                    self.tool.no_perpetuals
+                    or "--market perp (HTTP: market=perp) writes them, if their fills are loaded"
+                )
             )
         return lines
 

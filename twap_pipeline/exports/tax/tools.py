@@ -1,8 +1,8 @@
-"""The files of the tax tools, as data: header, date format, and what each column contains.
+"""The files of the tax tools, as data: header, date format, what each column contains, and the tool's own words.
 
 The headers are the vendors', to the letter: some tools refuse a file whose header differs. Each description links to
-its source. A column contains a value of the trade (`Cell`) or the same text in every row; the columns of fees and fiat
-values stay empty, because the feed contains neither.
+its source. A column contains a value of an entry (`Cell`) or the same text in every row; the columns of fiat values
+stay empty, because the feed contains none. How rows become entries belongs in `trade` and `execution`.
 """
 
 from collections.abc import Mapping
@@ -11,9 +11,12 @@ from enum import Enum, auto
 
 
 class Cell(Enum):
-    """A value of a trade that a column can contain."""
+    """A value of an entry that a column can contain. A cell that an entry does not have is empty."""
 
     DATE = auto()
+    LABEL = auto()
+    ROW_ID = auto()
+    DESCRIPTION = auto()
     SENT_AMOUNT = auto()
     SENT_CURRENCY = auto()
     RECEIVED_AMOUNT = auto()
@@ -22,27 +25,46 @@ class Cell(Enum):
     BASE_CURRENCY = auto()
     QUOTE_AMOUNT = auto()
     QUOTE_CURRENCY = auto()
-    BUY_OR_SELL = auto()
-    TRADE_ID = auto()
-    DESCRIPTION = auto()
+    FEE_AMOUNT = auto()
+    FEE_CURRENCY = auto()
+    POSITION_ASSET = auto()
+    POSITION_AMOUNT = auto()
+    PROFIT = auto()
+    PROFIT_CURRENCY = auto()
+
+
+class Label(Enum):
+    """What an entry is. Each tool has its own word for it, in the column `Cell.LABEL`."""
+
+    BUY = auto()
+    SELL = auto()
+    PROFIT = auto()
+    LOSS = auto()
+    OPEN = auto()
+    CLOSE = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class TaxTool:
-    """The file of a tax tool.
+    """A file of a tax tool.
 
     Args:
         title: Name of the tool.
         columns: Header of each column, in order, with its content.
         date_format: For ``strftime``; times are UTC.
-        perpetuals: Why the file cannot contain perpetuals.
+        labels: The tool's words. A file with `Label.PROFIT` can contain the net profit of perpetuals; a file with
+            `Label.OPEN` contains positions, with profit and fee in columns of their own.
+        perpetuals: The separate file for perpetuals; None if they are in this file or in none.
+        no_perpetuals: Why no file of the tool can contain perpetuals.
         decimals_max: Further decimals are truncated; None keeps all.
     """
 
     title: str
     columns: Mapping[str, Cell | str]
     date_format: str
-    perpetuals: str
+    labels: Mapping[Label, str]
+    perpetuals: "TaxTool | None" = None
+    no_perpetuals: str = ""
     decimals_max: int | None = None
 
     def truncates(self, quantity: str) -> bool:
@@ -50,7 +72,7 @@ class TaxTool:
         return self.decimals_max is not None and len(quantity.partition(".")[2].rstrip("0")) > self.decimals_max
 
     def accepted(self, quantity: str) -> str:
-        """Return a positive decimal with the decimals that the tool accepts; the others are cut off."""
+        """Return a decimal with the decimals that the tool accepts; the others are cut off, towards zero."""
         if not self.truncates(quantity):
             return quantity
         whole, _, fraction = quantity.partition(".")
@@ -59,6 +81,29 @@ class TaxTool:
 
 _US_DATE = "%m/%d/%Y %H:%M:%S"
 _ISO_DATE = "%Y-%m-%d %H:%M:%S"
+
+_NO_LABELS = {Label.BUY: "", Label.SELL: ""}
+_TRADE_TYPE = {Label.BUY: "Trade", Label.SELL: "Trade"}
+
+AWAKEN_PERPETUALS = TaxTool(
+    "Awaken",
+    {
+        "Date": Cell.DATE,
+        "Asset": Cell.POSITION_ASSET,
+        "Amount": Cell.POSITION_AMOUNT,
+        "Fee": Cell.FEE_AMOUNT,
+        "P&L": Cell.PROFIT,
+        "Payment Token": Cell.PROFIT_CURRENCY,
+        "ID": Cell.ROW_ID,
+        "Notes": Cell.DESCRIPTION,
+        "Tag": Cell.LABEL,
+        "Transaction Hash": Cell.ROW_ID,
+    },
+    _US_DATE,
+    {Label.OPEN: "open_position", Label.CLOSE: "close_position"},
+    decimals_max=8,
+)
+"""https://help.awaken.tax, custom CSV for perpetuals: the profit is 0 when opening, and every hash is unique."""
 
 AWAKEN = TaxTool(
     "Awaken",
@@ -70,14 +115,15 @@ AWAKEN = TaxTool(
         "Sent Quantity": Cell.SENT_AMOUNT,
         "Sent Currency": Cell.SENT_CURRENCY,
         "Sent Fiat Amount": "",
-        "Fee Amount": "",
-        "Fee Currency": "",
-        "Transaction Hash": Cell.TRADE_ID,
+        "Fee Amount": Cell.FEE_AMOUNT,
+        "Fee Currency": Cell.FEE_CURRENCY,
+        "Transaction Hash": Cell.ROW_ID,
         "Notes": Cell.DESCRIPTION,
-        "Tag": "",
+        "Tag": Cell.LABEL,
     },
     _US_DATE,
-    "Awaken imports them from a separate file with the profit of every fill",
+    _NO_LABELS,
+    perpetuals=AWAKEN_PERPETUALS,
     decimals_max=8,
 )
 """https://help.awaken.tax, custom CSV: no negative numbers, at most 8 decimals."""
@@ -90,18 +136,20 @@ KOINLY = TaxTool(
         "Sent Currency": Cell.SENT_CURRENCY,
         "Received Amount": Cell.RECEIVED_AMOUNT,
         "Received Currency": Cell.RECEIVED_CURRENCY,
-        "Fee Amount": "",
-        "Fee Currency": "",
+        "Fee Amount": Cell.FEE_AMOUNT,
+        "Fee Currency": Cell.FEE_CURRENCY,
         "Net Worth Amount": "",
         "Net Worth Currency": "",
-        "Label": "",
+        "Label": Cell.LABEL,
         "Description": Cell.DESCRIPTION,
-        "TxHash": Cell.TRADE_ID,
+        "TxHash": Cell.ROW_ID,
     },
     f"{_ISO_DATE} UTC",
-    "Koinly needs their realized profit, as a deposit or withdrawal labelled 'realized gain'",
+    {**_NO_LABELS, Label.PROFIT: "realized gain", Label.LOSS: "realized gain"},
 )
-"""https://support.koinly.io/en/articles/9489976-how-to-create-a-custom-csv-file-with-your-data"""
+"""https://support.koinly.io/en/articles/9489976-how-to-create-a-custom-csv-file-with-your-data; of perpetuals,
+https://support.koinly.io/en/articles/9490027-futures-and-perpetuals-pnl-transactions: one label for gain and loss.
+"""
 
 COINTRACKER = TaxTool(
     "CoinTracker",
@@ -111,14 +159,16 @@ COINTRACKER = TaxTool(
         "Received Currency": Cell.RECEIVED_CURRENCY,
         "Sent Quantity": Cell.SENT_AMOUNT,
         "Sent Currency": Cell.SENT_CURRENCY,
-        "Fee Amount": "",
-        "Fee Currency": "",
-        "Tag": "",
+        "Fee Amount": Cell.FEE_AMOUNT,
+        "Fee Currency": Cell.FEE_CURRENCY,
+        "Tag": Cell.LABEL,
     },
     _US_DATE,
-    "CoinTracker needs their realized profit, with the tag 'margin gain' or 'margin loss'",
+    {**_NO_LABELS, Label.PROFIT: "margin gain", Label.LOSS: "margin loss"},
 )
-"""https://support.cointracker.io/hc/en-us/articles/4413071299729-Convert-your-transaction-history-to-CoinTracker-CSV"""
+"""https://support.cointracker.io/hc/en-us/articles/4413071299729-Convert-your-transaction-history-to-CoinTracker-CSV;
+the tags: https://support.cointracker.io/hc/en-us/articles/4413049710225-Transaction-category-definitions
+"""
 
 COINLEDGER = TaxTool(
     "CoinLedger",
@@ -129,14 +179,15 @@ COINLEDGER = TaxTool(
         "Amount Sent": Cell.SENT_AMOUNT,
         "Asset Received": Cell.RECEIVED_CURRENCY,
         "Amount Received": Cell.RECEIVED_AMOUNT,
-        "Fee Currency (Optional)": "",
-        "Fee Amount (Optional)": "",
-        "Type": "Trade",
+        "Fee Currency (Optional)": Cell.FEE_CURRENCY,
+        "Fee Amount (Optional)": Cell.FEE_AMOUNT,
+        "Type": Cell.LABEL,
         "Description (Optional)": Cell.DESCRIPTION,
-        "TxHash (Optional)": Cell.TRADE_ID,
+        "TxHash (Optional)": Cell.ROW_ID,
     },
     _US_DATE,
-    "CoinLedger does not import them by CSV",
+    _TRADE_TYPE,
+    no_perpetuals="CoinLedger does not import them by CSV",
 )
 """https://help.coinledger.io/en/articles/6028758-universal-manual-import-template-guide"""
 
@@ -144,18 +195,18 @@ ZENLEDGER = TaxTool(
     "ZenLedger",
     {
         "Timestamp": Cell.DATE,
-        "Type": "Trade",
+        "Type": Cell.LABEL,
         "IN Amount": Cell.RECEIVED_AMOUNT,
         "IN Currency": Cell.RECEIVED_CURRENCY,
         "Out Amount": Cell.SENT_AMOUNT,
         "Out Currency": Cell.SENT_CURRENCY,
-        "Fee Amount": "",
-        "Fee Currency": "",
+        "Fee Amount": Cell.FEE_AMOUNT,
+        "Fee Currency": Cell.FEE_CURRENCY,
         "Exchange(optional)": "Hyperliquid",
         "US Based": "No",
     },
     "%Y-%m-%dT%H:%M:%SZ",
-    "ZenLedger imports them as 'Margin Trade', which needs the profit",
+    {**_TRADE_TYPE, Label.PROFIT: "Margin Trade", Label.LOSS: "Margin Trade"},
 )
 """https://support.zenledger.io/en/articles/7972857-glossary-for-zenledger-custom-csv"""
 
@@ -163,20 +214,20 @@ SUMM = TaxTool(
     "Summ",
     {
         "Timestamp (UTC)": Cell.DATE,
-        "Type": Cell.BUY_OR_SELL,
+        "Type": Cell.LABEL,
         "Base Currency (Optional)": Cell.BASE_CURRENCY,
         "Base Amount (Optional)": Cell.BASE_AMOUNT,
         "Quote Currency (Optional)": Cell.QUOTE_CURRENCY,
         "Quote Amount (Optional)": Cell.QUOTE_AMOUNT,
-        "Fee Currency (Optional)": "",
-        "Fee Amount (Optional)": "",
+        "Fee Currency (Optional)": Cell.FEE_CURRENCY,
+        "Fee Amount (Optional)": Cell.FEE_AMOUNT,
         "From (Optional)": "",
         "To (Optional)": "",
-        "ID (Optional)": Cell.TRADE_ID,
+        "ID (Optional)": Cell.ROW_ID,
         "Description (Optional)": Cell.DESCRIPTION,
     },
     _ISO_DATE,
-    "Summ needs their realized profit or loss",
+    {Label.BUY: "buy", Label.SELL: "sell", Label.PROFIT: "realized-profit", Label.LOSS: "realized-loss"},
 )
 """https://help.cryptotaxcalculator.io/en/articles/5777675-advanced-custom-csv-import (Summ's former name)"""
 
@@ -184,21 +235,22 @@ COINPANDA = TaxTool(
     "Coinpanda",
     {
         "Timestamp (UTC)": Cell.DATE,
-        "Type": "Trade",
+        "Type": Cell.LABEL,
         "Sent Amount": Cell.SENT_AMOUNT,
         "Sent Currency": Cell.SENT_CURRENCY,
         "Received Amount": Cell.RECEIVED_AMOUNT,
         "Received Currency": Cell.RECEIVED_CURRENCY,
-        "Fee Amount": "",
-        "Fee Currency": "",
+        "Fee Amount": Cell.FEE_AMOUNT,
+        "Fee Currency": Cell.FEE_CURRENCY,
         "Net Worth Amount": "",
         "Net Worth Currency": "",
         "Label": "",
         "Description": Cell.DESCRIPTION,
-        "TxHash": Cell.TRADE_ID,
+        "TxHash": Cell.ROW_ID,
     },
     _ISO_DATE,
-    "Coinpanda needs their realized profit",
+    _TRADE_TYPE,
+    no_perpetuals="Coinpanda does not document a label for their realized profit",
 )
 """https://help.coinpanda.io/en/articles/3839231-import-of-generic-excel-file"""
 

@@ -1,52 +1,19 @@
 """An executed spot order as a trade: what was sent and what was received.
 
-A buy sends the quote token and receives the base token; a sell does the opposite. Amounts are the exact text of the
-tables. The time is that of the order's last event, and so are the names of the pair.
+This is the form of tables without fills: amounts are the executed totals, as the exact text of the tables. The time is
+that of the order's last event, and so are the names of the pair. `execution` is the form of tables with fills.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 from twap_pipeline.domain.symbols import SymbolResolver
+from twap_pipeline.exports.tax.entry import Amount, Entry, NotATradeError, make_trade, require_positive
 
 
-class NotATradeError(ValueError):
-    """An order cannot be written as a trade; the message is the reason, in a few words."""
-
-
-class Amount(NamedTuple):
-    """An exact decimal, as text, and its currency."""
-
-    quantity: str
-    currency: str
-
-
-@dataclass(frozen=True, slots=True)
-class Trade:
-    """A trade.
-
-    Args:
-        trade_id: Stable id: a file of an overlapping range has the same id for the same order.
-        at: Time of the order's last event, UTC.
-        is_buy: Whether the base token was bought.
-        base: Executed size.
-        quote: Executed notional.
-        description: What the row is, and what it lacks.
-    """
-
-    trade_id: str
-    at: datetime
-    is_buy: bool
-    base: Amount
-    quote: Amount
-    description: str
-
-
-def to_trade(order: Mapping[str, Any], symbols: SymbolResolver) -> Trade:
-    """Return an executed spot order as a trade.
+def order_to_entries(order: Mapping[str, Any], symbols: SymbolResolver) -> list[Entry]:
+    """Return an executed spot order as one trade.
 
     Args:
         order: The columns of `rows.COLUMNS`.
@@ -57,27 +24,35 @@ def to_trade(order: Mapping[str, Any], symbols: SymbolResolver) -> Trade:
     """
     if order["side"] not in {"A", "B"}:
         raise NotATradeError(f"side {order['side'] or 'missing'}")
-    for name in ("size_executed", "notional_executed"):
-        if order[name] is None or not _is_positive(order[name]):
-            raise NotATradeError(f"{name} {order[name] or 'missing'}")
+    size, notional = order["size_executed"], order["notional_executed"]
+    require_positive(size_executed=size, notional_executed=notional)
     if not order["asset"]:
         raise NotATradeError("asset missing")
-    symbol = symbols.resolve(order["asset"], order["last_status_at"])
+    base, quote = resolve_pair(order["asset"], order["last_status_at"], symbols)
+    return [
+        make_trade(
+            f"hl-twap-{order['twap_id']}",
+            order["last_status_at"],
+            is_buy=order["side"] == "B",
+            base=Amount(size, base),
+            quote=Amount(notional, quote),
+            fee=None,
+            description=f"Hyperliquid TWAP {order['twap_id']}, {order['status'] or 'status unknown'}, whole order,"
+            " fees not included",
+        )
+    ]
+
+
+def resolve_pair(asset: str, at: datetime, symbols: SymbolResolver) -> tuple[str, str]:
+    """Return base and quote token of a spot pair, by the exchange's names at a time.
+
+    Raises:
+        NotATradeError: The names are not recorded.
+    """
+    symbol = symbols.resolve(asset, at)
     if symbol.quote is None or not symbol.is_known:
-        raise NotATradeError(f"unknown spot pair {order['asset']}")
-    return Trade(
-        f"hl-twap-{order['twap_id']}",
-        order["last_status_at"],
-        order["side"] == "B",
-        Amount(order["size_executed"], symbol.base),
-        Amount(order["notional_executed"], symbol.quote),
-        f"Hyperliquid TWAP {order['twap_id']}, {order['status'] or 'status unknown'}, whole order, fees not included",
-    )
-
-
-def _is_positive(quantity: str) -> bool:
-    value = Decimal(quantity)
-    return value.is_finite() and value > 0
+        raise NotATradeError(f"unknown spot pair {asset}")
+    return symbol.base, symbol.quote
 
 
 def is_across_years(order: Mapping[str, Any]) -> bool:

@@ -1,0 +1,86 @@
+-- What a tax file reads from the fills of a wallet. :start and :end bound the time of the fills, :end is exclusive, and
+-- NULL is unbounded. :market is spot, perp or all. A sum is NULL if one of its terms is NULL: no fee is left out silently.
+
+-- name: select_executions
+-- One row per fill, or with :rows = 'days' one row per order, UTC day and direction; oldest first.
+WITH fills AS (
+  SELECT *, asset LIKE '@%' OR asset LIKE '%/%' AS is_spot,
+    CASE side WHEN 'B' THEN 'buy' WHEN 'A' THEN 'sell' ELSE side END AS trade_side,
+    CASE WHEN asset LIKE '@%' OR asset LIKE '%/%' THEN NULL ELSE direction END AS perp_direction
+  FROM twap_fills
+  WHERE wallet = :wallet AND ts >= coalesce(CAST(:start AS timestamptz), '-infinity')
+    AND ts < coalesce(CAST(:end AS timestamptz), 'infinity')
+), executions AS (
+  SELECT CASE WHEN :rows = 'days' THEN concat_ws('-', 'hl-twap', twap_id, to_char(ts AT TIME ZONE 'UTC', 'YYYY-MM-DD'),
+      coalesce(replace(replace(lower(perp_direction), ' > ', '-to-'), ' ', '-'), trade_side))
+      ELSE concat_ws('-', 'hl-fill', trade_id, trade_side) END AS row_id,
+    twap_id, is_spot, asset, trade_side AS side, perp_direction AS direction, max(ts) AS executed_at, count(*) AS fill_count,
+    sum(size) AS size, sum(price * size) AS notional,
+    CASE WHEN count(realized_pnl) = count(*) THEN sum(realized_pnl) END AS realized_pnl,
+    CASE WHEN count(fee) = count(*) THEN sum(fee) END AS fee,
+    CASE WHEN count(fee_token) = count(*) AND count(DISTINCT fee_token) = 1 THEN max(fee_token) END AS fee_token,
+    CASE WHEN count(quote_symbol) = count(*) AND count(DISTINCT quote_symbol) = 1 THEN max(quote_symbol) END
+      AS quote_symbol,
+    CASE WHEN bool_and(coalesce(start_position <> 0 AND abs(start_position) < size, FALSE))
+      THEN sum(abs(start_position)) END AS flipped_size
+  FROM fills WHERE :market = 'all' OR is_spot = (:market = 'spot')
+  GROUP BY row_id, twap_id, is_spot, asset, trade_side, perp_direction
+)
+SELECT twap_id, row_id, is_spot, asset, side, direction, executed_at, fill_count,
+  trim_scale(size)::text AS size, trim_scale(notional)::text AS notional,
+  trim_scale(realized_pnl)::text AS realized_pnl, trim_scale(fee)::text AS fee,
+  trim_scale(realized_pnl - fee)::text AS net_profit, fee_token, quote_symbol,
+  trim_scale(flipped_size)::text AS closed_size, trim_scale(size - flipped_size)::text AS opened_size
+FROM executions ORDER BY executed_at, twap_id, row_id;
+
+-- name: has_fills
+-- Whether the tables contain a fill of the wallet in the range and market.
+SELECT EXISTS (
+  SELECT FROM twap_fills
+  WHERE wallet = :wallet AND ts >= coalesce(CAST(:start AS timestamptz), '-infinity')
+    AND ts < coalesce(CAST(:end AS timestamptz), 'infinity')
+    AND (:market = 'all' OR (:market = 'spot') = (asset LIKE '@%' OR asset LIKE '%/%'))
+);
+
+-- name: order_states
+-- Orders with fills in the range, and orders of the range that executed something and do not reconcile.
+SELECT state.twap_id, state.state, state.fill_count, trim_scale(state.size_executed)::text AS size_executed,
+  trim_scale(state.size_filled)::text AS size_filled,
+  trim_scale(state.notional_executed)::text AS notional_executed,
+  trim_scale(state.notional_filled)::text AS notional_filled,
+  coalesce(extract(YEAR FROM least(orders.started_at, first_fill_at) AT TIME ZONE 'UTC')
+    <> extract(YEAR FROM greatest(orders.ended_at, last_fill_at) AT TIME ZONE 'UTC'), FALSE) AS is_across_years
+FROM twap_order_reconciliation AS state
+LEFT JOIN twap_orders AS orders ON orders.twap_id = state.twap_id AND orders.wallet = :wallet
+LEFT JOIN (
+  SELECT twap_id, min(ts) AS first_fill_at, max(ts) AS last_fill_at,
+    count(*) FILTER (WHERE ts >= coalesce(CAST(:start AS timestamptz), '-infinity')
+      AND ts < coalesce(CAST(:end AS timestamptz), 'infinity')) AS fill_count
+  FROM twap_fills WHERE wallet = :wallet GROUP BY twap_id
+) AS filled ON filled.twap_id = state.twap_id
+WHERE state.wallet = :wallet
+  AND (:market = 'all' OR (:market = 'spot') = coalesce(state.asset LIKE '@%' OR state.asset LIKE '%/%', TRUE))
+  AND (filled.fill_count > 0 OR (
+    orders.size_executed > 0 AND state.state <> 'reconciled'
+    AND coalesce(orders.started_at, orders.first_event_at) < coalesce(CAST(:end AS timestamptz), 'infinity')
+    AND coalesce(orders.ended_at, orders.last_status_at) >= coalesce(CAST(:start AS timestamptz), '-infinity')))
+ORDER BY coalesce(orders.started_at, orders.first_event_at, first_fill_at), state.twap_id;
+
+-- name: fees
+-- The sums of the fees by token, of the fills in the range without the orders :skipped.
+SELECT fee_token AS token, trim_scale(sum(fee))::text AS fee, trim_scale(sum(builder_fee))::text AS builder_fee,
+  trim_scale(sum(deployer_fee))::text AS deployer_fee, trim_scale(sum(priority_fee))::text AS priority_fee
+FROM twap_fills
+WHERE wallet = :wallet AND ts >= coalesce(CAST(:start AS timestamptz), '-infinity')
+  AND ts < coalesce(CAST(:end AS timestamptz), 'infinity') AND twap_id <> ALL(:skipped)
+  AND (:market = 'all' OR (:market = 'spot') = (asset LIKE '@%' OR asset LIKE '%/%'))
+GROUP BY fee_token ORDER BY fee_token;
+
+-- name: profits
+-- The sums of the realized profit of perpetuals by token, before fees, of the fills in the range without :skipped.
+SELECT coalesce(quote_symbol, fee_token) AS token, trim_scale(sum(realized_pnl))::text AS realized_profit
+FROM twap_fills
+WHERE wallet = :wallet AND ts >= coalesce(CAST(:start AS timestamptz), '-infinity')
+  AND ts < coalesce(CAST(:end AS timestamptz), 'infinity') AND twap_id <> ALL(:skipped)
+  AND :market <> 'spot' AND NOT (asset LIKE '@%' OR asset LIKE '%/%')
+GROUP BY 1 ORDER BY 1;
