@@ -11,6 +11,8 @@ import polars as pl
 from twap_pipeline.sample.edge_cases import EDGE_CASES, error_prefix, status_struct
 from twap_pipeline.sample.events import order_events
 from twap_pipeline.sample.files import write_parquet
+from twap_pipeline.sample.fill_files import FillObject, assign_to_files
+from twap_pipeline.sample.fills import add_faults, add_positions, draw_fills
 from twap_pipeline.sample.layout import Calendar, SampleObject, assign_to_objects
 from twap_pipeline.sample.manifest import WRITE_DELAY_MAX, SampleRequest, SampleSummary
 from twap_pipeline.sample.orders import TERMINAL_STATUS_SHARES, draw_orders
@@ -19,6 +21,9 @@ FIRST_TWAP_ID = 1_050_000
 REPUBLISHED_ROWS = 25
 """Rows of one hour that are repeated in an object written six hours later."""
 
+_FILLS_SEED = 19
+"""Second part of the seed of the fills: the statuses do not depend on how many numbers the fills draw."""
+
 _LEAD_DAYS = 1
 """Days before the first day in which orders are created that end in the sample."""
 
@@ -26,19 +31,24 @@ _WRITE_DELAY_MIN = timedelta(minutes=2)
 _MICROSECOND_TEXT = len("2025-08-17T00:00:00.000000")
 
 
-def write_dataset(directory: Path, request: SampleRequest) -> SampleSummary:
-    """Write the objects below the directory and return their counts; equal requests give equal files.
+def write_dataset(directory: Path, fills_directory: Path, request: SampleRequest) -> SampleSummary:
+    """Write the objects below the directories and return their counts; equal requests give equal files.
 
     Requests that differ by whole days in ``until`` give the same sample, shifted by these days: keys, times, block
     numbers and file times. Of two requests for the same days, the later one gives all objects of the earlier one and
-    those of the hours in between.
+    those of the hours in between, and all fills of the earlier one.
     """
     rng = np.random.default_rng(request.seed)
     calendar = Calendar(datetime.combine(request.first_date, time(), UTC), request.days)
     days = _LEAD_DAYS + request.days
     start, count = calendar.first_day - timedelta(days=_LEAD_DAYS), request.orders_per_day * days
     orders = draw_orders(rng, start=start, days=days, count=count, first_twap_id=FIRST_TWAP_ID)
-    events = calendar.remove_gaps(order_events(orders)).filter(pl.col("time") < f"{request.until:%Y-%m-%dT%H}")
+    fills = draw_fills(np.random.default_rng([request.seed, _FILLS_SEED]), orders, calendar.first_day)
+    events = calendar.remove_gaps(order_events(_add_notionals(orders, fills)))
+    fills = add_positions(fills.filter(pl.col("twap_id").is_in(events["twap_id"].unique().implode())))
+    fills = fills.filter(pl.col("time_ms") < int(request.until.timestamp()) * 1_000)
+    fills, fill_faults = add_faults(fills, _finished_on_first_day(events, calendar))
+    events = events.filter(pl.col("time") < f"{request.until:%Y-%m-%dT%H}")
     objects = [
         *_add_edge_cases(assign_to_objects(events, calendar), calendar),
         SampleObject(calendar.empty_hours[0], events.clear(), edge_case="rows_none"),
@@ -47,12 +57,35 @@ def write_dataset(directory: Path, request: SampleRequest) -> SampleSummary:
     delays_seconds = rng.integers(_WRITE_DELAY_MIN.seconds, WRITE_DELAY_MAX.seconds, len(objects))
     for item, seconds in zip(objects, delays_seconds, strict=True):
         write_parquet(directory / item.key, item.rows, item.written_at + timedelta(seconds=int(seconds)))
-    return _summarize(objects, events)
+    fill_objects = list(assign_to_files(fills, request.until))
+    for file in fill_objects:
+        write_parquet(fills_directory / file.key, file.rows, file.written_at)
+    return _summarize(objects, events, fill_objects, fill_faults)
 
 
-def _summarize(objects: Sequence[SampleObject], events: pl.DataFrame) -> SampleSummary:
+def _add_notionals(orders: pl.DataFrame, fills: pl.DataFrame) -> pl.DataFrame:
+    """Return the orders with the executed notional of their fills; orders without fills keep the drawn notional."""
+    filled = fills.group_by("twap_id").agg(pl.sum("notional_micros").alias("filled_micros"))
+    notional = pl.coalesce("filled_micros", "notional_micros").alias("notional_micros")
+    return orders.join(filled, on="twap_id", how="left", maintain_order="left").with_columns(notional)
+
+
+def _finished_on_first_day(events: pl.DataFrame, calendar: Calendar) -> pl.Series:
+    """Return the ids of the orders that are activated and finished on the first day."""
+    first_day = events.filter(pl.col("time").str.starts_with(f"{calendar.first_day:%Y-%m-%d}"))
+    activated, finished = (first_day.filter(pl.col("status") == name) for name in ("activated", "finished"))
+    return finished.join(activated, on="twap_id", how="semi")["twap_id"]
+
+
+def _summarize(
+    objects: Sequence[SampleObject],
+    events: pl.DataFrame,
+    fill_objects: Sequence[FillObject],
+    fill_faults: dict[str, str],
+) -> SampleSummary:
     """Return the counts; ``events`` are all rows that are events, without repetitions, in their usual form."""
     ended = pl.col("status").is_in([*TERMINAL_STATUS_SHARES, "stopped"]) | pl.col("status").str.starts_with("{")
+    fill_ids = pl.concat(file.rows["twap_id"] for file in fill_objects)
     keys = events.select("twap_id", pl.col("time").str.slice(0, _MICROSECOND_TEXT)).n_unique()
     return SampleSummary(
         objects=len(objects),
@@ -65,6 +98,11 @@ def _summarize(objects: Sequence[SampleObject], events: pl.DataFrame) -> SampleS
         rows_quarantined=sum(edge_case.rows_quarantined for edge_case in EDGE_CASES),
         rows_metadata=sum(edge_case.rows_metadata for edge_case in EDGE_CASES),
         edge_cases={item.edge_case: item.key for item in reversed(objects) if item.edge_case},
+        fill_objects=len(fill_objects),
+        fill_rows=fill_ids.len(),
+        fills=fill_ids.count(),
+        orders_with_fills=fill_ids.filter(fill_ids.is_in(events["twap_id"].implode())).n_unique(),
+        fill_faults=fill_faults,
     )
 
 

@@ -1,17 +1,19 @@
 """The manifest of a sample: its parameters and its row counts, as a JSON file that marks the sample as complete.
 
+The directories of statuses and fills contain the same manifest.
+
 Imports nothing heavy: settings and the code location read this file.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 MANIFEST = ".sample.json"
 """File name, below the sample's directory. Written last. Listings omit it, because the name starts with a dot."""
 
-FORMAT = 3
+FORMAT = 4
 """Increase it when changed code generates other files: a directory with an older sample is refused."""
 
 WRITE_DELAY_MAX = timedelta(minutes=5)
@@ -63,6 +65,11 @@ class SampleSummary:
         rows_quarantined: Rows that a loader must reject.
         rows_metadata: Metadata rows of the vendor.
         edge_cases: Name of each edge case → key of one object that contains it.
+        fill_objects: Parquet files of fills.
+        fill_rows: Rows of all files of fills: ``fills``, and spot fills that belong to no TWAP order.
+        fills: Fills of TWAP orders.
+        orders_with_fills: Orders that have an event and at least one fill.
+        fill_faults: Name of each deliberate fault of the fills → id of its order.
     """
 
     objects: int
@@ -75,11 +82,21 @@ class SampleSummary:
     rows_quarantined: int
     rows_metadata: int
     edge_cases: dict[str, str]
+    fill_objects: int = 0
+    fill_rows: int = 0
+    fills: int = 0
+    orders_with_fills: int = 0
+    fill_faults: dict[str, str] = field(default_factory=dict)
 
 
 def latest_until(now: datetime) -> datetime:
     """Return the latest full hour such that all objects of earlier hours are written at ``now`` (aware)."""
     return (now.astimezone(UTC) - WRITE_DELAY_MAX).replace(minute=0, second=0, microsecond=0)
+
+
+def fills_directory_of(directory: Path) -> Path:
+    """Return the directory of the fills of a sample: next to its directory."""
+    return directory.with_name(f"{directory.name}-fills")
 
 
 def read_manifest(directory: Path) -> tuple[SampleRequest, SampleSummary] | None:

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 MICROS = 1_000_000
 """Sizes and notionals are integers in millionths until they become text, so that floats do not change digits."""
 
+SIZE_DECIMALS_MAX = 6
+"""Decimals of a millionth."""
+
 MEDIAN_NOTIONAL_USD = 24_000.0
 
 
@@ -28,6 +31,22 @@ class Coin(NamedTuple):
     price_usd: float
     size_decimals: int
     weight: float
+
+    @property
+    def is_spot(self) -> bool:
+        """Whether the coin is a spot pair."""
+        return self.name.startswith("@") or "/" in self.name
+
+    @property
+    def dex(self) -> str:
+        """Exchange of the coin: the prefix of a builder-deployed perpetual, else ``hyperliquid``."""
+        return self.name.partition(":")[0] if ":" in self.name else "hyperliquid"
+
+    @property
+    def base_symbol(self) -> str:
+        """Readable symbol of the coin, without its exchange and its quote: ``HYPE`` of ``@107``."""
+        name = self.name.partition(":")[2] or self.name
+        return "HYPE" if name == "@107" else name.partition("/")[0]
 
 
 COINS: tuple[Coin, ...] = (

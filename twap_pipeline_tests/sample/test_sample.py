@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -21,7 +22,14 @@ from twap_pipeline.domain.status import STATUS_RANK, TERMINAL_STATUSES
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.sample import SampleSummary, generate_sample
 from twap_pipeline.sample.edge_cases import NOT_AN_ORDER
-from twap_pipeline.sample.manifest import MANIFEST, WRITE_DELAY_MAX, SampleRequest, latest_until, read_manifest
+from twap_pipeline.sample.manifest import (
+    MANIFEST,
+    WRITE_DELAY_MAX,
+    SampleRequest,
+    latest_until,
+    read_manifest,
+    write_manifest,
+)
 from twap_pipeline.sample.orders import BLOCK_NS
 from twap_pipeline_tests.large_object import write_object
 from twap_pipeline_tests.sample.sample_reader import (
@@ -97,6 +105,7 @@ def test_generate_other_process_same_bytes(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", call, str(tmp_path / "b")], check=True, env=environment)
     generate_sample(tmp_path / "c", replace(SMALL, seed=2))
     assert _state(tmp_path / "a") == _state(tmp_path / "b")
+    assert _state(tmp_path / "a-fills") == _state(tmp_path / "b-fills") != {}
     assert (tmp_path / "a" / MANIFEST).read_bytes() == (tmp_path / "b" / MANIFEST).read_bytes()
     assert _state(tmp_path / "a") != _state(tmp_path / "c")
 
@@ -133,22 +142,55 @@ def test_generate_interrupted_leaves_no_files(tmp_path: Path, monkeypatch: pytes
             generate_sample(tmp_path / "s", SMALL)
     assert list(tmp_path.iterdir()) == []
     assert generate_sample(tmp_path / "s", SMALL).objects > 0
-    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s", "s-fills"]
 
 
 def test_generate_concurrent_first_process_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = sample._write
+    first = replace(SMALL, seed=2)
 
-    def write_after_other_process(new: Path, request: SampleRequest) -> SampleSummary:
-        write(tmp_path / "s", request)
-        (tmp_path / "s" / "first").touch()
-        return write(new, request)
+    def write_after_other_process(
+        new: Path, new_fills: Path, request: SampleRequest
+    ) -> tuple[SampleRequest, SampleSummary]:
+        if not (tmp_path / "s").exists():
+            write(tmp_path / "s", tmp_path / "s-fills", first)
+            (tmp_path / "s" / "first").touch()
+        return write(new, new_fills, request)
 
     monkeypatch.setattr(sample, "_write", write_after_other_process)
     summary = generate_sample(tmp_path / "s", SMALL)
     assert (tmp_path / "s" / "first").exists()
-    assert summary == generate_sample(tmp_path / "s", SMALL)
-    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+    assert read_manifest(tmp_path / "s") == read_manifest(tmp_path / "s-fills") == (first, summary)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s", "s-fills"]
+
+
+def test_generate_missing_or_old_fills_are_written_again(tmp_path: Path) -> None:
+    """Fills are old if only the directory of the statuses was deleted."""
+    generate_sample(tmp_path / "s", SMALL)
+    fills = _state(tmp_path / "s-fills")
+    shutil.rmtree(tmp_path / "s-fills")
+    generate_sample(tmp_path / "s", SMALL)
+    assert _state(tmp_path / "s-fills") == fills
+    shutil.rmtree(tmp_path / "s")
+    generate_sample(tmp_path / "s", replace(SMALL, seed=2))
+    assert _state(tmp_path / "s-fills") != fills
+    assert read_manifest(tmp_path / "s-fills") == read_manifest(tmp_path / "s")
+
+
+def test_generate_fills_of_other_libraries_are_refused(tmp_path: Path) -> None:
+    """Missing fills cannot be generated again if the generated statuses differ from those of the sample."""
+    summary = generate_sample(tmp_path / "s", SMALL)
+    write_manifest(tmp_path / "s", SMALL, replace(summary, rows=summary.rows + 1))
+    with pytest.raises(ConfigurationError, match=f"delete the folders postgres, s and dagster in {tmp_path}, and run"):
+        generate_sample(tmp_path / "s", SMALL)
+
+
+def test_generate_foreign_fills_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "s-fills").mkdir()
+    (tmp_path / "s-fills" / "own.parquet").touch()
+    with pytest.raises(ConfigurationError, match="s-fills exists and is not a sample of this version"):
+        generate_sample(tmp_path / "s", SMALL)
+    assert (tmp_path / "s-fills" / "own.parquet").exists()
 
 
 @pytest.mark.parametrize("changes", [{"seed": 2}, {"until": SMALL.until + timedelta(hours=30)}])
