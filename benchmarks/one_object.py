@@ -12,7 +12,8 @@ from benchmarks.harness import Bench, print_table, run_rounds
 from benchmarks.ingest_command import ingest_command
 from benchmarks.subprocess_timer import Measurement
 from benchmarks.workloads import copy_file, copy_tables, dump_tables, ingest, write_copy_text
-from twap_pipeline.storage.loading.merge import COPIED_COLUMNS
+from twap_pipeline.domain.data_set import TWAP_STATUS
+from twap_pipeline.storage.loading.merge import copied_columns
 from twap_pipeline_tests.large_object import write_object
 
 LIMIT = "COPY of encoded rows (limit)"
@@ -122,7 +123,8 @@ def _measure_replaced(bench: Bench, path: Path) -> Measurement:
 
 def _write_every_second_row(encoded: Path, out_path: Path, last_modified: str) -> None:
     """Write every second row of a COPY text as a row of another object."""
-    key_index, time_index = COPIED_COLUMNS.index("s3_object_key"), COPIED_COLUMNS.index("s3_last_modified")
+    columns = copied_columns(TWAP_STATUS)
+    key_index, time_index = columns.index("s3_object_key"), columns.index("s3_last_modified")
     with encoded.open("rb") as rows, out_path.open("wb") as out:
         for number, row in enumerate(rows):
             if number % 2:

@@ -12,14 +12,15 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.subprocess_timer import Work
+from twap_pipeline.domain.data_set import TWAP_STATUS
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.ingest.load import ingest_objects
 from twap_pipeline.ingest.object_reader import ObjectReader
 from twap_pipeline.source.base import open_store
 from twap_pipeline.storage.engine.engine import make_engine
 from twap_pipeline.storage.engine.url import parse_database_url
-from twap_pipeline.storage.loading.merge import COPIED_COLUMNS
-from twap_pipeline.storage.loading.status_writer import encode_batch
+from twap_pipeline.storage.loading.merge import copied_columns
+from twap_pipeline.storage.loading.row_writer import encode_batch
 from twap_pipeline_tests.large_object import write_object
 
 PARTITION_DATE = date(2026, 11, 1)
@@ -40,7 +41,7 @@ def copy_file(url: str, file: str) -> Work:
 
 def copy_into(connection: "psycopg.Connection[tuple[object, ...]]", table: str, rows: BinaryIO) -> None:
     """COPY encoded rows into a table that has the columns of twap_status."""
-    columns = sql.SQL(", ").join(map(sql.Identifier, COPIED_COLUMNS))
+    columns = sql.SQL(", ").join(map(sql.Identifier, copied_columns(TWAP_STATUS)))
     statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), columns)
     with connection.cursor().copy(statement) as stream:
         while chunk := rows.read(COPY_CHUNK_BYTES):

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from twap_pipeline.errors import ObjectError
 from twap_pipeline.ingest.object_reader import ObjectReader
-from twap_pipeline.storage.loading.status_writer import encode_batch
+from twap_pipeline.storage.loading.row_writer import encode_batch
 from twap_pipeline_tests.feed_factories import arrow_table, listed, nested, opened, raw_rows, write_parquet
 
 KEY = "raw/hourly/2026/09/24/11/malformed.parquet"

@@ -26,7 +26,7 @@ from twap_pipeline.source import parquet, s3
 from twap_pipeline.source.s3 import S3Bucket
 from twap_pipeline.storage import ingest_log, sql_files
 from twap_pipeline.storage.ingest_log import Attempt, IngestLogEntry
-from twap_pipeline.storage.loading import merge, status_writer
+from twap_pipeline.storage.loading import merge, row_writer
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
 """Patches the fault into this process."""
@@ -163,7 +163,7 @@ def only_known_exceptions(patch: pytest.MonkeyPatch) -> None:
         except (pa.ArrowException, OSError, pl.exceptions.PolarsError) as error:
             raise ObjectInvalidError(key, f"{problem}: {error}") from error
 
-    for module in (object_reader, parquet, status_writer):
+    for module in (object_reader, parquet, row_writer):
         patch.setattr(module, "object_errors", translate_foreseen)
 
 

@@ -12,12 +12,12 @@ class RowCounts:
     """Rows of one or several objects, by outcome.
 
     Args:
-        inserted: New events.
-        updated: Events that replaced a stored row: with other content, or from a newer object.
-        unchanged: Events that were stored already with the same content, and copies of a stored row within the object.
-        superseded: Events that lost to another event with the same (twap_id, wallet, ts).
-        quarantined: Rows that could not be read without loss; ``twap_status_quarantine`` contains them.
-        metadata: The vendor's ``_metadata`` rows, which are not events.
+        inserted: New rows.
+        updated: Rows that replaced a stored row: with other content, or from a newer object.
+        unchanged: Rows that were stored already with the same content, and copies of a stored row within the object.
+        superseded: Rows that lost to another row with the same key.
+        quarantined: Rows that could not be read without loss; the quarantine table of the data set contains them.
+        metadata: Rows that are not of the data set: the vendor's ``_metadata`` rows, and fills without a ``twap_id``.
     """
 
     inserted: int = 0

@@ -1,4 +1,4 @@
-"""Mapping of the feed's columns to our columns, determined once per object from its schema.
+"""Mapping of the columns of the feed of statuses to our columns, determined once per object from its schema.
 
 The names of the feed's columns belong here. An object without a required column is refused, so that a renamed column
 does not become NULL without an error.
@@ -47,22 +47,23 @@ NESTED_STATE_COLUMN = "state"
 
 _KNOWN_UNUSED = frozenset({"block_number", "state_trigger", "state_stopPx"})
 
-_PolarsTypes = tuple[type[pl.DataType], ...]
-_INTEGERS: _PolarsTypes = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
-_NUMBERS: _PolarsTypes = (*_INTEGERS, pl.Float32, pl.Float64, pl.Decimal)
-ACCEPTED_TYPES: dict[str, _PolarsTypes] = {
-    "twap_id": (pl.String, *_NUMBERS),
+PolarsTypes = tuple[type[pl.DataType], ...]
+_INTEGERS: PolarsTypes = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
+NUMBERS: PolarsTypes = (*_INTEGERS, pl.Float32, pl.Float64, pl.Decimal)
+TIMES: PolarsTypes = (pl.String, pl.Datetime, *_INTEGERS, pl.Float64, pl.Decimal)
+ACCEPTED_TYPES: dict[str, PolarsTypes] = {
+    "twap_id": (pl.String, *NUMBERS),
     "state_user": (pl.String,),
     "state_coin": (pl.String,),
     "state_side": (pl.String,),
-    "state_sz": (pl.String, *_NUMBERS),
-    "state_executedSz": (pl.String, *_NUMBERS),
-    "state_executedNtl": (pl.String, *_NUMBERS),
-    "state_minutes": (pl.String, *_NUMBERS),
+    "state_sz": (pl.String, *NUMBERS),
+    "state_executedSz": (pl.String, *NUMBERS),
+    "state_executedNtl": (pl.String, *NUMBERS),
+    "state_minutes": (pl.String, *NUMBERS),
     "status": (pl.String, pl.Struct, pl.Map),
-    "time": (pl.String, pl.Datetime, *_INTEGERS, pl.Float64, pl.Decimal),
-    "block_time": (pl.String, pl.Datetime, *_INTEGERS, pl.Float64, pl.Decimal),
-    "state_timestamp": (pl.String, pl.Datetime, *_INTEGERS, pl.Float64, pl.Decimal),
+    "time": TIMES,
+    "block_time": TIMES,
+    "state_timestamp": TIMES,
     "state_reduceOnly": (pl.Boolean,),
     "state_randomize": (pl.Boolean,),
     "_metadata": (pl.Boolean,),
@@ -79,7 +80,7 @@ class ColumnMapping:
         event_times: Feed columns of ``ts``, in order of preference.
         uses_creation_time: Whether ``ts`` is the order's creation, because the object has no event time. Later events
             of an order then have the key of its first event.
-        unknown_columns: Other columns, which only ``raw_payload`` contains.
+        unknown_columns: Other columns, which only the JSON column of the table contains.
     """
 
     sources: Mapping[str, str]
@@ -130,14 +131,23 @@ def map_columns(key: str, schema: Mapping[str, pl.DataType]) -> ColumnMapping:
         missing.append(f"{EVENT_TIME_COLUMNS[0]} (or {EVENT_TIME_COLUMNS[1]})")
     if missing:
         raise ObjectInvalidError(key, f"required columns {missing} are missing; found {sorted(schema)}")
-    for name, types in ACCEPTED_TYPES.items():
+    require_types(key, schema, ACCEPTED_TYPES)
+    sources = REQUIRED_COLUMNS | {ours: name for ours, name in OPTIONAL_COLUMNS.items() if name in schema}
+    unknown_columns = tuple(sorted(set(schema) - set(ACCEPTED_TYPES) - _KNOWN_UNUSED))
+    return ColumnMapping(sources, event_times, uses_creation_time, unknown_columns)
+
+
+def require_types(key: str, schema: Mapping[str, pl.DataType], accepted: Mapping[str, PolarsTypes]) -> None:
+    """Check that each column has an accepted type, or the type null.
+
+    Raises:
+        ObjectInvalidError: A column has a type that cannot be read without loss.
+    """
+    for name, types in accepted.items():
         dtype = schema.get(name, pl.Null())
         if dtype != pl.Null and not isinstance(dtype, types):
             expected = ", ".join(kind.__name__ for kind in types)
             raise ObjectInvalidError(key, f"column {name!r} has type {dtype}; expected one of {expected}")
-    sources = REQUIRED_COLUMNS | {ours: name for ours, name in OPTIONAL_COLUMNS.items() if name in schema}
-    unknown_columns = tuple(sorted(set(schema) - set(ACCEPTED_TYPES) - _KNOWN_UNUSED))
-    return ColumnMapping(sources, event_times, uses_creation_time, unknown_columns)
 
 
 def _instance(dtype: pl.DataType | DataTypeClass) -> pl.DataType:

@@ -25,7 +25,7 @@ from twap_pipeline.source.object_file import ObjectFile
 from twap_pipeline.storage.audit.counts import HistoryFault, stored_objects
 from twap_pipeline.storage.audit.repair import RepairResult, repair
 from twap_pipeline.storage.audit.verification import (
-    EXPECTED_TABLES,
+    EXPECTED_PREFIX,
     ExpectedEntry,
     Version,
     archived_rows_by_object,
@@ -39,7 +39,7 @@ from twap_pipeline.storage.audit.verification import (
     verified_entries,
 )
 from twap_pipeline.storage.ingest_log import read_ingest_log
-from twap_pipeline.storage.loading.status_writer import LoadMode, encode_batch, load_rows
+from twap_pipeline.storage.loading.row_writer import LoadMode, encode_batch, load_rows
 from twap_pipeline.storage.maintenance import STATEMENT_TIMEOUT_SECONDS, statement_timeout
 
 _IN_MEMORY_BYTES = 32 * 1024 * 1024
@@ -212,7 +212,7 @@ def _load_expected_rows(
     versions: Mapping[str, Iterable[Version]],
     key_date_patterns: Sequence[str],
 ) -> _ReloadResult:
-    """Load every object into `EXPECTED_TABLES`, one transaction each; record the objects that fail."""
+    """Load every object into the expected tables, one transaction each; record the objects that fail."""
     result = _ReloadResult()
     for ref in refs:
         try:
@@ -221,7 +221,7 @@ def _load_expected_rows(
                 reader = ObjectReader(ref, file, day=partition_date(ref, key_date_patterns))
                 batches = (encode_batch(ref, batch) for batch in reader.batches())
                 with connection.begin():
-                    row_counts = load_rows(connection, ref, batches, mode=LoadMode.NEW, target=EXPECTED_TABLES)
+                    row_counts = load_rows(connection, ref, batches, mode=LoadMode.NEW, table_prefix=EXPECTED_PREFIX)
             result.entries[ref.key] = ExpectedEntry(
                 row_counts.total,
                 row_counts.quarantined,

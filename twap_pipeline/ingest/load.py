@@ -37,7 +37,7 @@ from twap_pipeline.source.parquet import BATCH_ROWS
 from twap_pipeline.storage import ingest_log
 from twap_pipeline.storage.ingest_attempts import remove_attempts
 from twap_pipeline.storage.ingest_log import Attempt, IngestLogEntry
-from twap_pipeline.storage.loading.status_writer import CopyBatch, LoadMode, data_errors, encode_batch, load_rows
+from twap_pipeline.storage.loading.row_writer import CopyBatch, LoadMode, data_errors, encode_batch, load_rows
 
 log = logging.getLogger(__name__)
 """Logs one line per object with the fields ``object_key`` and ``run_id``: INFO if it is loaded, else WARNING."""
@@ -205,7 +205,8 @@ def ingest_object(
             attempt = Attempt(day, source_url, file.bytes_written, run_id, data_set=data_set)
             with limits.decode_slot():
                 with limits.cpu_slot(), timer.measure("decoding"):
-                    reader = ObjectReader(ref, file, min(batch_rows, limits.batch_rows), limits.batch_bytes, day=day)
+                    max_rows = min(batch_rows, limits.batch_rows)
+                    reader = ObjectReader(ref, file, max_rows, limits.batch_bytes, day=day, data_set=data_set)
                     batches = _batch_factory(reader, limits)
 
                 def write_in_slot() -> IngestResult:
@@ -265,7 +266,7 @@ def _batch_factory(reader: ObjectReader, limits: LoadLimits) -> _BatchFactory:
     def encoded() -> Iterator[CopyBatch]:
         for batch in reader.batches():
             limits.raise_if_cancelled()
-            yield encode_batch(reader.ref, batch)
+            yield encode_batch(reader.ref, batch, reader.data_set)
 
     if reader.is_small:
         batches = list(encoded())
@@ -295,7 +296,7 @@ def _write(
             return IngestResult(ref, attempt.day, skipped=True)
         mode = LoadMode.RELOAD if entry is not None and entry.error_text is None else LoadMode.NEW
         with closing(batches()) as encoded:
-            row_counts = load_rows(connection, ref, encoded, mode=mode)
+            row_counts = load_rows(connection, ref, encoded, mode=mode, data_set=attempt.data_set)
         with data_errors(ref.key):
             ingest_log.record_loaded(
                 connection,

@@ -1,6 +1,7 @@
 """Reads the bytes of one object as normalized batches.
 
-Put here what is decided per object: column mapping and time units. Rules per row belong in `domain.normalize`.
+Put here what is decided per object: column mapping and time units. Rules per row belong in `domain.normalize` for
+statuses, and in `domain.fills` for fills.
 """
 
 from collections import Counter
@@ -12,10 +13,13 @@ from typing import IO, TypeVar
 
 import polars as pl
 
-from twap_pipeline.domain.normalize import WARNINGS_MAX, NormalizedBatch, Rejections, add_warnings, flatten, normalize
+from twap_pipeline.domain import fills, normalize, source_schema
+from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
+from twap_pipeline.domain.normalize import flatten
+from twap_pipeline.domain.normalized_batch import WARNINGS_MAX, NormalizedBatch, Rejections, add_warnings
 from twap_pipeline.domain.object_errors import object_errors
 from twap_pipeline.domain.object_ref import ObjectRef
-from twap_pipeline.domain.source_schema import CREATION_TIME, NESTED_STATE_COLUMN, flat_schema, map_columns
+from twap_pipeline.domain.source_schema import CREATION_TIME, NESTED_STATE_COLUMN, flat_schema
 from twap_pipeline.domain.timestamps import EventTimeRange, count_matches_by_unit, infer_unit, to_epoch
 from twap_pipeline.errors import ObjectInvalidError
 from twap_pipeline.source.parquet import BATCH_BYTES, BATCH_ROWS, ParquetObject
@@ -25,6 +29,12 @@ MAX_REJECTED_SHARE = 0.5
 does not read: the object fails, so that its rows are loaded once the code reads the form."""
 
 _T = TypeVar("_T")
+
+_NORMALIZERS = {
+    TWAP_STATUS.name: (source_schema.map_columns, normalize.normalize),
+    TWAP_FILLS.name: (fills.map_columns, fills.normalize),
+}
+"""Name of a data set → the functions that map the columns and normalize the rows of its objects."""
 
 
 class ObjectReader:
@@ -36,6 +46,7 @@ class ObjectReader:
         batch_rows: Maximum number of rows per batch.
         batch_bytes: Maximum decoded size of a batch of more than one row.
         day: The UTC day of the object; None if only its LastModified bounds its event times.
+        data_set: Data set of the object; it decides how the columns are read.
 
     Raises:
         ObjectInvalidError: The object cannot be read without loss.
@@ -49,8 +60,11 @@ class ObjectReader:
         batch_bytes: int = BATCH_BYTES,
         *,
         day: date | None = None,
+        data_set: DataSet = TWAP_STATUS,
     ) -> None:
         self.ref = ref
+        self.data_set = data_set
+        self._map_columns, self._normalize_rows = _NORMALIZERS[data_set.name]
         self._batch_rows = batch_rows
         self._batch_bytes = batch_bytes
         self.data_warnings: Counter[str] = Counter()
@@ -58,7 +72,7 @@ class ObjectReader:
         with object_errors(ref.key, "cannot be read"):
             self._object = ParquetObject(ref.key, file, ref.size_bytes)
             self._schema = flat_schema(ref.key, self._object.schema)
-            self._mapping = map_columns(ref.key, self._schema)
+            self._mapping = self._map_columns(ref.key, self._schema)
             self._time_range = EventTimeRange.before(ref.last_modified, day)
             self._only_batch = self._read_if_small()
             self._units = self._infer_units()
@@ -100,7 +114,7 @@ class ObjectReader:
 
     def _normalize(self, raw: pl.DataFrame, first_row: int) -> NormalizedBatch:
         with object_errors(self.ref.key, f"rows {first_row} to {first_row + raw.height - 1} cannot be computed"):
-            batch = normalize(raw, self._mapping, self._units, self._time_range, first_row)
+            batch = self._normalize_rows(raw, self._mapping, self._units, self._time_range, first_row)
             add_warnings(self.data_warnings, batch.data_warnings)
         return batch
 

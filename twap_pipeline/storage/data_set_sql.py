@@ -5,7 +5,7 @@ the table of the data set, {quarantine} the table of its quarantined rows, {key}
 passes the placeholders that only its own statements contain. Values are parameters of the statement.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from psycopg import sql
 
@@ -22,6 +22,22 @@ def compose(query: str, data_set: DataSet, **placeholders: sql.Composable) -> st
     return sql.SQL(query).format(**names | placeholders).as_string()
 
 
-def column_list(columns: Iterable[str], template: str = "{column}") -> sql.Composed:
-    """Return a list of columns, each in the form of a template: ``stored.{column}``, ``{column}::text``."""
-    return sql.SQL(", ").join(sql.SQL(template).format(column=sql.Identifier(column)) for column in columns)
+def column_list(
+    columns: Iterable[str],
+    template: str = "{column}",
+    templates: Mapping[str, str] | None = None,
+    *,
+    separator: str = ", ",
+) -> sql.Composed:
+    """Return a list of columns, each in the form of a template: ``stored.{column}``, ``{column}::text``.
+
+    Args:
+        columns: The columns.
+        template: Form of each column, with the placeholder ``{column}``.
+        templates: Column → its form, for those with another form.
+        separator: Text between two columns.
+    """
+    forms = templates or {}
+    return sql.SQL(separator).join(
+        sql.SQL(forms.get(column, template)).format(column=sql.Identifier(column)) for column in columns
+    )

@@ -5,7 +5,8 @@ from typing import Any
 
 import polars as pl
 
-from twap_pipeline.domain.normalize import NormalizedBatch, normalize
+from twap_pipeline.domain.normalize import normalize
+from twap_pipeline.domain.normalized_batch import NormalizedBatch
 from twap_pipeline.domain.source_schema import flat_schema, map_columns
 from twap_pipeline_tests.feed_factories import KEY, TIME_RANGE
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from twap_pipeline.domain.normalize import to_json_rows
+from twap_pipeline.domain.payload import to_json_rows
 from twap_pipeline_tests.domain.normalized import label
 from twap_pipeline_tests.feed_factories import EVENT_NS, raw_rows
 from twap_pipeline_tests.hypothesis_profiles import examples

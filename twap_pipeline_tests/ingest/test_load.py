@@ -28,7 +28,7 @@ from twap_pipeline.sample.files import write_parquet
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.source.s3 import S3Bucket, S3Location
 from twap_pipeline.storage.engine.engine import make_engine
-from twap_pipeline.storage.loading.status_writer import load_rows
+from twap_pipeline.storage.loading.row_writer import load_rows
 from twap_pipeline.storage.reports.order_history import order_history
 from twap_pipeline_tests.databases import create_database
 from twap_pipeline_tests.factories import NOON, Bucket, event

@@ -11,11 +11,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from twap_pipeline.domain.normalize import WARNINGS_MAX
+from twap_pipeline.domain.normalized_batch import WARNINGS_MAX
 from twap_pipeline.errors import LoadCancelledError, ObjectInvalidError
 from twap_pipeline.ingest.object_reader import ObjectReader, read_ahead
 from twap_pipeline.source.parquet import BATCH_ROWS
-from twap_pipeline.storage.loading.status_writer import encode_batch
+from twap_pipeline.storage.loading.row_writer import encode_batch
 from twap_pipeline_tests.feed_factories import (
     EVENT_TEXT,
     KEY,
@@ -228,7 +228,7 @@ def test_excluded_rows_may_be_anywhere_in_an_object(column: str, excluded: range
         ("twap_pipeline.ingest.object_reader.normalize", "rows 0 to 7 cannot be computed"),
         ("twap_pipeline.ingest.object_reader.count_matches_by_unit", "cannot be read"),
         ("twap_pipeline.source.parquet._decoded_bytes", "cannot be decoded"),
-        ("twap_pipeline.storage.loading.status_writer.copy_text", "cannot be encoded"),
+        ("twap_pipeline.storage.loading.row_writer.copy_text", "cannot be encoded"),
     ],
 )
 def test_any_exception_fails_the_object_by_name(

@@ -17,7 +17,7 @@ from twap_pipeline.errors import ObjectInvalidError
 from twap_pipeline.ingest.load import ingest_objects
 from twap_pipeline.ingest.object_reader import ObjectReader
 from twap_pipeline.source.local import LocalDirectory
-from twap_pipeline.storage.loading.status_writer import data_errors
+from twap_pipeline.storage.loading.row_writer import data_errors
 from twap_pipeline_tests.factories import DAY, Bucket, event
 from twap_pipeline_tests.mutants import expect_failure, only_known_exceptions
 
@@ -96,13 +96,13 @@ def test_only_known_exceptions_mutant_is_detected(
 )
 @pytest.mark.parametrize(
     "target",
-    ["twap_pipeline.storage.loading.status_writer._copy_new_rows", "twap_pipeline.storage.ingest_log.record_loaded"],
+    ["twap_pipeline.storage.loading.row_writer._copy_new_rows", "twap_pipeline.storage.ingest_log.record_loaded"],
 )
 def test_value_that_postgresql_refuses_fails_its_object(
     engine: Engine, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, target: str, error: psycopg.Error
 ) -> None:
     bucket.put(POISON, [event(1_000)])
-    write = resolve_name(target.replace(".status_writer.", ".status_writer:").replace(".record", ":record"))
+    write = resolve_name(target.replace(".row_writer.", ".row_writer:").replace(".record", ":record"))
 
     def fail(*args: Any, **options: Any) -> object:
         if POISON in repr(args):

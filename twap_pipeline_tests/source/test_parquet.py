@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twap_pipeline.domain.normalize import to_json_rows
+from twap_pipeline.domain.payload import to_json_rows
 from twap_pipeline.errors import ObjectInvalidError
 from twap_pipeline.source.parquet import BATCH_ROWS, CELL_MAX_BYTES, ParquetObject
 from twap_pipeline_tests.feed_factories import EVENT_NS, KEY, arrow_table, opened, raw_rows, write_parquet

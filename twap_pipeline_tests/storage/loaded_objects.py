@@ -5,12 +5,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
+from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.ingest.load import IngestResult, ingest_object
 from twap_pipeline.ingest.object_reader import ObjectReader
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.source.parquet import BATCH_ROWS
-from twap_pipeline.storage.loading import status_writer
+from twap_pipeline.storage.loading import row_writer
 from twap_pipeline.storage.reports.order_history import order_history
 from twap_pipeline_tests.factories import Bucket
 
@@ -23,12 +24,13 @@ def load(engine: Engine, bucket: Bucket, *keys: str, batch_rows: int = BATCH_ROW
     return [ingest_object(store, engine, refs[key], bucket.day, batch_rows=batch_rows) for key in keys]
 
 
-def merge_new_version(connection: Connection, bucket: Bucket) -> RowCounts:
-    """Load a.parquet as a new version in the caller's transaction."""
+def merge_new_version(connection: Connection, bucket: Bucket, data_set: DataSet = TWAP_STATUS) -> RowCounts:
+    """Load the only object as a new version in the caller's transaction."""
     (ref,) = LocalDirectory(bucket.directory).list_objects()
     with (bucket.directory / ref.key).open("rb") as file:
-        batches = [status_writer.encode_batch(ref, batch) for batch in ObjectReader(ref, file).batches()]
-    return status_writer.load_rows(connection, ref, batches, mode=status_writer.LoadMode.RELOAD)
+        reader = ObjectReader(ref, file, data_set=data_set)
+        batches = [row_writer.encode_batch(ref, batch, data_set) for batch in reader.batches()]
+    return row_writer.load_rows(connection, ref, batches, mode=row_writer.LoadMode.RELOAD, data_set=data_set)
 
 
 def truncate(engine: Engine) -> None:

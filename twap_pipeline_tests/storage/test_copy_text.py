@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from twap_pipeline.domain.normalize import normalize, to_json_rows
+from twap_pipeline.domain.normalize import normalize
+from twap_pipeline.domain.payload import to_json_rows
 from twap_pipeline.domain.source_schema import flat_schema, map_columns
 from twap_pipeline.storage.loading.copy_text import copy_text
 from twap_pipeline_tests.feed_factories import KEY, TIME_RANGE, raw_rows

@@ -186,7 +186,7 @@ def joining_queries() -> dict[str, str]:
 
 @pytest.mark.fault("W8")
 def test_no_statement_with_empty_statistics_is_quadratic(filled: Engine, tmp_path: Path) -> None:
-    """`merge.sql` is composed at run time; `test_status_writer.py` runs it with the same statistics."""
+    """`merge.sql` is composed at run time; `test_row_writer.py` runs it with the same statistics."""
     executed: set[str] = {table_check.violations_sql for table_check in CHECKS}
 
     @listens_for(filled, "before_execute")

@@ -1,6 +1,6 @@
 """Compares the stored rows with the objects: loads them again into temporary tables, in a session of its own.
 
-The loader (`status_writer.load_rows`) writes the temporary tables, so the precedence rule is implemented once. Defined
+The loader (`row_writer.load_rows`) writes the temporary tables, so the precedence rule is implemented once. Defined
 here: the session, its tables and the comparison. `ingest.deep_audit` reads the objects; `repair` deletes wrong rows.
 """
 
@@ -13,7 +13,6 @@ from sqlalchemy import Connection, Engine, text
 
 from twap_pipeline.storage.audit.counts import HistoryFault, impossible_versions
 from twap_pipeline.storage.engine.session import require_one_session
-from twap_pipeline.storage.loading.status_writer import TargetTables
 from twap_pipeline.storage.maintenance import correct_empty_statistics
 from twap_pipeline.storage.orders.refresh import compare_orders
 from twap_pipeline.storage.sql_files import load_queries
@@ -21,8 +20,8 @@ from twap_pipeline.storage.sql_files import load_queries
 Version = tuple[str, datetime]
 """An object's key and LastModified, which its rows name."""
 
-EXPECTED_TABLES = TargetTables("expected_twap_status", "expected_twap_status_quarantine")
-"""Temporary tables of a `verification_session` for the rows that the objects contain."""
+EXPECTED_PREFIX = "expected_"
+"""Prefix of the temporary tables of a `verification_session` for the rows that the objects contain."""
 
 _QUERIES = load_queries("twap_pipeline.storage.audit", "verification.sql")
 

@@ -1,17 +1,14 @@
--- Queries of `merge.py`. Placeholders in braces are composed with psycopg.sql:
--- {target} is the status table, or a partition of it that stores the events from {start} to before {end};
--- {staged_rank}, {stored_rank} and {excluded_rank} are the lifecycle rank of a row's status.
+-- Queries of `merge.py`, for each data set. Placeholders in braces are composed with psycopg.sql:
+-- {target} is the table of the data set, or a partition of it that stores the rows from {start} to before {end};
+-- {staging} is the staging table, {key} are the columns of the primary key, {columns} all columns that a load writes;
+-- {staged_rank}, {stored_rank} and {excluded_rank} are the lifecycle rank of a row's status, or 0 without a status.
 -- The precedence of a row is (rank, s3_last_modified, s3_object_key). Keys compare bytewise, with any database collation.
 
 -- name: prepare_staging
--- Nothing; afterwards twap_status_staging is empty. raw_payload is text there, so that INSERT alone parses the JSON.
-CREATE TEMP TABLE IF NOT EXISTS twap_status_staging ON COMMIT DROP AS
-SELECT
-  twap_id, wallet, ts, asset, side, size_requested, size_executed, notional_executed, status, duration_minutes,
-  started_at, status_error, reduce_only, randomize, raw_payload::text AS raw_payload, s3_object_key, s3_last_modified,
-  0 AS copies
-FROM {target} LIMIT 0;
-TRUNCATE twap_status_staging;
+-- Nothing; afterwards the staging table is empty. The JSON column is text there, so that INSERT alone parses the JSON.
+CREATE TEMP TABLE IF NOT EXISTS {staging} ON COMMIT DROP AS
+SELECT {columns_as_text}, 0 AS copies FROM {target} LIMIT 0;
+TRUNCATE {staging};
 
 -- name: merge_staged
 -- The numbers of staged rows inserted, updated, unchanged and superseded. xmax is not readable in a partitioned table:
@@ -19,21 +16,19 @@ TRUNCATE twap_status_staging;
 WITH classified AS MATERIALIZED (
   SELECT
     staged.*,
-    stored.twap_id IS NULL
+    stored.wallet IS NULL
       OR has_precedence AND NOT (is_same_object AND is_same_content AND is_same_last_modified) AS is_pending,
-    stored.twap_id IS NOT NULL AND is_same_content AS is_stored_already,
+    stored.wallet IS NOT NULL AND is_same_content AS is_stored_already,
     -- The object was overwritten and contains the row again: only s3_last_modified changes.
     is_same_object AND is_same_content AS is_reaffirmed,
     -- An earlier batch of this load wrote the stored row, and counted it.
     is_same_object AND stored.inserted_at = now() AS is_from_same_load,
     stored.inserted_at AS stored_inserted_at
-  FROM twap_status_staging AS staged
-  -- LATERAL with LIMIT 1 fixes the plan: one lookup by twap_id per staged row, with any table statistics.
-  -- IS NOT DISTINCT FROM excludes the index on (wallet, ts): many events can share both.
+  FROM {staging} AS staged
+  -- LATERAL with LIMIT 1 fixes the plan: one lookup by the first column of the key per staged row, with any table
+  -- statistics. IS NOT DISTINCT FROM excludes the index on (wallet, ts): many rows can share both.
   LEFT JOIN LATERAL (
-    SELECT * FROM {target} AS event
-    WHERE event.twap_id = staged.twap_id AND event.wallet IS NOT DISTINCT FROM staged.wallet AND event.ts = staged.ts
-    LIMIT 1
+    SELECT * FROM {target} AS candidate WHERE {is_same_key} LIMIT 1
   ) AS stored ON TRUE
   CROSS JOIN LATERAL (
     SELECT
@@ -42,50 +37,23 @@ WITH classified AS MATERIALIZED (
         AS has_precedence,
       staged.s3_object_key = stored.s3_object_key AS is_same_object,
       staged.s3_last_modified IS NOT DISTINCT FROM stored.s3_last_modified AS is_same_last_modified,
-      (
-        staged.asset, staged.side, staged.size_requested, staged.size_executed, staged.notional_executed,
-        staged.status, staged.duration_minutes, staged.started_at, staged.status_error, staged.reduce_only,
-        staged.randomize, staged.raw_payload
-      ) IS NOT DISTINCT FROM (
-        stored.asset, stored.side, stored.size_requested, stored.size_executed, stored.notional_executed,
-        stored.status, stored.duration_minutes, stored.started_at, stored.status_error, stored.reduce_only,
-        stored.randomize, stored.raw_payload::text
-      ) AS is_same_content
+      ({staged_content}) IS NOT DISTINCT FROM ({stored_content}) AS is_same_content
   ) AS comparison
   WHERE {start} <= staged.ts AND staged.ts < {end}
 ), written AS (
-  INSERT INTO {target} AS stored (
-    twap_id, wallet, ts, asset, side, size_requested, size_executed, notional_executed, status, duration_minutes,
-    started_at, status_error, reduce_only, randomize, raw_payload, s3_object_key, s3_last_modified, inserted_at
-  )
-  SELECT
-    twap_id, wallet, ts, asset, side, size_requested, size_executed, notional_executed, status, duration_minutes,
-    started_at, status_error, reduce_only, randomize, raw_payload::json, s3_object_key, s3_last_modified,
-    CASE WHEN is_reaffirmed THEN stored_inserted_at ELSE now() END
+  INSERT INTO {target} AS stored ({columns}, inserted_at)
+  SELECT {columns_as_json}, CASE WHEN is_reaffirmed THEN stored_inserted_at ELSE now() END
   FROM classified
   WHERE is_pending
   -- The order in which COPY writes a batch: two loaders lock shared rows in one order and cannot deadlock.
-  ORDER BY twap_id COLLATE "C", wallet COLLATE "C", ts
+  ORDER BY {key_order}
   -- A concurrent transaction may have written the row since `classified` was computed: precedence is compared again.
-  ON CONFLICT (twap_id, wallet, ts) DO UPDATE SET
-    asset = excluded.asset,
-    side = excluded.side,
-    size_requested = excluded.size_requested,
-    size_executed = excluded.size_executed,
-    notional_executed = excluded.notional_executed,
-    status = excluded.status,
-    duration_minutes = excluded.duration_minutes,
-    started_at = excluded.started_at,
-    status_error = excluded.status_error,
-    reduce_only = excluded.reduce_only,
-    randomize = excluded.randomize,
-    raw_payload = excluded.raw_payload,
-    s3_object_key = excluded.s3_object_key,
-    s3_last_modified = excluded.s3_last_modified,
+  ON CONFLICT ({key}) DO UPDATE SET
+    {assignments},
     inserted_at = CASE WHEN stored.s3_object_key = excluded.s3_object_key THEN excluded.inserted_at ELSE now() END
   WHERE ({excluded_rank}, coalesce(excluded.s3_last_modified, '-infinity'), excluded.s3_object_key COLLATE "C")
     >= ({stored_rank}, coalesce(stored.s3_last_modified, '-infinity'), stored.s3_object_key COLLATE "C")
-  RETURNING twap_id, wallet, ts, xmax = 0 AS is_inserted
+  RETURNING {key}, xmax = 0 AS is_inserted
 ), outcomes AS (
   SELECT
     copies,
@@ -99,7 +67,7 @@ WITH classified AS MATERIALIZED (
     END AS outcome,
     is_inserted IS NOT NULL OR NOT is_pending AND is_stored_already AS is_stored
   -- Every written row is classified. FULL JOIN fixes the plan: PostgreSQL has no nested loop for it.
-  FROM classified FULL JOIN written USING (twap_id, wallet, ts)
+  FROM classified FULL JOIN written USING ({key})
 )
 SELECT
   count(*) FILTER (WHERE outcome = 'inserted') AS inserted,

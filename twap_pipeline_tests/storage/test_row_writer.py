@@ -16,7 +16,7 @@ from twap_pipeline.ingest.audit import audit
 from twap_pipeline.ingest.load import IngestResult, ingest_object
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.ingest_log import requeue
-from twap_pipeline.storage.loading import status_writer
+from twap_pipeline.storage.loading import row_writer
 from twap_pipeline.storage.loading.merge import merge_staged
 from twap_pipeline.storage.reports.order_history import order_history
 from twap_pipeline_tests.dagster_client import until
@@ -139,7 +139,7 @@ def test_only_batches_with_stored_keys_are_merged(
         merges.append(merge_staged(*arguments))
         return merges[-1]
 
-    monkeypatch.setattr(status_writer, "merge_staged", record_merge)
+    monkeypatch.setattr(row_writer, "merge_staged", record_merge)
     (result,) = load(engine, bucket, "a.parquet", batch_rows=2)
 
     # The batch after a merged one is merged too; it contains only new keys, so COPY writes the four that follow.

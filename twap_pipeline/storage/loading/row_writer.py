@@ -1,13 +1,13 @@
-"""Writes the rows of one object into ``twap_status`` and counts the outcome of each row.
+"""Writes the rows of one object into the table of its data set and counts the outcome of each row.
 
-When several events share (twap_id, wallet, ts), the precedence rule decides which one is stored: the later lifecycle
-status, then the newer object (LastModified, then key), then the later row. The result does not depend on the order,
-repetition or concurrency of loading.
+When several rows have the same key, the precedence rule decides which one is stored: of statuses the later lifecycle
+status, then the row of the newer object (LastModified, then key), then the later row. The result does not depend on the
+order, repetition or concurrency of loading.
 
 A batch is written in one of two ways. If all keys are new, COPY writes it into the table under a SAVEPOINT. Otherwise
 COPY writes it into a staging table, and `merge` merges that. Defined here: encoding and the choice between the two.
 
-If ``twap_status`` is partitioned by month, missing months are created first, and a batch is merged into each partition.
+If the table is partitioned by month, missing months are created first, and a batch is merged into each partition.
 """
 
 import io
@@ -24,32 +24,29 @@ from psycopg.rows import TupleRow
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.domain.months import next_month, start_of
-from twap_pipeline.domain.normalize import NormalizedBatch
+from twap_pipeline.domain.normalized_batch import NormalizedBatch
 from twap_pipeline.domain.object_errors import object_errors
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.row_counts import RowCounts
-from twap_pipeline.domain.status import CONTENT_COLUMNS, KEY_COLUMNS, ROW_COLUMNS, STATUS_RANK, UNKNOWN_STATUS_RANK
+from twap_pipeline.domain.status import STATUS_RANK, UNKNOWN_STATUS_RANK
 from twap_pipeline.domain.timestamps import months_of
 from twap_pipeline.errors import ObjectInvalidError
 from twap_pipeline.failpoints import failpoint
 from twap_pipeline.storage.loading.copy_text import copy_text
 from twap_pipeline.storage.loading.merge import (
-    COPIED_COLUMNS,
-    STAGED_COLUMNS,
-    STAGING_TABLE,
+    copied_columns,
     merge_staged,
     prepare_staging,
+    staged_columns,
+    staging_table,
 )
 from twap_pipeline.storage.months.partitions import StatusTable, find_partitioned, partition_name, require_months
 
 MAX_QUARANTINED_ROWS = 100_000
 """`load_rows` refuses an object with more quarantined rows than this: it is not of this feed."""
 
-_COLUMNS_WITHOUT_SPECIALS = (
-    *("twap_id", "wallet", "size_requested", "size_executed", "notional_executed"),
-    "s3_last_modified",
-)
 _QUARANTINE_COLUMNS = ("s3_object_key", "row_number", "raw_row", "reason")
 
 
@@ -63,32 +60,16 @@ class LoadMode(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class TargetTables:
-    """Names of the two tables that a load writes.
-
-    Args:
-        status: A table like ``twap_status``, with its primary key.
-        quarantine: A table like ``twap_status_quarantine``.
-    """
-
-    status: str
-    quarantine: str
-
-
-LIVE_TABLES = TargetTables("twap_status", "twap_status_quarantine")
-
-
-@dataclass(frozen=True, slots=True)
 class CopyBatch:
     """Encoded rows of an object, one per key.
 
     Args:
-        text: The rows as COPY text, columns `COPIED_COLUMNS`, sorted by key: concurrent loaders lock shared rows in
+        text: The rows as COPY text, columns `copied_columns`, sorted by key: concurrent loaders lock shared rows in
             one order.
         copies: Per row of ``text``, how many further rows of the batch have the same key and content.
         superseded: Rows of the batch that another row of the batch supersedes.
         quarantined: Rows that could not be normalized: ``row_number``, ``raw_row``, ``reason``.
-        metadata_rows: Number of the vendor's ``_metadata`` rows.
+        metadata_rows: Number of rows that are not of the data set.
         months: The UTC months of the rows.
     """
 
@@ -100,35 +81,42 @@ class CopyBatch:
     months: Collection[date] = ()
 
 
-def encode_batch(ref: ObjectRef, batch: NormalizedBatch) -> CopyBatch:
+def encode_batch(ref: ObjectRef, batch: NormalizedBatch, data_set: DataSet = TWAP_STATUS) -> CopyBatch:
     """Return the rows of a batch as COPY text, duplicates of a key resolved by the precedence rule.
 
     Raises:
         ObjectInvalidError: The rows cannot be encoded.
     """
     with object_errors(ref.key, "cannot be encoded"):
-        rows, copies = _resolve_duplicates(batch.rows.select(ROW_COLUMNS).sort(KEY_COLUMNS, maintain_order=True))
+        sorted_rows = batch.rows.select(data_set.row_columns).sort(data_set.key_columns, maintain_order=True)
+        rows, copies = _resolve_duplicates(sorted_rows, data_set)
         full = rows.with_columns(
             pl.lit(ref.key).alias("s3_object_key"),
             pl.lit(f"{ref.last_modified.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00").alias("s3_last_modified"),
         )
-        text = copy_text(full, plain=_COLUMNS_WITHOUT_SPECIALS, json=("raw_payload",))
+        text = copy_text(full, plain=(*data_set.plain_columns, "s3_last_modified"), json=(data_set.json_column,))
         superseded = batch.rows.height - rows.height - sum(copies)
         return CopyBatch(text, copies, superseded, batch.rejected, batch.metadata_rows, months_of(rows["ts"]))
 
 
-def _resolve_duplicates(rows: pl.DataFrame) -> tuple[pl.DataFrame, Sequence[int]]:
+def _resolve_duplicates(rows: pl.DataFrame, data_set: DataSet) -> tuple[pl.DataFrame, Sequence[int]]:
     """Return the row with the highest precedence per key, and how many copies of it there were.
 
     Args:
-        rows: `ROW_COLUMNS`, sorted by key; rows with equal keys in the object's order.
+        rows: The row columns, sorted by key; rows with equal keys in the object's order.
+        data_set: Data set of the rows.
     """
-    repeats_key = [rows[name][1:] == rows[name][:-1] for name in KEY_COLUMNS]
-    if not (repeats_key[0] & repeats_key[1] & repeats_key[2]).any():
+    key = data_set.key_columns
+    repeats_key = rows.select(pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in key)).to_series()
+    if not repeats_key.any():
         return rows, [0] * rows.height
-    rank = pl.col("status").replace_strict(STATUS_RANK, default=UNKNOWN_STATUS_RANK, return_dtype=pl.Int8)
-    winners = rows.sort(*KEY_COLUMNS, rank, maintain_order=True).unique(KEY_COLUMNS, keep="last", maintain_order=True)
-    identical = [*KEY_COLUMNS, *CONTENT_COLUMNS]
+    winners = rows
+    if data_set.status_column is not None:
+        status = pl.col(data_set.status_column)
+        rank = status.replace_strict(STATUS_RANK, default=UNKNOWN_STATUS_RANK, return_dtype=pl.Int8)
+        winners = rows.sort(*key, rank, maintain_order=True)
+    winners = winners.unique(key, keep="last", maintain_order=True)
+    identical = [*data_set.row_columns]
     sizes = winners.join(
         rows.group_by(identical).len(), on=identical, how="left", nulls_equal=True, maintain_order="left"
     )
@@ -165,7 +153,8 @@ def load_rows(
     batches: Iterable[CopyBatch],
     *,
     mode: LoadMode,
-    target: TargetTables = LIVE_TABLES,
+    data_set: DataSet = TWAP_STATUS,
+    table_prefix: str = "",
 ) -> RowCounts:
     """Write an object's rows within the caller's transaction and return their row counts.
 
@@ -174,7 +163,8 @@ def load_rows(
         ref: The object. The caller prevents concurrent loads of the same object.
         batches: All of its rows.
         mode: Whether a version of the object is loaded already.
-        target: The tables to write to.
+        data_set: Data set of the object.
+        table_prefix: Prefix of the names of the two tables to write: the data set's table and its quarantine.
 
     Raises:
         ObjectInvalidError: More than `MAX_QUARANTINED_ROWS` rows are quarantined, PostgreSQL rejects a value, or the
@@ -184,16 +174,17 @@ def load_rows(
     driver_connection = connection.connection.driver_connection
     if not isinstance(driver_connection, psycopg.Connection):
         raise TypeError("rows are loaded through psycopg 3: use a postgresql+psycopg URL")
+    table, quarantine_table = table_prefix + data_set.name, table_prefix + data_set.quarantine_table
     row_counts = RowCounts()
     quarantined: list[pl.DataFrame] = []
     with data_errors(ref.key), driver_connection.cursor() as cursor:
-        partitioned = find_partitioned(cursor, target.status)
+        partitioned = find_partitioned(cursor, table)
         for batch in batches:
             if partitioned is not None:
                 partitioned = require_months(cursor, partitioned, batch.months, ref.key)
-            written = _copy_new_rows(cursor, target.status, batch) if mode is LoadMode.NEW else None
+            written = _copy_new_rows(cursor, data_set, table, batch) if mode is LoadMode.NEW else None
             if written is None:
-                written = _merge(cursor, target.status, batch, partitioned)
+                written = _merge(cursor, data_set, table, batch, partitioned)
             # The next batch is expected to be like this one.
             mode = LoadMode.NEW if written.inserted == len(batch.copies) else LoadMode.RELOAD
             row_counts += written + RowCounts(
@@ -205,30 +196,33 @@ def load_rows(
                 raise ObjectInvalidError(
                     ref.key, f"more than {MAX_QUARANTINED_ROWS} rows cannot be read; the last one: {reason}"
                 )
-        _replace_quarantine(cursor, target.quarantine, ref, quarantined)
+        _replace_quarantine(cursor, quarantine_table, ref, quarantined)
     return row_counts
 
 
-def _copy_new_rows(cursor: psycopg.Cursor[TupleRow], table: str, batch: CopyBatch) -> RowCounts | None:
+def _copy_new_rows(
+    cursor: psycopg.Cursor[TupleRow], data_set: DataSet, table: str, batch: CopyBatch
+) -> RowCounts | None:
     """Copy a batch into the table; None, and nothing written, if one of its keys is stored already."""
     with suppress(psycopg.errors.UniqueViolation), cursor.connection.transaction():  # a SAVEPOINT
-        _copy(cursor, table, COPIED_COLUMNS, batch.text)
+        _copy(cursor, table, copied_columns(data_set), batch.text)
         return RowCounts(inserted=len(batch.copies), unchanged=sum(batch.copies))
     return None
 
 
 def _merge(
-    cursor: psycopg.Cursor[TupleRow], table: str, batch: CopyBatch, partitioned: StatusTable | None
+    cursor: psycopg.Cursor[TupleRow], data_set: DataSet, table: str, batch: CopyBatch, partitioned: StatusTable | None
 ) -> RowCounts:
-    prepare_staging(cursor, table)
+    prepare_staging(cursor, data_set, table)
     rows = zip(io.BytesIO(batch.text), batch.copies, strict=True)  # one line per row: COPY text escapes line feeds
-    _copy(cursor, STAGING_TABLE, STAGED_COLUMNS, b"".join(b"%s\t%d\n" % (row[:-1], copies) for row, copies in rows))
+    text = b"".join(b"%s\t%d\n" % (row[:-1], copies) for row, copies in rows)
+    _copy(cursor, staging_table(data_set), staged_columns(data_set), text)
     if partitioned is None:
-        return merge_staged(cursor, table)
+        return merge_staged(cursor, data_set, table)
     row_counts = RowCounts()
     for month in sorted(batch.months):
         start, end = start_of(month), start_of(next_month(month))
-        row_counts += merge_staged(cursor, partition_name(month), start.isoformat(), end.isoformat())
+        row_counts += merge_staged(cursor, data_set, partition_name(month), start.isoformat(), end.isoformat())
     return row_counts
 
 
