@@ -23,8 +23,12 @@ from twap_pipeline.sample.manifest import SampleRequest, latest_until, read_mani
 DATASET_START = date(2025, 8, 17)
 """First day of the feed (UTC)."""
 
+FILLS_START = date(2025, 7, 28)
+"""First day of the fills (UTC), according to the vendor's documentation."""
+
 _NAME_PATH = re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*")
 _OWNER = re.compile(r"team:[A-Za-z0-9_-]+|[A-Za-z0-9_.+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
+_PREFIX = re.compile(r"(([^*/]+|\*)/)+")
 _DATE_GROUPS = {"year", "month", "day"}
 
 
@@ -61,6 +65,21 @@ class Settings(BaseSettings):
         default=None,
         alias="TWAP_START_DATE",
         description="First partition (UTC day); earlier objects are ignored; unset: 2025-08-17, or the sample's first.",
+    )
+    fills_url: str | None = Field(
+        default=None,
+        alias="TWAP_FILLS_URL",
+        description="Location of the fills: s3://bucket/ or file:///directory/; unset: no fills, or the sample's.",
+    )
+    fills_prefixes: str = Field(
+        default="by_dex/*/fills/perp/twap_fills/,global/fills/spot/all/",
+        alias="TWAP_FILLS_PREFIXES",
+        description="Comma-separated folders of the fills below TWAP_FILLS_URL; * is any folder of one level.",
+    )
+    configured_fills_start_date: date | None = Field(
+        default=None,
+        alias="TWAP_FILLS_START_DATE",
+        description="First partition (UTC day) of the fills; unset: 2025-07-28, or the sample's first.",
     )
     home: Path = Field(
         default_factory=default_home,
@@ -124,7 +143,7 @@ class Settings(BaseSettings):
     sensor_interval_seconds: PositiveInt = Field(
         default=300,
         alias="TWAP_SENSOR_INTERVAL_SECONDS",
-        description="Seconds between ticks of the sensor new_twap_objects; a tick sends one LIST per 1,000 keys.",
+        description="Seconds between ticks of new_twap_objects and new_twap_fills; a tick lists up to 10,000 keys.",
     )
     max_bytes_per_run: PositiveInt | None = Field(
         default=None,
@@ -201,6 +220,16 @@ class Settings(BaseSettings):
             raise ValueError(f"needs the named groups year, month and day; missing: {', '.join(sorted(missing))}")
         return text
 
+    @field_validator("fills_prefixes")
+    @classmethod
+    def _require_folders(cls, text: str) -> str:
+        prefixes = _split_csv(text)
+        if not prefixes or not all(map(_PREFIX.fullmatch, prefixes)):
+            raise ValueError(
+                "must be folders such as by_dex/*/fills/, each with / at its end, with a comma between them"
+            )
+        return text
+
     @field_validator("asset_key_prefix", "asset_group")
     @classmethod
     def _require_name_path(cls, text: str) -> str:
@@ -224,6 +253,11 @@ class Settings(BaseSettings):
     def accept_source_url_list(self) -> tuple[str, ...]:
         """Source URLs that may be mixed with the source of the ingest log."""
         return _split_csv(self.accept_source_urls)
+
+    @property
+    def fills_prefix_list(self) -> tuple[str, ...]:
+        """Folders of the fills below their URL."""
+        return _split_csv(self.fills_prefixes)
 
     @property
     def asset_key_prefix_list(self) -> tuple[str, ...]:
@@ -251,9 +285,24 @@ class Settings(BaseSettings):
         return self.home / "sample"
 
     @property
+    def sample_fills_directory(self) -> Path:
+        """Folder of the fills of the sample data."""
+        return self.home / "sample-fills"
+
+    @property
     def is_sample_source(self) -> bool:
         """Whether the source is the sample: neither a source nor a database is configured."""
         return self.source_url is None and self.database_url is None
+
+    @property
+    def is_sample_fills(self) -> bool:
+        """Whether the fills are those of the sample."""
+        return self.fills_url is None and self.is_sample_source
+
+    @property
+    def resolved_fills_url(self) -> str | None:
+        """URL of the fills: the configured one, or that of the sample's fills; None if there are no fills."""
+        return f"{self.sample_fills_directory.absolute().as_uri()}/" if self.is_sample_fills else self.fills_url
 
     @property
     def sample(self) -> SampleRequest:
@@ -272,6 +321,16 @@ class Settings(BaseSettings):
     def end_date(self) -> date | None:
         """Last partition (UTC day): the last day of the sample; None for today. With TWAP_START_DATE always None."""
         return self.sample.last_date if self.is_sample_source and self.configured_start_date is None else None
+
+    @property
+    def fills_start_date(self) -> date:
+        """First partition (UTC day) of the fills; with the sample's fills, that of the statuses unless configured."""
+        return self.configured_fills_start_date or (self.start_date if self.is_sample_fills else FILLS_START)
+
+    @property
+    def fills_end_date(self) -> date | None:
+        """Last partition (UTC day) of the fills; None for today."""
+        return self.end_date if self.is_sample_fills and self.configured_fills_start_date is None else None
 
 
 def secret_names() -> tuple[str, ...]:

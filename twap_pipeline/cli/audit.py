@@ -7,8 +7,11 @@ from contextlib import ExitStack
 import click
 
 from twap_pipeline.cli.context import (
+    DATA_SETS,
     MAX_PRINTED_FAILURES,
+    data_set_option,
     database,
+    first_partition,
     load_command_settings,
     require_source,
     source,
@@ -24,19 +27,21 @@ from twap_pipeline.storage.audit.repair import RepairResult
 
 
 @click.command()
+@data_set_option
 @source_option
 @click.option("--deep", is_flag=True, help="Read every loaded object again and compare it row by row.")
 @click.option("--requeue", is_flag=True, help="Like --deep; also delete mismatched rows and requeue their objects.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
-def audit(source_url: str | None, *, deep: bool, requeue: bool, as_json: bool) -> None:
+def audit(data_set_name: str, source_url: str | None, *, deep: bool, requeue: bool, as_json: bool) -> None:
     """Compare the source listing, the ingest log and the stored rows.
 
     The exit status is 1 if they differ.
     """
-    settings = load_command_settings(source_url)
-    store = source(settings)
+    data_set = DATA_SETS[data_set_name]
+    settings = load_command_settings(source_url, data_set)
+    store = source(settings, data_set)
     with database(settings) as (engine, _), ExitStack() as steps:
-        require_source(settings, engine, store)
+        require_source(settings, engine, store, data_set)
 
         def begin_reading(refs: Sequence[ObjectRef]) -> None:
             steps.close()
@@ -48,7 +53,7 @@ def audit(source_url: str | None, *, deep: bool, requeue: bool, as_json: bool) -
         report = run_audit(
             store,
             engine,
-            since=settings.start_date,
+            since=first_partition(settings, data_set)[0],
             key_date_patterns=resolve_key_date_patterns(settings.key_date_pattern),
             deep=deep,
             requeue=requeue,
@@ -56,6 +61,7 @@ def audit(source_url: str | None, *, deep: bool, requeue: bool, as_json: bool) -
             max_bytes_per_day=settings.max_bytes_per_day,
             timeout_seconds=settings.maintenance_timeout_seconds,
             before_reading=begin_reading,
+            data_set=data_set,
         )
     if as_json:
         click.echo(json.dumps(report.as_json()))

@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 from twap_pipeline.cli.context import database, source
 from twap_pipeline.cli.dagster_runs import describe_storage
 from twap_pipeline.definitions import build_definitions
+from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
 from twap_pipeline.errors import SchemaRevisionError, TwapPipelineError
 from twap_pipeline.settings import Settings, load_settings
 from twap_pipeline.source.selection import SkippedObjects
@@ -24,11 +25,13 @@ def check() -> None:
     """
     settings = load_settings()
     failed = False
+    fills = [("fills", _check_fills)] if settings.resolved_fills_url else []
     for name, run_check in (
         ("database", _check_database),
         ("revision", _check_revision),
         ("drift", _check_drift),
         ("source", _check_source),
+        *fills,
         ("definitions", _check_definitions),
         ("dagster", describe_storage),
     ):
@@ -66,12 +69,16 @@ def _check_drift(settings: Settings) -> str:
     return "tables match the declared tables"
 
 
-def _check_source(settings: Settings) -> str:
-    store = source(settings)
+def _check_source(settings: Settings, data_set: DataSet = TWAP_STATUS) -> str:
+    store = source(settings, data_set)
     skipped = SkippedObjects()
     if first := next(store.list_objects(skipped=skipped), None):
         return f"{store.url}: first key {first.key}"
     return f"{store.url}: reachable, contains no data" + (f"; skipped objects: {skipped}" if skipped else "")
+
+
+def _check_fills(settings: Settings) -> str:
+    return _check_source(settings, TWAP_FILLS)
 
 
 def _check_definitions(settings: Settings) -> str:

@@ -6,19 +6,24 @@ Keep command logic out of this module, and keep Dagster out of it: commands that
 import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import date
 from typing import TypeVar
 
 import click
 from sqlalchemy import URL, Engine
 
+from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.ingest.source_check import require_same_source
 from twap_pipeline.settings import Settings, load_settings
-from twap_pipeline.source.base import ObjectStore, open_store, resolve_source_url
+from twap_pipeline.source.base import URL_SETTINGS, ObjectStore, open_store, resolve_fills_url, resolve_source_url
 from twap_pipeline.storage.engine.engine import open_database
 from twap_pipeline.storage.schema.revision_gate import require_head
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
+
+DATA_SETS = {data_set.name: data_set for data_set in (TWAP_STATUS, TWAP_FILLS)}
+"""Name → data set: the values of the option ``--data-set``."""
 
 MAX_PRINTED_FAILURES = 20
 """Failures or findings that a command prints in full."""
@@ -35,15 +40,36 @@ def source_option(function: _Function) -> _Function:
     option: Callable[[_Function], _Function] = click.option(
         "--source",
         "source_url",
-        help="Source URL: s3://bucket/prefix/ or file:///directory/.  [default: TWAP_SOURCE_URL]",
+        help="Source URL: s3://bucket/prefix/ or file:///directory/.  [default: TWAP_SOURCE_URL or TWAP_FILLS_URL]",
     )
     return option(function)
 
 
-def load_command_settings(source_url: str | None) -> Settings:
+def data_set_option(function: _Function) -> _Function:
+    """Add the option ``--data-set`` as parameter ``data_set_name``."""
+    option: Callable[[_Function], _Function] = click.option(
+        "--data-set",
+        "data_set_name",
+        type=click.Choice(list(DATA_SETS)),
+        default=TWAP_STATUS.name,
+        show_default=True,
+        help="Statuses of orders, or their fills.",
+    )
+    return option(function)
+
+
+def load_command_settings(source_url: str | None, data_set: DataSet = TWAP_STATUS) -> Settings:
     """Return the settings of the environment, with the source URL of the command line if there is one."""
     settings = load_settings()
-    return settings.model_copy(update={"source_url": source_url}) if source_url else settings
+    field = "fills_url" if data_set == TWAP_FILLS else "source_url"
+    return settings.model_copy(update={field: source_url}) if source_url else settings
+
+
+def first_partition(settings: Settings, data_set: DataSet) -> tuple[date, str]:
+    """Return the first UTC day of the partitions of a data set, and the setting that changes it."""
+    if data_set == TWAP_FILLS:
+        return settings.fills_start_date, "TWAP_FILLS_START_DATE"
+    return settings.start_date, "TWAP_START_DATE"
 
 
 def database(settings: Settings) -> AbstractContextManager[tuple[Engine, URL]]:
@@ -57,31 +83,44 @@ def database(settings: Settings) -> AbstractContextManager[tuple[Engine, URL]]:
     )
 
 
-def require_source(settings: Settings, engine: Engine, store: ObjectStore) -> None:
-    """Check that the database is at head and that its ingest log contains no objects of another source.
+def require_source(settings: Settings, engine: Engine, store: ObjectStore, data_set: DataSet = TWAP_STATUS) -> None:
+    """Check that the database is at head and that its ingest log has no objects of the data set of another source.
 
     Raises:
         SchemaRevisionError: The database is not at head.
         ConfigurationError: The ingest log contains objects of another source.
     """
     require_head(engine)
-    require_same_source(engine, store, settings.accept_source_url_list)
+    require_same_source(engine, store, settings.accept_source_url_list, data_set=data_set)
 
 
-def source(settings: Settings) -> ObjectStore:
-    """Return the object store of the source URL, or of the sample data.
+def source(settings: Settings, data_set: DataSet = TWAP_STATUS) -> ObjectStore:
+    """Return the object store of a data set: of its URL, or of the sample data.
 
     Raises:
-        ConfigurationError: A database is configured without a source, or the S3 endpoint is not allowed.
+        ConfigurationError: A database is configured without a source, there are no fills, or the S3 endpoint is not
+            allowed.
     """
-    url = resolve_source_url(
-        settings.source_url,
-        has_database=settings.database_url is not None,
-        sample_directory=settings.sample_directory,
-        sample=settings.sample,
-    )
+    if data_set == TWAP_FILLS:
+        url = resolve_fills_url(
+            settings.resolved_fills_url,
+            is_sample=settings.is_sample_fills,
+            sample_directory=settings.sample_directory,
+            sample=settings.sample,
+        )
+    else:
+        url = resolve_source_url(
+            settings.source_url,
+            has_database=settings.database_url is not None,
+            sample_directory=settings.sample_directory,
+            sample=settings.sample,
+        )
     return open_store(
-        url, object_pattern=settings.object_pattern, allow_insecure_endpoint=settings.allow_insecure_endpoint
+        url,
+        object_pattern=settings.object_pattern,
+        allow_insecure_endpoint=settings.allow_insecure_endpoint,
+        prefixes=settings.fills_prefix_list if data_set == TWAP_FILLS else (),
+        setting=URL_SETTINGS[data_set.name],
     )
 
 

@@ -23,11 +23,12 @@ from twap_pipeline.cli.context import database
 from twap_pipeline.cli.progress import ingest_steps, step
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs.assets import FAILED_OBJECTS_KEY
-from twap_pipeline.defs.catalog import AssetCatalog
+from twap_pipeline.defs.data_sets import data_set_definitions
 from twap_pipeline.defs.event_log import SerializableErrorInfo, record_source_partitions, run_job
-from twap_pipeline.defs.jobs import CHECK_JOB, INGEST_JOB, REFRESH_JOB
+from twap_pipeline.defs.jobs import CHECK_JOB, REFRESH_JOB
 from twap_pipeline.defs.partitions import group_into_ranges, range_tags
 from twap_pipeline.defs.resources import build_resources
+from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ConfigurationError, TwapPipelineError
 from twap_pipeline.ingest.plan import Plan
@@ -142,6 +143,7 @@ def run_ingest(
     plans: Mapping[date, Plan],
     object_keys: Sequence[str] = (),
     show_progress: bool = False,
+    data_set: DataSet = TWAP_STATUS,
 ) -> list[str]:
     """Ingest the pending objects of the partitions in as few runs as possible and return the run ids.
 
@@ -155,19 +157,19 @@ def run_ingest(
         plans: The plan of each partition.
         object_keys: Ingest only these objects, even if they are parked.
         show_progress: Whether to print the steps of each run to standard error.
+        data_set: Data set of the objects.
 
     Raises:
         click.ClickException: A run failed for another reason than its objects.
     """
-    job = _resolve_job(settings, INGEST_JOB)
-    catalog = AssetCatalog.from_settings(settings)
-    status_op = catalog.status_key.to_python_identifier()
-    config = {"ops": {status_op: {"config": {"object_keys": list(object_keys)}}}}
+    definition = next(item for item in data_set_definitions(settings) if item.data_set == data_set)
+    job = _resolve_job(settings, definition.names.ingest_job)
+    config = {"ops": {definition.table_key.to_python_identifier(): {"config": {"object_keys": list(object_keys)}}}}
     with open_instance(settings) as instance:
         pending_by_date = {day: plan.pending for day, plan in plans.items() if plan.pending}
         pending_refs = {day: refs_by_date[day] for day in pending_by_date}
         with step("recording the partitions of the source") if show_progress else nullcontext():
-            record_source_partitions(instance, catalog.source_key, store_url, pending_refs)
+            record_source_partitions(instance, definition.source_key, store_url, pending_refs)
         ranges = group_into_ranges(pending_by_date, settings.max_partitions_per_run, covered=refs_by_date.keys())
         run_ids = []
         for number, days in enumerate(ranges, start=1):

@@ -5,8 +5,16 @@ from datetime import date
 
 import click
 
-from twap_pipeline.cli.context import load_command_settings, source, source_option
+from twap_pipeline.cli.context import (
+    DATA_SETS,
+    data_set_option,
+    first_partition,
+    load_command_settings,
+    source,
+    source_option,
+)
 from twap_pipeline.cli.tables import format_bytes, print_table
+from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
 from twap_pipeline.domain.object_ref import ObjectRef, day_from_key, partition_date, resolve_key_date_patterns
 from twap_pipeline.domain.source_schema import flat_schema, map_columns
 from twap_pipeline.errors import SourceNotFoundError
@@ -19,23 +27,29 @@ from twap_pipeline.source.s3_pricing import get_cost_usd, list_cost_usd, list_re
 from twap_pipeline.source.selection import SkippedObjects, join_keys
 
 _PRINTED_KEYS = 5
+_ADVICE = {
+    TWAP_STATUS.name: "check the prefix in TWAP_SOURCE_URL",
+    TWAP_FILLS.name: "check TWAP_FILLS_URL and TWAP_FILLS_PREFIXES",
+}
 _NO_MATCH = "no match: LastModified date"
 
 
 @click.command()
+@data_set_option
 @source_option
-def discover(source_url: str | None) -> None:
+def discover(data_set_name: str, source_url: str | None) -> None:
     """Describe the source: keys, schema, column mapping and cost.
 
     Lists the source and reads its newest object. Writes nothing.
     """
-    settings = load_command_settings(source_url)
-    store = source(settings)
+    data_set = DATA_SETS[data_set_name]
+    settings = load_command_settings(source_url, data_set)
+    store = source(settings, data_set)
     skipped = SkippedObjects()
     listing = sorted(store.list_objects(skipped=skipped))
     if not listing:
         reason = f"; check TWAP_OBJECT_PATTERN; skipped objects: {skipped}" if skipped else ""
-        raise SourceNotFoundError(f"{store.url} contains no data; check the prefix in TWAP_SOURCE_URL{reason}")
+        raise SourceNotFoundError(f"{store.url} contains no data; {_ADVICE[data_set.name]}{reason}")
     size_bytes = sum(ref.size_bytes for ref in listing)
     click.echo(f"{store.url}: {len(listing):,} objects, {format_bytes(size_bytes)}")
     click.echo(
@@ -53,7 +67,7 @@ def discover(source_url: str | None) -> None:
         count_by_key_pattern(listing, resolve_key_date_patterns(settings.key_date_pattern)),
     )
     click.echo("")
-    _print_ignored(settings, listing, skipped)
+    _print_ignored(settings, data_set, listing, skipped)
     _print_object(store, max(listing, key=lambda ref: (ref.invalid is None, ref.last_modified, ref.key)))
 
 
@@ -71,13 +85,16 @@ def count_by_key_pattern(
     return [(pattern, len(days), min(days), max(days)) for pattern, days in dates.items()]
 
 
-def _print_ignored(settings: Settings, listing: Sequence[ObjectRef], skipped: SkippedObjects) -> None:
+def _print_ignored(
+    settings: Settings, data_set: DataSet, listing: Sequence[ObjectRef], skipped: SkippedObjects
+) -> None:
     """Print the number and first keys of the objects that are not ingested, by reason."""
     days = group_by_day(listing, resolve_key_date_patterns(settings.key_date_pattern))
-    early = [ref.key for ref in objects_before(days, settings.start_date)]
+    start_date, setting = first_partition(settings, data_set)
+    early = [ref.key for ref in objects_before(days, start_date)]
     ignored: list[tuple[str, list[str]]] = [*skipped.keys.items()]
     if early:
-        ignored.append((f"before TWAP_START_DATE ({settings.start_date})", early))
+        ignored.append((f"before {setting} ({start_date})", early))
     rows = [(len(keys), reason, join_keys(keys)) for reason, keys in ignored]
     if rows:
         print_table(["objects not ingested", "reason", "first keys"], rows)

@@ -10,8 +10,11 @@ import click
 from sqlalchemy import Engine
 
 from twap_pipeline.cli.context import (
+    DATA_SETS,
     MAX_PRINTED_FAILURES,
+    data_set_option,
     database,
+    first_partition,
     load_command_settings,
     require_source,
     source,
@@ -19,6 +22,7 @@ from twap_pipeline.cli.context import (
 )
 from twap_pipeline.cli.dagster_runs import run_ingest, run_refresh
 from twap_pipeline.cli.tables import format_bytes, print_day_summary
+from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.domain.object_ref import ObjectRef, resolve_key_date_patterns
 from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.errors import SourceNotFoundError
@@ -82,6 +86,7 @@ class _Summary:
 
 
 @click.command()
+@data_set_option
 @source_option
 @click.option(
     "--file",
@@ -103,6 +108,7 @@ def ingest(
     end: datetime | None,
     object_keys: tuple[str, ...],
     *,
+    data_set_name: str,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -119,17 +125,19 @@ def ingest(
             raise click.UsageError(f"{file} is not a file")
         file = file.absolute()
         source_url, object_keys = f"{file.parent.as_uri()}/", (file.name, *object_keys)
-    settings = load_command_settings(source_url)
-    store = source(settings)
+    data_set = DATA_SETS[data_set_name]
+    settings = load_command_settings(source_url, data_set)
+    store = source(settings, data_set)
     with database(settings) as (engine, _):
-        require_source(settings, engine, store)
-        listing = _list_objects(settings, store, start, end, object_keys)
+        require_source(settings, engine, store, data_set)
+        listing = _list_objects(settings, store, start, end, data_set=data_set, object_keys=object_keys)
         refs_by_date = listing.refs_by_date
         with engine.connect() as connection:
-            entries = read_ingest_log(connection, [ref.key for refs in refs_by_date.values() for ref in refs])
+            keys = [ref.key for refs in refs_by_date.values() for ref in refs]
+            entries = read_ingest_log(connection, keys, data_set=data_set)
         plans = {day: plan(refs, entries, only=object_keys) for day, refs in refs_by_date.items()}
         summary = _summarize(store.url, plans.values(), listing)
-        _warn_of_early_objects(settings, listing)
+        _warn_of_early_objects(settings, data_set, listing)
         if dry_run:
             _print_plan(summary, as_json=as_json, dry_run=True)
             return
@@ -143,11 +151,13 @@ def ingest(
                 plans=plans,
                 object_keys=object_keys,
                 show_progress=not as_json,
+                data_set=data_set,
             )
             failed_count = _print_outcome(engine, run_ids, summary, as_json=as_json)
         else:
             _print_plan(summary, as_json=as_json, dry_run=False)
-        run_refresh(settings)
+        if data_set == TWAP_STATUS:
+            run_refresh(settings)
     raise SystemExit(1 if failed_count or summary.objects_parked else 0)
 
 
@@ -156,6 +166,8 @@ def _list_objects(
     store: ObjectStore,
     start: datetime | None,
     end: datetime | None,
+    *,
+    data_set: DataSet,
     object_keys: Sequence[str],
 ) -> _Listing:
     """Return the listed objects, those of the range per UTC day.
@@ -163,7 +175,8 @@ def _list_objects(
     Raises:
         SourceNotFoundError: The range has no objects, or an object key is not listed.
     """
-    first = max(start.date(), settings.start_date) if start else settings.start_date
+    start_date, _ = first_partition(settings, data_set)
+    first = max(start.date(), start_date) if start else start_date
     day_after_last = end.date() if end else date.max
     skipped = SkippedObjects()
     key_date_patterns = resolve_key_date_patterns(settings.key_date_pattern)
@@ -179,7 +192,7 @@ def _list_objects(
         raise SourceNotFoundError(
             f"{store.url} lists no object {min(missing)!r} in this range; run `twap-pipeline discover`"
         )
-    early = [ref.key for ref in objects_before(listed, settings.start_date)]
+    early = [ref.key for ref in objects_before(listed, start_date)]
     return _Listing(refs_by_date, find_layouts(refs, key_date_patterns), early, skipped)
 
 
@@ -201,12 +214,11 @@ def _summarize(source_url: str, plans: Iterable[Plan], listing: _Listing) -> _Su
     )
 
 
-def _warn_of_early_objects(settings: Settings, listing: _Listing) -> None:
+def _warn_of_early_objects(settings: Settings, data_set: DataSet, listing: _Listing) -> None:
     """Print the number and first keys of the objects that no partition contains."""
     if keys := listing.before_start_date:
-        click.echo(
-            f"ignored {len(keys):,} objects before TWAP_START_DATE ({settings.start_date}): {join_keys(keys)}", err=True
-        )
+        start_date, setting = first_partition(settings, data_set)
+        click.echo(f"ignored {len(keys):,} objects before {setting} ({start_date}): {join_keys(keys)}", err=True)
 
 
 def _print_plan(summary: _Summary, *, as_json: bool, dry_run: bool) -> None:

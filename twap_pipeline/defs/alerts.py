@@ -9,14 +9,14 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
 import dagster as dg
 
-from twap_pipeline.defs.assets import OVERDUE_AFTER
 from twap_pipeline.defs.catalog import AssetCatalog
+from twap_pipeline.defs.data_sets import STATUS_FRESHNESS, DataSetDefinition
 from twap_pipeline.defs.event_log import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -27,17 +27,18 @@ from twap_pipeline.defs.event_log import (
     failure_text,
     partition_statuses,
 )
-from twap_pipeline.defs.jobs import INGEST_JOB
+from twap_pipeline.defs.jobs import INGEST_FILLS_JOB, INGEST_JOB
 from twap_pipeline.defs.notifier import Notifier
 from twap_pipeline.defs.resources import DatabaseResource
 from twap_pipeline.defs.texts import shorten
+from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.errors import ConfigurationError, DatabaseUnavailableError, SchemaRevisionError
 from twap_pipeline.logs import redact_wallets
 
 ALERTS_INTERVAL_SECONDS = 60
 """Interval of ``alerts``. A tick reads Dagster's storage and runs one query."""
 
-_PARKED_CHECK = "no_parked_objects"
+_PARKED_CHECKS = ("no_parked_objects", "no_parked_fill_objects")
 _ENDED_STATUSES = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _SEARCHED_RUNS = 100
 _ITEMS_MAX = 10
@@ -93,7 +94,7 @@ class State:
 
 def build_alerts_sensor(
     catalog: AssetCatalog,
-    partitions: dg.DailyPartitionsDefinition,
+    data_sets: Sequence[DataSetDefinition],
     check_keys: Sequence[dg.AssetCheckKey],
     job_names: Sequence[str],
 ) -> dg.SensorDefinition:
@@ -101,11 +102,11 @@ def build_alerts_sensor(
 
     Args:
         catalog: The asset keys.
-        partitions: The partitions of ``twap_status``.
+        data_sets: The data sets.
         check_keys: All checks.
         job_names: Jobs whose last run must not have failed. A failed ingest run is reported by its partitions.
     """
-    checks = [key for key in check_keys if key.name != _PARKED_CHECK]  # a parked object is a problem of its own
+    checks = [key for key in check_keys if key.name not in _PARKED_CHECKS]  # a parked object is a problem of its own
 
     @dg.sensor(
         name="alerts",
@@ -125,11 +126,12 @@ def build_alerts_sensor(
             return dg.SensorResult(skip_reason="TWAP_ALERT_URLS is not set")
         state = State()
         _add_database_problems(state, database)
-        _add_failed_partitions(state, context.instance, catalog.status_key, partitions)
+        for definition in data_sets:
+            _add_failed_partitions(state, context.instance, definition)
         _add_failed_checks(state, context.instance, checks)
         _add_failed_jobs(state, context.instance, job_names)
-        for key in (catalog.status_key, catalog.orders_key, catalog.daily_stats_key):
-            _add_overdue_asset(state, context.instance, key)
+        for key, overdue_after in _overdue_limits(catalog, data_sets).items():
+            _add_overdue_asset(state, context.instance, key, overdue_after)
         sent, errors = _send_changes(context.instance, notifier, state, json.loads(context.cursor or "{}"))
         if len(errors) == len(sent):  # nothing was sent, so that nothing is lost if the tick fails
             raise ConfigurationError("; ".join(errors))
@@ -154,18 +156,23 @@ def _add_database_problems(state: State, database: DatabaseResource) -> None:
     else:
         for entry in unloaded:
             if entry.is_parked:
-                state.problems[Problem(Kind.PARKED, entry.s3_object_key)] = entry.error_text
+                option = "" if entry.data_set == TWAP_STATUS.name else f" (add --data-set {entry.data_set})"
+                state.problems[Problem(Kind.PARKED, entry.s3_object_key)] = entry.error_text + option
 
 
-def _add_failed_partitions(
-    state: State, instance: dg.DagsterInstance, key: dg.AssetKey, partitions: dg.DailyPartitionsDefinition
-) -> None:
+def _add_failed_partitions(state: State, instance: dg.DagsterInstance, definition: DataSetDefinition) -> None:
     """Add the failed partitions. A partition that a run is loading is unknown."""
-    for day, status in partition_statuses(instance, key, partitions).items():
+    for day, status in partition_statuses(instance, definition.table_key, definition.partitions).items():
+        problem = Problem(Kind.PARTITION, _partition_item(definition.data_set, day))
         if status == AssetPartitionStatus.FAILED:
-            state.problems[Problem(Kind.PARTITION, day)] = None
+            state.problems[problem] = None
         elif status == AssetPartitionStatus.IN_PROGRESS:
-            state.unknown.append(str(Problem(Kind.PARTITION, day)))
+            state.unknown.append(str(problem))
+
+
+def _partition_item(data_set: DataSet, day: str) -> str:
+    """Return the item of a failed partition: the day, with the name of the data set unless it is the statuses."""
+    return day if data_set == TWAP_STATUS else f"{day} of {data_set.name}"
 
 
 def _add_failed_checks(state: State, instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> None:
@@ -182,15 +189,21 @@ def _add_failed_jobs(state: State, instance: dg.DagsterInstance, job_names: Sequ
             state.problems[Problem(Kind.JOB, name)] = None
 
 
-def _add_overdue_asset(state: State, instance: dg.DagsterInstance, key: dg.AssetKey) -> None:
+def _overdue_limits(catalog: AssetCatalog, data_sets: Sequence[DataSetDefinition]) -> dict[dg.AssetKey, timedelta]:
+    """Return asset → age of its last materialization from which on it is overdue."""
+    limits = {definition.table_key: definition.freshness.overdue_after for definition in data_sets}
+    return limits | dict.fromkeys((catalog.orders_key, catalog.daily_stats_key), STATUS_FRESHNESS.overdue_after)
+
+
+def _add_overdue_asset(state: State, instance: dg.DagsterInstance, key: dg.AssetKey, overdue_after: timedelta) -> None:
     """Add the asset if its last materialization is older than its freshness policy allows."""
     event = instance.get_latest_materialization_event(key)
     if event is None:
         return
     time = datetime.fromtimestamp(event.timestamp, UTC)
-    if time < datetime.now(UTC) - OVERDUE_AFTER:
+    if time < datetime.now(UTC) - overdue_after:
         text = (
-            f"last materialization at {time:%Y-%m-%d %H:%M} UTC, limit {OVERDUE_AFTER.total_seconds() / 3600:.0f} hours"
+            f"last materialization at {time:%Y-%m-%d %H:%M} UTC, limit {overdue_after.total_seconds() / 3600:.0f} hours"
         )
         state.problems[Problem(Kind.OVERDUE, key.path[-1])] = text
 
@@ -243,12 +256,14 @@ def describe(
 def _has_failed_in(run: dg.DagsterRun, problem: Problem) -> bool:
     if problem.kind == Kind.JOB:
         return run.job_name == problem.item
-    if run.job_name not in (INGEST_JOB, IMPLICIT_ASSET_JOB_NAME):
+    failed_day, _, table_name = problem.item.partition(" of ")
+    ingest_job = INGEST_FILLS_JOB if table_name else INGEST_JOB
+    if run.job_name not in (ingest_job, IMPLICIT_ASSET_JOB_NAME):
         return False
     day = run.tags.get(PARTITION_NAME_TAG, "")
     first = run.tags.get(ASSET_PARTITION_RANGE_START_TAG, day)
     last = run.tags.get(ASSET_PARTITION_RANGE_END_TAG, day)
-    return first <= problem.item <= last
+    return first <= failed_day <= last
 
 
 def compose(described: Mapping[Problem, str], over: Collection[str]) -> tuple[str, str]:

@@ -5,22 +5,24 @@ Dagster and reports violations as metadata.
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import date
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
 from twap_pipeline.defs.catalog import AssetCatalog
+from twap_pipeline.defs.data_sets import FILLS_NAMES, STATUS_NAMES, DataSetDefinition
 from twap_pipeline.defs.event_log import BACKFILL_ID_TAG
 from twap_pipeline.defs.failures import plain_failure
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
 from twap_pipeline.defs.tables import text_table
+from twap_pipeline.domain.data_set import TWAP_STATUS
 from twap_pipeline.errors import SchemaRevisionError
 from twap_pipeline.storage.audit.data_check_runs import CheckResult, run_checks
 from twap_pipeline.storage.audit.data_checks import CHECKS, CheckScope, TableCheck
 
-SOURCE_CHECK = "ingest_log_matches_source"
+SOURCE_CHECKS = (STATUS_NAMES.source_check, FILLS_NAMES.source_check)
+"""The checks that list a source."""
 
 _MAX_EXAMPLES = 5
 _SCOPE_NOTES = {
@@ -37,28 +39,30 @@ class DataCheckConfig(dg.Config):
     full: bool = Field(default=False, description="Evaluate every date again, instead of the dates that changed.")
 
 
-def build_asset_checks(
-    catalog: AssetCatalog, start_date: date, key_date_patterns: Sequence[str]
-) -> list[dg.AssetChecksDefinition]:
-    """Return all asset checks.
+def build_asset_checks(catalog: AssetCatalog, data_sets: Sequence[DataSetDefinition]) -> list[dg.AssetChecksDefinition]:
+    """Return all asset checks of the data sets and of the orders.
 
     Checks that read tables or list the source are skipped in backfill runs: each of the many runs would repeat them.
     The sensor ``stale_asset_checks`` requests one run of them after the last of these runs.
 
     Args:
         catalog: The asset keys.
-        start_date: First partition; earlier objects of the source are ignored.
-        key_date_patterns: Regular expressions that find the date in a key, in order of preference.
+        data_sets: The data sets; objects before their first partition are ignored.
     """
-    table_names = dict.fromkeys(check.table for check in CHECKS)
+    table_names = [key.path[-1] for key in checked_tables(catalog, data_sets)]
     return [
         *(
             _build_table_checks(name, catalog.key(name), [check for check in CHECKS if check.table == name])
             for name in table_names
         ),
-        _build_source_check(catalog.status_key, start_date, key_date_patterns),
+        *(_build_source_check(definition) for definition in data_sets),
         _build_schema_check(catalog.status_key),
     ]
+
+
+def checked_tables(catalog: AssetCatalog, data_sets: Sequence[DataSetDefinition]) -> list[dg.AssetKey]:
+    """Return the assets whose tables have data checks: those of the data sets, and the orders."""
+    return [*(definition.table_key for definition in data_sets), catalog.orders_key]
 
 
 def _build_table_checks(table_name: str, asset: dg.AssetKey, checks: Sequence[TableCheck]) -> dg.AssetChecksDefinition:
@@ -125,22 +129,24 @@ def _skip_in_backfill_run(context: dg.AssetCheckExecutionContext) -> bool:
     return is_backfill_run
 
 
-def _build_source_check(
-    asset: dg.AssetKey, start_date: date, key_date_patterns: Sequence[str]
-) -> dg.AssetChecksDefinition:
+def _build_source_check(definition: DataSetDefinition) -> dg.AssetChecksDefinition:
+    data_set = definition.data_set
+    option = "" if data_set == TWAP_STATUS else f" --data-set {data_set.name}"
+
     @dg.multi_asset_check(
+        name=definition.names.source_check,
         description="Compares the listing of the source, the ingest log and the stored rows.",
         specs=[
             dg.AssetCheckSpec(
-                SOURCE_CHECK,
-                asset=asset,
+                definition.names.source_check,
+                asset=definition.table_key,
                 description="The listing of the source, the ingest log and the stored rows agree. If they do not, run"
-                " `twap-pipeline audit`, which names the objects.",
+                f" `twap-pipeline audit{option}`, which names the objects.",
             )
         ],
         can_subset=True,
     )
-    def ingest_log_matches_source(
+    def compare_with_source(
         context: dg.AssetCheckExecutionContext,
         database: dg.ResourceParam[DatabaseResource],
         object_store: dg.ResourceParam[ObjectStoreResource],
@@ -151,11 +157,12 @@ def _build_source_check(
             return
         with database.engine() as engine:
             report = run_audit(
-                object_store.open_for(engine),
+                object_store.open_for(engine, data_set),
                 engine,
-                since=start_date,
-                key_date_patterns=key_date_patterns,
+                since=definition.start_date,
+                key_date_patterns=definition.key_date_patterns,
                 timeout_seconds=database.settings.maintenance_timeout_seconds,
+                data_set=data_set,
             )
         lines = [
             f"- **{finding.code}** ({finding.count}): {finding.description};"
@@ -168,7 +175,7 @@ def _build_source_check(
             metadata={"findings": dg.MetadataValue.md("\n".join(lines) or "none")},
         )
 
-    return ingest_log_matches_source
+    return compare_with_source
 
 
 def _build_schema_check(asset: dg.AssetKey) -> dg.AssetChecksDefinition:

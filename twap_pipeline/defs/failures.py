@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from twap_pipeline.defs.texts import shorten
+from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.errors import TwapPipelineError
 
 _OBJECTS_MAX = 5
@@ -29,13 +30,16 @@ def plain_failure() -> Iterator[None]:
         raise dg.Failure(str(error), allow_retries=False) from error
 
 
-def describe_failed_objects(errors: Sequence[str], failed: Sequence[str], partition_count: int) -> str:
+def describe_failed_objects(
+    errors: Sequence[str], failed: Sequence[str], partition_count: int, data_set: DataSet = TWAP_STATUS
+) -> str:
     """Return the failure text of a run in which objects failed: a summary, then a line per object.
 
     Args:
         errors: One message per failed object, with its key.
         failed: Keys of the partitions with failed objects.
         partition_count: Number of partitions of the run.
+        data_set: Data set of the objects.
     """
     objects = f"{len(errors)} object{'' if len(errors) == 1 else 's'} failed"
     lines = [
@@ -44,8 +48,9 @@ def describe_failed_objects(errors: Sequence[str], failed: Sequence[str], partit
     ]
     if len(errors) > _OBJECTS_MAX:
         lines.append(f"- and {len(errors) - _OBJECTS_MAX} more")
+    option = "" if data_set == TWAP_STATUS else f"--data-set {data_set.name} "
     lines.append(
         "The next run retries a failed object. It skips a parked one: correct the cause, then run"
-        " `twap-pipeline ingest --object-key KEY`. All errors are in etl_s3_ingest_log.error_text."
+        f" `twap-pipeline ingest {option}--object-key KEY`. All errors are in etl_s3_ingest_log.error_text."
     )
     return "\n".join(lines)

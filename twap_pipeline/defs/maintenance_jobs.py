@@ -1,13 +1,12 @@
 """Op jobs for maintenance: observe the source, audit the tables, and retry parked objects."""
 
 from collections.abc import Sequence
-from datetime import date
 
 import dagster as dg
 from pydantic import Field
 
 from twap_pipeline.defs.assets import ByteBudget, observe_source
-from twap_pipeline.defs.catalog import AssetCatalog
+from twap_pipeline.defs.data_sets import DataSetDefinition
 from twap_pipeline.defs.failures import plain_failure
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
 from twap_pipeline.storage.ingest_log import reset_attempts
@@ -30,34 +29,22 @@ class AuditConfig(dg.Config):
     )
 
 
-def build_maintenance_jobs(
-    catalog: AssetCatalog,
-    partitions: dg.DailyPartitionsDefinition,
-    key_date_patterns: Sequence[str],
-    *,
-    start_date: date,
-    budget: ByteBudget,
-) -> list[dg.JobDefinition]:
-    """Return the maintenance jobs.
+def build_maintenance_jobs(data_sets: Sequence[DataSetDefinition], budget: ByteBudget) -> list[dg.JobDefinition]:
+    """Return the maintenance jobs: two per data set, and one for the parked objects of all.
 
     Args:
-        catalog: The asset keys.
-        partitions: The partitions of the source.
-        key_date_patterns: Regular expressions that find the date in a key, in order of preference.
-        start_date: First partition; an audit ignores earlier objects.
+        data_sets: The data sets.
         budget: Limits of the object bytes that a deep audit reads.
     """
     return [
-        _build_observe_job(catalog, partitions, key_date_patterns),
-        _build_audit_job(key_date_patterns, start_date, budget),
-        _retry_parked_objects,
+        *(_build_observe_job(definition) for definition in data_sets),
+        *(_build_audit_job(definition, budget) for definition in data_sets),
+        _build_retry_job(data_sets),
     ]
 
 
-def _build_observe_job(
-    catalog: AssetCatalog, partitions: dg.DailyPartitionsDefinition, key_date_patterns: Sequence[str]
-) -> dg.JobDefinition:
-    @dg.op(name="observe_source", description="Lists the source and records each day whose objects changed.")
+def _build_observe_job(definition: DataSetDefinition) -> dg.JobDefinition:
+    @dg.op(name=definition.names.observe_op, description="Lists the source and records each day whose objects changed.")
     def observe_source_op(
         context: dg.OpExecutionContext,
         database: dg.ResourceParam[DatabaseResource],
@@ -66,28 +53,24 @@ def _build_observe_job(
     ) -> None:
         with plain_failure(), database.engine() as engine:
             schema_guard.require_head(engine)
-            store = object_store.open_for(engine)
-            observe_source(
-                context,
-                catalog.source_key,
-                engine,
-                store,
-                partitions=partitions,
-                key_date_patterns=key_date_patterns,
-            )
+            observe_source(context, definition, engine, object_store.open_for(engine, definition.data_set))
 
     @dg.job(
+        name=definition.names.observe_job,
         executor_def=dg.in_process_executor,
         description="Lists the source and shows which days have objects and which changed. Loads nothing.",
     )
-    def observe_twap_s3_objects() -> None:
+    def observe_objects() -> None:
         observe_source_op()
 
-    return observe_twap_s3_objects
+    return observe_objects
 
 
-def _build_audit_job(key_date_patterns: Sequence[str], start_date: date, budget: ByteBudget) -> dg.JobDefinition:
-    @dg.op(description="Compares the listing of the source, the ingest log and the stored rows; fails if they differ.")
+def _build_audit_job(definition: DataSetDefinition, budget: ByteBudget) -> dg.JobDefinition:
+    @dg.op(
+        name=definition.names.audit_op,
+        description="Compares the listing of the source, the ingest log and the stored rows; fails if they differ.",
+    )
     def run_audit(
         context: dg.OpExecutionContext,
         config: AuditConfig,
@@ -99,17 +82,18 @@ def _build_audit_job(key_date_patterns: Sequence[str], start_date: date, budget:
 
         with plain_failure(), database.engine() as engine:
             schema_guard.require_head(engine)
-            store = object_store.open_for(engine)
+            store = object_store.open_for(engine, definition.data_set)
             report = audit_runner.run_audit(
                 store,
                 engine,
-                since=start_date,
-                key_date_patterns=key_date_patterns,
+                since=definition.start_date,
+                key_date_patterns=definition.key_date_patterns,
                 deep=config.deep,
                 requeue=config.requeue,
                 max_bytes_per_run=budget.max_bytes_per_run,
                 max_bytes_per_day=budget.max_bytes_per_day,
                 timeout_seconds=database.settings.maintenance_timeout_seconds,
+                data_set=definition.data_set,
             )
         if report.repair is not None:
             context.log.info(
@@ -129,36 +113,37 @@ def _build_audit_job(key_date_patterns: Sequence[str], start_date: date, budget:
             raise dg.Failure("\n".join(lines), allow_retries=False)
 
     @dg.job(
+        name=definition.names.audit_job,
         executor_def=dg.in_process_executor,
         description="Compares the listing of the source, the ingest log and the stored rows; fails if they differ. The"
         " Launchpad has options to read every object again, and to repair.",
     )
-    def audit_twap_status() -> None:
+    def audit_tables() -> None:
         run_audit()
 
-    return audit_twap_status
+    return audit_tables
 
 
-@dg.op(
-    name="unpark_objects",
-    description="Sets the failed attempts of parked objects to 0: the next run of ingest_twap_status loads them.",
-)
-def _unpark_objects(
-    context: dg.OpExecutionContext,
-    database: dg.ResourceParam[DatabaseResource],
-    schema_guard: dg.ResourceParam[SchemaGuard],
-) -> None:
-    with plain_failure(), database.engine() as engine:
-        schema_guard.require_head(engine)
-        with engine.begin() as connection:
-            keys = reset_attempts(connection)
-    context.log.info(f"reset {len(keys)} parked objects: {', '.join(keys[:_MAX_LOGGED_KEYS])}")
+def _build_retry_job(data_sets: Sequence[DataSetDefinition]) -> dg.JobDefinition:
+    @dg.op(description="Sets the failed attempts of parked objects to 0: the next ingest run loads them.")
+    def unpark_objects(
+        context: dg.OpExecutionContext,
+        database: dg.ResourceParam[DatabaseResource],
+        schema_guard: dg.ResourceParam[SchemaGuard],
+    ) -> None:
+        with plain_failure(), database.engine() as engine:
+            schema_guard.require_head(engine)
+            with engine.begin() as connection:
+                keys = [
+                    key for definition in data_sets for key in reset_attempts(connection, data_set=definition.data_set)
+                ]
+        context.log.info(f"reset {len(keys)} parked objects: {', '.join(keys[:_MAX_LOGGED_KEYS])}")
 
+    @dg.job(
+        executor_def=dg.in_process_executor,
+        description="Releases parked objects: the next ingest run loads them. Loads nothing itself.",
+    )
+    def retry_parked_objects() -> None:
+        unpark_objects()
 
-@dg.job(
-    name="retry_parked_objects",
-    executor_def=dg.in_process_executor,
-    description="Releases parked objects: the next run of ingest_twap_status loads them. Loads nothing itself.",
-)
-def _retry_parked_objects() -> None:
-    _unpark_objects()
+    return retry_parked_objects

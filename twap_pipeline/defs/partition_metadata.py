@@ -20,12 +20,18 @@ if TYPE_CHECKING:
     from twap_pipeline.ingest.load import IngestResult
     from twap_pipeline.storage.orders.refresh import RefreshResult
     from twap_pipeline.storage.reports.daily_orders import DailyOrderSummary
-    from twap_pipeline.storage.reports.partition_state import OrdersPartition, StatusPartition
+    from twap_pipeline.storage.reports.partition_state import (
+        FillsPartition,
+        ObjectsPartition,
+        OrdersPartition,
+        StatusPartition,
+    )
 
 PartitionMetadata = Mapping[str, dg.MetadataValue[Any]]
 
 _DURATIONS = {"run_read_seconds": "reading", "run_decode_seconds": "decoding", "run_write_seconds": "writing"}
 _PREVIEW_COLUMNS = ("ts", "twap_id", "asset", "side", "status", "size_executed", "notional_executed")
+_FILLS_PREVIEW_COLUMNS = ("ts", "twap_id", "asset", "side", "direction", "price", "size", "fee", "fee_token")
 _MARKETS_MAX = 10
 
 
@@ -37,11 +43,38 @@ def status_metadata(
     Args:
         state: The state after the run.
         results: One result per object of this run.
-        duration_seconds: Elapsed time of the partition. Objects are loaded concurrently, so that the sum of
-            ``run_read_seconds``, ``run_decode_seconds`` and ``run_write_seconds`` can be larger.
+        duration_seconds: Elapsed time of the partition.
     """
+    preview = [[event[name] for name in _PREVIEW_COLUMNS] for event in state.latest_events]
+    return {
+        **_objects_metadata(state, state.rows),
+        "events_by_hour": dg.MetadataValue.md(column_chart("events by hour", state.events_by_hour)),
+        "events_by_status": dg.MetadataValue.md(bar_chart("events by status", state.events_by_status)),
+        "preview": text_table(_PREVIEW_COLUMNS, preview),
+        **_run_metadata(results, duration_seconds),
+    }
+
+
+def fills_metadata(
+    state: "FillsPartition", results: Sequence["IngestResult"], duration_seconds: float
+) -> PartitionMetadata:
+    """Return the metadata of a partition of ``twap_fills``; the arguments are those of `status_metadata`."""
+    preview = [[fill[name] for name in _FILLS_PREVIEW_COLUMNS] for fill in state.latest_fills]
+    return {
+        **_objects_metadata(state, state.rows),
+        "notional": dg.MetadataValue.float(float(round(state.notional, 2))),
+        "notional_exact": dg.MetadataValue.text(f"{state.notional:f}"),
+        "fills_by_hour": dg.MetadataValue.md(column_chart("fills by hour", state.fills_by_hour)),
+        "fills_by_market": dg.MetadataValue.md(bar_chart("fills by market", state.fills_by_market)),
+        "preview": text_table(_FILLS_PREVIEW_COLUMNS, preview),
+        **_run_metadata(results, duration_seconds),
+    }
+
+
+def _objects_metadata(state: "ObjectsPartition", rows: int) -> PartitionMetadata:
+    """Return the metadata of the objects of a partition, and of its rows."""
     objects = {
-        "dagster/partition_row_count": state.rows,
+        "dagster/partition_row_count": rows,
         "objects_loaded": state.objects_loaded,
         "objects_failed": state.objects_failed,
         "objects_parked": state.objects_parked,
@@ -49,7 +82,21 @@ def status_metadata(
         "bytes_fetched": state.bytes_fetched,
     }
     failed = {"failed_objects": text_table(("key", "failed_attempts", "error_text"), state.failed_objects)}
-    preview = [[event[name] for name in _PREVIEW_COLUMNS] for event in state.latest_events]
+    return {
+        **_integers(objects),
+        "estimated_cost_usd_max": dg.MetadataValue.float(round(get_cost_usd(state.attempts, state.bytes_fetched), 6)),
+        "rows_read": dg.MetadataValue.int(state.row_counts.total),
+        **_integers({f"rows_{outcome}": count for outcome, count in state.row_counts.as_dict().items()}),
+        "data_warnings": dg.MetadataValue.json(dict(state.data_warnings)),
+        **(failed if state.failed_objects else {}),
+    }
+
+
+def _run_metadata(results: Sequence["IngestResult"], duration_seconds: float) -> PartitionMetadata:
+    """Return what a run added to a partition.
+
+    Objects are loaded concurrently, so that the sum of the seconds of the phases can exceed ``run_duration_seconds``.
+    """
     loaded = [result for result in results if not result.error]
     added = RowCounts.sum_of(result.row_counts for result in results)
     run = {
@@ -61,15 +108,6 @@ def status_metadata(
     }
     seconds = {key: sum(result.seconds.get(phase, 0.0) for result in results) for key, phase in _DURATIONS.items()}
     return {
-        **_integers(objects),
-        "estimated_cost_usd_max": dg.MetadataValue.float(round(get_cost_usd(state.attempts, state.bytes_fetched), 6)),
-        "rows_read": dg.MetadataValue.int(state.row_counts.total),
-        **_integers({f"rows_{outcome}": count for outcome, count in state.row_counts.as_dict().items()}),
-        "data_warnings": dg.MetadataValue.json(dict(state.data_warnings)),
-        **(failed if state.failed_objects else {}),
-        "events_by_hour": dg.MetadataValue.md(column_chart("events by hour", state.events_by_hour)),
-        "events_by_status": dg.MetadataValue.md(bar_chart("events by status", state.events_by_status)),
-        "preview": text_table(_PREVIEW_COLUMNS, preview),
         **_integers(run),
         "run_duration_seconds": _seconds(duration_seconds),
         **{key: _seconds(duration) for key, duration in seconds.items()},

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from twap_pipeline.defs.notifier import Notifier
+from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
 from twap_pipeline.settings import Settings, load_settings
-from twap_pipeline.source.base import ObjectStore, open_store, resolve_source_url
+from twap_pipeline.source.base import URL_SETTINGS, ObjectStore, open_store, resolve_fills_url, resolve_source_url
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -84,49 +85,61 @@ class DatabaseResource:
 
 @dataclass(frozen=True)
 class ObjectStoreResource:
-    """The bucket or directory of TWAP_SOURCE_URL, or the sample data."""
+    """The buckets or directories of TWAP_SOURCE_URL and TWAP_FILLS_URL, or the sample data."""
 
     settings: Settings
 
-    def open_for(self, engine: "Engine") -> ObjectStore:
-        """Return the store after a check that the ingest log contains no objects of another source.
+    def open_for(self, engine: "Engine", data_set: DataSet = TWAP_STATUS) -> ObjectStore:
+        """Return the store of a data set after a check that the ingest log contains none of another source.
 
         Args:
             engine: A database at head.
+            data_set: The data set.
 
         Raises:
             ConfigurationError: See `open`; or the log contains objects of another source.
         """
         from twap_pipeline.ingest.source_check import require_same_source
 
-        store = self.open()
-        require_same_source(engine, store, self.settings.accept_source_url_list)
+        store = self.open(data_set)
+        require_same_source(engine, store, self.settings.accept_source_url_list, data_set=data_set)
         return store
 
-    def open(self) -> ObjectStore:
-        """Return the store. Open it once per run: creating an S3 client costs about 0.1 s.
+    def open(self, data_set: DataSet = TWAP_STATUS) -> ObjectStore:
+        """Return the store of a data set. Open it once per run: creating an S3 client costs about 0.1 s.
 
         Raises:
-            ConfigurationError: A database is configured without a source, the AWS configuration is not valid, or the
-                S3 endpoint is not allowed.
+            ConfigurationError: A database is configured without a source, there are no fills, the AWS configuration is
+                not valid, or the S3 endpoint is not allowed.
         """
         from dagster_aws.s3 import S3Resource
 
         from twap_pipeline.source.s3 import REQUEST_RETRIES, configured_region
 
-        url = resolve_source_url(
-            self.settings.source_url,
-            has_database=self.settings.database_url is not None,
-            sample_directory=self.settings.sample_directory,
-            sample=self.settings.sample,
-        )
+        settings = self.settings
+        if data_set == TWAP_FILLS:
+            url = resolve_fills_url(
+                settings.resolved_fills_url,
+                is_sample=settings.is_sample_fills,
+                sample_directory=settings.sample_directory,
+                sample=settings.sample,
+            )
+        else:
+            url = resolve_source_url(
+                settings.source_url,
+                has_database=settings.database_url is not None,
+                sample_directory=settings.sample_directory,
+                sample=settings.sample,
+            )
         return open_store(
             url,
-            object_pattern=self.settings.object_pattern,
+            object_pattern=settings.object_pattern,
             make_s3_client=lambda: S3Resource(
                 region_name=configured_region(), max_attempts=REQUEST_RETRIES
             ).get_client(),
-            allow_insecure_endpoint=self.settings.allow_insecure_endpoint,
+            allow_insecure_endpoint=settings.allow_insecure_endpoint,
+            prefixes=settings.fills_prefix_list if data_set == TWAP_FILLS else (),
+            setting=URL_SETTINGS[data_set.name],
         )
 
 
@@ -181,7 +194,7 @@ def build_resources(read_settings: Callable[[], Settings] = load_settings) -> di
         ),
         "object_store": build(
             ObjectStoreResource,
-            "The objects to load: TWAP_SOURCE_URL, or the sample data. No run config: set the variable.",
+            "The objects to load: TWAP_SOURCE_URL and TWAP_FILLS_URL, or the sample data. No run config.",
         ),
         "schema_guard": build(
             lambda _: SchemaGuard(),

@@ -1,40 +1,47 @@
-"""Schedules: the nightly ingest of the previous UTC day, then the asset checks; once per week all of their days."""
+"""Schedules: the daily ingest of the previous UTC day per data set, then the asset checks; once per week all days."""
 
 from datetime import UTC, timedelta
 
 import dagster as dg
 
+from twap_pipeline.defs.data_sets import FILLS_NAMES, STATUS_NAMES, DataSetDefinition
 from twap_pipeline.defs.event_log import UnresolvedAssetJobDefinition
+
+_INGEST_SCHEDULES = {
+    STATUS_NAMES.schedule: ("30 0 * * *", "At 00:30 UTC", "when its last hourly object usually exists"),
+    FILLS_NAMES.schedule: ("0 11 * * *", "At 11:00 UTC", "one hour after the vendor usually publishes the day"),
+}
+"""Name → cron expression, its text, and the reason of the time."""
 
 
 def build_ingest_schedule(
-    job: UnresolvedAssetJobDefinition,
-    partitions: dg.DailyPartitionsDefinition,
-    default_status: dg.DefaultScheduleStatus,
+    job: UnresolvedAssetJobDefinition, definition: DataSetDefinition, default_status: dg.DefaultScheduleStatus
 ) -> dg.ScheduleDefinition:
-    """Return the schedule that ingests yesterday at 00:30 UTC, when its last hourly object usually exists.
+    """Return the schedule that ingests yesterday.
 
     Args:
         job: The ingest job.
-        partitions: The partitions; a tick is skipped if yesterday is none of them.
+        definition: The data set; a tick is skipped if yesterday is not one of its partitions.
         default_status: Status until somebody starts or stops the schedule in the UI.
     """
+    cron, time, reason = _INGEST_SCHEDULES[definition.names.schedule]
 
     @dg.schedule(
-        name="daily_ingest",
+        name=definition.names.schedule,
         job=job,
         default_status=default_status,
-        cron_schedule="30 0 * * *",
+        cron_schedule=cron,
         execution_timezone="UTC",
-        description="At 00:30 UTC: loads the previous day's objects; the sensor new_twap_objects loads later ones.",
+        description=f"{time}: loads the previous day's objects, {reason}; the sensor {definition.names.sensor} loads"
+        " later ones.",
     )
-    def daily_ingest(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def request_yesterday(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         yesterday = (context.scheduled_execution_time.astimezone(UTC) - timedelta(days=1)).date().isoformat()
-        if not partitions.has_partition_key(yesterday):
+        if not definition.partitions.has_partition_key(yesterday):
             return dg.SkipReason(f"{yesterday} is not a partition: the sample data ends before")
         return dg.RunRequest(run_key=yesterday, partition_key=yesterday)
 
-    return daily_ingest
+    return request_yesterday
 
 
 def build_check_schedule(
@@ -47,7 +54,7 @@ def build_check_schedule(
         default_status=default_status,
         cron_schedule="30 1 * * *",
         execution_timezone="UTC",
-        description="At 01:30 UTC: runs every asset check of twap_status and twap_orders.",
+        description="At 01:30 UTC: runs every asset check of the tables.",
     )
 
 

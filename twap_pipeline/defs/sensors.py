@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from twap_pipeline.defs.asset_checks import SOURCE_CHECK
+from twap_pipeline.defs.asset_checks import SOURCE_CHECKS
 from twap_pipeline.defs.assets import ByteBudget
 from twap_pipeline.defs.catalog import AssetCatalog
+from twap_pipeline.defs.data_sets import DataSetDefinition
 from twap_pipeline.defs.event_log import (
     IMPLICIT_ASSET_JOB_NAME,
     PARTITION_NAME_TAG,
@@ -25,7 +26,7 @@ from twap_pipeline.defs.event_log import (
     record_source_partitions,
     stale_checks,
 )
-from twap_pipeline.defs.jobs import CHECK_JOB, FULL_CHECK_JOB, INGEST_JOB, REFRESH_JOB
+from twap_pipeline.defs.jobs import CHECK_JOB, FULL_CHECK_JOB, INGEST_FILLS_JOB, INGEST_JOB, REFRESH_JOB
 from twap_pipeline.defs.lost_runs import LOST, LOST_TAG
 from twap_pipeline.defs.partitions import group_into_ranges, range_tags
 from twap_pipeline.defs.refused_runs import REFUSED, REFUSED_TAG
@@ -79,7 +80,8 @@ ATTEMPT_TAG = "twap/attempt"
 UNCOUNTED_RETRY_WINDOW = timedelta(hours=1)
 """After this time a batch is retried whose runs were refused, lost or never started: the objects are not the cause."""
 
-_ASSET_JOBS = (IMPLICIT_ASSET_JOB_NAME, INGEST_JOB, REFRESH_JOB)
+_ORDERS_JOBS = (IMPLICIT_ASSET_JOB_NAME, INGEST_JOB, REFRESH_JOB)
+_ASSET_JOBS = (*_ORDERS_JOBS, INGEST_FILLS_JOB)
 _TERMINAL_STATUSES = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 _IN_PROGRESS_STATUSES = [status for status in dg.DagsterRunStatus if status not in _TERMINAL_STATUSES]
 
@@ -110,37 +112,34 @@ class PendingPartition:
 
 def build_new_objects_sensor(
     job: UnresolvedAssetJobDefinition,
-    catalog: AssetCatalog,
-    partitions: dg.DailyPartitionsDefinition,
-    key_date_patterns: Sequence[str],
+    definition: DataSetDefinition,
     *,
     interval_seconds: int,
     budget: ByteBudget,
     default_status: dg.DefaultSensorStatus,
 ) -> dg.SensorDefinition:
-    """Return the sensor that requests a run for each partition with pending objects.
+    """Return the sensor that requests a run for each partition of a data set with pending objects.
 
     Args:
         job: The ingest job.
-        catalog: The asset keys.
-        partitions: The partitions; objects of other days are ignored.
-        key_date_patterns: Regular expressions that find the date in a key, in order of preference.
+        definition: The data set; objects of other days than its partitions are ignored.
         interval_seconds: Minimum seconds between two ticks.
         budget: Limits of the object bytes that runs read.
         default_status: Status until somebody starts or stops the sensor in the UI.
     """
+    data_set, partitions, key_date_patterns = definition.data_set, definition.partitions, definition.key_date_patterns
 
     @dg.sensor(
-        name="new_twap_objects",
+        name=definition.names.sensor,
         job=job,
         default_status=default_status,
         minimum_interval_seconds=interval_seconds,
         description=(
-            "Lists the source and starts ingest_twap_status for each day with objects that are not loaded, or that were"
-            " overwritten since."
+            f"Lists the source and starts {definition.names.ingest_job} for each day with objects that are not loaded,"
+            " or that were overwritten since."
         ),
     )
-    def new_twap_objects(
+    def request_pending_days(
         context: dg.SensorEvaluationContext,
         database: dg.ResourceParam[DatabaseResource],
         object_store: dg.ResourceParam[ObjectStoreResource],
@@ -148,7 +147,7 @@ def build_new_objects_sensor(
         with database.engine() as engine:
             if refusal := _schema_refusal(engine):
                 return dg.SensorResult(skip_reason=refusal, cursor=context.cursor)
-            store = object_store.open_for(engine)
+            store = object_store.open_for(engine, data_set)
             listing = list_slice(
                 store, context.cursor or "", key_date_patterns, keys_max=KEYS_PER_TICK, seconds_max=SECONDS_PER_TICK
             )
@@ -158,10 +157,11 @@ def build_new_objects_sensor(
             }
             keys = [ref.key for refs in refs_by_date.values() for ref in refs]
             with engine.connect() as connection:
-                entries, read_today_bytes = read_ingest_log(connection, keys), bytes_read_today(connection)
+                entries = read_ingest_log(connection, keys, data_set=data_set)
+                read_today_bytes = bytes_read_today(connection)
         record_source_partitions(  # the data version of a partition needs all of its objects
             context.instance,
-            catalog.source_key,
+            definition.source_key,
             store.url,
             {day: refs for day, refs in refs_by_date.items() if day in complete_days},
             limit=EVENTS_PER_TICK,
@@ -178,7 +178,7 @@ def build_new_objects_sensor(
         failpoint("mid-tick")
         return result
 
-    return new_twap_objects
+    return request_pending_days
 
 
 def _add_recent_days(
@@ -232,7 +232,7 @@ def build_orders_sensor(
     ) -> dg.SensorResult:
         if _is_in_progress(context.instance, INGEST_JOB, IMPLICIT_ASSET_JOB_NAME):
             return dg.SensorResult(skip_reason="an ingest run is in progress; it refreshes its orders at the end")
-        runs = _latest_run_ids(context.instance, *_ASSET_JOBS)
+        runs = _latest_run_ids(context.instance, *_ORDERS_JOBS)
         cursor = f"{runs} {datetime.now(UTC):%Y-%m-%dT%H}"
         if not runs or cursor == context.cursor:  # do not start the embedded PostgreSQL in each tick
             return dg.SensorResult(skip_reason="no new run since orders were up to date")
@@ -277,7 +277,7 @@ def build_checks_sensor(
         job: The job that runs the checks.
         check_keys: All checks.
     """
-    intervals = {key: SOURCE_CHECK_INTERVAL for key in check_keys if key.name == SOURCE_CHECK}
+    intervals = {key: SOURCE_CHECK_INTERVAL for key in check_keys if key.name in SOURCE_CHECKS}
 
     @dg.sensor(
         name="stale_asset_checks",

@@ -129,6 +129,15 @@ def day_prefix(layout: str, day: date) -> str:
     return layout.format(year=day.year, month=day.month, day=day.day)
 
 
+def remove_covered_prefixes(prefixes: Iterable[str]) -> list[str]:
+    """Return the prefixes that do not start with another one, sorted: each key has one of them at most."""
+    kept: list[str] = []
+    for prefix in sorted(prefixes):
+        if not kept or not prefix.startswith(kept[-1]):
+            kept.append(prefix)
+    return kept
+
+
 def partition_date(ref: ObjectRef, key_date_patterns: Sequence[str] = KEY_DATE_PATTERNS) -> date:
     """Return the UTC day of an object: the date in its key, or else the date of its LastModified."""
     return day_from_key(ref.key, key_date_patterns) or utc_date(ref.last_modified)

@@ -1,4 +1,4 @@
-"""Export files of a wallet's orders, for the API and the command line.
+"""Export files of a wallet's orders and their fills, for the API and the command line.
 
 `formats` lists the formats, `rows` selects the rows, and one module per format writes them. Delivery is the caller's.
 """

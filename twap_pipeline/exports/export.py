@@ -5,7 +5,7 @@ to the writer. So the command and the API share everything except how they read 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -135,20 +135,21 @@ def _fill_range(request: ExportRequest) -> FillRange:
 def _review(connection: Connection, request: ExportRequest, tool: TaxTool) -> tuple[Executable, TaxReview]:
     """Return the statement of the rows, and their review."""
     fills = _fill_range(request)
-    rows: TaxRows = request.rows or ("days" if fills.has_fills(connection) else "orders")
+    rows: TaxRows = request.rows or ("days" if fills.count_orders(connection) else "orders")
     file = _require_file(tool, fills.market, rows)
     symbols = read_symbols(connection)
     statement: Executable
     if rows == "orders":
         statement = _executed_orders(request, Market.SPOT)
         review = TaxReview(file, rows, to_mapping, partial(order_to_entries, symbols=symbols))
+        perpetuals = select(func.count()).select_from(_executed_orders(request, Market.PERP).order_by(None).subquery())
+        review.perpetual_count = connection.execute(perpetuals).scalar_one()
     else:
         statement = fills.select_executions(rows)
         to_entries = partial(execution_to_entries, symbols=symbols, tool=file)
         review = TaxReview(file, rows, _execution_to_mapping, to_entries, fills.read_order_states(connection))
-    if fills.market == "spot":
-        perpetuals = select(func.count()).select_from(_executed_orders(request, Market.PERP).order_by(None).subquery())
-        review.perpetual_count = connection.execute(perpetuals).scalar_one()
+        if fills.market == "spot":
+            review.perpetual_count = replace(fills, market="perp").count_orders(connection)
     for batch in connection.execute(statement, execution_options={"yield_per": BATCH_ROWS}).partitions():
         review.add(batch)
     return statement, review

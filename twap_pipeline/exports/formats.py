@@ -20,7 +20,7 @@ DISCLAIMER = (
     "The feed contains no fees, no closed profit and no slices: each row is a whole order with its executed totals,"
     " and does not state a gain or a loss."
 )
-"""Accompanies every export."""
+"""Accompanies every export from orders."""
 
 BATCH_ROWS = 2_000
 

@@ -9,7 +9,7 @@ from datetime import date
 
 from sqlalchemy import Engine
 
-from twap_pipeline.domain.object_ref import ObjectRef, day_prefix, key_layout, partition_date
+from twap_pipeline.domain.object_ref import ObjectRef, day_prefix, key_layout, partition_date, remove_covered_prefixes
 from twap_pipeline.ingest.plan import group_by_day
 from twap_pipeline.source.base import ObjectStore
 from twap_pipeline.source.identity import source_identity
@@ -80,7 +80,7 @@ def list_days_by_layout(
     store: ObjectStore, days: Set[date], layouts: Set[str], key_date_patterns: Sequence[str]
 ) -> dict[date, list[ObjectRef]]:
     """Return UTC day → its objects, for these days, of the keys that have one of these layouts."""
-    prefixes = _remove_covered({day_prefix(layout, day) for layout in layouts for day in days})
+    prefixes = remove_covered_prefixes({day_prefix(layout, day) for layout in layouts for day in days})
     refs = (ref for prefix in prefixes for ref in store.list_objects(below=prefix))
     return _group_days(refs, days, key_date_patterns)
 
@@ -128,15 +128,6 @@ def _collect_layouts(
         if len(seen) <= LAYOUTS_MAX:
             seen.add(key_layout(ref, key_date_patterns))
         yield ref
-
-
-def _remove_covered(prefixes: Iterable[str]) -> list[str]:
-    """Return the prefixes that do not start with another one, sorted."""
-    kept: list[str] = []
-    for prefix in sorted(prefixes):
-        if not kept or not prefix.startswith(kept[-1]):
-            kept.append(prefix)
-    return kept
 
 
 def _group_days(

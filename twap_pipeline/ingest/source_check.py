@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 
 from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.errors import ConfigurationError
-from twap_pipeline.source.base import ObjectStore
+from twap_pipeline.source.base import URL_SETTINGS, ObjectStore
 from twap_pipeline.source.identity import SAMPLE_PREFIX, source_identity
 from twap_pipeline.storage.ingest_log import find_other_source
 
@@ -40,7 +40,7 @@ def require_same_source(
         raise ConfigurationError(
             f"the source is {_describe(identity)}, and the database contains objects of {_describe(other)}: objects"
             " with the same key would replace each other. Use another database (DATABASE_URL, or another TWAP_HOME for"
-            " the embedded one), or correct TWAP_SOURCE_URL. If both contain the same data set, set"
+            f" the embedded one), or correct {URL_SETTINGS[data_set.name]}. If both contain the same data set, set"
             f" TWAP_ACCEPT_SOURCE_URLS={identity}"
         )
 

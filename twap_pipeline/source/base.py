@@ -1,23 +1,31 @@
 """The `ObjectStore` protocol, and the registry that maps the scheme of a source URL to a store.
 
-To add a store, write a class that implements `ObjectStore` and a factory function, then add one row to `STORES`.
+To add a store, write a class that implements `FolderStore` and a factory function, then add one row to `STORES`.
 Code that is specific to one store belongs in that store's module.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
+from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.sample import SampleRequest, generate_sample
+from twap_pipeline.source.prefixes import PrefixStore
 from twap_pipeline.source.selection import EVERY_NAME, SkippedObjects
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+
+SOURCE_SETTING = "TWAP_SOURCE_URL"
+
+URL_SETTINGS = {TWAP_STATUS.name: SOURCE_SETTING, TWAP_FILLS.name: "TWAP_FILLS_URL"}
+"""Name of a data set → the setting of the URL of its objects, for error messages."""
 
 
 class ObjectStore(Protocol):
@@ -57,6 +65,24 @@ class ObjectStore(Protocol):
         """Return a URI of one object."""
 
 
+class FolderStore(ObjectStore, Protocol):
+    """An object store that can list the folders of its keys."""
+
+    @property
+    def key_prefix(self) -> str:
+        """Start of every key of the source; empty, or a folder."""
+
+    def list_folders(self, below: str) -> Iterator[str]:
+        """Yield the keys of the folders directly below a folder, each with a slash at its end, in key order.
+
+        Args:
+            below: Key of the folder with a slash at its end; empty for the keys' root.
+
+        Raises:
+            SourceError: The listing failed.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class StoreOptions:
     """Arguments of `open_store` that a store's factory may use.
@@ -65,11 +91,13 @@ class StoreOptions:
         make_s3_client: Returns a configured boto3 S3 client; None for the default client.
         allow_insecure_endpoint: Whether an endpoint without TLS is accepted.
         object_pattern: Shell pattern of the names of data objects.
+        setting: Name of the setting that contains the URL, for error messages.
     """
 
     make_s3_client: "Callable[[], S3Client] | None" = None
     allow_insecure_endpoint: bool = False
     object_pattern: str = EVERY_NAME
+    setting: str = SOURCE_SETTING
 
 
 class StoreScheme(NamedTuple):
@@ -78,7 +106,7 @@ class StoreScheme(NamedTuple):
     Args:
         example: Form of the URLs, for error messages.
         factory: ``module:function``. The function has the signature ``(url: str, options: StoreOptions) ->
-            ObjectStore``. The module is imported on first use, so one store's dependencies do not slow down another.
+            FolderStore``. The module is imported on first use, so one store's dependencies do not slow down another.
     """
 
     example: str
@@ -98,6 +126,8 @@ def open_store(
     object_pattern: str = EVERY_NAME,
     make_s3_client: "Callable[[], S3Client] | None" = None,
     allow_insecure_endpoint: bool = False,
+    prefixes: Sequence[str] = (),
+    setting: str = SOURCE_SETTING,
 ) -> ObjectStore:
     """Return the object store of a source URL.
 
@@ -106,6 +136,8 @@ def open_store(
         object_pattern: Shell pattern of the names of data objects; every name by default.
         make_s3_client: Called only for ``s3`` URLs; `source.s3.make_s3_client` by default.
         allow_insecure_endpoint: Accept S3 endpoints without TLS, for development.
+        prefixes: List these folders only: see `prefixes.PrefixStore`; every key by default.
+        setting: Name of the setting that contains the URL, for error messages.
 
     Raises:
         ConfigurationError: The scheme is unknown, the URL is malformed, or the S3 endpoint is refused.
@@ -115,16 +147,17 @@ def open_store(
     except ValueError:
         scheme = ""
     if scheme not in STORES:
-        raise invalid_source_url(url)
-    factory: Callable[[str, StoreOptions], ObjectStore] = resolve_name(STORES[scheme].factory)
-    return factory(url, StoreOptions(make_s3_client, allow_insecure_endpoint, object_pattern))
+        raise invalid_source_url(url, setting)
+    factory: Callable[[str, StoreOptions], FolderStore] = resolve_name(STORES[scheme].factory)
+    store = factory(url, StoreOptions(make_s3_client, allow_insecure_endpoint, object_pattern, setting))
+    return PrefixStore(store, prefixes) if prefixes else store
 
 
-def invalid_source_url(url: str) -> ConfigurationError:
+def invalid_source_url(url: str, setting: str = SOURCE_SETTING) -> ConfigurationError:
     """Return the error for a URL that no store accepts; a URL that may contain credentials is not quoted."""
     value = repr(url) if "@" not in url else "a URL that contains '@' (not shown)"
     expected = " or ".join(scheme.example for scheme in STORES.values())
-    return ConfigurationError(f"TWAP_SOURCE_URL is {value}; expected {expected}")
+    return ConfigurationError(f"{setting} is {value}; expected {expected}")
 
 
 def resolve_source_url(
@@ -150,3 +183,25 @@ def resolve_source_url(
         )
     generate_sample(sample_directory, sample)
     return sample_directory.absolute().as_uri() + "/"
+
+
+def resolve_fills_url(fills_url: str | None, *, is_sample: bool, sample_directory: Path, sample: SampleRequest) -> str:
+    """Return the URL of the fills; if it is that of the sample's fills, the sample is generated if it does not exist.
+
+    Args:
+        fills_url: The URL; None if there are no fills.
+        is_sample: Whether the fills are those of the sample.
+        sample_directory: Directory of the sample.
+        sample: Parameters of the sample if the directory has none.
+
+    Raises:
+        ConfigurationError: There are no fills.
+    """
+    if fills_url is None:
+        raise ConfigurationError(
+            "TWAP_FILLS_URL is not set, so that there are no fills: set it to s3://bucket/ or file:///directory/;"
+            " docs/how-to/load-fills.md describes the bucket"
+        )
+    if is_sample:
+        generate_sample(sample_directory, sample)
+    return fills_url

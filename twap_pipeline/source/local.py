@@ -22,7 +22,7 @@ from twap_pipeline.errors import (
     SourceAccessError,
     SourceNotFoundError,
 )
-from twap_pipeline.source.base import StoreOptions, invalid_source_url
+from twap_pipeline.source.base import SOURCE_SETTING, StoreOptions, invalid_source_url
 from twap_pipeline.source.object_file import raise_local_error
 from twap_pipeline.source.selection import EVERY_NAME, SkippedObjects, select_objects
 
@@ -35,11 +35,15 @@ class LocalDirectory:
     Args:
         directory: The directory.
         object_pattern: Shell pattern of the names of data files.
+        setting: Name of the setting that contains the directory, for error messages.
     """
 
-    def __init__(self, directory: Path, object_pattern: str = EVERY_NAME) -> None:
+    key_prefix = ""
+
+    def __init__(self, directory: Path, object_pattern: str = EVERY_NAME, setting: str = SOURCE_SETTING) -> None:
         self._directory = directory
         self._object_pattern = object_pattern
+        self._setting = setting
 
     @property
     def url(self) -> str:
@@ -58,9 +62,22 @@ class LocalDirectory:
         refs = sorted(ref for ref in self._walk(str(self._directory), below) if ref.key > after)
         yield from select_objects(refs, prefix="", name_pattern=self._object_pattern, skipped=skipped)
 
+    def list_folders(self, below: str) -> Iterator[str]:
+        """Yield the folders directly below a folder; none if that folder does not exist."""
+        self._require_directory()
+        try:
+            with os.scandir(self._directory / below) as entries:
+                names = sorted(entry.name for entry in entries if entry.is_dir())
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise_local_error(error)
+            raise SourceAccessError(f"cannot list {self._directory / below}: {error.strerror}") from error
+        yield from (f"{below}{name}/" for name in names)
+
     def _require_directory(self) -> None:
         if not self._directory.is_dir():
-            raise SourceNotFoundError(f"directory {self._directory} does not exist; correct TWAP_SOURCE_URL")
+            raise SourceNotFoundError(f"directory {self._directory} does not exist; correct {self._setting}")
 
     def _walk(self, folder: str, below: str, parents: frozenset[tuple[int, int]] = frozenset()) -> Iterator[ObjectRef]:
         """Yield the files below a folder whose keys start with ``below``; folders without such keys are not read.
@@ -107,7 +124,7 @@ class LocalDirectory:
         return False
 
 
-def parse_file_url(url: str) -> Path:
+def parse_file_url(url: str, setting: str = SOURCE_SETTING) -> Path:
     """Return the directory of ``file:///absolute/directory/``.
 
     Raises:
@@ -116,9 +133,9 @@ def parse_file_url(url: str) -> Path:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise invalid_source_url(url) from error
+        raise invalid_source_url(url, setting) from error
     if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-        raise invalid_source_url(url)
+        raise invalid_source_url(url, setting)
     return Path(unquote(parts.path))
 
 
@@ -128,7 +145,7 @@ def open_directory(url: str, options: StoreOptions) -> LocalDirectory:
     Raises:
         ConfigurationError: The URL is malformed.
     """
-    return LocalDirectory(parse_file_url(url), options.object_pattern)
+    return LocalDirectory(parse_file_url(url, options.setting), options.object_pattern, options.setting)
 
 
 def _ref(key: str, stat: os.stat_result) -> ObjectRef:

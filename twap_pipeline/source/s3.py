@@ -9,12 +9,12 @@ import itertools
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote_plus
 
 import boto3
@@ -23,7 +23,7 @@ from botocore.session import Session
 
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ConfigurationError, ObjectCorruptError, ObjectError, SourceUnavailableError
-from twap_pipeline.source.base import StoreOptions, invalid_source_url
+from twap_pipeline.source.base import SOURCE_SETTING, StoreOptions, invalid_source_url
 from twap_pipeline.source.endpoint_policy import require_safe_endpoint
 from twap_pipeline.source.s3_errors import translate_errors
 from twap_pipeline.source.selection import EVERY_NAME, SkippedObjects, select_objects
@@ -48,6 +48,11 @@ _MD5_ETAG = re.compile(r"^[0-9a-f]{32}$")
 _ACCESS_POINT = re.compile(r"arn:[^/]+:(?:accesspoint|outpost[:/][^/:]+[:/]accesspoint)[:/][^/:]+")
 
 
+_Item = TypeVar("_Item")
+_ParsePage = Callable[["ListObjectsV2OutputTypeDef", str, str], tuple[list[_Item], str]]
+"""Function of a page, the prefix of its keys and the key before it; returns the items of the page and its last key."""
+
+
 @dataclass(frozen=True, slots=True)
 class S3Location:
     """A bucket, or the ARN of an access point, and the key prefix of the objects: a folder, or empty."""
@@ -69,6 +74,7 @@ class S3Bucket:
         location: Bucket and prefix.
         deadline_seconds: Time limit for fetching one object, all attempts included.
         object_pattern: Shell pattern of the names of data objects.
+        setting: Name of the setting that contains the location, for error messages.
     """
 
     def __init__(
@@ -77,8 +83,10 @@ class S3Bucket:
         location: S3Location,
         deadline_seconds: float = GET_DEADLINE_SECONDS,
         object_pattern: str = EVERY_NAME,
+        setting: str = SOURCE_SETTING,
     ) -> None:
         self._client = client
+        self._setting = setting
         self._object_pattern = object_pattern
         self._location = location
         self._deadline_seconds = deadline_seconds
@@ -87,6 +95,11 @@ class S3Bucket:
     def url(self) -> str:
         """The source URL, ``s3://bucket/prefix``."""
         return self._location.url
+
+    @property
+    def key_prefix(self) -> str:
+        """The prefix of the source URL."""
+        return self._location.prefix
 
     def uri(self, key: str) -> str:
         """Return ``s3://bucket/key``."""
@@ -100,12 +113,22 @@ class S3Bucket:
         Raises:
             SourceUnavailableError: A page is not complete: see `_parse_page`.
         """
-        refs = self._list(below or self._location.prefix, after)
+        refs = self._list(_parse_page, below or self._location.prefix, after)
         yield from select_objects(
             refs, prefix=self._location.prefix, name_pattern=self._object_pattern, skipped=skipped
         )
 
-    def _list(self, prefix: str, after: str) -> Iterator[ObjectRef]:
+    def list_folders(self, below: str) -> Iterator[str]:
+        """Yield the folders directly below a folder, with one LIST request per 1,000 folders and objects."""
+        return self._list(_parse_folders, below, "", Delimiter="/")
+
+    def _list(
+        self,
+        parse: _ParsePage[_Item],
+        prefix: str,
+        after: str,
+        **parameters: Any,  # noqa: ANN401 - more parameters of boto3's `paginate`
+    ) -> Iterator[_Item]:
         pages = iter(
             self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._location.bucket,
@@ -113,17 +136,18 @@ class S3Bucket:
                 StartAfter=after,
                 RequestPayer="requester",
                 EncodingType="url",  # keys are decoded here: botocore would replace bytes that are not UTF-8
+                **parameters,
             )
         )
         tokens: set[str] = set()
         for number in itertools.count(1):
             action = f"LIST s3://{self._location.bucket}/{prefix}" + (f" (page {number})" if number > 1 else "")
-            with translate_errors(action):
+            with translate_errors(action, setting=self._setting):
                 page = next(pages, None)
             if page is None:
                 return
             try:
-                refs, after = _parse_page(page, prefix, after)
+                items, after = parse(page, prefix, after)
                 if page["IsTruncated"]:
                     _require_new_token(page.get("NextContinuationToken"), tokens)
             except _IncompletePageError as error:
@@ -131,7 +155,7 @@ class S3Bucket:
                     f"{action}: page {number} of the listing is not complete: {error}; nothing is known about the"
                     " objects after it. Try again later; a proxy in front of the store can be the cause"
                 ) from error
-            yield from refs
+            yield from items
 
     def fetch(self, ref: ObjectRef, into: IO[bytes]) -> bool:
         """Fetch the object with at most `GET_ATTEMPTS` GET requests, within the deadline."""
@@ -151,7 +175,7 @@ class S3Bucket:
         digest = hashlib.md5(usedforsecurity=False)
         into.seek(0)
         into.truncate()
-        with translate_errors(f"GET {self.uri(ref.key)}", ref.key):
+        with translate_errors(f"GET {self.uri(ref.key)}", ref.key, setting=self._setting):
             response = self._client.get_object(
                 Bucket=self._location.bucket,
                 Key=ref.key,
@@ -170,7 +194,7 @@ class S3Bucket:
         return verified
 
 
-def parse_s3_url(url: str) -> S3Location:
+def parse_s3_url(url: str, setting: str = SOURCE_SETTING) -> S3Location:
     """Return the bucket and prefix of ``s3://bucket/prefix``, where the bucket can be the ARN of an access point.
 
     The prefix is a folder: a slash is appended if it does not end with one. Otherwise it is kept verbatim.
@@ -183,7 +207,7 @@ def parse_s3_url(url: str) -> S3Location:
     bucket = access_point[0] if access_point else path.partition("/")[0]
     prefix = path[len(bucket) + 1 :]
     if scheme != "s3" or not separator or not bucket or set(bucket) & set("@[]?#"):
-        raise invalid_source_url(url)
+        raise invalid_source_url(url, setting)
     return S3Location(bucket, prefix if not prefix or prefix.endswith("/") else f"{prefix}/")
 
 
@@ -215,13 +239,13 @@ def open_bucket(url: str, options: StoreOptions) -> S3Bucket:
             refused by `require_safe_endpoint`.
         SourceAccessError: There are no credentials.
     """
-    location = parse_s3_url(url)
-    with translate_errors("AWS configuration", otherwise=ConfigurationError):
+    location = parse_s3_url(url, options.setting)
+    with translate_errors("AWS configuration", setting=options.setting, otherwise=ConfigurationError):
         _require_ca_bundle(_session().get_config_variable("ca_bundle"))
         client = (options.make_s3_client or make_s3_client)()
     if not options.allow_insecure_endpoint:
         require_safe_endpoint(client.meta.endpoint_url)
-    return S3Bucket(client, location, object_pattern=options.object_pattern)
+    return S3Bucket(client, location, object_pattern=options.object_pattern, setting=options.setting)
 
 
 def _require_ca_bundle(path: str | None) -> None:
@@ -241,25 +265,55 @@ def _parse_page(page: "ListObjectsV2OutputTypeDef", prefix: str, after: str) -> 
         _IncompletePageError: The response is not a listing, or has fewer keys than it declares, or its keys are not
             in order below the prefix, or an entry lacks a value.
     """
-    if "IsTruncated" not in page:
-        status = page["ResponseMetadata"]["HTTPStatusCode"]
-        raise _IncompletePageError(f"the response (HTTP {status}) is not a ListBucketResult")
-    items = page.get("Contents", [])
-    if (declared := page.get("KeyCount", len(items))) != len(items):
-        raise _IncompletePageError(f"it declares {declared} keys and contains {len(items)}")
-    is_encoded = page.get("EncodingType") == "url"
+    _require_all_keys(page)
     refs = []
-    for item in items:
+    for item in page.get("Contents", []):
         if missing := {"Key", "ETag", "LastModified", "Size"} - set(item):
             raise _IncompletePageError(f"the entry of {item.get('Key')!r} has no {min(missing)}")
-        key = unquote_plus(item["Key"], errors="surrogateescape") if is_encoded else item["Key"]
-        if _order(key) <= _order(after) or not key.startswith(prefix):
-            raise _IncompletePageError(f"{key!r} follows {after!r}: the keys are not in order below the prefix")
+        key = _decode(page, item["Key"])
+        _require_order(key, prefix, after)
         modified = item["LastModified"]  # UTC, also if the store omits the zone
         modified = modified.astimezone(UTC) if modified.tzinfo else modified.replace(tzinfo=UTC)
         refs.append(ObjectRef(key, item["ETag"].strip('"'), modified, item["Size"]))
         after = key
     return refs, after
+
+
+def _parse_folders(page: "ListObjectsV2OutputTypeDef", prefix: str, after: str) -> tuple[list[str], str]:
+    """Return the folders of a page of a listing with a delimiter, and the last one; objects are left out.
+
+    Raises:
+        _IncompletePageError: See `_parse_page`.
+    """
+    _require_all_keys(page)
+    folders = []
+    for item in page.get("CommonPrefixes", []):
+        folder = _decode(page, item["Prefix"])
+        _require_order(folder, prefix, after)
+        folders.append(folder)
+        after = folder
+    return folders, after
+
+
+def _require_all_keys(page: "ListObjectsV2OutputTypeDef") -> None:
+    """Raise `_IncompletePageError` if the response is not a listing, or has fewer keys than it declares."""
+    if "IsTruncated" not in page:
+        status = page["ResponseMetadata"]["HTTPStatusCode"]
+        raise _IncompletePageError(f"the response (HTTP {status}) is not a ListBucketResult")
+    count = len(page.get("Contents", [])) + len(page.get("CommonPrefixes", []))
+    if (declared := page.get("KeyCount", count)) != count:
+        raise _IncompletePageError(f"it declares {declared} keys and contains {count}")
+
+
+def _require_order(key: str, prefix: str, after: str) -> None:
+    """Raise `_IncompletePageError` unless a key follows the one before and is below the prefix."""
+    if _order(key) <= _order(after) or not key.startswith(prefix):
+        raise _IncompletePageError(f"{key!r} follows {after!r}: the keys are not in order below the prefix")
+
+
+def _decode(page: "ListObjectsV2OutputTypeDef", key: str) -> str:
+    """Return a key of a page; bytes that are not UTF-8 become surrogates."""
+    return unquote_plus(key, errors="surrogateescape") if page.get("EncodingType") == "url" else key
 
 
 def _order(key: str) -> bytes:

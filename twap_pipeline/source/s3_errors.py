@@ -27,6 +27,7 @@ from twap_pipeline.errors import (
     SourceUnavailableError,
     TwapPipelineError,
 )
+from twap_pipeline.source.base import SOURCE_SETTING
 from twap_pipeline.source.object_file import raise_local_error
 
 _REQUESTER_PAYS = (
@@ -78,12 +79,12 @@ _CONFIGURATION_ADVICE: tuple[tuple[type[BotoCoreError], str], ...] = (
     (aws.ConfigParseError, "correct this file, or set AWS_CONFIG_FILE or AWS_SHARED_CREDENTIALS_FILE to another one"),
     (aws.InvalidRegionError, "set AWS_REGION to a region such as us-east-1"),
     (aws.NoRegionError, "set AWS_REGION to the region of the bucket"),
-    (aws.ParamValidationError, "correct the bucket's name in TWAP_SOURCE_URL"),
-    (aws.UnsupportedS3ArnError, "correct the ARN of the access point in TWAP_SOURCE_URL"),
+    (aws.ParamValidationError, "correct the bucket's name in {setting}"),
+    (aws.UnsupportedS3ArnError, "correct the ARN of the access point in {setting}"),
     (aws.UnsupportedS3AccesspointConfigurationError, "check AWS_REGION, and the ARN of the access point"),
     (BotoCoreError, "correct the AWS environment variables or the AWS configuration file"),
 )
-"""Exception → advice, for all other errors of botocore."""
+"""Exception → advice, for all other errors of botocore; ``{setting}`` is the setting of the source URL."""
 
 _BROKEN_BODY = (aws.IncompleteReadError, aws.ResponseStreamingError, aws.ReadTimeoutError, aws.FlexibleChecksumError)
 _TEXT_LENGTH_MAX = 300
@@ -91,13 +92,18 @@ _TEXT_LENGTH_MAX = 300
 
 @contextmanager
 def translate_errors(
-    action: str, key: str = "", *, otherwise: type[TwapPipelineError] = SourceUnavailableError
+    action: str,
+    key: str = "",
+    *,
+    setting: str = SOURCE_SETTING,
+    otherwise: type[TwapPipelineError] = SourceUnavailableError,
 ) -> Iterator[None]:
     """Translate exceptions of boto3 within the block; messages start with ``action``.
 
     Args:
         action: What is done: ``GET s3://bucket/key``.
         key: Key of the object; empty unless the block reads one object.
+        setting: Name of the setting that contains the source URL.
         otherwise: Class of the error for an exception that is not botocore's.
 
     Raises:
@@ -109,14 +115,14 @@ def translate_errors(
     try:
         yield
     except ClientError as error:
-        raise _error_from_response(error, action, key) from error
+        raise _error_from_response(error, action, key, setting) from error
     except (BotoCoreError, ResponseParserError, HTTPError, OSError, ValueError) as error:
         raise_local_error(error)
-        raise _error_from_exception(error, action, key, otherwise) from error
+        raise _error_from_exception(error, action, key, setting, otherwise) from error
 
 
 def _error_from_exception(
-    error: Exception, action: str, key: str, otherwise: type[TwapPipelineError]
+    error: Exception, action: str, key: str, setting: str, otherwise: type[TwapPipelineError]
 ) -> TwapPipelineError:
     text = _one_line(error)
     if key and isinstance(error, (*_BROKEN_BODY, HTTPError, OSError)):
@@ -137,16 +143,16 @@ def _error_from_exception(
     ):
         for kind, advice in table:
             if isinstance(error, kind):
-                return error_class(f"{action}: {text}; {advice}")
+                return error_class(f"{action}: {text}; {advice.format(setting=setting)}")
     raise AssertionError("the last row matches every BotoCoreError")
 
 
-def _error_from_response(error: ClientError, action: str, key: str) -> SourceError:
+def _error_from_response(error: ClientError, action: str, key: str, setting: str) -> SourceError:
     details = error.response.get("Error", {})
     code, status = details.get("Code", "?"), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     message = f"{action}: {status} {code}: {_one_line(details.get('Message', ''))}".rstrip(": ")
     if code in ("NoSuchBucket", "InvalidBucketName"):
-        return SourceNotFoundError(f"{message}; correct the bucket's name in TWAP_SOURCE_URL")
+        return SourceNotFoundError(f"{message}; correct the bucket's name in {setting}")
     if code in _ADVICE_BY_CODE:
         return SourceAccessError(f"{message}; {_ADVICE_BY_CODE[code]}")
     if key and (object_error := _error_of_object(key, message, code, status)):

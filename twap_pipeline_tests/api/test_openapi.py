@@ -110,6 +110,11 @@ _RANGE = "start=2025-08-20&end=2025-08-21"
             "/api/v2/wallets/{wallet}/summary",
             lambda body: len(body["by_asset"]) == 3 and len(body["fills_by_asset"]) == 1,
         ),
+        (
+            f"/api/v2/wallets/{WALLET}/exports/koinly/statement?market=all&rows=fills",
+            "/api/v2/wallets/{wallet}/exports/{format}/statement",
+            lambda body: body["orders_not_reconciled"] and body["skipped_orders"],
+        ),
         (f"/api/v2/leaderboard?{_RANGE}", "/api/v2/leaderboard", lambda body: body["wallets"]),
         (
             f"/api/v2/pressure/history?asset=BTC&{_RANGE}&horizon=5",

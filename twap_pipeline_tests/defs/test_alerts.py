@@ -119,7 +119,7 @@ def test_alerts_for_checks_jobs_and_overdue_assets(
     add_run(instance, CHECK_JOB, dg.DagsterRunStatus.FAILURE)
     instance.report_runless_asset_event(dg.AssetMaterialization(STATUS, partition=str(DAY)))
     with monkeypatch.context() as patch:
-        patch.setattr(alerts, "OVERDUE_AFTER", timedelta(0))
+        patch.setattr(alerts, "_overdue_limits", lambda *_: {STATUS: timedelta(0)})
         ticks.next()
         ticks.next()
     report_check(instance, passed=True)

@@ -16,7 +16,8 @@ from twap_pipeline.storage.audit.data_checks import CHECKS
 from twap_pipeline.storage.orders.refresh import refresh_orders
 from twap_pipeline_tests.factories import DAY, Bucket, event
 
-CHECK_NAMES = [*(check.name for check in CHECKS), "ingest_log_matches_source", "schema_at_head"]
+_SOURCE_CHECKS = ("ingest_log_matches_source", "fills_log_matches_source")
+CHECK_NAMES = [*(check.name for check in CHECKS), *_SOURCE_CHECKS, "schema_at_head"]
 
 VIOLATIONS: dict[str, str] = {
     "no_parked_objects": "UPDATE etl_s3_ingest_log SET error_text = 'bad', failed_attempts = 3",
@@ -33,6 +34,16 @@ VIOLATIONS: dict[str, str] = {
     "no_unknown_statuses": "UPDATE twap_status SET status = 'paused' WHERE status = 'finished'",
     "no_quarantined_rows": "INSERT INTO twap_status_quarantine (s3_object_key, row_number, raw_row, reason)"
     " VALUES ('a.parquet', 0, '{}', 'because')",
+    "no_parked_fill_objects": "INSERT INTO etl_s3_ingest_log (data_set, s3_object_key, last_modified, ingested_at,"
+    " error_text, failed_attempts) VALUES ('twap_fills', 'a.parquet', now(), now(), 'bad', 3)",
+    "fill_count_matches_ingest_log": "INSERT INTO twap_fills (trade_id, wallet, twap_id, ts, asset, side, price, size,"
+    " s3_object_key, s3_last_modified) VALUES ('1', 'w', '1', now(), 'BTC', 'B', 1, 1, 'a.parquet', now())",
+    "no_quarantined_fills": "INSERT INTO twap_fills_quarantine (s3_object_key, row_number, raw_row, reason)"
+    " VALUES ('a.parquet', 0, '{}', 'because')",
+    "fills_reconcile_with_orders": "INSERT INTO twap_fills (trade_id, wallet, twap_id, ts, asset, side, price, size,"
+    " s3_object_key, s3_last_modified) VALUES ('1', 'w', '99', now(), 'BTC', 'B', 1, 1, 'a.parquet', now())",
+    "fills_log_matches_source": "INSERT INTO etl_s3_ingest_log (data_set, s3_object_key, etag, last_modified,"
+    " ingested_at, object_date, rows_inserted) VALUES ('twap_fills', 'a.parquet', 'e', now(), now(), '2026-03-01', 5)",
     "orders_match_events": "UPDATE twap_orders SET size_executed = 7 WHERE twap_id = '2'",
     "ingest_log_matches_source": "UPDATE etl_s3_ingest_log SET etag = 'another'",
     "schema_at_head": "DROP INDEX twap_status_asset_idx",
@@ -43,6 +54,8 @@ VIOLATIONS: dict[str, str] = {
 def valid_tables(engine: Engine, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """Tables with two finished orders, loaded from the bucket."""
     monkeypatch.setenv("TWAP_SOURCE_URL", bucket.directory.as_uri() + "/")
+    (bucket.directory.parent / "fills").mkdir()
+    monkeypatch.setenv("TWAP_FILLS_URL", bucket.directory.parent.as_uri() + "/fills/")
     rows = [event(twap_id, status=status, minute=minute) for twap_id in (1, 2) for status, minute in _LIFECYCLE]
     bucket.put(f"{DAY:%Y/%m/%d}/a.parquet", rows)
     store = LocalDirectory(bucket.directory)
@@ -99,7 +112,7 @@ def test_full_job_detects_rows_that_were_edited_by_hand(valid_tables: Engine) ->
     failed = [evaluation for evaluation in result.get_asset_check_evaluations() if not evaluation.passed]
     assert [evaluation.check_name for evaluation in failed] == ["orders_match_events"]
     assert failed[0].metadata["evaluated_dates"].value == 2
-    assert len([line for line in messages if line.startswith("full evaluation of ")]) == 2
+    assert len([line for line in messages if line.startswith("full evaluation of ")]) == 3
 
 
 def test_table_checks_behind_the_head_fail_with_advice(valid_tables: Engine) -> None:
@@ -126,6 +139,8 @@ def test_checks_with_error_severity() -> None:
         "no_parked_objects",
         "row_count_matches_ingest_log",
         "event_times_in_range",
+        "no_parked_fill_objects",
+        "fill_count_matches_ingest_log",
         "orders_match_events",
     }
 

@@ -27,8 +27,9 @@ print([name for name in ("pandas", "polars", "pyarrow", "psycopg", "boto3") if n
 """
 
 
-def test_definitions_have_the_documented_names() -> None:
+def test_definitions_have_the_documented_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """A change of a name is visible to users: add it to the changelog."""
+    monkeypatch.setenv("TWAP_SOURCE_URL", "s3://bucket/statuses/")
     repository = build_definitions(load_settings()).get_repository_def()
 
     assert sorted(key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()) == [
@@ -217,7 +218,7 @@ def test_config_of_every_launchpad_has_defaults() -> None:
 
 def test_code_reference_points_at_the_builder_of_each_asset() -> None:
     graph = build_definitions(load_settings()).get_repository_def().asset_graph
-    names = {"twap_s3_objects": "source", "twap_status": "status", "twap_orders": "orders"}
+    names = {"twap_s3_objects": "source", "twap_status": "table", "twap_orders": "orders"}
 
     for asset, name in {**names, "twap_daily_stats": "daily_stats"}.items():
         (reference,) = graph.get(dg.AssetKey(asset)).metadata["dagster/code_references"].code_references

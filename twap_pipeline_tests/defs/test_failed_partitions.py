@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from twap_pipeline.definitions import build_definitions
-from twap_pipeline.defs.asset_checks import SOURCE_CHECK
+from twap_pipeline.defs.asset_checks import SOURCE_CHECKS
 from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.event_log import BACKFILL_ID_TAG, stale_checks
 from twap_pipeline.defs.jobs import CHECK_JOB, FULL_CHECK_JOB, INGEST_JOB, REFRESH_JOB
@@ -146,9 +146,9 @@ def test_passed_source_check_is_requested_once_per_day(instance: dg.DagsterInsta
     bucket.put(object_key(DAY, "a"), [event(1)])
     assert materialize(instance, range_tags(DAY, DAY)).success
     ingest(instance)
-    source_check = dg.AssetCheckKey(CATALOG.status_key, SOURCE_CHECK)
+    source_check = dg.AssetCheckKey(CATALOG.status_key, SOURCE_CHECKS[0])
 
-    assert SOURCE_CHECK not in requested_checks(instance)
+    assert SOURCE_CHECKS[0] not in requested_checks(instance)
     assert stale_checks(instance, [source_check], {source_check: timedelta(0)}) == [source_check]
 
 

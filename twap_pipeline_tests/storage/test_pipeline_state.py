@@ -232,7 +232,14 @@ def test_query_reads_no_whole_table(engine: Engine, query: str, indexes: set[str
             )
         )
     set_empty_statistics(engine)
-    parameters = {"attempts_max": 3, "limit": 5, "first": DAY, "last": DAY, "since": datetime.now(UTC)}
+    parameters = {
+        "data_set": "twap_status",
+        "attempts_max": 3,
+        "limit": 5,
+        "first": DAY,
+        "last": DAY,
+        "since": datetime.now(UTC),
+    }
     with engine.connect() as connection:
         plan = "\n".join(connection.execute(text(f"EXPLAIN {QUERIES[query]}"), parameters).scalars())
 

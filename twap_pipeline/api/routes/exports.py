@@ -19,7 +19,7 @@ from starlette.types import Message, Send
 from twap_pipeline.api.errors import Problem, ProblemError
 from twap_pipeline.api.parameters import End, Start, WalletPath, require_start_before_end
 from twap_pipeline.api.routes import V2
-from twap_pipeline.api.schemas import TaxStatementBody
+from twap_pipeline.api.schemas import ProblemBody, TaxStatementBody
 from twap_pipeline.api.state import state_of
 from twap_pipeline.errors import ExportError
 from twap_pipeline.exports.export import ExportRequest, PreparedExport, prepare_export, read_statement
@@ -134,8 +134,12 @@ SkipIncomplete = Annotated[
     ),
 ]
 _FILE = {"schema": {"type": "string", "format": "binary"}}
+_REFUSED: dict[int | str, dict[str, object]] = {
+    409: {"model": ProblemBody, "description": "The tax file cannot contain the market, or is incomplete."}
+}
 _FILE_RESPONSE: dict[int | str, dict[str, object]] = {
     200: {"description": "The file.", "content": {form.media_type: _FILE for form in FORMATS.values()}},
+    **_REFUSED,
 }
 
 
@@ -169,7 +173,7 @@ async def export_orders(
     return ExportResponse(first_chunk, chunks, FORMATS[format.value].media_type, headers)
 
 
-@router.get("/{wallet}/exports/{format}/statement")
+@router.get("/{wallet}/exports/{format}/statement", responses=_REFUSED)
 async def get_tax_statement(
     request: Request,
     wallet: WalletPath,

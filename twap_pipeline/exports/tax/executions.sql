@@ -6,41 +6,41 @@
 WITH fills AS (
   SELECT *, asset LIKE '@%' OR asset LIKE '%/%' AS is_spot,
     CASE side WHEN 'B' THEN 'buy' WHEN 'A' THEN 'sell' ELSE side END AS trade_side,
-    CASE WHEN asset LIKE '@%' OR asset LIKE '%/%' THEN NULL ELSE direction END AS perp_direction
+    CASE WHEN asset LIKE '@%' OR asset LIKE '%/%' THEN NULL ELSE direction END AS perp_direction,
+    CASE WHEN :rows = 'days' THEN to_char(ts AT TIME ZONE 'UTC', 'YYYY-MM-DD') ELSE trade_id END AS day_or_trade
   FROM twap_fills
   WHERE wallet = :wallet AND ts >= coalesce(CAST(:start AS timestamptz), '-infinity')
     AND ts < coalesce(CAST(:end AS timestamptz), 'infinity')
 ), executions AS (
-  SELECT CASE WHEN :rows = 'days' THEN concat_ws('-', 'hl-twap', twap_id, to_char(ts AT TIME ZONE 'UTC', 'YYYY-MM-DD'),
-      coalesce(replace(replace(lower(perp_direction), ' > ', '-to-'), ' ', '-'), trade_side))
-      ELSE concat_ws('-', 'hl-fill', trade_id, trade_side) END AS row_id,
-    twap_id, is_spot, asset, trade_side AS side, perp_direction AS direction, max(ts) AS executed_at, count(*) AS fill_count,
-    sum(size) AS size, sum(price * size) AS notional,
+  SELECT twap_id, day_or_trade, is_spot, asset, trade_side AS side, perp_direction AS direction,
+    max(ts) AS executed_at, count(*) AS fill_count, sum(size) AS size, sum(price * size) AS notional,
     CASE WHEN count(realized_pnl) = count(*) THEN sum(realized_pnl) END AS realized_pnl,
     CASE WHEN count(fee) = count(*) THEN sum(fee) END AS fee,
-    CASE WHEN count(fee_token) = count(*) AND count(DISTINCT fee_token) = 1 THEN max(fee_token) END AS fee_token,
-    CASE WHEN count(quote_symbol) = count(*) AND count(DISTINCT quote_symbol) = 1 THEN max(quote_symbol) END
+    CASE WHEN count(fee_token) = count(*) AND min(fee_token) = max(fee_token) THEN min(fee_token) END AS fee_token,
+    CASE WHEN count(quote_symbol) = count(*) AND min(quote_symbol) = max(quote_symbol) THEN min(quote_symbol) END
       AS quote_symbol,
     CASE WHEN bool_and(coalesce(start_position <> 0 AND abs(start_position) < size, FALSE))
       THEN sum(abs(start_position)) END AS flipped_size
   FROM fills WHERE :market = 'all' OR is_spot = (:market = 'spot')
-  GROUP BY row_id, twap_id, is_spot, asset, trade_side, perp_direction
+  GROUP BY twap_id, day_or_trade, is_spot, asset, trade_side, perp_direction
 )
-SELECT twap_id, row_id, is_spot, asset, side, direction, executed_at, fill_count,
+SELECT twap_id,
+  CASE WHEN :rows = 'days' THEN concat_ws('-', 'hl-twap', twap_id, day_or_trade,
+    coalesce(replace(replace(lower(direction), ' > ', '-to-'), ' ', '-'), side))
+    ELSE concat_ws('-', 'hl-fill', day_or_trade, side) END AS row_id,
+  is_spot, asset, side, direction, executed_at, fill_count,
   trim_scale(size)::text AS size, trim_scale(notional)::text AS notional,
   trim_scale(realized_pnl)::text AS realized_pnl, trim_scale(fee)::text AS fee,
   trim_scale(realized_pnl - fee)::text AS net_profit, fee_token, quote_symbol,
   trim_scale(flipped_size)::text AS closed_size, trim_scale(size - flipped_size)::text AS opened_size
-FROM executions ORDER BY executed_at, twap_id, row_id;
+FROM executions ORDER BY executed_at, twap_id, day_or_trade, direction;
 
--- name: has_fills
--- Whether the tables contain a fill of the wallet in the range and market.
-SELECT EXISTS (
-  SELECT FROM twap_fills
-  WHERE wallet = :wallet AND ts >= coalesce(CAST(:start AS timestamptz), '-infinity')
-    AND ts < coalesce(CAST(:end AS timestamptz), 'infinity')
-    AND (:market = 'all' OR (:market = 'spot') = (asset LIKE '@%' OR asset LIKE '%/%'))
-);
+-- name: count_orders
+-- The number of orders with a fill of the wallet in the range and market.
+SELECT count(DISTINCT twap_id) FROM twap_fills
+WHERE wallet = :wallet AND ts >= coalesce(CAST(:start AS timestamptz), '-infinity')
+  AND ts < coalesce(CAST(:end AS timestamptz), 'infinity')
+  AND (:market = 'all' OR (:market = 'spot') = (asset LIKE '@%' OR asset LIKE '%/%'));
 
 -- name: order_states
 -- Orders with fills in the range, and orders of the range that executed something and do not reconcile.

@@ -80,9 +80,9 @@ class FillRange:
         """Return a statement with the columns `execution.COLUMNS`, oldest first."""
         return self._bind("select_executions", rows=rows)
 
-    def has_fills(self, connection: Connection) -> bool:
-        """Return whether a fill is stored."""
-        return bool(connection.execute(self._bind("has_fills")).scalar_one())
+    def count_orders(self, connection: Connection) -> int:
+        """Return the number of orders with a fill."""
+        return int(connection.execute(self._bind("count_orders")).scalar_one())
 
     def read_order_states(self, connection: Connection) -> list[OrderState]:
         """Return the orders with fills in the range, and executed orders of the range that do not reconcile."""

@@ -57,9 +57,15 @@ _QUERIES = load_queries("twap_pipeline.storage.audit", "data_checks.sql")
 
 
 def _check(
-    name: str, description: str, scope: CheckScope = CheckScope.DAY, *, is_error: bool = False, delay_days: int = 0
+    name: str,
+    description: str,
+    scope: CheckScope = CheckScope.DAY,
+    *,
+    table: str = "twap_status",
+    is_error: bool = False,
+    delay_days: int = 0,
 ) -> TableCheck:
-    return TableCheck(name, description, _QUERIES[name], scope, is_error=is_error, delay_days=delay_days)
+    return TableCheck(name, description, _QUERIES[name], scope, table, is_error=is_error, delay_days=delay_days)
 
 
 CHECKS: tuple[TableCheck, ...] = (
@@ -110,6 +116,36 @@ CHECKS: tuple[TableCheck, ...] = (
         "no_quarantined_rows",
         "No row is quarantined. Rows that cannot be stored without loss are in twap_status_quarantine, with reasons.",
         CheckScope.LOG,
+    ),
+    _check(
+        "no_parked_fill_objects",
+        "No object of the fills is parked. If one is, read etl_s3_ingest_log.error_text, correct the cause, then run"
+        " `twap-pipeline ingest --data-set twap_fills --object-key KEY`.",
+        CheckScope.LOG,
+        table="twap_fills",
+        is_error=True,
+    ),
+    _check(
+        "fill_count_matches_ingest_log",
+        "The table has as many rows as the ingest log records. If not, another program added or deleted rows: run"
+        " `twap-pipeline audit --data-set twap_fills`.",
+        CheckScope.TABLE,
+        table="twap_fills",
+        is_error=True,
+    ),
+    _check(
+        "no_quarantined_fills",
+        "No row is quarantined. Rows that cannot be stored without loss are in twap_fills_quarantine, with reasons.",
+        CheckScope.LOG,
+        table="twap_fills",
+    ),
+    _check(
+        "fills_reconcile_with_orders",
+        "The fills of each ended order add up to its executed size and notional, within the tolerance of the view"
+        " twap_order_reconciliation, and each fill has an order. If not, objects are missing or wrong; running orders"
+        " and orders of days whose fills are not loaded are not compared.",
+        CheckScope.TABLE,
+        table="twap_fills",
     ),
     TableCheck(
         "orders_match_events",

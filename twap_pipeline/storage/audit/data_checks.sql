@@ -5,14 +5,27 @@
 -- name: no_parked_objects
 -- Objects that reached the limit of failed attempts (ATTEMPTS_MAX = 3).
 SELECT s3_object_key, failed_attempts, error_text FROM etl_s3_ingest_log
-WHERE error_text IS NOT NULL AND failed_attempts >= 3;
+WHERE data_set = 'twap_status' AND error_text IS NOT NULL AND failed_attempts >= 3;
+
+-- name: no_parked_fill_objects
+-- The same for the objects of the fills.
+SELECT s3_object_key, failed_attempts, error_text FROM etl_s3_ingest_log
+WHERE data_set = 'twap_fills' AND error_text IS NOT NULL AND failed_attempts >= 3;
 
 -- name: row_count_matches_ingest_log
 -- The sum of inserted rows in log and history, and the stored and archived rows, where they differ.
 SELECT inserted, stored FROM (
-  SELECT coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_log), 0)
-    + coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_history), 0) AS inserted,
+  SELECT coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_log WHERE data_set = 'twap_status'), 0)
+    + coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_history WHERE data_set = 'twap_status'), 0) AS inserted,
     (SELECT count(*) FROM twap_status) + coalesce((SELECT sum(rows) FROM etl_archived_months), 0) AS stored
+) AS counts WHERE inserted <> stored;
+
+-- name: fill_count_matches_ingest_log
+-- The sum of inserted fills in log and history, and the stored fills, where they differ.
+SELECT inserted, stored FROM (
+  SELECT coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_log WHERE data_set = 'twap_fills'), 0)
+    + coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_history WHERE data_set = 'twap_fills'), 0) AS inserted,
+    (SELECT count(*) FROM twap_fills) AS stored
 ) AS counts WHERE inserted <> stored;
 
 -- name: event_times_in_range
@@ -30,7 +43,7 @@ SELECT day, activated, ended FROM (
       FROM twap_status AS other WHERE other.twap_id = event.twap_id)) AS ended
   FROM twap_status AS event
   WHERE s3_object_key = ANY(:keys) AND status = 'activated'
-    AND ts < (SELECT max(object_date) FROM etl_s3_ingest_log) - interval '7 days'
+    AND ts < (SELECT max(object_date) FROM etl_s3_ingest_log WHERE data_set = 'twap_status') - interval '7 days'
   GROUP BY 1
 ) AS days
 WHERE ended < 0.95 * activated AND activated - ended > 5 ORDER BY day;
@@ -39,11 +52,11 @@ WHERE ended < 0.95 * activated AND activated - ended > 5 ORDER BY day;
 -- Dates whose objects have less than a third, or more than three times, the median number of rows.
 WITH totals AS MATERIALIZED (
   SELECT object_date, sum(rows_read) AS rows FROM etl_s3_ingest_log
-  WHERE object_date IS NOT NULL GROUP BY object_date HAVING sum(rows_read) >= 100
+  WHERE data_set = 'twap_status' AND object_date IS NOT NULL GROUP BY object_date HAVING sum(rows_read) >= 100
 )
 SELECT object_date, rows, usual
 FROM totals CROSS JOIN (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY rows) AS usual FROM totals) AS median
-WHERE object_date < (SELECT max(object_date) FROM etl_s3_ingest_log) AND (rows < usual / 3 OR rows > usual * 3)
+WHERE object_date < (SELECT max(object_date) FROM etl_s3_ingest_log WHERE data_set = 'twap_status') AND (rows < usual / 3 OR rows > usual * 3)
 ORDER BY object_date;
 
 -- name: executed_size_lte_requested
@@ -66,6 +79,17 @@ GROUP BY 1 ORDER BY 2 DESC;
 -- name: no_quarantined_rows
 -- Quarantined rows with their reasons.
 SELECT s3_object_key, row_number, reason FROM twap_status_quarantine ORDER BY s3_object_key, row_number;
+
+-- name: no_quarantined_fills
+-- Quarantined rows of the fills with their reasons.
+SELECT s3_object_key, row_number, reason FROM twap_fills_quarantine ORDER BY s3_object_key, row_number;
+
+-- name: fills_reconcile_with_orders
+-- Ended orders whose fills are loaded and do not add up to their executed totals, and fills without an order.
+SELECT state, twap_id, wallet, fill_count, size_executed, size_filled, notional_executed, notional_filled
+FROM twap_order_reconciliation
+WHERE state IN ('missing_fills', 'surplus_fills', 'different_notional', 'no_order')
+ORDER BY state, twap_id, wallet;
 
 -- name: orders_match_events
 -- Differing orders of the objects; without a date also stored orders that have no event, and none in an archived month.

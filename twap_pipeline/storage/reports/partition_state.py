@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import Connection, RowMapping, text
 
+from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
 from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX
 from twap_pipeline.storage.sql_files import load_queries
@@ -19,8 +21,8 @@ _QUERIES = load_queries("twap_pipeline.storage.reports", "partition_state.sql")
 
 
 @dataclass(frozen=True, slots=True)
-class StatusPartition:
-    """The state of a partition of ``twap_status``.
+class ObjectsPartition:
+    """The state of the objects of a partition, of any data set.
 
     Args:
         objects_loaded: Loaded objects.
@@ -32,9 +34,6 @@ class StatusPartition:
         row_counts: Row counts of the loaded versions.
         data_warnings: Warning → rows; at most 20.
         failed_objects: Key, failed attempts and error text; at most 20.
-        events_by_hour: UTC hour, 0 to 23 → stored events.
-        events_by_status: Status → stored events, descending; "NULL" for a missing status.
-        latest_events: The latest stored events, newest first; at most 8.
     """
 
     objects_loaded: int
@@ -46,6 +45,18 @@ class StatusPartition:
     row_counts: RowCounts
     data_warnings: Mapping[str, int]
     failed_objects: Sequence[tuple[str, int, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class StatusPartition(ObjectsPartition):
+    """The state of a partition of ``twap_status``.
+
+    Args:
+        events_by_hour: UTC hour, 0 to 23 → stored events.
+        events_by_status: Status → stored events, descending; "NULL" for a missing status.
+        latest_events: The latest stored events, newest first; at most 8.
+    """
+
     events_by_hour: Mapping[int, int]
     events_by_status: Mapping[str, int]
     latest_events: Sequence[RowMapping]
@@ -58,6 +69,28 @@ class StatusPartition:
         row was inserted by an earlier object.
         """
         return sum(self.events_by_hour.values())
+
+
+@dataclass(frozen=True, slots=True)
+class FillsPartition(ObjectsPartition):
+    """The state of a partition of ``twap_fills``.
+
+    Args:
+        fills_by_hour: UTC hour, 0 to 23 → stored fills.
+        fills_by_market: Dex, or the market if the fill has no dex → stored fills, descending.
+        notional: Sum of price times size, in the quote symbols of the fills.
+        latest_fills: The latest stored fills, newest first; at most 8.
+    """
+
+    fills_by_hour: Mapping[int, int]
+    fills_by_market: Mapping[str, int]
+    notional: Decimal
+    latest_fills: Sequence[RowMapping]
+
+    @property
+    def rows(self) -> int:
+        """Number of rows in ``twap_fills`` that come from the objects of the date."""
+        return sum(self.fills_by_hour.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,30 +112,56 @@ class OrdersPartition:
 
 def status_partition(connection: Connection, day: date) -> StatusPartition:
     """Return the state of a partition of ``twap_status``."""
-    objects = _rows(connection, "objects", day, attempts_max=ATTEMPTS_MAX)[0]
-    attempts = _rows(connection, "attempts", day)[0]
     by_hour: Counter[int] = Counter()
     by_status: Counter[str] = Counter()
     for row in _rows(connection, "events", day):
         by_hour[row["hour"]] += row["events"]
         by_status[row["name"]] += row["events"]
     return StatusPartition(
-        objects_loaded=objects["loaded"],
-        objects_failed=objects["failed"],
-        objects_parked=objects["parked"],
-        bytes_loaded=objects["bytes_loaded"],
-        attempts=attempts["attempts"],
-        bytes_fetched=attempts["bytes_fetched"],
-        row_counts=RowCounts(**{outcome: int(objects[f"rows_{outcome}"]) for outcome in RowCounts().as_dict()}),
-        data_warnings={row["key"]: int(row["rows"]) for row in _rows(connection, "data_warnings", day)},
-        failed_objects=[
-            (row["s3_object_key"], row["failed_attempts"], row["error_text"])
-            for row in _rows(connection, "failed_objects", day)
-        ],
+        **_objects_fields(connection, TWAP_STATUS, day),
         events_by_hour={hour: by_hour[hour] for hour in range(24)},
         events_by_status=dict(by_status.most_common()),
         latest_events=_rows(connection, "latest_events", day),
     )
+
+
+def fills_partition(connection: Connection, day: date) -> FillsPartition:
+    """Return the state of a partition of ``twap_fills``."""
+    by_hour: Counter[int] = Counter()
+    by_market: Counter[str] = Counter()
+    rows = _rows(connection, "fills", day)
+    for row in rows:
+        by_hour[row["hour"]] += row["fills"]
+        by_market[row["name"]] += row["fills"]
+    return FillsPartition(
+        **_objects_fields(connection, TWAP_FILLS, day),
+        fills_by_hour={hour: by_hour[hour] for hour in range(24)},
+        fills_by_market=dict(by_market.most_common()),
+        notional=sum((row["notional"] for row in rows), Decimal()),
+        latest_fills=_rows(connection, "latest_fills", day),
+    )
+
+
+def _objects_fields(connection: Connection, data_set: DataSet, day: date) -> dict[str, Any]:
+    """Return the fields of `ObjectsPartition`."""
+    name = data_set.name
+    objects = _rows(connection, "objects", day, data_set=name, attempts_max=ATTEMPTS_MAX)[0]
+    attempts = _rows(connection, "attempts", day, data_set=name)[0]
+    warnings = _rows(connection, "data_warnings", day, data_set=name)
+    return {
+        "objects_loaded": objects["loaded"],
+        "objects_failed": objects["failed"],
+        "objects_parked": objects["parked"],
+        "bytes_loaded": objects["bytes_loaded"],
+        "attempts": attempts["attempts"],
+        "bytes_fetched": attempts["bytes_fetched"],
+        "row_counts": RowCounts(**{outcome: int(objects[f"rows_{outcome}"]) for outcome in RowCounts().as_dict()}),
+        "data_warnings": {row["key"]: int(row["rows"]) for row in warnings},
+        "failed_objects": [
+            (row["s3_object_key"], row["failed_attempts"], row["error_text"])
+            for row in _rows(connection, "failed_objects", day, data_set=name)
+        ],
+    }
 
 
 def orders_partition(connection: Connection, day: date) -> OrdersPartition:

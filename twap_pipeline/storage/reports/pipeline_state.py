@@ -10,6 +10,7 @@ from datetime import date, datetime
 
 from sqlalchemy import Connection, text
 
+from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX
 from twap_pipeline.storage.schema.models import PHASES
@@ -87,6 +88,7 @@ class UnloadedObject:
     failed_attempts: int
     error_text: str
     attempted_at: datetime
+    data_set: str = TWAP_STATUS.name
 
     @property
     def is_parked(self) -> bool:
@@ -105,19 +107,24 @@ class LoadedObjects:
     events: int
 
 
-def read_pipeline_state(connection: Connection) -> PipelineState:
-    """Return the state of the pipeline."""
-    row = connection.execute(text(_QUERIES["state"]), {"attempts_max": ATTEMPTS_MAX}).one()
+def read_pipeline_state(connection: Connection, data_set: DataSet = TWAP_STATUS) -> PipelineState:
+    """Return the state of a data set."""
+    parameters = {"data_set": data_set.name, "attempts_max": ATTEMPTS_MAX}
+    row = connection.execute(text(_QUERIES["state"]), parameters).one()
     return PipelineState(**row._mapping)
 
 
-def missing_days(connection: Connection, first: date, last: date) -> list[date]:
+def missing_days(connection: Connection, first: date, last: date, data_set: DataSet = TWAP_STATUS) -> list[date]:
     """Return the UTC days from ``first`` to ``last`` without a loaded object; none if ``last`` is before ``first``."""
-    return list(connection.execute(text(_QUERIES["missing_days"]), {"first": first, "last": last}).scalars())
+    parameters = {"first": first, "last": last, "data_set": data_set.name}
+    return list(connection.execute(text(_QUERIES["missing_days"]), parameters).scalars())
 
 
-def attempt_totals(connection: Connection, since: datetime) -> dict[date, AttemptTotals]:
-    """Return UTC day of the attempts → totals, of the attempts from ``since``."""
+def attempt_totals(
+    connection: Connection, since: datetime, data_set: DataSet = TWAP_STATUS
+) -> dict[date, AttemptTotals]:
+    """Return UTC day of the attempts → totals, of the attempts of a data set from ``since``."""
+    parameters = {"since": since, "data_set": data_set.name}
     return {
         row.day: AttemptTotals(
             row.loaded,
@@ -128,17 +135,17 @@ def attempt_totals(connection: Connection, since: datetime) -> dict[date, Attemp
             row.s3_bytes_fetched,
             tuple(row._mapping[f"{phase}_ms"] / 1000 for phase in PHASES),
         )
-        for row in connection.execute(text(_QUERIES["attempt_totals"]), {"since": since})
+        for row in connection.execute(text(_QUERIES["attempt_totals"]), parameters)
     }
 
 
 def unloaded_objects(connection: Connection, limit: int) -> Sequence[UnloadedObject]:
-    """Return the objects whose last attempt failed, parked ones first; at most ``limit``."""
+    """Return the objects of all data sets whose last attempt failed, parked ones first; at most ``limit``."""
     rows = connection.execute(text(_QUERIES["unloaded_objects"]), {"limit": limit})
     return [UnloadedObject(*row) for row in rows]
 
 
-def loaded_objects(connection: Connection) -> LoadedObjects:
-    """Return the figures of the loaded objects. Reads the whole log."""
-    row = connection.execute(text(_QUERIES["loaded_objects"])).one()
+def loaded_objects(connection: Connection, data_set: DataSet = TWAP_STATUS) -> LoadedObjects:
+    """Return the figures of the loaded objects of a data set. Reads the whole log."""
+    row = connection.execute(text(_QUERIES["loaded_objects"]), {"data_set": data_set.name}).one()
     return LoadedObjects(*(row._mapping[column.name] for column in fields(LoadedObjects)))

@@ -5,22 +5,25 @@
 -- One row: objects that are not done, each with the time of the oldest attempt, and the newest times.
 SELECT unloaded.failed, unloaded.failed_since, unloaded.parked, pending.orders_pending, pending.orders_pending_since,
   newest.event_at AS newest_event_at, newest.object_at AS newest_object_at,
-  (SELECT max(ingested_at) FROM etl_s3_ingest_log WHERE error_text IS NULL) AS last_load_at
+  (SELECT max(ingested_at) FROM etl_s3_ingest_log
+    WHERE data_set = :data_set AND error_text IS NULL) AS last_load_at
 FROM (
   SELECT count(*) FILTER (WHERE failed_attempts < :attempts_max) AS failed,
     min(ingested_at) FILTER (WHERE failed_attempts < :attempts_max) AS failed_since,
     count(*) FILTER (WHERE failed_attempts >= :attempts_max) AS parked
-  FROM etl_s3_ingest_log WHERE error_text IS NOT NULL
+  FROM etl_s3_ingest_log WHERE data_set = :data_set AND error_text IS NOT NULL
 ) AS unloaded, (
   SELECT count(*) AS orders_pending, min(ingested_at) AS orders_pending_since
   FROM etl_s3_ingest_log AS log
-  WHERE orders_refreshed_at IS NULL AND (error_text IS NULL
+  -- Orders are computed from statuses: the index of pending orders contains no other data set.
+  WHERE orders_refreshed_at IS NULL AND data_set = 'twap_status' AND :data_set = 'twap_status' AND (error_text IS NULL
     OR EXISTS (SELECT FROM etl_s3_ingest_history AS past
-      WHERE past.s3_object_key = log.s3_object_key AND past.kind <> 'failed_attempt'))
+      WHERE past.data_set = log.data_set AND past.s3_object_key = log.s3_object_key AND past.kind <> 'failed_attempt'))
 ) AS pending, (
   SELECT max(last_event_at) AS event_at, max(last_modified) AS object_at
   FROM etl_s3_ingest_log
-  WHERE error_text IS NULL AND object_date >= (SELECT max(object_date) FROM etl_s3_ingest_log) - 8
+  WHERE data_set = :data_set AND error_text IS NULL
+    AND object_date >= (SELECT max(object_date) FROM etl_s3_ingest_log WHERE data_set = :data_set) - 8
 ) AS newest;
 
 -- name: missing_days
@@ -28,7 +31,8 @@ FROM (
 SELECT midnight::date AS day
 FROM generate_series(CAST(:first AS date), CAST(:last AS date), interval '1 day') AS midnight
 LEFT JOIN LATERAL (
-  SELECT object_date FROM etl_s3_ingest_log WHERE object_date = midnight::date AND error_text IS NULL LIMIT 1
+  SELECT object_date FROM etl_s3_ingest_log
+  WHERE data_set = :data_set AND object_date = midnight::date AND error_text IS NULL LIMIT 1
 ) AS loaded ON true
 WHERE loaded.object_date IS NULL ORDER BY midnight;
 
@@ -54,24 +58,25 @@ FROM (
   SELECT ingested_at, error_text IS NULL AS is_loaded, error_text IS NOT NULL AND bytes_fetched IS NOT NULL AS is_failed,
     rows_inserted, rows_updated, rows_unchanged, rows_superseded, rows_quarantined, rows_metadata,
     bytes_fetched, starts_with(source_url, 's3://') AS is_s3, reading_ms, decoding_ms, writing_ms
-  FROM etl_s3_ingest_log WHERE ingested_at >= :since
+  FROM etl_s3_ingest_log WHERE data_set = :data_set AND ingested_at >= :since
   UNION ALL
   SELECT past.ingested_at, past.kind IN ('replaced_version', 'requeued'), past.kind = 'failed_attempt',
     past.rows_inserted, past.rows_updated, past.rows_unchanged, past.rows_superseded, past.rows_quarantined,
     past.rows_metadata, past.bytes_fetched,
     -- The history entry of a deep audit has no source of its own.
     starts_with(coalesce(past.source_url,
-      (SELECT source_url FROM etl_s3_ingest_log AS log WHERE log.s3_object_key = past.s3_object_key)), 's3://'),
+      (SELECT source_url FROM etl_s3_ingest_log AS log
+        WHERE log.data_set = past.data_set AND log.s3_object_key = past.s3_object_key)), 's3://'),
     past.reading_ms, past.decoding_ms, past.writing_ms
-  FROM etl_s3_ingest_history AS past WHERE past.ingested_at >= :since
+  FROM etl_s3_ingest_history AS past WHERE past.data_set = :data_set AND past.ingested_at >= :since
 ) AS attempts
 GROUP BY day ORDER BY day;
 
 -- name: unloaded_objects
 -- The objects whose last attempt failed, parked ones first.
-SELECT s3_object_key, object_date, failed_attempts, error_text, ingested_at AS attempted_at
+SELECT s3_object_key, object_date, failed_attempts, error_text, ingested_at AS attempted_at, data_set
 FROM etl_s3_ingest_log WHERE error_text IS NOT NULL
-ORDER BY failed_attempts DESC, s3_object_key LIMIT :limit;
+ORDER BY failed_attempts DESC, data_set DESC, s3_object_key LIMIT :limit;
 
 -- name: loaded_objects
 -- One row: loaded objects, their days, and the events that all versions inserted. Reads the whole log.
@@ -80,5 +85,5 @@ SELECT count(*) FILTER (WHERE error_text IS NULL) AS objects,
   min(object_date) FILTER (WHERE error_text IS NULL) AS first_day,
   max(object_date) FILTER (WHERE error_text IS NULL) AS last_day,
   coalesce(sum(coalesce(rows_inserted, rows_ingested)), 0)::bigint
-    + (SELECT coalesce(sum(rows_inserted), 0)::bigint FROM etl_s3_ingest_history) AS events
-FROM etl_s3_ingest_log;
+    + (SELECT coalesce(sum(rows_inserted), 0)::bigint FROM etl_s3_ingest_history WHERE data_set = :data_set) AS events
+FROM etl_s3_ingest_log WHERE data_set = :data_set;

@@ -71,7 +71,7 @@ function downloads(wallet, range) {
   const link = (format) => download(wallet, format, range);
   return [
     make("p", { class: "actions" }, FORMATS.slice(0, 2).map(link), make("span", { class: "hint" }, "one row per order, all columns")),
-    make("p", { class: "actions" }, FORMATS.slice(2).map(link), make("span", { class: "hint" }, "for tax tools; spot orders, without fees, which the feed does not contain")),
+    make("p", { class: "actions" }, FORMATS.slice(2).map(link), make("span", { class: "hint" }, "for tax tools; spot trades, with fees if the fills are loaded")),
   ];
 }
 

@@ -1,0 +1,198 @@
+"""The definitions of the fills: when they exist, and what sensor, schedule and job do with days and folders."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from sqlalchemy import URL, Engine, text
+
+from twap_pipeline.definitions import build_definitions
+from twap_pipeline.defs import sensors
+from twap_pipeline.domain.data_set import TWAP_FILLS
+from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS
+from twap_pipeline.ingest.day_listing import list_days
+from twap_pipeline.settings import load_settings
+from twap_pipeline.source.base import open_store
+from twap_pipeline_tests.defs.code_location import load_definitions
+from twap_pipeline_tests.defs.sensor_ticks import requested_partitions, run, skip_message, tick
+
+DAY = date(2026, 3, 1)
+NEXT = DAY + timedelta(days=1)
+PERP = "by_dex/{}/fills/perp/twap_fills/date={}/fills.parquet"
+SPOT = "global/fills/spot/all/date={}/fills.parquet"
+SENSOR, JOB = "new_twap_fills", "ingest_twap_fills"
+
+Put = Callable[..., None]
+
+
+@pytest.fixture
+def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
+    """A function that writes objects of the fills' source, which are not parquet."""
+    monkeypatch.setenv("TWAP_FILLS_URL", tmp_path.as_uri() + "/fills/")
+
+    def write(*keys: str, content: bytes = b"x") -> None:
+        for key in keys:
+            path = tmp_path / "fills" / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+    return write
+
+
+def names(definitions: dg.Definitions) -> dict[str, set[str]]:
+    repository = definitions.get_repository_def()
+    return {
+        "assets": {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()},
+        "jobs": {name for name in repository.job_names if not name.startswith("__")},
+        "checks": {key.name for key in repository.asset_graph.asset_check_keys},
+        "sensors": {sensor.name for sensor in repository.sensor_defs},
+        "schedules": {schedule.name for schedule in repository.schedule_defs},
+    }
+
+
+def test_definitions_of_fills_exist_with_their_url_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWAP_SOURCE_URL", "s3://bucket/statuses/")
+    without = names(build_definitions(load_settings()))
+    monkeypatch.setenv("TWAP_FILLS_URL", "s3://bucket/")
+    added = {kind: found - without[kind] for kind, found in names(build_definitions(load_settings())).items()}
+
+    assert added == {
+        "assets": {"twap_fill_objects", "twap_fills"},
+        "jobs": {"audit_twap_fills", "ingest_twap_fills", "observe_twap_fill_objects"},
+        "checks": {
+            "fill_count_matches_ingest_log",
+            "fills_log_matches_source",
+            "fills_reconcile_with_orders",
+            "no_parked_fill_objects",
+            "no_quarantined_fills",
+        },
+        "sensors": {"new_twap_fills"},
+        "schedules": {"daily_fills_ingest"},
+    }
+
+
+def test_fills_asset_depends_on_its_objects(put: Put) -> None:
+    graph = load_definitions().get_repository_def().asset_graph
+    fills = graph.get(dg.AssetKey("twap_fills"))
+
+    assert fills.parent_keys == {dg.AssetKey("twap_fill_objects")}
+    assert fills.pools == {"twap_fills"}
+    assert {key.asset_key for key in graph.asset_check_keys if "fill" in key.name} == {fills.key}
+
+
+@pytest.mark.parametrize(("hour", "expected"), [(11, str(DAY - timedelta(days=1)))])
+def test_fills_schedule_requests_the_day_before(put: Put, hour: int, expected: str) -> None:
+    schedule = load_definitions().resolve_schedule_def("daily_fills_ingest")
+    context = dg.build_schedule_context(
+        scheduled_execution_time=datetime(DAY.year, DAY.month, DAY.day, hour, tzinfo=UTC)
+    )
+    request = schedule(context)
+
+    assert schedule.cron_schedule == "0 11 * * *"
+    assert isinstance(request, dg.RunRequest)
+    assert request.partition_key == expected
+
+
+def test_fills_sensor_requests_the_days_of_all_prefixes(instance: dg.DagsterInstance, put: Put) -> None:
+    put(
+        PERP.format("xyz", DAY),
+        SPOT.format(NEXT),
+        f"by_dex/xyz/fills/perp/all/date={DAY - timedelta(days=9)}/f.parquet",
+    )
+
+    assert requested_partitions(tick(instance, name=SENSOR)) == [str(DAY), str(NEXT)]
+    assert skip_message(tick(instance)) == "no pending objects"
+
+
+@pytest.mark.parametrize(
+    "key", [PERP.format("new", DAY), PERP.format("xyz", DAY + timedelta(days=5)), PERP.format("xyz", DAY)]
+)
+def test_fills_sensor_finds_new_dex_late_and_repeated_day(
+    instance: dg.DagsterInstance, put: Put, engine: Engine, key: str
+) -> None:
+    """A dex that appears later, a day that is published late, and a day that is published again."""
+    put(PERP.format("xyz", DAY), SPOT.format(DAY), SPOT.format(DAY + timedelta(days=7)))
+    mark_loaded(engine)
+    assert skip_message(tick(instance, name=SENSOR)) == "no pending objects"
+
+    put(key, content=b"new bytes")
+
+    day = key.partition("date=")[2][:10]
+    assert requested_partitions(tick(instance, name=SENSOR)) == [day]
+
+
+def mark_loaded(engine: Engine) -> None:
+    """Add a log entry of each object of the source, as if a run had loaded it."""
+    settings = load_settings()
+    store = open_store(settings.resolved_fills_url or "", prefixes=settings.fills_prefix_list)
+    statement = text(
+        "INSERT INTO etl_s3_ingest_log (data_set, s3_object_key, etag, last_modified, ingested_at)"
+        " VALUES ('twap_fills', :key, :etag, :last_modified, now())"
+    )
+    with engine.begin() as connection:
+        for ref in store.list_objects():
+            values = {"key": ref.key, "etag": ref.etag, "last_modified": ref.last_modified}
+            connection.execute(statement, values)
+
+
+def test_day_of_known_dexes_is_listed_without_the_folders(put: Put, engine: Engine) -> None:
+    """A run of one day does not find a dex that no listing has recorded; the sensor records it first."""
+    put(PERP.format("xyz", DAY), SPOT.format(DAY))
+    settings = load_settings()
+    store = open_store(settings.resolved_fills_url or "", prefixes=settings.fills_prefix_list)
+
+    def keys_of_day(day: date) -> list[str]:
+        return [ref.key for refs in list_days(store, engine, [day], KEY_DATE_PATTERNS).values() for ref in refs]
+
+    assert keys_of_day(DAY) == [PERP.format("xyz", DAY), SPOT.format(DAY)]
+    put(PERP.format("new", DAY), PERP.format("new", NEXT))
+
+    assert keys_of_day(DAY) == [PERP.format("xyz", DAY), SPOT.format(DAY)]
+    assert keys_of_day(NEXT) == [PERP.format("new", NEXT)]  # no known dex has the day: everything is listed
+    assert keys_of_day(DAY) == [PERP.format("new", DAY), PERP.format("xyz", DAY), SPOT.format(DAY)]
+
+
+def test_fills_budget_is_that_of_all_data_sets(
+    instance: dg.DagsterInstance, put: Put, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWAP_MAX_BYTES_PER_DAY", "10")
+    put(PERP.format("xyz", DAY), content=b"12345678")
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO etl_s3_ingest_log (data_set, s3_object_key, etag, last_modified, ingested_at,"
+                " bytes_fetched) VALUES ('twap_status', 'a', 'e', now(), now(), 5)"
+            )
+        )
+
+    assert "1 deferred by TWAP_MAX_BYTES_PER_DAY" in skip_message(tick(instance, name=SENSOR))
+
+
+def test_fills_run_records_a_failed_object_of_its_data_set(
+    instance: dg.DagsterInstance, put: Put, engine: Engine, database: URL
+) -> None:
+    put(PERP.format("xyz", DAY), content=b"not parquet")
+    (request,) = tick(instance, name=SENSOR).run_requests or []
+
+    result = run(instance, request, JOB)
+
+    failure = result.get_step_failure_events()[0].step_failure_data.user_failure_data
+    assert failure is not None
+    assert "1 object failed in 1 of 1 partitions" in str(failure.description)
+    assert "`twap-pipeline ingest --data-set twap_fills --object-key KEY`" in str(failure.description)
+    with engine.connect() as connection:
+        entries = connection.execute(text("SELECT data_set, s3_object_key, object_date FROM etl_s3_ingest_log")).all()
+    assert entries == [(TWAP_FILLS.name, PERP.format("xyz", DAY), DAY)]
+
+
+def test_fills_and_statuses_of_a_batch_have_own_runs(instance: dg.DagsterInstance, put: Put) -> None:
+    put(PERP.format("xyz", DAY))
+    first = tick(instance, name=SENSOR)
+    (request,) = first.run_requests or []
+    job = load_definitions().resolve_job_def(JOB)
+    instance.create_run_for_job(job, tags=dict(request.tags))
+
+    assert "1 in progress" in skip_message(tick(instance, name=SENSOR))
+    assert sensors.BATCH_FINGERPRINT_TAG in request.tags
