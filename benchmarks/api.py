@@ -155,7 +155,7 @@ def main() -> None:
         with psycopg.connect(url, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
             connection.execute(_SQL["fill"].encode(), {"orders": orders, "wallets": _WALLETS})
             connection.execute("VACUUM ANALYZE")
-        with _serve(url) as (port, pid):
+        with serve(url) as (port, pid):
             print(f"{options.rows:,} events; {os.cpu_count()} cores for clients, API and PostgreSQL\n")
             columns = f"{'clients':>7} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8} {'req/s':>7} {'x limit':>8}"
             print(f"{'requests':<36} {columns}")
@@ -163,13 +163,13 @@ def main() -> None:
                 for clients in _CLIENTS:
                     select, api = _measure(Target(url, orders, port), endpoint, clients, options.requests)
                     if select:
-                        _print_latencies("SELECT (limit)", clients, select, select)
-                    _print_latencies(endpoint.label, clients, api, select)
+                        print_latencies("SELECT (limit)", clients, select, select)
+                    print_latencies(endpoint.label, clients, api, select)
             _print_exports(url, port, pid, folder)
 
 
 @contextmanager
-def _serve(url: str) -> Iterator[tuple[int, int]]:
+def serve(url: str) -> Iterator[tuple[int, int]]:
     """Run the API in a child process; yield its port and process id."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -191,11 +191,11 @@ def _serve(url: str) -> Iterator[tuple[int, int]]:
 
 def _is_ready(port: int) -> bool:
     with suppress(OSError, RuntimeError):
-        return bool(_get(http.client.HTTPConnection("127.0.0.1", port), "/readyz"))
+        return bool(get_body(http.client.HTTPConnection("127.0.0.1", port), "/readyz"))
     return False
 
 
-def _get(connection: http.client.HTTPConnection, path: str) -> bytes:
+def get_body(connection: http.client.HTTPConnection, path: str) -> bytes:
     """Return a response's body.
 
     Raises:
@@ -214,19 +214,19 @@ def _measure(target: Target, endpoint: Endpoint, clients: int, requests: int) ->
 
     def connect_http() -> Call:
         connection = http.client.HTTPConnection("127.0.0.1", target.port)
-        return lambda rng: _get(connection, endpoint.path.format(**endpoint.values(rng, target.orders)))
+        return lambda rng: get_body(connection, endpoint.path.format(**endpoint.values(rng, target.orders)))
 
     def connect_psycopg() -> Call:
         connection = psycopg.connect(target.url, autocommit=True)
         query = _SQL[str(endpoint.query)].encode()
         return lambda rng: connection.execute(query, endpoint.values(rng, target.orders)).fetchall()
 
-    _run_clients(connect_http, clients, requests // 4)
-    select = _run_clients(connect_psycopg, clients, requests) if endpoint.query else None
-    return select, _run_clients(connect_http, clients, requests)
+    run_clients(connect_http, clients, requests // 4)
+    select = run_clients(connect_psycopg, clients, requests) if endpoint.query else None
+    return select, run_clients(connect_http, clients, requests)
 
 
-def _run_clients(connect: Callable[[], Call], clients: int, requests: int) -> Latencies:
+def run_clients(connect: Callable[[], Call], clients: int, requests: int) -> Latencies:
     """Run concurrent clients, each with a connection and a seed of its own."""
 
     def run_client(seed: int) -> list[float]:
@@ -244,7 +244,8 @@ def _run_clients(connect: Callable[[], Call], clients: int, requests: int) -> La
         return Latencies(each, time.perf_counter() - started)
 
 
-def _print_latencies(label: str, clients: int, latencies: Latencies, limit: Latencies | None) -> None:
+def print_latencies(label: str, clients: int, latencies: Latencies, limit: Latencies | None) -> None:
+    """Print a row of the table of requests: percentiles, rate, and the ratio of the medians to the limit."""
     milliseconds = " ".join(f"{latencies.percentile_ms(percent):>8.1f}" for percent in (50, 95, 99))
     ratio = f"{latencies.percentile_ms(50) / limit.percentile_ms(50):.2f}" if limit else "-"
     rate = len(latencies.each) / latencies.total
@@ -259,7 +260,7 @@ def _print_exports(url: str, port: int, pid: int, folder: Path) -> None:
         raise SystemExit("twap_orders is empty")
     wallet, expected = row[0], (row[1], row[2])
     started = time.perf_counter()
-    body = _get(
+    body = get_body(
         http.client.HTTPConnection("127.0.0.1", port),
         f"/api/v2/wallets/{wallet}/exports/csv?start=2025-01-01&end=2026-01-01",
     )

@@ -57,13 +57,14 @@ class Bench:
     def truncate(self) -> None:
         """Empty every table and write a checkpoint."""
         self.execute(
-            "TRUNCATE twap_status, twap_status_quarantine, twap_orders, etl_s3_ingest_log, etl_s3_ingest_history",
+            "TRUNCATE twap_status, twap_status_quarantine, twap_fills, twap_fills_quarantine, twap_orders,"
+            " etl_s3_ingest_log, etl_s3_ingest_history",
             "CHECKPOINT",
         )
 
     def vacuum(self) -> None:
         """Vacuum and analyze the tables and write a checkpoint."""
-        self.execute("VACUUM ANALYZE twap_status, twap_orders", "CHECKPOINT")
+        self.execute("VACUUM ANALYZE twap_status, twap_fills, twap_orders", "CHECKPOINT")
 
     def execute(self, *statements: str) -> None:
         """Execute statements outside of a transaction."""

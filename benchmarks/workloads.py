@@ -63,11 +63,11 @@ def ingest(url: str, source_url: str, connections: str) -> Work:
     return load
 
 
-def dump_tables(url: str, folder: Path) -> None:
-    """Write the rows of `TABLES` as COPY text, a file per table."""
+def dump_tables(url: str, folder: Path, tables: Sequence[str] = TABLES) -> None:
+    """Write the rows of tables as COPY text, a file per table."""
     folder.mkdir(exist_ok=True)
     with psycopg.connect(url) as connection:
-        for table in TABLES:
+        for table in tables:
             statement = sql.SQL("COPY {} ({}) TO STDOUT").format(sql.Identifier(table), _columns(connection, table))
             with (folder / table).open("wb") as out, connection.cursor().copy(statement) as stream:
                 for rows in stream:
@@ -75,12 +75,12 @@ def dump_tables(url: str, folder: Path) -> None:
 
 
 def copy_tables(url: str, folder: str) -> Work:
-    """Prepare the limit of a load with orders: COPY the files of `dump_tables` through one connection."""
+    """Prepare a limit: COPY the files that `dump_tables` has written into a folder, through one connection."""
     connection = psycopg.connect(url)
 
     def copy() -> None:
         with connection:
-            for table in TABLES:
+            for table in sorted(path.name for path in Path(folder).iterdir()):
                 statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
                     sql.Identifier(table), _columns(connection, table)
                 )

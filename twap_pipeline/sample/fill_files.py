@@ -52,7 +52,7 @@ def assign_to_files(fills: pl.DataFrame, until: datetime) -> Iterator[FillObject
         fills: Of ``fills.add_positions``.
         until: End of the sample, aware UTC.
     """
-    rows = _vendor_rows(fills)
+    rows = vendor_rows(fills)
     rows = pl.concat([rows, _maker_fills(rows)]).with_columns(pl.col("timestamp").dt.date().alias("day"))
     parts = rows.partition_by("asset_class", "dex", "day", maintain_order=True, as_dict=True)
     for (asset_class, dex, day), part in sorted(parts.items()):
@@ -62,8 +62,8 @@ def assign_to_files(fills: pl.DataFrame, until: datetime) -> Iterator[FillObject
         yield FillObject(key, part.drop("day", *columns_of_later_days), min(published_at, until))
 
 
-def _vendor_rows(fills: pl.DataFrame) -> pl.DataFrame:
-    """Return the fills in the vendor's columns, in the order of the documentation."""
+def vendor_rows(fills: pl.DataFrame) -> pl.DataFrame:
+    """Return the fills of ``fills.add_positions`` in the vendor's columns, in the order of the documentation."""
     is_spot, is_buy = pl.col("is_spot"), pl.col("is_buy")
     base = _by_coin({coin.name: coin.base_symbol for coin in COINS})
     return fills.select(

@@ -78,6 +78,14 @@ def test_fills_of_an_order_without_fills_are_empty(client: httpx2.Client, tables
     assert client.get("/api/v2/orders/2/fills").json()["title"] == "Unknown order"
 
 
+def test_order_that_only_fills_contain_is_found(client: httpx2.Client, tables: Tables) -> None:
+    insert_fills(tables.engine, fill(1))
+
+    body = get_json(client, "/orders/1")
+
+    assert (body["orders"], body["events"]) == ([], [])
+
+
 def test_order_has_the_sums_of_its_fills(client: httpx2.Client, tables: Tables) -> None:
     tables.load("a", finished(1))
     insert_fills(tables.engine, fill(1, fee="0.1", realized_pnl="-3"), fill(2, fee="0.000001", minute=2))
@@ -127,10 +135,9 @@ def test_order_whose_fills_are_missing_has_zero(client: httpx2.Client, tables: T
 def test_summary_has_fills_of_the_range_by_asset_and_token(client: httpx2.Client, tables: Tables) -> None:
     """An order across the end of the range: each fill counts at its own time."""
     tables.load("a", finished(1))
-    late = {"minute": 24 * 60, "fee": "7"}
     insert_fills(
         tables.engine,
-        *(fill(1), fill(2, fee="0.000001", realized_pnl="-1.25"), fill(3, **late), fill(4, wallet=OTHER)),
+        *(fill(1), fill(2, fee="0.000001", realized_pnl="-1.25"), fill(3, minute=1440), fill(4, wallet=OTHER)),
         fill(5, 9, asset="@107", fee="0.01", fee_token="HYPE", size="1"),
         fill(6, 9, asset="@107", size="1", realized_pnl=None),
     )

@@ -54,7 +54,7 @@ def filled_client(server_url: str, template: str, tmp_path_factory: pytest.TempP
     rows += [{**end, "state_executedNtl": "75"}]
     tables.load("hourly/2025/08/20/12/a.parquet", [*rows, event(4, status='{"error":"no"}'), event(5, wallet="?")])
     at = datetime(2025, 8, 20, 12, 1, tzinfo=UTC)
-    values = {"wallet": WALLET, "asset": "BTC", "size": "3.75", "price": "10", "ts": at}
+    values: dict[str, Any] = {"wallet": WALLET, "asset": "BTC", "size": "3.75", "price": "10", "ts": at}
     insert_fills(engine, *(fill(n, ORDER, **values) for n in (1, 2)), fill(3, 99, ts=at))
     reader = database.set(username="openapi", password=grant_role(engine, "openapi", READER).password)
     engine.dispose()

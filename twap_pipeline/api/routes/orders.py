@@ -120,7 +120,7 @@ async def get_order(
     """Return an order with its events, oldest first. Executed sizes are 0 until the terminal event.
 
     The exchange gives an ID to one order, so `orders` has one item; it is empty until the orders are refreshed after
-    a load. An order has two or three events, so one page contains them all. The events of an archived month are in
+    a load, and if the data contain only fills of the order. An order has two or three events, so one page contains them all. The events of an archived month are in
     files, not in `events`. `fills` of the order has the sums of its slices, their fees, their realized profit, and
     whether they add up to the executed totals.
     """
@@ -128,7 +128,7 @@ async def get_order(
     state = state_of(request)
     orders = await state.fetch_all(orders_with_id(twap_id))
     rows = await state.fetch_all(order_events(twap_id, after=after, limit=limit + 1))
-    if not rows and not orders and after is None:
+    if not rows and not orders and after is None and not await _has_fills(state, twap_id):
         raise ProblemError(UNKNOWN_ORDER)
     page = rows[:limit]
     is_last_page = not page or page[0].page_count == len(page)
@@ -159,6 +159,10 @@ async def list_order_fills(
     page = rows[:limit]
     next_cursor = FillCursor.of(page[-1]).encode() if len(rows) > limit else None
     return json_response({"fills": None, "next_cursor": next_cursor}, fills=json_array(row.body for row in page))
+
+
+async def _has_fills(state: AppState, twap_id: str) -> bool:
+    return bool(await state.fetch_all(order_fills(twap_id, after=None, limit=1)))
 
 
 async def _is_known(state: AppState, twap_id: str) -> bool:

@@ -7,6 +7,8 @@ import { coverageView } from "./views/coverage.js";
 import { leaderboardView } from "./views/leaderboard.js";
 import { marketView } from "./views/market.js";
 import { orderView } from "./views/order.js";
+import { reconciliationView } from "./views/reconciliation.js";
+import { STATES } from "./views/slices.js";
 import { walletView } from "./views/wallet.js";
 
 const WALLET = /^0x[0-9a-f]{40}$/i;
@@ -19,11 +21,12 @@ const VIEWS = {
   leaderboard: [leaderboardView, "Leaderboard"],
   active: [activeView, "Active orders"],
   coverage: [coverageView, "Data coverage"],
+  reconciliation: [reconciliationView, "Reconciliation"],
   wallet: [walletView, "Wallet"],
   order: [orderView, "Order"],
 };
 
-const isArgumentValid = { wallet: (text) => WALLET.test(text ?? ""), order: (text) => ORDER.test(text ?? "") };
+const isArgumentValid = { wallet: (text) => WALLET.test(text ?? ""), order: (text) => ORDER.test(text ?? ""), reconciliation: (text) => !text || Object.hasOwn(STATES, text) };
 
 /** Return the view's name and arguments of the current fragment; the market if it names none. */
 function currentView() {

@@ -1,21 +1,25 @@
-// One order: its life as a picture, its figures, and its events with their source rows.
+// One order: its life and its slices as pictures, its figures, its events with their source rows, and its slices.
 
 import { lifeChart } from "../charts.js";
 import { assetName, figures, hint, make, minuteTime, secondTime, section, side, sideName, status, walletLink } from "../elements.js";
 import { duration, price, second, size, usd } from "../format.js";
-import { getJson } from "../requests.js";
+import { getJson, getPages } from "../requests.js";
+import { progress, sliceParts } from "./slices.js";
+
+const SLICE_PAGES = 5;
 
 const milliseconds = (timestamp) => (timestamp ? Date.parse(timestamp) : null);
 
 export async function orderView(id) {
-  const body = await getJson(`/orders/${id}`);
-  const orders = body.orders.length ? body.orders : [body.events.at(-1)];
-  const parts = orders.map((order) => orderPart(order, body.events.filter((event) => event.wallet === order.wallet)));
+  const [body, fills] = await Promise.all([getJson(`/orders/${id}`), getPages(`/orders/${id}/fills`, "fills", { limit: 1000 }, SLICE_PAGES)]);
+  const orders = body.orders.length ? body.orders : [body.events.at(-1) ?? fills.items[0]];
+  const of = (list, order) => list.filter((row) => row.wallet === order.wallet);
+  const parts = orders.map((order) => orderPart(order, of(body.events, order), { ...fills, items: of(fills.items, order) }));
   const rest = body.next_cursor ? [hint(`The first ${body.events.length} events are shown; the API has the others.`)] : [];
   return [make("section", {}, make("h2", {}, "Order ", make("span", { class: "mono" }, id)), ...parts.flat(), ...rest)];
 }
 
-function orderPart(order, events) {
+function orderPart(order, events, fills) {
   const expectedEnd = order.started_at && order.duration_minutes !== null ? milliseconds(order.started_at) + order.duration_minutes * 60_000 : null;
   return [
     make("p", { class: "lead" }, side(order.side), ` ${size(order.size_requested)} ${assetName(order)} over ${duration(order.duration_minutes)}, by `, walletLink(order.wallet), " ", status(order.status)),
@@ -28,19 +32,21 @@ function orderPart(order, events) {
       ["Expected end", expectedEnd ? minuteTime(new Date(expectedEnd).toISOString()) : "–"],
       ["Ended", minuteTime(order.ended_at)],
     ]),
-    life(order, events, expectedEnd),
-    hint("The dashed line is the plan: even execution from start to expected end. The feed contains the executed size only when an order ends."),
+    life(order, events, expectedEnd, fills.items),
+    hint("The dashed line is the plan: even execution from start to expected end. The solid line is the size of the slices; an event has the executed size only when the order ends."),
+    ...sliceParts(order, fills),
+    make("h3", {}, "Events"),
     make("ol", { class: "events" }, events.map(eventItem)),
   ];
 }
 
-function life(order, events, expectedEnd) {
+function life(order, events, expectedEnd, fills) {
   const points = events.map((event) => ({
     time: milliseconds(event.ts), executed: Number(event.size_executed ?? 0), status: event.status,
     tip: `${event.status}, ${second(event.ts)}, executed ${size(event.size_executed)}`,
   }));
   const label = `Life of the order: ${sideName(order.side)} ${size(order.size_requested)} ${assetName(order)}; ${points.map((point) => point.tip).join("; ")}`;
-  return lifeChart({ start: milliseconds(order.started_at), expectedEnd, requested: Number(order.size_requested ?? 0), events: points }, label);
+  return lifeChart({ start: milliseconds(order.started_at), expectedEnd, requested: Number(order.size_requested ?? 0), events: points, slices: progress(fills) }, label);
 }
 
 function eventItem(event) {

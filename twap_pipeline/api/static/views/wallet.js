@@ -5,13 +5,14 @@ import { day, price, size, usd } from "../format.js";
 import { apiKey, apiUrl, getJson, getPages, request } from "../requests.js";
 import { monthCards } from "./calendar.js";
 import { pagedOrders } from "./orders_table.js";
+import { amount } from "./slices.js";
 
 const PAGE_SIZE = 50;
 const CALENDAR_PAGES = 5;
 const DAY = 86_400_000;
 
 /** Download formats; the tax formats have one row per order. A test holds them against the API's. */
-export const FORMATS = ["csv", "parquet", "awaken", "koinly", "cointracker", "coinledger", "zenledger", "summ", "coinpanda"];
+export const FORMATS = ["csv", "parquet", "fills-csv", "fills-parquet", "awaken", "koinly", "cointracker", "coinledger", "zenledger", "summ", "coinpanda"];
 
 const TOTALS = [
   ["Asset", assetName],
@@ -22,6 +23,14 @@ const TOTALS = [
   ["Executed", (row) => size(row.size_executed), "number"],
   ["USD", (row) => usd(row.notional_executed), "number"],
   ["Average price", (row) => price(row.average_price), "number"],
+];
+
+const FILLS = [
+  ["Asset", assetName],
+  ["Slices", (row) => count(row.fill_count), "number"],
+  ["USD", (row) => usd(row.notional_filled), "number"],
+  ["Fees", (row) => amount(row.fee, row.fee_token), "number"],
+  ["Realized profit", (row) => size(row.realized_pnl), "number"],
 ];
 
 export async function walletView(wallet, start = "", end = "") {
@@ -49,6 +58,7 @@ export async function walletView(wallet, start = "", end = "") {
       ]),
       table("Totals by asset and side; sizes in coin units", TOTALS, summary.by_asset),
     ),
+    section("Fees and realized profit", ...feesPart(summary)),
     section("Download", ...downloads(wallet, range)),
     section("Calendar", ...(await calendar(wallet, range, summary))),
     section("Orders", ...pagedOrders("Newest first", page, parameters)),
@@ -58,6 +68,12 @@ export async function walletView(wallet, start = "", end = "") {
 const unknown = (whole, hasRange) => (hasRange && whole.order_count
   ? "The data contain no order of this wallet in these days. Choose another year above."
   : "The data contain no order of this wallet. Data coverage shows the days that are loaded.");
+
+function feesPart({ fills_by_asset: rows }) {
+  if (rows === null) return [hint("No fills are loaded: fees and realized profit are not known.")];
+  if (!rows.length) return [hint("The data contain no fill of this wallet in this range.")];
+  return [table("By asset and token of the fee; of the slices in the range", FILLS, rows)];
+}
 
 function yearChoices(wallet, summary, start, end) {
   if (!summary.order_count) return null;
@@ -71,7 +87,8 @@ function downloads(wallet, range) {
   const link = (format) => download(wallet, format, range);
   return [
     make("p", { class: "actions" }, FORMATS.slice(0, 2).map(link), make("span", { class: "hint" }, "one row per order, all columns")),
-    make("p", { class: "actions" }, FORMATS.slice(2).map(link), make("span", { class: "hint" }, "for tax tools; spot trades, with fees if the fills are loaded")),
+    make("p", { class: "actions" }, FORMATS.slice(2, 4).map(link), make("span", { class: "hint" }, "one row per slice, with fees and realized profit")),
+    make("p", { class: "actions" }, FORMATS.slice(4).map(link), make("span", { class: "hint" }, "for tax tools; spot trades, with fees if the fills are loaded")),
   ];
 }
 
