@@ -74,10 +74,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Latencies:
-    """Seconds of each request, and of all requests together."""
+    """Seconds of each request, and of all requests together; the number of requests that the API refused with 503."""
 
     each: Sequence[float]
     total: float
+    refused: int
 
     def percentile_ms(self, percent: int) -> float:
         """Return a percentile in milliseconds."""
@@ -141,6 +142,10 @@ ENDPOINTS = (
 )
 
 
+class BusyError(RuntimeError):
+    """The API refused a request with 503."""
+
+
 def main() -> None:
     """Print a table of requests and a table of exports."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.api", description=__doc__)
@@ -157,7 +162,7 @@ def main() -> None:
             connection.execute("VACUUM ANALYZE")
         with serve(url) as (port, pid):
             print(f"{options.rows:,} events; {os.cpu_count()} cores for clients, API and PostgreSQL\n")
-            columns = f"{'clients':>7} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8} {'req/s':>7} {'x limit':>8}"
+            columns = f"{'clients':>7} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8} {'req/s':>7} {'x limit':>8} {'503':>5}"
             print(f"{'requests':<36} {columns}")
             for endpoint in ENDPOINTS:
                 for clients in _CLIENTS:
@@ -199,13 +204,15 @@ def get_body(connection: http.client.HTTPConnection, path: str) -> bytes:
     """Return a response's body.
 
     Raises:
-        RuntimeError: The status is not 200.
+        BusyError: The status is 503.
+        RuntimeError: The status is another one than 200.
     """
     connection.request("GET", path)
     response = connection.getresponse()
     body = response.read()
     if response.status != 200:
-        raise RuntimeError(f"GET {path} returned {response.status}: {body[:200]!r}")
+        error = BusyError if response.status == 503 else RuntimeError
+        raise error(f"GET {path} returned {response.status}: {body[:200]!r}")
     return body
 
 
@@ -229,19 +236,24 @@ def _measure(target: Target, endpoint: Endpoint, clients: int, requests: int) ->
 def run_clients(connect: Callable[[], Call], clients: int, requests: int) -> Latencies:
     """Run concurrent clients, each with a connection and a seed of its own."""
 
-    def run_client(seed: int) -> list[float]:
+    def run_client(seed: int) -> list[float | None]:
         call, rng = connect(), random.Random(seed)
-        seconds = []
+        seconds: list[float | None] = []
         for _ in range(max(1, requests // clients)):
             started = time.perf_counter()
-            call(rng)
-            seconds.append(time.perf_counter() - started)
+            try:
+                call(rng)
+            except BusyError:
+                seconds.append(None)
+            else:
+                seconds.append(time.perf_counter() - started)
         return seconds
 
     with ThreadPoolExecutor(clients) as pool:
         started = time.perf_counter()
-        each = [seconds for client in pool.map(run_client, range(clients)) for seconds in client]
-        return Latencies(each, time.perf_counter() - started)
+        results = [seconds for client in pool.map(run_client, range(clients)) for seconds in client]
+        each = [seconds for seconds in results if seconds is not None]
+        return Latencies(each, time.perf_counter() - started, len(results) - len(each))
 
 
 def print_latencies(label: str, clients: int, latencies: Latencies, limit: Latencies | None) -> None:
@@ -249,7 +261,7 @@ def print_latencies(label: str, clients: int, latencies: Latencies, limit: Laten
     milliseconds = " ".join(f"{latencies.percentile_ms(percent):>8.1f}" for percent in (50, 95, 99))
     ratio = f"{latencies.percentile_ms(50) / limit.percentile_ms(50):.2f}" if limit else "-"
     rate = len(latencies.each) / latencies.total
-    print(f"{label:<36} {clients:>7} {milliseconds} {rate:>7.0f} {ratio:>8}", flush=True)
+    print(f"{label:<36} {clients:>7} {milliseconds} {rate:>7.0f} {ratio:>8} {latencies.refused:>5}", flush=True)
 
 
 def _print_exports(url: str, port: int, pid: int, folder: Path) -> None:

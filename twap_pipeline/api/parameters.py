@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from difflib import get_close_matches
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_origin
 
 from fastapi import Path, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -193,9 +193,8 @@ async def require_known_parameters(request: Request) -> None:
     Raises:
         RequestValidationError: 422; the message contains the known parameters.
     """
-    route = request.scope["route"].path
-    described = request.app.openapi()["paths"][route]["get"].get("parameters", [])
-    known = {item["name"]: item["schema"].get("type") == "array" for item in described if item["in"] == "query"}
+    fields = request.scope["route"].dependant.query_params
+    known = {field.alias: get_origin(field.field_info.annotation) in (list, tuple) for field in fields}
     errors = []
     for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
         if name not in known:

