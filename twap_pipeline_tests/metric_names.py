@@ -8,7 +8,13 @@ from prometheus_client.registry import Collector
 
 from twap_pipeline.api.metrics import Metrics
 from twap_pipeline.cli.instance import InstanceState
-from twap_pipeline.cli.pipeline_metrics import attempt_families, instance_families, state_families, up_family
+from twap_pipeline.cli.pipeline_metrics import (
+    attempt_families,
+    instance_families,
+    revision_family,
+    state_families,
+    up_family,
+)
 from twap_pipeline.storage.reports.pipeline_state import AttemptTotals, PipelineState
 from twap_pipeline.storage.schema.revision_gate import RevisionStatus
 
@@ -18,12 +24,9 @@ class _EmptyPipeline(Collector):
 
     def collect(self) -> list[Metric]:
         return [
-            *state_families(
-                PipelineState(0, None, 0, 0, None, None, None, None),
-                0,
-                RevisionStatus(("1",), "1", known=True, is_readable=True),
-            ),
-            *attempt_families(AttemptTotals()),
+            *state_families({"twap_status": (PipelineState(0, None, 0, 0, None, None, None, None), 0)}),
+            revision_family(RevisionStatus(("1",), "1", known=True, is_readable=True)),
+            *attempt_families({"twap_status": AttemptTotals()}),
             *instance_families(InstanceState([], [], [])),
             up_family(),
         ]

@@ -26,7 +26,12 @@ from sqlalchemy import URL, Engine
 from twap_pipeline.api import create_app
 from twap_pipeline.cli import cli
 from twap_pipeline.definitions import build_definitions
-from twap_pipeline.defs.partition_metadata import daily_stats_metadata, orders_metadata, status_metadata
+from twap_pipeline.defs.partition_metadata import (
+    daily_stats_metadata,
+    fills_metadata,
+    orders_metadata,
+    status_metadata,
+)
 from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.exports.formats import FORMATS
 from twap_pipeline.ingest.audit import AuditCode, AuditFinding
@@ -36,7 +41,7 @@ from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.engine.server import MINIMUM_SERVER_VERSION
 from twap_pipeline.storage.orders.refresh import RefreshResult
 from twap_pipeline.storage.reports.daily_orders import DailyOrderSummary
-from twap_pipeline.storage.reports.partition_state import OrdersPartition, StatusPartition
+from twap_pipeline.storage.reports.partition_state import FillsPartition, OrdersPartition, StatusPartition
 from twap_pipeline.storage.schema.models import (
     ALEMBIC_VERSION_TABLE,
     metadata,
@@ -304,8 +309,10 @@ def test_asset_checks_page_lists_every_check() -> None:
 
 def test_dagster_page_lists_the_partition_metadata() -> None:
     status = StatusPartition(0, 0, 0, 0, 0, 0, RowCounts(), {}, [("key", 1, "error")], {}, {}, [])
+    fills = FillsPartition(0, 0, 0, 0, 0, 0, RowCounts(), {}, [("key", 1, "error")], {}, {}, Decimal(), [])
     metadata = {
         "twap_status": status_metadata(status, [], 0.0),
+        "twap_fills": fills_metadata(fills, [], 0.0),
         "twap_orders": orders_metadata(OrdersPartition({}, 0, 0, Decimal()), RefreshResult(0, 0, 0), 0.0),
         "twap_daily_stats": daily_stats_metadata(DailyOrderSummary(0, 0, 0, Decimal(), {}, [])),
     }

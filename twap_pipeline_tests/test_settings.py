@@ -203,3 +203,32 @@ def test_asset_settings_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert settings.asset_key_prefix_list == ("hyperliquid", "twap")
     assert settings.asset_owner_list == ("team:finance", "ops@example.com")
+
+
+@pytest.mark.parametrize("prefixes", ["a", "/a/", "a*/", "a/,b", "a//b/", ","])
+def test_fills_prefix_that_is_no_folder_is_refused(monkeypatch: pytest.MonkeyPatch, prefixes: str) -> None:
+    monkeypatch.setenv("TWAP_FILLS_PREFIXES", prefixes)
+
+    with pytest.raises(ConfigurationError, match=r"TWAP_FILLS_PREFIXES.*must be folders such as by_dex/\*/fills/"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("variables", "url", "start"),
+    [
+        ({"TWAP_FILLS_URL": "s3://fills/"}, "s3://fills/", date(2025, 7, 28)),
+        ({"TWAP_FILLS_URL": "s3://fills/", "TWAP_FILLS_START_DATE": "2026-01-01"}, "s3://fills/", date(2026, 1, 1)),
+        ({"TWAP_SOURCE_URL": "s3://bucket/"}, None, date(2025, 7, 28)),
+        ({"DATABASE_URL": "postgresql://u@h/d"}, None, date(2025, 7, 28)),
+        ({"TWAP_HOME": "/home", "TWAP_START_DATE": "2026-02-01"}, "file:///home/sample-fills/", date(2026, 2, 1)),
+    ],
+)
+def test_fills_url_and_first_day_by_source(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], url: str | None, start: date
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    settings = load_settings()
+
+    assert (settings.resolved_fills_url, settings.fills_start_date, settings.fills_end_date) == (url, start, None)

@@ -14,6 +14,7 @@ from twap_pipeline.cli.context import (
     source_option,
 )
 from twap_pipeline.cli.tables import format_bytes, print_table
+from twap_pipeline.domain import fills
 from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
 from twap_pipeline.domain.object_ref import ObjectRef, day_from_key, partition_date, resolve_key_date_patterns
 from twap_pipeline.domain.source_schema import flat_schema, map_columns
@@ -68,7 +69,7 @@ def discover(data_set_name: str, source_url: str | None) -> None:
     )
     click.echo("")
     _print_ignored(settings, data_set, listing, skipped)
-    _print_object(store, max(listing, key=lambda ref: (ref.invalid is None, ref.last_modified, ref.key)))
+    _print_object(store, data_set, max(listing, key=lambda ref: (ref.invalid is None, ref.last_modified, ref.key)))
 
 
 def count_by_key_pattern(
@@ -101,22 +102,25 @@ def _print_ignored(
         click.echo("")
 
 
-def _print_object(store: ObjectStore, ref: ObjectRef) -> None:
+def _print_object(store: ObjectStore, data_set: DataSet, ref: ObjectRef) -> None:
     """Print the Arrow schema of an object and the column that each of its columns maps to."""
     with ObjectFile() as file:
         is_verified = store.fetch(ref, file)
         parquet = ParquetObject(ref.key, file, ref.size_bytes)
-        mapping = map_columns(ref.key, flat_schema(ref.key, parquet.schema))
+        if data_set == TWAP_FILLS:
+            mapping, remaining = fills.map_columns(ref.key, dict(parquet.schema)), "other_fields"
+        else:
+            mapping, remaining = map_columns(ref.key, flat_schema(ref.key, parquet.schema)), "raw_payload only"
         click.echo(
             f"newest object: {store.uri(ref.key)}, {parquet.num_rows:,} rows, {format_bytes(ref.size_bytes)},"
             f" checksum {'verified' if is_verified else 'not available'}\n"
         )
         targets = {source_name: column for column, source_name in mapping.sources.items()}
         targets |= dict.fromkeys(mapping.event_times, "ts")
-        targets |= dict.fromkeys(mapping.unknown_columns, "raw_payload only (unknown column)")
+        targets |= dict.fromkeys(mapping.unknown_columns, f"{remaining} (unknown column)")
         print_table(
             ["column", "Arrow type", "maps to"],
-            [(field.name, field.type, targets.get(field.name, "raw_payload only")) for field in parquet.arrow_schema],
+            [(field.name, field.type, targets.get(field.name, remaining)) for field in parquet.arrow_schema],
         )
     if mapping.uses_creation_time:
         click.echo("warning: no event-time column; using order creation time")

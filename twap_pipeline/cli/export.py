@@ -1,4 +1,4 @@
-"""The command ``export``: writes a wallet's orders to a file or to standard output."""
+"""The command ``export``: writes a wallet's orders or fills to a file or to standard output."""
 
 import os
 import re
@@ -43,7 +43,7 @@ _FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
 @click.command()
 @click.option("--wallet", required=True, callback=_parse_wallet, help="Wallet that owns the orders, in any case.")
 @click.option(
-    "--start", type=_TIME, help="First UTC day or time: of the orders' last events, in a tax file of the fills."
+    "--start", type=_TIME, help="First UTC day or time: of the orders' last events, in a file from fills of the fills."
 )
 @click.option(
     "--end", type=_TIME, help="Day or time after the range: the end is exclusive. For the year 2025: 2026-01-01."
@@ -84,7 +84,7 @@ def export(
     statement: Path | None,
     output: Path | None,
 ) -> None:
-    """Export the orders of a wallet, one row per order; for a tax tool the fills, if they are loaded.
+    """Export the orders or fills of a wallet; for a tax tool the fills, if they are loaded.
 
     The output file is created only when it is complete. The exit status is 1 if the export fails. The statement is also
     written if the tax file is refused because it is incomplete.
@@ -112,7 +112,7 @@ def _describe_content(prepared: PreparedExport, row_count: int, time_range: str)
     """Return what was exported: orders, or the lines of a tax file from fills."""
     review = prepared.review
     if review is None:
-        return f"{row_count:,} orders{time_range}"
+        return f"{row_count:,} {'fills' if prepared.is_of_fills else 'orders'}{time_range}"
     order_count, line_count = len(review.line_counts), sum(review.line_counts.values())
     if review.rows == "orders":
         return f"{order_count:,} orders{time_range}"
@@ -122,7 +122,10 @@ def _describe_content(prepared: PreparedExport, row_count: int, time_range: str)
 def _describe_range(prepared: PreparedExport, start: datetime | None, end: datetime | None) -> str:
     """Return the range as text, so that nobody has to guess whether its last day is included."""
     bounds = [f"from {start} UTC" if start else "", f"before {end} UTC" if end else ""]
-    what = "last event" if prepared.review is None or prepared.review.rows == "orders" else "fills"
+    if prepared.is_of_fills:
+        what = "time"
+    else:
+        what = "last event" if prepared.review is None or prepared.review.rows == "orders" else "fills"
     return f" with their {what} {' and '.join(filter(None, bounds))}" if start or end else ""
 
 

@@ -8,7 +8,7 @@ pipeline; the API's own metrics are in `api.metrics`. Names follow Prometheus's 
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
 
@@ -18,6 +18,7 @@ from sqlalchemy import URL, Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from twap_pipeline.cli.instance import InstanceState, has_instance, read_instance_state
+from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
 from twap_pipeline.errors import TwapPipelineError
 from twap_pipeline.settings import Settings
 from twap_pipeline.source.s3_pricing import get_cost_usd
@@ -56,7 +57,7 @@ class PipelineCollector(Collector):
         self._engine = engine
         self._url = url
         self._settings = settings
-        self._totals_by_day: dict[date, AttemptTotals] = {}
+        self._totals_by_day: dict[str, dict[date, AttemptTotals]] = {}
         self._families: list[Metric] = []
         self._read_at = float("-inf")
         self._lock = threading.Lock()
@@ -95,24 +96,43 @@ class PipelineCollector(Collector):
             timeout = text("SELECT set_config('statement_timeout', :timeout, true)")
             connection.execute(timeout, {"timeout": f"{STATEMENT_TIMEOUT_SECONDS}s"})
             revision = read_revision(connection)
-            days = missing_days(connection, *partition_range(self._settings))
-            return [
-                *state_families(read_pipeline_state(connection), len(days), revision),
-                *attempt_families(self._totals(connection)),
-            ]
+            data_sets = loaded_data_sets(self._settings)
+            states = {
+                data_set.name: (
+                    read_pipeline_state(connection, data_set),
+                    len(missing_days(connection, *partition_range(self._settings, data_set), data_set)),
+                )
+                for data_set in data_sets
+            }
+            totals = {data_set.name: self._totals(connection, data_set) for data_set in data_sets}
+            return [*state_families(states), revision_family(revision), *attempt_families(totals)]
 
-    def _totals(self, connection: Connection) -> AttemptTotals:
-        """Return the totals of all attempts. A day is final when the next day has ended, also for long transactions."""
+    def _totals(self, connection: Connection, data_set: DataSet) -> AttemptTotals:
+        """Return the totals of all attempts of a data set.
+
+        A day is final when the next day has ended, also for long transactions.
+        """
         midnight = datetime.combine(datetime.now(UTC).date() - timedelta(days=1), datetime.min.time(), UTC)
-        since = midnight if self._totals_by_day else _EPOCH
-        self._totals_by_day.update(attempt_totals(connection, since))
-        return sum(self._totals_by_day.values(), AttemptTotals())
+        by_day = self._totals_by_day.setdefault(data_set.name, {})
+        by_day.update(attempt_totals(connection, midnight if by_day else _EPOCH, data_set))
+        return sum(by_day.values(), AttemptTotals())
 
 
-def partition_range(settings: Settings) -> tuple[date, date]:
-    """Return the first and last UTC day that must have a loaded object: today's first object may not exist yet."""
+def partition_range(settings: Settings, data_set: DataSet = TWAP_STATUS) -> tuple[date, date]:
+    """Return the first and last UTC day that must have a loaded object.
+
+    Today's first object may not exist yet. The vendor publishes a day of fills during the next day.
+    """
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    if data_set == TWAP_FILLS:
+        last = yesterday - timedelta(days=1)
+        return settings.fills_start_date, min(settings.fills_end_date or last, last)
     return settings.start_date, min(settings.end_date or yesterday, yesterday)
+
+
+def loaded_data_sets(settings: Settings) -> list[DataSet]:
+    """Return the data sets that have a source."""
+    return [TWAP_STATUS] if settings.resolved_fills_url is None else [TWAP_STATUS, TWAP_FILLS]
 
 
 def up_family() -> GaugeMetricFamily:
@@ -120,53 +140,82 @@ def up_family() -> GaugeMetricFamily:
     return GaugeMetricFamily("twap_metrics_up", "1 if the source of the metrics could be read.", labels=["source"])
 
 
-def state_families(state: PipelineState, days_missing: int, revision: RevisionStatus) -> Iterator[Metric]:
-    """Yield the metrics of what is not done, and of how new the data are."""
-    objects = GaugeMetricFamily("twap_objects", "Objects that are not done, by state.", labels=["state"])
-    objects.add_metric(["failed"], state.failed)
-    objects.add_metric(["parked"], state.parked)
-    objects.add_metric(["orders_pending"], state.orders_pending)
-    yield objects
-    yield GaugeMetricFamily(
-        "twap_days_missing", "UTC days without a loaded object, from the first partition to yesterday.", days_missing
+def state_families(states: Mapping[str, tuple[PipelineState, int]]) -> Iterator[Metric]:
+    """Yield the metrics of what is not done, and of how new the data are.
+
+    Args:
+        states: Name of a data set → its state, and the number of its missing days.
+    """
+    objects = GaugeMetricFamily("twap_objects", "Objects that are not done, by state.", labels=["data_set", "state"])
+    days = GaugeMetricFamily(
+        "twap_days_missing",
+        "UTC days without a loaded object, from the first partition to the last day that must have one.",
+        labels=["data_set"],
     )
-    for name, meaning, timestamp in (
-        ("twap_newest_event_timestamp_seconds", "Time of the newest loaded event.", state.newest_event_at),
-        ("twap_newest_object_timestamp_seconds", "LastModified of the newest loaded object.", state.newest_object_at),
-        ("twap_last_load_timestamp_seconds", "Time at which an object was loaded last.", state.last_load_at),
-    ):
-        family = GaugeMetricFamily(name, meaning)
-        if timestamp is not None:
-            family.add_metric([], timestamp.timestamp())
-        yield family
+    newest_event = GaugeMetricFamily(
+        "twap_newest_event_timestamp_seconds", "Time of the newest loaded event or fill.", labels=["data_set"]
+    )
+    newest_object = GaugeMetricFamily(
+        "twap_newest_object_timestamp_seconds", "LastModified of the newest loaded object.", labels=["data_set"]
+    )
+    last_load = GaugeMetricFamily(
+        "twap_last_load_timestamp_seconds", "Time at which an object was loaded last.", labels=["data_set"]
+    )
+    for name, (state, days_missing) in states.items():
+        objects.add_metric([name, "failed"], state.failed)
+        objects.add_metric([name, "parked"], state.parked)
+        if name == TWAP_STATUS.name:
+            objects.add_metric([name, "orders_pending"], state.orders_pending)
+        days.add_metric([name], days_missing)
+        for family, timestamp in (
+            (newest_event, state.newest_event_at),
+            (newest_object, state.newest_object_at),
+            (last_load, state.last_load_at),
+        ):
+            if timestamp is not None:
+                family.add_metric([name], timestamp.timestamp())
+    yield from (objects, days, newest_event, newest_object, last_load)
+
+
+def revision_family(revision: RevisionStatus) -> InfoMetricFamily:
+    """Return the metric of the version of the code, and of the revisions of database and code."""
     info = {
         "version": version("twap-pipeline"),
         "schema_revision": ", ".join(revision.current),
         "schema_head": revision.head,
     }
-    yield InfoMetricFamily("twap_pipeline", "Version of the code, and revisions of the database and the code.", info)
+    return InfoMetricFamily("twap_pipeline", "Version of the code, and revisions of the database and the code.", info)
 
 
-def attempt_families(totals: AttemptTotals) -> Iterator[Metric]:
-    """Yield the counters of all attempts to load an object."""
-    loads = CounterMetricFamily("twap_load_attempts", "Attempts to load an object, by outcome.", labels=["outcome"])
-    loads.add_metric(["loaded"], totals.loaded)
-    loads.add_metric(["failed"], totals.failed)
-    yield loads
-    rows = CounterMetricFamily("twap_rows", "Rows of loaded objects, by outcome.", labels=["outcome"])
-    for outcome, count in totals.row_counts.as_dict().items():
-        rows.add_metric([outcome], count)
-    yield rows
-    yield CounterMetricFamily("twap_fetched_bytes", "Bytes received from the source.", totals.bytes_fetched)
-    yield CounterMetricFamily(
+def attempt_families(totals_by_name: Mapping[str, AttemptTotals]) -> Iterator[Metric]:
+    """Yield the counters of all attempts to load an object.
+
+    Args:
+        totals_by_name: Name of a data set → its totals.
+    """
+    loads = CounterMetricFamily(
+        "twap_load_attempts", "Attempts to load an object, by outcome.", labels=["data_set", "outcome"]
+    )
+    rows = CounterMetricFamily("twap_rows", "Rows of loaded objects, by outcome.", labels=["data_set", "outcome"])
+    fetched = CounterMetricFamily("twap_fetched_bytes", "Bytes received from the source.", labels=["data_set"])
+    cost = CounterMetricFamily(
         "twap_fetch_cost_usd",
         "Estimated cost of GET requests and transfer from S3, at list prices outside the region; without LIST.",
-        get_cost_usd(totals.s3_fetches, totals.s3_bytes_fetched),
+        labels=["data_set"],
     )
-    seconds = CounterMetricFamily("twap_load_phase_seconds", "Seconds of the phases of attempts.", labels=["phase"])
-    for phase, duration in zip(PHASES, totals.phase_seconds, strict=True):
-        seconds.add_metric([phase], duration)
-    yield seconds
+    seconds = CounterMetricFamily(
+        "twap_load_phase_seconds", "Seconds of the phases of attempts.", labels=["data_set", "phase"]
+    )
+    for name, totals in totals_by_name.items():
+        loads.add_metric([name, "loaded"], totals.loaded)
+        loads.add_metric([name, "failed"], totals.failed)
+        for outcome, count in totals.row_counts.as_dict().items():
+            rows.add_metric([name, outcome], count)
+        fetched.add_metric([name], totals.bytes_fetched)
+        cost.add_metric([name], get_cost_usd(totals.s3_fetches, totals.s3_bytes_fetched))
+        for phase, duration in zip(PHASES, totals.phase_seconds, strict=True):
+            seconds.add_metric([name, phase], duration)
+    yield from (loads, rows, fetched, cost, seconds)
 
 
 def instance_families(instance: InstanceState) -> Iterator[Metric]:

@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import click
+from sqlalchemy import Connection
 
 from twap_pipeline.cli.context import database
 from twap_pipeline.cli.instance import InstanceState, has_instance, read_instance_state
 from twap_pipeline.cli.pipeline_metrics import partition_range
 from twap_pipeline.cli.tables import print_table
+from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
 from twap_pipeline.errors import TwapPipelineError
 from twap_pipeline.settings import Settings, load_settings
 from twap_pipeline.storage.engine.url import redacted_url
@@ -30,6 +32,9 @@ from twap_pipeline.storage.schema.revision_gate import require_head
 
 FEED_LAG_MAX = timedelta(hours=30)
 """Maximum age of the newest event. With one load per day it is up to 25 hours; the alert rule is for sensors."""
+
+FILLS_LAG_MAX = timedelta(hours=48)
+"""Maximum age of the newest fill. A day is published around 10:00 UTC of the next day, so that it is up to 35 hours."""
 
 RETRY_PERIOD = timedelta(hours=1)
 """Within this time, sensors load a failed object again and refresh the orders of a loaded object."""
@@ -49,14 +54,24 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class FillsStatus:
+    """The state of the fills; the fields are those of `Status`."""
+
+    loaded: LoadedObjects
+    state: PipelineState
+    missing_days: Sequence[date]
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
-    """What `status` prints; the fields of its JSON output."""
+    """What `status` prints; the fields of its JSON output. ``fills`` is None if the fills have no source."""
 
     database: str
     schema_revision: str
     loaded: LoadedObjects
     state: PipelineState
     missing_days: Sequence[date]
+    fills: FillsStatus | None
     unloaded: Sequence[UnloadedObject]
     dagster: InstanceState | None
     dagster_error: str | None
@@ -91,6 +106,7 @@ def read_status(settings: Settings, now: datetime) -> Status:
             loaded = loaded_objects(connection)
             state = read_pipeline_state(connection)
             days = missing_days(connection, *partition_range(settings))
+            fills = _read_fills(settings, connection)
             unloaded = unloaded_objects(connection, JSON_OBJECTS)
         place = redacted_url(url)
     dagster = error = None
@@ -100,7 +116,17 @@ def read_status(settings: Settings, now: datetime) -> Status:
         except TwapPipelineError as unavailable:
             error = str(unavailable)
     problems = list_problems(state, days, dagster, error, now, feed_ends=settings.end_date is not None)
-    return Status(place, revision, loaded, state, days, unloaded, dagster, error, problems)
+    if fills is not None:
+        feed_ends = settings.fills_end_date is not None
+        problems += _data_problems(fills.state, fills.missing_days, now, TWAP_FILLS, feed_ends=feed_ends)
+    return Status(place, revision, loaded, state, days, fills, unloaded, dagster, error, problems)
+
+
+def _read_fills(settings: Settings, connection: Connection) -> FillsStatus | None:
+    if settings.resolved_fills_url is None:
+        return None
+    days = missing_days(connection, *partition_range(settings, TWAP_FILLS), TWAP_FILLS)
+    return FillsStatus(loaded_objects(connection, TWAP_FILLS), read_pipeline_state(connection, TWAP_FILLS), days)
 
 
 def list_problems(
@@ -125,26 +151,40 @@ def list_problems(
     return [*_data_problems(state, days, now, feed_ends=feed_ends), *_dagster_problems(dagster, dagster_error)]
 
 
-def _data_problems(state: PipelineState, days: Sequence[date], now: datetime, *, feed_ends: bool) -> Iterator[Problem]:
+def _data_problems(
+    state: PipelineState,
+    days: Sequence[date],
+    now: datetime,
+    data_set: DataSet = TWAP_STATUS,
+    *,
+    feed_ends: bool,
+) -> Iterator[Problem]:
+    """Yield the problems of a data set."""
+    is_fills = data_set == TWAP_FILLS
+    row, of_data_set = ("fill", f" of {data_set.name}") if is_fills else ("event", "")
+    ingest = f"twap-pipeline ingest --data-set {data_set.name}" if is_fills else "twap-pipeline ingest"
+    sensor = "new_twap_fills" if is_fills else "new_twap_objects"
+    lag_max = FILLS_LAG_MAX if is_fills else FEED_LAG_MAX
     if state.newest_event_at is None:
-        yield Problem("TwapFeedLags", "no event is loaded", "run `twap-pipeline ingest`")
-    elif not feed_ends and now - state.newest_event_at > FEED_LAG_MAX:
+        yield Problem("TwapFeedLags", f"no {row} is loaded", f"run `{ingest}`")
+    elif not feed_ends and now - state.newest_event_at > lag_max:
         yield Problem(
             "TwapFeedLags",
-            f"the newest event is {format_age(now - state.newest_event_at)} old",
-            "run `twap-pipeline ingest --dry-run`: if it finds objects, check the sensors and schedules below",
+            f"the newest {row} is {format_age(now - state.newest_event_at)} old",
+            f"run `{ingest} --dry-run`: if it finds objects, check the sensors and schedules below",
         )
     if state.parked:
         yield Problem(
             "TwapObjectsParked",
-            f"objects that failed three times and are not loaded again: {state.parked}",
-            "correct the cause, then run `twap-pipeline ingest --object-key KEY` or the job retry_parked_objects",
+            f"objects{of_data_set} that failed three times and are not loaded again: {state.parked}",
+            f"correct the cause, then run `{ingest} --object-key KEY` or the job retry_parked_objects",
         )
     if state.failed_since is not None and now - state.failed_since > RETRY_PERIOD:
         yield Problem(
             "TwapObjectsFailed",
-            f"failed objects: {state.failed}, the oldest not loaded again for {format_age(now - state.failed_since)}",
-            "run `twap-pipeline ingest`, or switch on the sensor new_twap_objects",
+            f"failed objects{of_data_set}: {state.failed}, the oldest not loaded again for"
+            f" {format_age(now - state.failed_since)}",
+            f"run `{ingest}`, or switch on the sensor {sensor}",
         )
     if state.orders_pending_since is not None and now - state.orders_pending_since > RETRY_PERIOD:
         yield Problem(
@@ -155,8 +195,8 @@ def _data_problems(state: PipelineState, days: Sequence[date], now: datetime, *,
     if days:
         yield Problem(
             "TwapDaysMissing",
-            f"days without a loaded object: {len(days)}",
-            f"run `twap-pipeline ingest --start {days[0]} --end {days[-1] + timedelta(days=1)}`; a day that the source"
+            f"days{of_data_set} without a loaded object: {len(days)}",
+            f"run `{ingest} --start {days[0]} --end {days[-1] + timedelta(days=1)}`; a day that the source"
             " does not have stays missing",
         )
 
@@ -194,6 +234,7 @@ def print_status(result: Status, now: datetime) -> None:
         ("missing days", _days_text(result.missing_days)),
         ("not loaded", f"{state.failed} failed objects, {state.parked} parked objects"),
         ("orders behind", f"{state.orders_pending} objects"),
+        *_fills_lines(result.fills, now),
         ("dagster", _dagster_text(result)),
     ]
     for name, value in lines:
@@ -205,7 +246,8 @@ def print_status(result: Status, now: datetime) -> None:
             for item in result.unloaded[:PRINTED_OBJECTS]
         ]
         print_table(["object", "state", "attempts", "reason"], rows)
-        if more := state.failed + state.parked - len(rows):
+        states = [state, *([result.fills.state] if result.fills else [])]
+        if more := sum(item.failed + item.parked for item in states) - len(rows):
             click.echo(f"and {more} more")
     if result.dagster is not None:
         _print_instance(result.dagster, now)
@@ -214,6 +256,17 @@ def print_status(result: Status, now: datetime) -> None:
         click.echo(f"{problem.name}: {problem.message}\n  {problem.action}")
     if not result.problems:
         click.echo("nothing needs a person")
+
+
+def _fills_lines(fills: FillsStatus | None, now: datetime) -> list[tuple[str, str]]:
+    if fills is None:
+        return [("fills", "no source: TWAP_FILLS_URL is not set")]
+    return [
+        ("fills", _loaded_text(fills.loaded, "fills")),
+        ("newest fill", _time_text(fills.state.newest_event_at, now)),
+        ("missing fills", _days_text(fills.missing_days)),
+        ("fills failed", f"{fills.state.failed} failed objects, {fills.state.parked} parked objects"),
+    ]
 
 
 def _print_instance(dagster: InstanceState, now: datetime) -> None:
@@ -233,11 +286,11 @@ def _print_instance(dagster: InstanceState, now: datetime) -> None:
     )
 
 
-def _loaded_text(loaded: LoadedObjects) -> str:
+def _loaded_text(loaded: LoadedObjects, rows: str = "events") -> str:
     if not loaded.objects:
         return "nothing"
     return (
-        f"{loaded.events:,} events from {loaded.objects:,} objects of {loaded.days:,} days"
+        f"{loaded.events:,} {rows} from {loaded.objects:,} objects of {loaded.days:,} days"
         f" ({loaded.first_day} to {loaded.last_day})"
     )
 

@@ -3,13 +3,11 @@
 import csv
 import io
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from unicodedata import category as _category
-
-from twap_pipeline.exports.rows import to_mapping
 
 _FORMULA_STARTS = frozenset("=+-@\N{MINUS SIGN}")
 
@@ -34,6 +32,22 @@ def format_timestamp(timestamp: datetime | None) -> str | None:
     return None if timestamp is None else f"{timestamp:%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
+def to_cells(row: Mapping[str, Any], *, decimal_columns: Container[str]) -> list[object]:
+    """Return the cells of a row: decimals as they are, text without formulas, timestamps as RFC 3339."""
+    return [value if name in decimal_columns else _to_cell(value) for name, value in row.items()]
+
+
+def _to_cell(value: object) -> object:
+    match value:
+        case str():
+            return escape_formula(value)
+        case datetime():
+            return format_timestamp(value)
+        case bool():
+            return str(value).lower()
+    return value
+
+
 def to_csv_bytes(rows: Iterable[Sequence[object]]) -> bytes:
     """Return rows as CSV in UTF-8; None is an empty cell."""
     text = io.StringIO(newline="")
@@ -43,11 +57,11 @@ def to_csv_bytes(rows: Iterable[Sequence[object]]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class CsvWriter:
-    """Writes a CSV file with one line per order; implements `formats.Writer`.
+    """Writes a CSV file with one line per row; implements `formats.Writer`.
 
     Args:
-        header: The first line.
-        to_cells: Returns the cells of an order, a mapping from `rows.COLUMNS` to values.
+        header: The first line: the names of the columns of a row.
+        to_cells: Returns the cells of a row, a mapping from column to value.
     """
 
     header: Sequence[str]
@@ -58,8 +72,8 @@ class CsvWriter:
         return to_csv_bytes([self.header])
 
     def rows(self, batch: Sequence[Sequence[Any]]) -> bytes:
-        """Return one line per order."""
-        return to_csv_bytes(self.to_cells(to_mapping(row)) for row in batch)
+        """Return one line per row."""
+        return to_csv_bytes(self.to_cells(dict(zip(self.header, row, strict=True))) for row in batch)
 
     def end(self) -> bytes:
         """Return no bytes: a CSV file has no footer."""

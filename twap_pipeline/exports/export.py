@@ -28,7 +28,7 @@ FILLS_DISCLAIMER = (
     "Fees and realized profit are those of the loaded fills of TWAP orders. Funding payments and other trades of the"
     " wallet are not in the data."
 )
-"""Accompanies every tax file from fills."""
+"""Accompanies every file from fills."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class ExportRequest:
         format_name: A key of `FORMATS`.
         wallet: Lower case.
         start: Beginning of the range, inclusive; None is unbounded. The range bounds the last events of orders, and in
-            a tax file from fills the times of the fills.
+            a file from fills the times of the fills.
         end: End of the range, exclusive; None is unbounded.
         market: None is the default of the format: ``spot`` for a tax tool, else ``all``.
         skip_incomplete: Leave out orders that cannot be written to a tax file, instead of refusing the file.
@@ -57,7 +57,7 @@ class ExportRequest:
     @property
     def file_name(self) -> str:
         """The name of the file. It contains the market of a tax file other than spot: Awaken has a file per market."""
-        parts = ["twap-orders", self.wallet]
+        parts = [f"twap-{FORMATS[self.format_name].subject}", self.wallet]
         if FORMATS[self.format_name].tool:
             parts += [self.format_name, *([self.market] if self.market in {"perp", "all"} else [])]
         return f"{'-'.join(map(str, parts))}.{FORMATS[self.format_name].extension}"
@@ -71,16 +71,19 @@ class PreparedExport:
         statement: Selects the rows of the writer.
         writer: A new writer.
         review: What the reader of a tax file must know; None for other formats.
+        is_of_fills: Whether each row is a fill as stored.
     """
 
     statement: Executable
     writer: Writer
     review: TaxReview | None
+    is_of_fills: bool = False
 
     @property
     def disclaimer(self) -> str:
         """What the file does not contain."""
-        return DISCLAIMER if self.review is None or self.review.rows == "orders" else FILLS_DISCLAIMER
+        is_of_orders = self.review.rows == "orders" if self.review else not self.is_of_fills
+        return DISCLAIMER if is_of_orders else FILLS_DISCLAIMER
 
 
 def prepare_export(connection: Connection, request: ExportRequest) -> PreparedExport:
@@ -92,8 +95,9 @@ def prepare_export(connection: Connection, request: ExportRequest) -> PreparedEx
     export_format = FORMATS[request.format_name]
     if export_format.tool is None:
         market = None if request.market in {None, "all"} else Market(str(request.market))
-        statement = wallet_orders(request.wallet, request.start, request.end, market=market)
-        return PreparedExport(statement, export_format.make_writer(), None)
+        statement = export_format.select(request.wallet, request.start, request.end, market=market)
+        is_of_fills = export_format.subject == "fills"
+        return PreparedExport(statement, export_format.make_writer(), None, is_of_fills=is_of_fills)
     executable, review = _review(connection, request, export_format.tool)
     if not request.skip_incomplete:
         review.require_complete()

@@ -1,18 +1,20 @@
-"""The export formats of a wallet's orders.
+"""The export formats of a wallet's orders and fills.
 
-Each format has a `Writer`, which turns batches of rows into bytes. A file has one row per order, because the feed
-contains no slices. To add a tax tool, add its description to `tax.tools`; to add another format, write its module and
-add it to `FORMATS`. How a file is produced belongs in `export`.
+Each format has a `Writer`, which turns batches of rows into bytes. A file has one row per order or per fill. To add a
+tax tool, add its description to `tax.tools`; to add another format, write its module and add it to `FORMATS`. How a
+file is produced belongs in `export`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from twap_pipeline.exports import orders_csv
-from twap_pipeline.exports.csv_format import CsvWriter
-from twap_pipeline.exports.orders_parquet import OrdersParquetWriter
+from sqlalchemy import Select
+
+from twap_pipeline.exports import fill_rows, rows
+from twap_pipeline.exports.csv_format import CsvWriter, to_cells
+from twap_pipeline.exports.parquet_format import ParquetWriter
 from twap_pipeline.exports.tax.tools import TOOLS, TaxTool
 from twap_pipeline.exports.tax.writer import TaxWriter
 
@@ -46,20 +48,47 @@ class ExportFormat:
         make_writer: Returns a new writer; for a tax tool, from the review of the orders.
         extension: File name extension.
         media_type: Media type of the file.
-        tool: The tax tool that reads the file; None for a format that contains every order as stored.
+        tool: The tax tool that reads the file; None for a format that contains every row as stored.
+        select: Returns the statement of the rows; a tax tool has several.
+        subject: What a row is, and the name of the file.
     """
 
     make_writer: Callable[..., Writer]
     extension: str
     media_type: str
     tool: TaxTool | None = None
+    select: Callable[..., Select[Any]] = rows.wallet_orders
+    subject: Literal["orders", "fills"] = "orders"
 
 
+_PARQUET = "application/vnd.apache.parquet"
+_ORDERS_METADATA = {
+    "unavailable_metrics": "fees, closed profit, slices",
+    "decimals": "exact, as text; coin units and USD",
+}
+_FILLS_METADATA = {"decimals": "exact, as text; coin units and USD, fees in fee_token"}
 _CSV = "text/csv; charset=utf-8"
 
+
+def _csv_writer(columns: Sequence[str], decimal_columns: Container[str]) -> Callable[[], Writer]:
+    return partial(CsvWriter, columns, partial(to_cells, decimal_columns=decimal_columns))
+
+
 FORMATS: dict[str, ExportFormat] = {
-    "csv": ExportFormat(partial(CsvWriter, orders_csv.HEADER, orders_csv.to_cells), "csv", _CSV),
-    "parquet": ExportFormat(OrdersParquetWriter, "parquet", "application/vnd.apache.parquet"),
+    "csv": ExportFormat(_csv_writer(rows.COLUMNS, rows.DECIMAL_COLUMNS), "csv", _CSV),
+    "parquet": ExportFormat(partial(ParquetWriter, rows.COLUMNS, _ORDERS_METADATA), "parquet", _PARQUET),
+    "fills-csv": ExportFormat(
+        _csv_writer(fill_rows.COLUMNS, fill_rows.DECIMAL_COLUMNS),
+        *("csv", _CSV),
+        select=fill_rows.wallet_fills,
+        subject="fills",
+    ),
+    "fills-parquet": ExportFormat(
+        partial(ParquetWriter, fill_rows.COLUMNS, _FILLS_METADATA),
+        *("parquet", _PARQUET),
+        select=fill_rows.wallet_fills,
+        subject="fills",
+    ),
     **{name: ExportFormat(TaxWriter, "csv", _CSV, tool) for name, tool in TOOLS.items()},
 }
 """The formats by name."""

@@ -16,7 +16,7 @@ from twap_pipeline.api import create_app
 from twap_pipeline.api.keys import make_key
 from twap_pipeline.exports.formats import FORMATS
 from twap_pipeline_tests.api.serving import Tables, make_settings, serving
-from twap_pipeline_tests.browser import chromium_page
+from twap_pipeline_tests.browser import checked_page
 from twap_pipeline_tests.factories import WALLET, event
 
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -26,19 +26,8 @@ expect.set_options(timeout=30_000)
 @pytest.fixture
 def page() -> Iterator[Page]:
     """A page; the test fails if it requests another host, logs an error or opens a dialog."""
-    with chromium_page(1280, 900) as page:
-        errors: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("dialog", lambda dialog: errors.append(dialog.message))
-        page.on(
-            "request",
-            lambda request: (
-                None if "127.0.0.1" in request.url or "blob:" in request.url else errors.append(request.url)
-            ),
-        )
+    with checked_page() as page:
         yield page
-        assert [error for error in errors if "401" not in error] == []
 
 
 @pytest.fixture
@@ -130,7 +119,7 @@ def test_page_offers_every_export_format() -> None:
     script = files("twap_pipeline.api").joinpath("static", "views", "wallet.js").read_text("utf-8")
     (names,) = re.findall(r"export const FORMATS = \[(.*)\]", script)
 
-    assert re.findall(r'"(\w+)"', names) == list(FORMATS)
+    assert re.findall(r'"([\w-]+)"', names) == list(FORMATS)
 
 
 @pytest.mark.usefixtures("filled")

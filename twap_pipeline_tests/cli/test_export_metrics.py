@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, text
 
 from twap_pipeline.cli import export_metrics, pipeline_metrics
 from twap_pipeline.cli.pipeline_metrics import CACHE_SECONDS, PipelineCollector, partition_range
+from twap_pipeline.domain.data_set import DataSet
 from twap_pipeline.settings import Settings
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.reports.pipeline_state import AttemptTotals, attempt_totals
@@ -53,11 +54,23 @@ def test_metrics_are_those_of_log_and_instance(recorded_command: Command, loaded
 
     values = samples(outcome.out)
     assert outcome.status == 0
-    assert values[("twap_load_attempts_total", "loaded")] == values[("twap_load_attempts_total", "failed")] == 1
-    assert (values[("twap_rows_total", "inserted")], values[("twap_rows_total", "quarantined")]) == (2, 1)
-    assert (values[("twap_objects", "failed")], values[("twap_objects", "orders_pending")]) == (1, 1)
-    assert values[("twap_fetched_bytes_total", "")] > values[("twap_fetch_cost_usd_total", "")] == 0
-    assert values[("twap_load_phase_seconds_total", "writing")] > 0
+    assert (
+        values[("twap_load_attempts_total", "twap_status loaded")]
+        == values[("twap_load_attempts_total", "twap_status failed")]
+        == 1
+    )
+    assert (
+        values[("twap_rows_total", "twap_status inserted")],
+        values[("twap_rows_total", "twap_status quarantined")],
+    ) == (2, 1)
+    assert (values[("twap_objects", "twap_status failed")], values[("twap_objects", "twap_status orders_pending")]) == (
+        1,
+        1,
+    )
+    assert (
+        values[("twap_fetched_bytes_total", "twap_status")] > values[("twap_fetch_cost_usd_total", "twap_status")] == 0
+    )
+    assert values[("twap_load_phase_seconds_total", "twap_status writing")] > 0
     assert values[("twap_automation_running", "sensor stale_twap_orders")] == 1
     assert values[("twap_automation_running", "schedule daily_ingest")] == 0
     assert (values[("twap_metrics_up", "database")], values[("twap_metrics_up", "dagster")]) == (1, 1)
@@ -81,7 +94,7 @@ def test_metrics_of_unreachable_database_are_missing(
 
     values = samples(outcome.out)
     assert (outcome.status, values[("twap_metrics_up", "database")]) == (0, 0)
-    assert ("twap_days_missing", "") not in values
+    assert ("twap_days_missing", "twap_status") not in values
     assert "cannot use the database postgresql://user:***@127.0.0.1:1/twap" in caplog.text
     assert "geheim" not in outcome.out + outcome.err + caplog.text
 
@@ -122,9 +135,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
     """The beginnings of the time ranges whose totals the collector reads."""
     ranges: list[datetime] = []
 
-    def record(connection: Connection, since: datetime) -> dict[date, AttemptTotals]:
+    def record(connection: Connection, since: datetime, data_set: DataSet) -> dict[date, AttemptTotals]:
         ranges.append(since)
-        return attempt_totals(connection, since)
+        return attempt_totals(connection, since, data_set)
 
     monkeypatch.setattr(pipeline_metrics, "attempt_totals", record)
     return ranges
@@ -135,7 +148,7 @@ def test_scrape_after_the_first_reads_two_days(
 ) -> None:
     with loaded.begin() as connection:
         connection.execute(text("UPDATE etl_s3_ingest_log SET ingested_at = '2025-01-01' WHERE error_text IS NULL"))
-    collector = PipelineCollector(loaded, loaded.url, Settings())
+    collector = PipelineCollector(loaded, loaded.url, Settings(TWAP_SOURCE_URL="s3://bucket/statuses/"))
     first = [family for family in collector.collect() if family.name == "twap_rows"]
     bucket.put(key("c"), [event(7), event(8)])
     ingest_everything(LocalDirectory(bucket.directory), loaded)
@@ -149,7 +162,7 @@ def test_scrape_after_the_first_reads_two_days(
 
 
 def test_scrapes_within_the_cache_time_read_once(loaded: Engine, reads: list[datetime], clock: list[float]) -> None:
-    collector = PipelineCollector(loaded, loaded.url, Settings())
+    collector = PipelineCollector(loaded, loaded.url, Settings(TWAP_SOURCE_URL="s3://bucket/statuses/"))
 
     first = collector.collect()
     clock[0] += CACHE_SECONDS - 0.1

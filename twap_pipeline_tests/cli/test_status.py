@@ -78,7 +78,7 @@ def test_status_prints_each_part_in_one_screen(capsys: pytest.CaptureFixture[str
     )
     found = list(list_problems(state, days, dagster, None, NOW))
     loaded = LoadedObjects(1200, 3, date(2025, 12, 31), date(2026, 1, 2), 1_000_000)
-    status = Status("postgresql://db/twap", "006", loaded, state, days, unloaded, dagster, None, found)
+    status = Status("postgresql://db/twap", "006", loaded, state, days, None, unloaded, dagster, None, found)
 
     print_status(status, NOW + timedelta(minutes=5))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import dagster as dg
@@ -17,6 +18,8 @@ from twap_pipeline.settings import load_settings
 from twap_pipeline.source.base import open_store
 from twap_pipeline_tests.defs.code_location import load_definitions
 from twap_pipeline_tests.defs.sensor_ticks import requested_partitions, run, skip_message, tick
+from twap_pipeline_tests.factories import NOON
+from twap_pipeline_tests.fill_factories import fill, fill_frame
 
 DAY = date(2026, 3, 1)
 NEXT = DAY + timedelta(days=1)
@@ -185,6 +188,28 @@ def test_fills_run_records_a_failed_object_of_its_data_set(
     with engine.connect() as connection:
         entries = connection.execute(text("SELECT data_set, s3_object_key, object_date FROM etl_s3_ingest_log")).all()
     assert entries == [(TWAP_FILLS.name, PERP.format("xyz", DAY), DAY)]
+
+
+def test_fills_run_loads_its_days_with_their_metadata(
+    instance: dg.DagsterInstance, put: Put, engine: Engine, tmp_path: Path
+) -> None:
+    """The object of the second day has a column that appeared later."""
+    day = NOON.date()
+    for dex, frame in (("xyz", fill_frame(fill(1))), ("new", fill_frame(fill(2)).with_columns(added=1))):
+        put(PERP.format(dex, day))
+        frame.write_parquet(tmp_path / "fills" / PERP.format(dex, day))
+    (request,) = tick(instance, name=SENSOR).run_requests or []
+
+    assert run(instance, request, JOB).success
+    event = instance.get_latest_materialization_event(dg.AssetKey("twap_fills"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    metadata = event.asset_materialization.metadata
+    assert (metadata["dagster/partition_row_count"].value, metadata["rows_inserted"].value) == (2, 2)
+    assert Decimal(str(metadata["notional_exact"].value)) == 100
+    assert metadata["objects_loaded"].value == 2
+    assert skip_message(tick(instance, name=SENSOR)) == "no pending objects"
+    assert instance.get_latest_data_version_record(dg.AssetKey("twap_fill_objects")) is not None
 
 
 def test_fills_and_statuses_of_a_batch_have_own_runs(instance: dg.DagsterInstance, put: Put) -> None:

@@ -41,8 +41,8 @@ def dashboard_expressions() -> list[str]:
 
 
 def used_metrics(expressions: list[str]) -> set[str]:
-    """Return the metrics that the queries name."""
-    return {name for expression in expressions for name in re.findall(r"\btwap_\w+", expression)}
+    """Return the metrics that the queries name; values of labels are in quotes."""
+    return {name for expression in expressions for name in re.findall(r"(?<!\")\btwap_\w+", expression)}
 
 
 @requires_promtool

@@ -155,12 +155,12 @@ async def export_orders(
     rows: RowsQuery = None,
     skip_incomplete: SkipIncomplete = False,
 ) -> Response:
-    """Return a wallet's orders as a file, one row per order, oldest first. The range applies to the last events.
+    """Return a wallet's orders or fills as a file, oldest first. The range applies to last events, or to the fills.
 
-    `csv` and `parquet` contain every column; the other formats are for tax tools of the same names. If fills are
-    loaded, a tax file contains the fills with their fees, and the range applies to the fills. In `csv`, text that a
-    spreadsheet would execute as a formula begins with an apostrophe. A download without its last chunk failed: repeat
-    it.
+    `csv` and `parquet` contain every column of the orders, `fills-csv` and `fills-parquet` of the fills; the other
+    formats are for tax tools of the same names. If fills are loaded, a tax file contains the fills with their fees. In
+    CSV of every column, text that a spreadsheet would execute as a formula begins with an apostrophe. A download
+    without its last chunk failed: repeat it.
     """
     require_start_before_end(start, end)
     export = ExportRequest(format.value, wallet, start, end, market, skip_incomplete, rows)

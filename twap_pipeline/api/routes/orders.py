@@ -119,10 +119,10 @@ async def get_order(
 ) -> Response:
     """Return an order with its events, oldest first. Executed sizes are 0 until the terminal event.
 
-    The exchange gives an ID to one order, so `orders` has one item; it is empty until the orders are refreshed after
-    a load, and if the data contain only fills of the order. An order has two or three events, so one page contains them all. The events of an archived month are in
-    files, not in `events`. `fills` of the order has the sums of its slices, their fees, their realized profit, and
-    whether they add up to the executed totals.
+    The exchange gives an ID to one order, so `orders` has one item; it is empty until the orders are refreshed after a
+    load, and if the data contain only fills of the order. An order has two or three events, so one page contains them
+    all. The events of an archived month are in files, not in `events`. `fills` of the order has the sums of its slices,
+    their fees, their realized profit, and whether they add up to the executed totals.
     """
     after = HistoryCursor.decode(cursor).key if cursor else None
     state = state_of(request)

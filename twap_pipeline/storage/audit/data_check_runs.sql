@@ -18,7 +18,8 @@ SELECT sum(duration_ms)::bigint FROM etl_data_check_results WHERE check_name = A
 
 -- name: keys_of_day
 -- The objects of one UTC date.
-SELECT s3_object_key FROM etl_s3_ingest_log WHERE data_set = 'twap_status' AND object_date = :day;
+SELECT s3_object_key FROM etl_s3_ingest_log
+WHERE data_set || '' = 'twap_status' AND object_date = :day;  -- not the primary key: see partition_state.sql
 
 -- name: keys_without_date
 -- Objects that rows name and the ingest log records without a date, or not at all: one index lookup per object.

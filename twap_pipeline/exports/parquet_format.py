@@ -1,13 +1,11 @@
-"""The format ``parquet``: times as timestamps, decimals as text, because no parquet type holds every decimal."""
+"""Parquet: times as timestamps, decimals as text, because no parquet type holds every decimal."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-
-from twap_pipeline.exports.rows import COLUMNS
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -15,14 +13,11 @@ if TYPE_CHECKING:
 _ROW_GROUP_ROWS = 20_000
 _TIMESTAMP = pa.timestamp("us", "UTC")
 _TYPES = {
-    **dict.fromkeys(("started_at", "ended_at", "last_status_at"), _TIMESTAMP),
-    **dict.fromkeys(("is_underfilled", "reduce_only", "randomize"), pa.bool_()),
+    **dict.fromkeys(("started_at", "ended_at", "last_status_at", "ts"), _TIMESTAMP),
+    **dict.fromkeys(("is_underfilled", "reduce_only", "randomize", "is_taker"), pa.bool_()),
     **dict.fromkeys(("duration_minutes", "event_count"), pa.int32()),
 }
-_SCHEMA = pa.schema(
-    [(name, _TYPES.get(name, pa.string())) for name in COLUMNS],
-    metadata={"unavailable_metrics": "fees, closed profit, slices", "decimals": "exact, as text; coin units and USD"},
-)
+"""Types of the columns that are not text."""
 
 
 class _ChunkBuffer(io.RawIOBase):
@@ -51,12 +46,18 @@ class _ChunkBuffer(io.RawIOBase):
         return content
 
 
-class OrdersParquetWriter:
-    """Writes a parquet file, one row group as soon as it is full; implements `formats.Writer`."""
+class ParquetWriter:
+    """Writes a parquet file, one row group as soon as it is full; implements `formats.Writer`.
 
-    def __init__(self) -> None:
+    Args:
+        columns: The names of the columns of a row.
+        metadata: Metadata of the file.
+    """
+
+    def __init__(self, columns: Sequence[str], metadata: Mapping[str, str]) -> None:
+        self._schema = pa.schema([(name, _TYPES.get(name, pa.string())) for name in columns], metadata=dict(metadata))
         self._buffer = _ChunkBuffer()
-        self._writer = pq.ParquetWriter(self._buffer, _SCHEMA, compression="zstd")
+        self._writer = pq.ParquetWriter(self._buffer, self._schema, compression="zstd")
         self._pending_rows: list[Sequence[Any]] = []
 
     def begin(self) -> bytes:
@@ -79,6 +80,6 @@ class OrdersParquetWriter:
 
     def _write_row_group(self) -> None:
         columns = zip(*self._pending_rows, strict=True)
-        arrays = [pa.array(values, field.type) for values, field in zip(columns, _SCHEMA, strict=True)]
-        self._writer.write_table(pa.Table.from_arrays(arrays, schema=_SCHEMA))
+        arrays = [pa.array(values, field.type) for values, field in zip(columns, self._schema, strict=True)]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
         self._pending_rows = []
