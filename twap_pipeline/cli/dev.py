@@ -15,9 +15,18 @@ from pathlib import Path
 import click
 from sqlalchemy import Engine
 
-from twap_pipeline.cli.context import PORT, database, is_listening, require_free_port, require_source, source
+from twap_pipeline.cli.context import (
+    PORT,
+    database,
+    first_partition,
+    is_listening,
+    require_free_port,
+    require_source,
+    source,
+)
 from twap_pipeline.cli.progress import step
-from twap_pipeline.cli.tables import print_day_summary, print_order_history
+from twap_pipeline.cli.tables import print_day_summary, print_order_history, print_table
+from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
 from twap_pipeline.domain.object_ref import resolve_key_date_patterns
 from twap_pipeline.embedded import close_clients
 from twap_pipeline.ingest.day_listing import list_source
@@ -28,6 +37,7 @@ from twap_pipeline.storage.audit.checksum import content_checksum
 from twap_pipeline.storage.ingest_log import read_ingest_log
 from twap_pipeline.storage.reports.ingest_summary import day_reports
 from twap_pipeline.storage.reports.order_history import largest_ended_order, order_history
+from twap_pipeline.storage.reports.reconciliation_counts import reconciliation_counts
 from twap_pipeline.storage.schema.revision_gate import require_head
 from twap_pipeline.storage.schema.upgrade import upgrade
 
@@ -52,9 +62,11 @@ _NEXT_COMMANDS = {
 def demo() -> None:
     """Start a local PostgreSQL, load the sample data and print a summary.
 
-    Ignores DATABASE_URL, TWAP_SOURCE_URL and DAGSTER_HOME: the sample data is never loaded into another database.
+    Ignores DATABASE_URL, TWAP_SOURCE_URL, TWAP_FILLS_URL and DAGSTER_HOME: the sample data is never loaded into another
+    database.
     """
-    settings = load_settings().model_copy(update={"database_url": None, "source_url": None, "dagster_home": None})
+    unset = dict.fromkeys(("database_url", "source_url", "fills_url", "dagster_home"))
+    settings = load_settings().model_copy(update=unset)
     with ExitStack() as stack:
         engine = _open_database(stack, settings)
         _migrate(engine)
@@ -62,6 +74,7 @@ def demo() -> None:
         _print_days(engine)
         if is_new:
             _check_tables(settings)
+        _print_reconciliation(engine)
         _print_order(engine)
     with step("stopping PostgreSQL"):  # not at the end of the process: the prompt follows the last line
         close_clients()
@@ -135,36 +148,42 @@ def _import_dagster() -> None:
 
 
 def _ingest_sample(settings: Settings, engine: Engine) -> bool:
-    """Ingest the pending objects of the sample since TWAP_START_DATE; return whether there were any."""
+    """Ingest the pending objects of the sample and its fills; return whether there were any.
+
+    Fills are only those of the sample: without TWAP_SOURCE_URL, TWAP_FILLS_URL can be a real bucket.
+    """
+    data_sets = (TWAP_STATUS, TWAP_FILLS) if settings.is_sample_fills else (TWAP_STATUS,)
+    run_count = sum(_ingest_data_set(settings, engine, data_set) for data_set in data_sets)
+    click.echo(_describe_sample(settings))
+    if not run_count:
+        return False
+    from twap_pipeline.cli.dagster_runs import run_refresh
+
+    run_refresh(settings)
+    click.echo(f"{run_count} Dagster runs ingested the objects")
+    return True
+
+
+def _ingest_data_set(settings: Settings, engine: Engine, data_set: DataSet) -> int:
+    """Ingest the pending objects of a data set since its first partition; return the number of runs."""
     with step("preparing the sample data"):
-        store = source(settings)
-    require_source(settings, engine, store)
+        store = source(settings, data_set)
+    require_source(settings, engine, store, data_set)
     with engine.connect() as connection:
-        entries = read_ingest_log(connection)
-    key_date_patterns = resolve_key_date_patterns(settings.key_date_pattern)
-    listed = list_source(store, engine, key_date_patterns)
-    first = settings.start_date
+        entries = read_ingest_log(connection, data_set=data_set)
+    listed = list_source(store, engine, resolve_key_date_patterns(settings.key_date_pattern))
+    first, _ = first_partition(settings, data_set)
     refs_by_date = {day: refs for day, refs in listed.items() if day >= first}
     plans = {day: plan(refs, entries) for day, refs in refs_by_date.items()}
     pending_count = sum(len(plan.pending) for plan in plans.values())
     total = sum(map(len, refs_by_date.values()))
     click.echo(f"{store.url}: {pending_count} of {total} objects are new")
-    click.echo(_describe_sample(settings))
     if not pending_count:
-        return False
+        return 0
     _import_dagster()
-    from twap_pipeline.cli.dagster_runs import run_ingest, run_refresh
+    from twap_pipeline.cli.dagster_runs import run_ingest
 
-    run_ids = run_ingest(
-        settings,
-        store.url,
-        refs_by_date,
-        plans=plans,
-        show_progress=True,
-    )
-    run_refresh(settings)
-    click.echo(f"{len(run_ids)} Dagster runs ingested the objects")
-    return True
+    return len(run_ingest(settings, store.url, refs_by_date, plans=plans, show_progress=True, data_set=data_set))
 
 
 def _check_tables(settings: Settings) -> None:
@@ -189,6 +208,15 @@ def _print_days(engine: Engine) -> None:
     click.echo("")
     with engine.connect() as connection:
         print_day_summary(day_reports(connection))
+    click.echo("")
+
+
+def _print_reconciliation(engine: Engine) -> None:
+    """Print the number of fills, and whether they add up to the orders."""
+    with engine.connect() as connection:
+        counts = reconciliation_counts(connection)
+    click.echo(f"{sum(fills for _, _, fills in counts):,} fills, compared with the executed totals of their orders:")
+    print_table(["state", "orders", "fills"], counts)
     click.echo("")
 
 

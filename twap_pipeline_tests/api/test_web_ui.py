@@ -15,6 +15,7 @@ from sqlalchemy import URL
 from twap_pipeline.api import create_app
 from twap_pipeline.api.keys import make_key
 from twap_pipeline.exports.formats import FORMATS
+from twap_pipeline.exports.tax.tools import TOOLS
 from twap_pipeline_tests.api.serving import Tables, make_settings, serving
 from twap_pipeline_tests.browser import checked_page
 from twap_pipeline_tests.factories import WALLET, event
@@ -119,7 +120,10 @@ def test_page_offers_every_export_format() -> None:
     script = files("twap_pipeline.api").joinpath("static", "views", "wallet.js").read_text("utf-8")
     (names,) = re.findall(r"export const FORMATS = \[(.*)\]", script)
 
+    (perpetuals,) = re.findall(r"const PERPETUAL_FORMATS = \[(.*)\]", script)
+
     assert re.findall(r'"([\w-]+)"', names) == list(FORMATS)
+    assert re.findall(r'"(\w+)"', perpetuals) == [name for name, tool in TOOLS.items() if not tool.no_perpetuals]
 
 
 @pytest.mark.usefixtures("filled")

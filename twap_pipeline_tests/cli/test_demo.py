@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from twap_pipeline.cli import COMMANDS, dagster_runs, dev
 from twap_pipeline.cli.dev import print_next_commands
+from twap_pipeline.domain.data_set import DataSet
 from twap_pipeline.ingest.plan import Plan
 from twap_pipeline.paths import ROOT
 from twap_pipeline.sample import generate_sample
@@ -41,13 +42,13 @@ def test_next_commands_exist_where_they_run(
 def test_ingest_of_old_sample_names_what_to_delete(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], engine: Engine, tmp_path: Path
 ) -> None:
-    """The ingested days are those that are partitions: TWAP_START_DATE applies to the sample, too."""
+    """The ingested days are those that are partitions: TWAP_START_DATE applies to the sample and its fills, too."""
     generate_sample(tmp_path / "sample", SMALL)
-    ingested: list[date] = []
+    ingested: dict[str, list[date]] = {}
 
-    def run_ingest(*_: object, plans: dict[date, Plan], **__: object) -> list[str]:
-        ingested.extend(day for day, plan in plans.items() if plan.pending)
-        return []
+    def run_ingest(*_: object, plans: dict[date, Plan], data_set: DataSet, **__: object) -> list[str]:
+        ingested[data_set.name] = sorted(day for day, plan in plans.items() if plan.pending)
+        return ["run"]
 
     monkeypatch.setattr(dagster_runs, "run_ingest", run_ingest)
     for name in ("run_refresh", "run_checks"):
@@ -56,11 +57,31 @@ def test_ingest_of_old_sample_names_what_to_delete(
 
     dev._ingest_sample(settings, engine)
 
-    assert sorted(ingested) == [date(2025, 8, 18), date(2025, 8, 19)]
+    days = [date(2025, 8, 18), date(2025, 8, 19)]
+    assert ingested == {"twap_status": days, "twap_fills": days}
     assert (
         "sample data from 2025-08-17 to 2025-08-20 00:00 UTC; for newer sample data stop all commands, delete the"
         f" folders postgres, sample and dagster in {tmp_path}, and run again\n" in capsys.readouterr().out
     )
+
+
+def test_sample_is_ingested_without_fills_of_a_real_bucket(
+    monkeypatch: pytest.MonkeyPatch, engine: Engine, tmp_path: Path
+) -> None:
+    """TWAP_FILLS_URL alone makes `dev` ingest the sample's statuses, and no object of a bucket that costs money."""
+    generate_sample(tmp_path / "sample", SMALL)
+    ingested: list[str] = []
+
+    def run_ingest(*_: object, data_set: DataSet, **__: object) -> list[str]:
+        ingested.append(data_set.name)
+        return ["run"]
+
+    monkeypatch.setattr(dagster_runs, "run_ingest", run_ingest)
+    monkeypatch.setattr(dagster_runs, "run_refresh", lambda _: None)
+
+    dev._ingest_sample(Settings(DATABASE_URL=None, TWAP_HOME=tmp_path, TWAP_FILLS_URL="s3://bucket/"), engine)
+
+    assert ingested == ["twap_status"]
 
 
 @pytest.mark.timeout(600)
@@ -71,7 +92,10 @@ def test_demo_twice_gives_the_same_content_checksum() -> None:
     assert (first.status, second.status) == (0, 0)
     assert "order " in first.out
     assert checksum_line(first) == checksum_line(second)
-    assert re.search(r"^file:\S+: 0 of [1-9]\d+ objects are new$", second.out, re.MULTILINE)
+    assert len(re.findall(r"^file:\S+: 0 of [1-9]\d+ objects are new$", second.out, re.MULTILINE)) == 2
+    states = dict(re.findall(r"^(\w+) +([\d,]+) +[\d,]+ *$", first.out, re.MULTILINE))
+    assert states.keys() == {"reconciled", "running", "missing_fills", "no_order"}
+    assert (states["missing_fills"], states["no_order"]) == ("1", "1")
     assert re.search(r"^sample data from \d{4}-\d\d-\d\d to \d{4}-\d\d-\d\d \d\d:00 UTC$", second.out, re.MULTILINE)
     assert ["importing Dagster" in demo.err for demo in (first, second)] == [True, False]
     assert second.err.splitlines()[-1].startswith("stopping PostgreSQL: ")

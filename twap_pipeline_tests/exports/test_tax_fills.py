@@ -97,7 +97,7 @@ OPTIONAL = dict.fromkeys(("quote_symbol", "start_position", "builder_fee", "depl
 
 def spot(trade_id: int, twap_id: int = 1, **values: Any) -> dict[str, object]:
     """Return a fill of the pair HYPE/USDC: 0.5 HYPE for 21.025 USDC."""
-    defaults = {**OPTIONAL, "asset": "@107", "size": "0.5", "fee": "0.00035", "fee_token": "HYPE"}
+    defaults = {**OPTIONAL, "asset": "@107", "side": "buy", "size": "0.5", "fee": "0.00035", "fee_token": "HYPE"}
     return fill(trade_id, twap_id, **{**defaults, **values})
 
 
@@ -113,7 +113,7 @@ def request(name: str = "koinly", market: MarketChoice = "spot", **values: objec
 
 @pytest.mark.parametrize("name", TOOLS)
 def test_tax_rows_of_spot_fills_have_fees(engine: Engine, name: str) -> None:
-    sold = spot(2, side="A", fee="0.0070", fee_token="USDC")
+    sold = spot(2, side="sell", fee="0.0070", fee_token="USDC")
     insert_fills(engine, spot(1), sold)
     insert_orders_of_fills(engine)
 
@@ -207,6 +207,10 @@ def test_tax_default_rows_depend_on_loaded_fills(engine: Engine, has_fills: bool
         ("DELETE FROM twap_fills WHERE twap_id = '1'", "missing_fills: fills of 0 of 1"),
         ("UPDATE twap_fills SET size = 3 WHERE trade_id = '2'", "surplus_fills: fills of 3.5 of 1"),
         ("UPDATE twap_fills SET price = 9 WHERE trade_id = '2'", "different_notional: fills of 1 of 1"),
+        (
+            "DELETE FROM twap_fills WHERE twap_id = '1'; UPDATE twap_orders SET notional_executed = NULL",
+            "unknown_totals: fills of 0 of 1",
+        ),
         (
             "DELETE FROM twap_fills WHERE trade_id = '2'; DELETE FROM etl_s3_ingest_log",
             "fills_not_loaded: fills of 0.5 of 1",

@@ -27,7 +27,7 @@ SELECT (n * 100 + k)::text, :wallet, n::text, at, asset, CASE WHEN is_buy THEN '
     WHEN k = 5 THEN CASE WHEN is_buy THEN 'Short > Long' ELSE 'Long > Short' END
     ELSE CASE WHEN is_buy THEN 'Open Long' ELSE 'Open Short' END END,
   n * 0.0101 + k, n * 0.0003 + k, quote,
-  CASE WHEN is_spot OR k > 5 THEN 0 ELSE (k - 3) * n * 0.00000007 END,
+  CASE WHEN is_spot OR k > 5 THEN 0 ELSE (k - 2) * n * 0.00000007 END,
   CASE WHEN k = 5 THEN (n * 0.0003 + k) * CASE WHEN is_buy THEN -0.25 ELSE 0.25 END ELSE 0 END,
   (n + k) * 0.00000011, CASE WHEN is_spot AND is_buy THEN base ELSE quote END, 'a', now()
 FROM generate_series(1, 390) AS n, generate_series(1, 10) AS k,

@@ -26,7 +26,7 @@ COLUMNS = (
     *("twap_id", "row_id", "is_spot", "asset", "side", "direction", "executed_at", "fill_count", "size", "notional"),
     *("realized_pnl", "fee", "net_profit", "fee_token", "quote_symbol", "closed_size", "opened_size"),
 )
-"""Columns of the query ``executions``, in order. Decimals are exact text without zeros at the end."""
+"""Columns of the queries ``select_fills`` and ``select_days``, in order. Decimals are exact text."""
 
 _FLIPS = frozenset({"Long > Short", "Short > Long"})
 _CLOSES = frozenset({"Close Long", "Close Short", "Auto-Deleveraging", "Settlement"})

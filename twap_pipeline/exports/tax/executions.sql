@@ -1,39 +1,55 @@
 -- What a tax file reads from the fills of a wallet. :start and :end bound the time of the fills, :end is exclusive, and
 -- NULL is unbounded. :market is spot, perp or all. A sum is NULL if one of its terms is NULL: no fee is left out silently.
 
--- name: select_executions
--- One row per fill, or with :rows = 'days' one row per order, UTC day and direction; oldest first.
+-- name: select_fills
+-- One row per fill, oldest first. The index on wallet and time returns the first rows before the last ones are read.
+SELECT twap_id, concat_ws('-', 'hl-fill', trade_id, trade_side) AS row_id, is_spot, asset, trade_side AS side,
+  CASE WHEN NOT is_spot THEN direction END AS direction, ts AS executed_at, 1 AS fill_count,
+  trim_scale(size)::text AS size, trim_scale(price * size)::text AS notional,
+  trim_scale(realized_pnl)::text AS realized_pnl, trim_scale(fee)::text AS fee,
+  trim_scale(realized_pnl - fee)::text AS net_profit, fee_token, quote_symbol,
+  CASE WHEN is_flip THEN trim_scale(abs(start_position))::text END AS closed_size,
+  CASE WHEN is_flip THEN trim_scale(size - abs(start_position))::text END AS opened_size
+FROM (
+  SELECT *, asset LIKE '@%' OR asset LIKE '%/%' AS is_spot, abs(start_position) < size AND start_position <> 0 AS is_flip,
+    CASE side WHEN 'B' THEN 'buy' WHEN 'A' THEN 'sell' ELSE side END AS trade_side
+  FROM twap_fills
+  WHERE wallet = :wallet AND ts >= coalesce(CAST(:start AS timestamptz), '-infinity')
+    AND ts < coalesce(CAST(:end AS timestamptz), 'infinity')
+) AS fills
+WHERE :market = 'all' OR is_spot = (:market = 'spot')
+ORDER BY ts, trade_id;
+
+-- name: select_days
+-- One row per order, UTC day and direction, with the time of the last fill; oldest first.
 WITH fills AS (
-  SELECT *, asset LIKE '@%' OR asset LIKE '%/%' AS is_spot,
+  SELECT *, asset LIKE '@%' OR asset LIKE '%/%' AS is_spot, to_char(ts AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day,
+    abs(start_position) < size AND start_position <> 0 AS is_flip,
     CASE side WHEN 'B' THEN 'buy' WHEN 'A' THEN 'sell' ELSE side END AS trade_side,
-    CASE WHEN asset LIKE '@%' OR asset LIKE '%/%' THEN NULL ELSE direction END AS perp_direction,
-    CASE WHEN :rows = 'days' THEN to_char(ts AT TIME ZONE 'UTC', 'YYYY-MM-DD') ELSE trade_id END AS day_or_trade
+    CASE WHEN asset LIKE '@%' OR asset LIKE '%/%' THEN NULL ELSE direction END AS perp_direction
   FROM twap_fills
   WHERE wallet = :wallet AND ts >= coalesce(CAST(:start AS timestamptz), '-infinity')
     AND ts < coalesce(CAST(:end AS timestamptz), 'infinity')
 ), executions AS (
-  SELECT twap_id, day_or_trade, is_spot, asset, trade_side AS side, perp_direction AS direction,
+  SELECT twap_id, day, is_spot, asset, trade_side AS side, perp_direction AS direction,
     max(ts) AS executed_at, count(*) AS fill_count, sum(size) AS size, sum(price * size) AS notional,
     CASE WHEN count(realized_pnl) = count(*) THEN sum(realized_pnl) END AS realized_pnl,
     CASE WHEN count(fee) = count(*) THEN sum(fee) END AS fee,
     CASE WHEN count(fee_token) = count(*) AND min(fee_token) = max(fee_token) THEN min(fee_token) END AS fee_token,
     CASE WHEN count(quote_symbol) = count(*) AND min(quote_symbol) = max(quote_symbol) THEN min(quote_symbol) END
       AS quote_symbol,
-    CASE WHEN bool_and(coalesce(start_position <> 0 AND abs(start_position) < size, FALSE))
-      THEN sum(abs(start_position)) END AS flipped_size
+    CASE WHEN bool_and(coalesce(is_flip, FALSE)) THEN sum(abs(start_position)) END AS flipped_size
   FROM fills WHERE :market = 'all' OR is_spot = (:market = 'spot')
-  GROUP BY twap_id, day_or_trade, is_spot, asset, trade_side, perp_direction
+  GROUP BY twap_id, day, is_spot, asset, trade_side, perp_direction
 )
-SELECT twap_id,
-  CASE WHEN :rows = 'days' THEN concat_ws('-', 'hl-twap', twap_id, day_or_trade,
-    coalesce(replace(replace(lower(direction), ' > ', '-to-'), ' ', '-'), side))
-    ELSE concat_ws('-', 'hl-fill', day_or_trade, side) END AS row_id,
+SELECT twap_id, concat_ws('-', 'hl-twap', twap_id, day,
+    coalesce(replace(replace(lower(direction), ' > ', '-to-'), ' ', '-'), side)) AS row_id,
   is_spot, asset, side, direction, executed_at, fill_count,
   trim_scale(size)::text AS size, trim_scale(notional)::text AS notional,
   trim_scale(realized_pnl)::text AS realized_pnl, trim_scale(fee)::text AS fee,
   trim_scale(realized_pnl - fee)::text AS net_profit, fee_token, quote_symbol,
   trim_scale(flipped_size)::text AS closed_size, trim_scale(size - flipped_size)::text AS opened_size
-FROM executions ORDER BY executed_at, twap_id, day_or_trade, direction;
+FROM executions ORDER BY executed_at, twap_id, day, direction;
 
 -- name: count_orders
 -- The number of orders with a fill of the wallet in the range and market.

@@ -78,7 +78,7 @@ class FillRange:
 
     def select_executions(self, rows: TaxRows) -> TextClause:
         """Return a statement with the columns `execution.COLUMNS`, oldest first."""
-        return self._bind("select_executions", rows=rows)
+        return self._bind("select_days" if rows == "days" else "select_fills")
 
     def count_orders(self, connection: Connection) -> int:
         """Return the number of orders with a fill."""

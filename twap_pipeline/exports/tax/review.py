@@ -43,9 +43,9 @@ class TaxReview:
     line_counts: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Skip the orders whose fills do not add up to their executed totals."""
+        """Skip the orders whose fills do not add up to their executed totals, and executed orders without a fill."""
         for order in self.states:
-            if order.state in _INCOMPLETE_STATES:
+            if order.state in _INCOMPLETE_STATES or not order.fill_count:
                 filled = f"fills of {order.size_filled} of {order.size_executed}"
                 self.skipped[order.twap_id] = f"{order.state}: {filled}"
 

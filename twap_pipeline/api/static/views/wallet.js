@@ -11,8 +11,10 @@ const PAGE_SIZE = 50;
 const CALENDAR_PAGES = 5;
 const DAY = 86_400_000;
 
-/** Download formats; the tax formats have one row per order. A test holds them against the API's. */
+/** Download formats. A test holds them against the API's. */
 export const FORMATS = ["csv", "parquet", "fills-csv", "fills-parquet", "awaken", "koinly", "cointracker", "coinledger", "zenledger", "summ", "coinpanda"];
+/** Tax formats that can contain perpetuals. A test holds them against the API's. */
+const PERPETUAL_FORMATS = ["awaken", "koinly", "cointracker", "zenledger", "summ"];
 
 const TOTALS = [
   ["Asset", assetName],
@@ -85,21 +87,23 @@ function yearChoices(wallet, summary, start, end) {
 
 function downloads(wallet, range) {
   const link = (format) => download(wallet, format, range);
+  const perpetuals = (format) => download(wallet, format, { ...range, market: "perp" }, `${format} perpetuals`);
   return [
     make("p", { class: "actions" }, FORMATS.slice(0, 2).map(link), make("span", { class: "hint" }, "one row per order, all columns")),
     make("p", { class: "actions" }, FORMATS.slice(2, 4).map(link), make("span", { class: "hint" }, "one row per slice, with fees and realized profit")),
     make("p", { class: "actions" }, FORMATS.slice(4).map(link), make("span", { class: "hint" }, "for tax tools; spot trades, with fees if the fills are loaded")),
+    make("p", { class: "actions" }, PERPETUAL_FORMATS.map(perpetuals), make("span", { class: "hint" }, "for tax tools; profit and fees, if the fills are loaded")),
   ];
 }
 
 /** A download link. With an API key, the script fetches the file, because a link cannot send a header. */
-function download(wallet, format, range) {
+function download(wallet, format, parameters, label = format) {
   const path = `/wallets/${wallet}/exports/${format}`;
-  const link = make("a", { href: apiUrl(path, range), download: "" }, format);
+  const link = make("a", { href: apiUrl(path, parameters), download: "" }, label);
   link.addEventListener("click", async (event) => {
     if (!apiKey()) return;
     event.preventDefault();
-    const response = await request(path, range);
+    const response = await request(path, parameters);
     const name = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1] ?? `${wallet}.${format}`;
     const file = URL.createObjectURL(await response.blob());
     make("a", { href: file, download: name }).click();
