@@ -19,7 +19,7 @@ from twap_pipeline.defs.tables import text_table
 from twap_pipeline.domain.data_set import TWAP_STATUS
 from twap_pipeline.errors import SchemaRevisionError
 from twap_pipeline.storage.audit.data_check_runs import CheckResult, run_checks
-from twap_pipeline.storage.audit.data_checks import CHECKS, CheckScope, TableCheck
+from twap_pipeline.storage.audit.data_checks import CHECKS, FILLS_CHECKS, CheckScope, TableCheck
 
 SOURCE_CHECKS = (STATUS_NAMES.source_check, FILLS_NAMES.source_check)
 """The checks that list a source."""
@@ -52,7 +52,7 @@ def build_asset_checks(catalog: AssetCatalog, data_sets: Sequence[DataSetDefinit
     table_names = [key.path[-1] for key in checked_tables(catalog, data_sets)]
     return [
         *(
-            _build_table_checks(name, catalog.key(name), [check for check in CHECKS if check.table == name])
+            _build_table_checks(name, catalog.key(name), [check for check in (*CHECKS, *FILLS_CHECKS) if check.table == name])
             for name in table_names
         ),
         *(_build_source_check(definition) for definition in data_sets),

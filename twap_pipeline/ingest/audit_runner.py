@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef
+from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.ingest.audit import AuditFinding, audit, has_errors
 from twap_pipeline.ingest.deep_audit import deep_audit, deleted_objects, loaded_objects
 from twap_pipeline.ingest.plan import check_budget
@@ -97,6 +98,7 @@ def run_audit(
         data_set: Data set of the store's objects.
 
     Raises:
+        ConfigurationError: A deep audit of another data set than the statuses was requested.
         BudgetExceededError: The objects exceed a budget; none was read.
         SourceError: The store failed or refused access.
         StatementTimeoutError: A statement reached the limit.
@@ -106,9 +108,14 @@ def run_audit(
         return AuditReport(
             audit(engine, stream, since, key_date_patterns, timeout_seconds=timeout_seconds, data_set=data_set)
         )
+    if data_set != TWAP_STATUS:
+        raise ConfigurationError(
+            f"a deep audit or a repair of {data_set.name} is not possible: only {TWAP_STATUS.name} can be compared row"
+            " by row. Run the audit without `--deep` and `--requeue`: it compares listing, ingest log and row counts"
+        )
     listing = list(store.list_objects())
     findings = audit(engine, listing, since, key_date_patterns, timeout_seconds=timeout_seconds, data_set=data_set)
-    refs = loaded_objects(engine, listing, since, key_date_patterns, data_set=data_set)
+    refs = loaded_objects(engine, listing, since, key_date_patterns)
     before_reading(refs)
     with engine.connect() as connection:
         read_today = bytes_read_today(connection)
@@ -121,8 +128,7 @@ def run_audit(
         refs,
         key_date_patterns,
         requeue=requeue,
-        deleted_keys=deleted_objects(engine, listing, data_set=data_set),
+        deleted_keys=deleted_objects(engine, listing),
         timeout_seconds=timeout_seconds,
-        data_set=data_set,
     )
     return AuditReport([*findings, *result.findings], len(refs), result.repair)

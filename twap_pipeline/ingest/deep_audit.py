@@ -1,4 +1,4 @@
-"""Compares the tables with the objects: reads every loaded object again and compares row by row.
+"""Compares the tables of statuses and orders with the objects: reads every object again and compares row by row.
 
 Only the object reveals an edited value: ``raw_payload`` can be edited together with the columns. Reading is exact and
 cheap: a year of the feed is less than 400 MB, about $0.04 from outside the bucket's region. Memory is that of loading
@@ -14,7 +14,7 @@ from datetime import date
 
 from sqlalchemy import Connection, Engine, text
 
-from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
+from twap_pipeline.domain.data_set import TWAP_STATUS
 from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef, day_from_key, partition_date
 from twap_pipeline.errors import ObjectError
 from twap_pipeline.ingest.audit import AuditCode, AuditFinding, Difference, entry_inconsistency, to_findings
@@ -71,22 +71,20 @@ def loaded_objects(
     listing: Iterable[ObjectRef],
     since: date,
     key_date_patterns: Sequence[str] = KEY_DATE_PATTERNS,
-    *,
-    data_set: DataSet = TWAP_STATUS,
 ) -> list[ObjectRef]:
     """Return the objects that a deep audit reads: every listed object whose ETag is loaded, with any LastModified."""
     with engine.connect() as connection:
-        entries = read_ingest_log(connection, data_set=data_set)
+        entries = read_ingest_log(connection)
     loaded = {key: entry.etag for key, entry in entries.items() if entry.error_text is None}
     return [
         ref for ref in listing if loaded.get(ref.key) == ref.etag and partition_date(ref, key_date_patterns) >= since
     ]
 
 
-def deleted_objects(engine: Engine, listing: Iterable[ObjectRef], *, data_set: DataSet = TWAP_STATUS) -> set[str]:
+def deleted_objects(engine: Engine, listing: Iterable[ObjectRef]) -> set[str]:
     """Return the keys of the ingest log that the source does not list."""
     with engine.connect() as connection:
-        entries = read_ingest_log(connection, data_set=data_set)
+        entries = read_ingest_log(connection)
     return set(entries) - {ref.key for ref in listing}
 
 
@@ -99,7 +97,6 @@ def deep_audit(
     requeue: bool = False,
     deleted_keys: Collection[str] = (),
     timeout_seconds: float = STATEMENT_TIMEOUT_SECONDS,
-    data_set: DataSet = TWAP_STATUS,
 ) -> DeepAuditResult:
     """Read objects again and compare rows, quarantined rows and log entries with them, and orders with the rows.
 
@@ -111,7 +108,6 @@ def deep_audit(
         requeue: Delete wrong rows, requeue the objects that contain the right ones, and write wrong orders.
         deleted_keys: Loaded keys that the source no longer lists; a repair corrects their row counts.
         timeout_seconds: Limit of each statement.
-        data_set: Data set of the objects.
 
     Raises:
         SourceError: The store failed or refused access as a whole.
@@ -119,7 +115,7 @@ def deep_audit(
     """
     with verification_session(engine) as connection:
         with connection.begin(), statement_timeout(connection, timeout_seconds, "copy of unverifiable rows"):
-            faults, versions = _read_versions(connection, data_set, refs)
+            faults, versions = _read_versions(connection, refs)
             seed_unverifiable_rows(connection, [version for pair in versions.values() for version in pair], faults)
         to_read = [ref for ref in refs if ref.key in versions]
         reloaded = _load_expected_rows(store, connection, to_read, versions, key_date_patterns)
@@ -140,9 +136,7 @@ def deep_audit(
             if requeue:
                 with statement_timeout(connection, timeout_seconds, "repair"):
                     wrong = {*wrong_entries, *quarantine}
-                    keys = _keys_to_requeue(
-                        connection, data_set, refs, key_date_patterns, wrong=wrong, reloaded=reloaded.entries
-                    )
+                    keys = _keys_to_requeue(connection, refs, key_date_patterns, wrong=wrong, reloaded=reloaded.entries)
                     repaired = repair(connection, keys, deleted_keys=deleted_keys, faults=faults)
 
     def differences() -> Iterator[Difference]:
@@ -166,7 +160,7 @@ def deep_audit(
 
 
 def _read_versions(
-    connection: Connection, data_set: DataSet, refs: Iterable[ObjectRef]
+    connection: Connection, refs: Iterable[ObjectRef]
 ) -> tuple[list[HistoryFault], dict[str, set[Version]]]:
     """Return the wrong history entries, and key → the versions that the bytes of an object verify.
 
@@ -175,7 +169,7 @@ def _read_versions(
     listed = {ref.key: ref for ref in refs}
     faults: list[HistoryFault] = []
     versions: dict[str, set[Version]] = {}
-    for item in stored_objects(connection, data_set):
+    for item in stored_objects(connection, TWAP_STATUS):
         faults += item.faults
         if item.entry is not None and (ref := listed.get(item.key)):
             versions[item.key] = {(item.key, ref.last_modified), (item.key, item.entry.last_modified)}
@@ -184,7 +178,6 @@ def _read_versions(
 
 def _keys_to_requeue(
     connection: Connection,
-    data_set: DataSet,
     refs: Iterable[ObjectRef],
     key_date_patterns: Sequence[str],
     *,
@@ -195,7 +188,7 @@ def _keys_to_requeue(
     listed = {ref.key: ref for ref in refs}
     return {
         item.key
-        for item in stored_objects(connection, data_set)
+        for item in stored_objects(connection, TWAP_STATUS)
         if item.entry is not None
         and (item.key in reloaded or not item.entry.is_loaded)
         and (

@@ -13,7 +13,7 @@ from twap_pipeline.domain.status import (
     TERMINAL_STATUSES,
     UNKNOWN_STATUS_RANK,
 )
-from twap_pipeline.storage.audit.data_checks import CHECKS
+from twap_pipeline.storage.audit.data_checks import CHECKS, FILLS_CHECKS
 from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX
 from twap_pipeline.storage.schema.models import (
     VIEWS,
@@ -101,7 +101,7 @@ def test_checks_use_declared_statuses_and_attempts() -> None:
 
 
 def test_every_data_check_query_belongs_to_a_check() -> None:
-    assert {check.name for check in CHECKS} == set(CHECK_QUERIES)
+    assert {check.name for check in (*CHECKS, *FILLS_CHECKS)} == set(CHECK_QUERIES)
 
 
 def test_verification_compares_every_content_column() -> None:

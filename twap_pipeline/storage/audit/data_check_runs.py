@@ -6,6 +6,7 @@ leads to another evaluation. Rows that somebody edits by hand change no digest; 
 Definitions of checks belong to `data_checks`.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, func, select, text
 
 from twap_pipeline.storage.audit.data_checks import CheckScope, TableCheck
+from twap_pipeline.storage.data_set_sql import compose
 from twap_pipeline.storage.maintenance import STATEMENT_TIMEOUT_SECONDS, correct_empty_statistics, statement_timeout
 from twap_pipeline.storage.sql_files import load_queries
 
@@ -71,19 +73,26 @@ def run_checks(
         StatementTimeoutError: A statement reached the limit.
     """
     with _transaction(engine, timeout_seconds, "reading the state of the ingest log") as connection:
-        day_digests = {row.object_date: row.digest for row in connection.execute(text(_QUERIES["read_day_digests"]))}
+        digests_by_data_set = {
+            name: {
+                row.object_date: row.digest
+                for row in connection.execute(text(_QUERIES["read_day_digests"]), {"data_set": name})
+            }
+            for name in sorted({check.data_set.name for check in checks})
+        }
         if is_full:
             names = {"check_names": [check.name for check in checks]}
             duration_ms = connection.execute(text(_QUERIES["read_duration"]), names).scalar_one()
+            dates = max(map(len, digests_by_data_set.values()), default=0)
             last = "unknown" if duration_ms is None else f"{duration_ms / 1000:.0f} seconds"
-            log(f"full evaluation of {len(checks)} checks over {len(day_digests)} dates; last duration: {last}")
+            log(f"full evaluation of {len(checks)} checks over {dates} dates; last duration: {last}")
     for check in checks:
         if check.scope is CheckScope.LOG:
             with _transaction(engine, timeout_seconds, f"check {check.name}") as connection:
                 result = _evaluate(connection, check)
             yield check, result
         else:
-            digests = _digests_of_check(check, day_digests)
+            digests = _digests_of_check(check, digests_by_data_set[check.data_set.name])
             yield check, _run_stored(engine, check, digests, is_full=is_full, timeout_seconds=timeout_seconds, log=log)
 
 
@@ -95,7 +104,8 @@ def discard_results(connection: Connection) -> None:
 def _digests_of_check(check: TableCheck, day_digests: Mapping[date, str]) -> dict[date, str]:
     """Return date → digest of what an evaluation of the check reads, for each date that the check has."""
     if check.scope is CheckScope.TABLE:
-        return {NO_DATE: f"{check.digest} {datetime.now(UTC):%Y-%m-%d}"}
+        loads = hashlib.sha256(repr(sorted(day_digests.items())).encode()).hexdigest() if check.follows_loads else ""
+        return {NO_DATE: f"{check.digest} {datetime.now(UTC):%Y-%m-%d} {loads}"}
     if not day_digests:
         return {NO_DATE: check.digest}
     last = max(day_digests) - timedelta(days=check.delay_days)
@@ -152,9 +162,14 @@ def _read_results(connection: Connection, check: TableCheck) -> Sequence[Row[Any
 
 def _store(connection: Connection, check: TableCheck, day: date, digest: str) -> None:
     """Evaluate one date and store its result."""
-    parameters: dict[str, object] = {"keys": [], "day": None if day == NO_DATE else day}
+    parameters: dict[str, object] = {
+        "keys": [],
+        "day": None if day == NO_DATE else day,
+        "data_set": check.data_set.name,
+    }
     if check.scope is CheckScope.DAY:
-        keys = text(_QUERIES["keys_without_date" if day == NO_DATE else "keys_of_day"])
+        query = _QUERIES["keys_without_date" if day == NO_DATE else "keys_of_day"]
+        keys = text(compose(query, check.data_set))
         parameters["keys"] = connection.execute(keys, parameters).scalars().all()
     result = _evaluate(connection, check, parameters)
     date_column = {"object_date": "" if day == NO_DATE else str(day)} if check.scope is CheckScope.DAY else {}

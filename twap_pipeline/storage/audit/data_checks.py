@@ -8,6 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
 from twap_pipeline.storage.orders.refresh import COMPARE_ORDERS_OF_OBJECTS
 from twap_pipeline.storage.sql_files import load_queries
 
@@ -33,9 +34,11 @@ class TableCheck:
         violations_sql: SELECT of the violations; its columns are shown to people.
         scope: What one evaluation reads.
         table: The table that is checked.
+        data_set: Data set whose objects and dates the check reads.
         is_error: Whether a violation makes figures wrong; otherwise it is a warning.
         prepare: Statements that create the temporary tables of ``violations_sql``.
         delay_days: A date is evaluated when the newest object is at least this many days newer.
+        follows_loads: Whether a whole table is also evaluated after an object of the data set was loaded.
     """
 
     name: str
@@ -43,9 +46,11 @@ class TableCheck:
     violations_sql: str
     scope: CheckScope = CheckScope.DAY
     table: str = "twap_status"
+    data_set: DataSet = TWAP_STATUS
     is_error: bool = False
     prepare: tuple[str, ...] = ()
     delay_days: int = 0
+    follows_loads: bool = False
 
     @property
     def digest(self) -> str:
@@ -61,11 +66,10 @@ def _check(
     description: str,
     scope: CheckScope = CheckScope.DAY,
     *,
-    table: str = "twap_status",
     is_error: bool = False,
     delay_days: int = 0,
 ) -> TableCheck:
-    return TableCheck(name, description, _QUERIES[name], scope, table, is_error=is_error, delay_days=delay_days)
+    return TableCheck(name, description, _QUERIES[name], scope, is_error=is_error, delay_days=delay_days)
 
 
 CHECKS: tuple[TableCheck, ...] = (
@@ -117,36 +121,6 @@ CHECKS: tuple[TableCheck, ...] = (
         "No row is quarantined. Rows that cannot be stored without loss are in twap_status_quarantine, with reasons.",
         CheckScope.LOG,
     ),
-    _check(
-        "no_parked_fill_objects",
-        "No object of the fills is parked. If one is, read etl_s3_ingest_log.error_text, correct the cause, then run"
-        " `twap-pipeline ingest --data-set twap_fills --object-key KEY`.",
-        CheckScope.LOG,
-        table="twap_fills",
-        is_error=True,
-    ),
-    _check(
-        "fill_count_matches_ingest_log",
-        "The table has as many rows as the ingest log records. If not, another program added or deleted rows: run"
-        " `twap-pipeline audit --data-set twap_fills`.",
-        CheckScope.TABLE,
-        table="twap_fills",
-        is_error=True,
-    ),
-    _check(
-        "no_quarantined_fills",
-        "No row is quarantined. Rows that cannot be stored without loss are in twap_fills_quarantine, with reasons.",
-        CheckScope.LOG,
-        table="twap_fills",
-    ),
-    _check(
-        "fills_reconcile_with_orders",
-        "The fills of each ended order add up to its executed size and notional, within the tolerance of the view"
-        " twap_order_reconciliation, and each fill has an order. If not, objects are missing or wrong; running orders"
-        " and orders of days whose fills are not loaded are not compared.",
-        CheckScope.TABLE,
-        table="twap_fills",
-    ),
     TableCheck(
         "orders_match_events",
         "Every order equals the result of its events in twap_status, unless its refresh is pending. If not, run the job"
@@ -157,3 +131,55 @@ CHECKS: tuple[TableCheck, ...] = (
         prepare=COMPARE_ORDERS_OF_OBJECTS,
     ),
 )
+"""The checks of statuses and orders."""
+
+FILLS_CHECKS: tuple[TableCheck, ...] = (
+    TableCheck(
+        "fill_count_matches_ingest_log",
+        "The table has as many rows as the ingest log records. If not, another program added or deleted rows: run"
+        " `twap-pipeline audit --data-set twap_fills`.",
+        _QUERIES["fill_count_matches_ingest_log"],
+        CheckScope.TABLE,
+        table="twap_fills",
+        data_set=TWAP_FILLS,
+        is_error=True,
+    ),
+    TableCheck(
+        "no_quarantined_fills",
+        "No row of an object of fills is quarantined. Rows that cannot be stored without loss are in"
+        " twap_fills_quarantine, with reasons.",
+        _QUERIES["no_quarantined_fills"],
+        CheckScope.LOG,
+        table="twap_fills",
+        data_set=TWAP_FILLS,
+    ),
+    TableCheck(
+        "no_parked_fill_objects",
+        "No object of the fills is parked, so that no fills are missing. If one is, read etl_s3_ingest_log.error_text,"
+        " correct the cause, then run `twap-pipeline ingest --data-set twap_fills --object-key KEY`.",
+        _QUERIES["no_parked_fill_objects"],
+        CheckScope.LOG,
+        table="twap_fills",
+        data_set=TWAP_FILLS,
+        is_error=True,
+    ),
+    TableCheck(
+        "fill_times_in_range",
+        "No fill is older than the exchange or newer than its object. If one is, its time unit was inferred wrongly.",
+        _QUERIES["fill_times_in_range"],
+        table="twap_fills",
+        data_set=TWAP_FILLS,
+        is_error=True,
+    ),
+    TableCheck(
+        "fills_reconcile_with_orders",
+        "The fills of every ended order add up to its executed size and notional, except if the fills of a day of the"
+        " order are not loaded. If not, fills are missing or duplicated, or an order is missing.",
+        _QUERIES["fills_reconcile_with_orders"],
+        CheckScope.TABLE,
+        table="twap_fills",
+        data_set=TWAP_FILLS,
+        follows_loads=True,
+    ),
+)
+"""The checks of fills, for an installation that loads them."""

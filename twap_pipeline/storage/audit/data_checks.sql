@@ -7,25 +7,12 @@
 SELECT s3_object_key, failed_attempts, error_text FROM etl_s3_ingest_log
 WHERE data_set = 'twap_status' AND error_text IS NOT NULL AND failed_attempts >= 3;
 
--- name: no_parked_fill_objects
--- The same for the objects of the fills.
-SELECT s3_object_key, failed_attempts, error_text FROM etl_s3_ingest_log
-WHERE data_set = 'twap_fills' AND error_text IS NOT NULL AND failed_attempts >= 3;
-
 -- name: row_count_matches_ingest_log
 -- The sum of inserted rows in log and history, and the stored and archived rows, where they differ.
 SELECT inserted, stored FROM (
   SELECT coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_log WHERE data_set = 'twap_status'), 0)
     + coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_history WHERE data_set = 'twap_status'), 0) AS inserted,
     (SELECT count(*) FROM twap_status) + coalesce((SELECT sum(rows) FROM etl_archived_months), 0) AS stored
-) AS counts WHERE inserted <> stored;
-
--- name: fill_count_matches_ingest_log
--- The sum of inserted fills in log and history, and the stored fills, where they differ.
-SELECT inserted, stored FROM (
-  SELECT coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_log WHERE data_set = 'twap_fills'), 0)
-    + coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_history WHERE data_set = 'twap_fills'), 0) AS inserted,
-    (SELECT count(*) FROM twap_fills) AS stored
 ) AS counts WHERE inserted <> stored;
 
 -- name: event_times_in_range
@@ -56,7 +43,8 @@ WITH totals AS MATERIALIZED (
 )
 SELECT object_date, rows, usual
 FROM totals CROSS JOIN (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY rows) AS usual FROM totals) AS median
-WHERE object_date < (SELECT max(object_date) FROM etl_s3_ingest_log WHERE data_set = 'twap_status') AND (rows < usual / 3 OR rows > usual * 3)
+WHERE object_date < (SELECT max(object_date) FROM etl_s3_ingest_log WHERE data_set = 'twap_status')
+  AND (rows < usual / 3 OR rows > usual * 3)
 ORDER BY object_date;
 
 -- name: executed_size_lte_requested
@@ -80,16 +68,35 @@ GROUP BY 1 ORDER BY 2 DESC;
 -- Quarantined rows with their reasons.
 SELECT s3_object_key, row_number, reason FROM twap_status_quarantine ORDER BY s3_object_key, row_number;
 
+-- name: fill_count_matches_ingest_log
+-- The sum of inserted fills in log and history, and the stored fills, where they differ.
+SELECT inserted, stored FROM (
+  SELECT coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_log WHERE data_set = 'twap_fills'), 0)
+    + coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_history WHERE data_set = 'twap_fills'), 0) AS inserted,
+    (SELECT count(*) FROM twap_fills) AS stored
+) AS counts WHERE inserted <> stored;
+
 -- name: no_quarantined_fills
--- Quarantined rows of the fills with their reasons.
+-- Quarantined rows of objects of fills, with their reasons.
 SELECT s3_object_key, row_number, reason FROM twap_fills_quarantine ORDER BY s3_object_key, row_number;
 
+-- name: no_parked_fill_objects
+-- Objects of fills that reached the limit of failed attempts (ATTEMPTS_MAX = 3).
+SELECT s3_object_key, failed_attempts, error_text FROM etl_s3_ingest_log
+WHERE data_set = 'twap_fills' AND error_text IS NOT NULL AND failed_attempts >= 3;
+
+-- name: fill_times_in_range
+-- Fills before the exchange existed, or more than a day after their object was written and after its day.
+SELECT trade_id, wallet, ts, s3_object_key FROM twap_fills
+WHERE s3_object_key = ANY(:keys) AND (ts < '2023-01-01' OR ts > interval '1 day'
+  + greatest(s3_last_modified, CAST(CAST(:day AS date) + 1 AS timestamp) AT TIME ZONE 'UTC'));
+
 -- name: fills_reconcile_with_orders
--- Ended orders whose fills are loaded and do not add up to their executed totals, and fills without an order.
-SELECT state, twap_id, wallet, fill_count, size_executed, size_filled, notional_executed, notional_filled
+-- Orders whose fills do not add up to their executed size and notional, and fills without an order, if fills are loaded.
+SELECT twap_id, wallet, state, fill_count, size_executed, size_filled, notional_executed, notional_filled
 FROM twap_order_reconciliation
-WHERE state IN ('missing_fills', 'surplus_fills', 'different_notional', 'no_order')
-ORDER BY state, twap_id, wallet;
+WHERE state IN ('missing_fills', 'surplus_fills', 'different_notional', 'no_order') AND EXISTS (SELECT FROM twap_fills)
+ORDER BY length(twap_id), twap_id, wallet;
 
 -- name: orders_match_events
 -- Differing orders of the objects; without a date also stored orders that have no event, and none in an archived month.

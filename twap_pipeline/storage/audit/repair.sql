@@ -1,4 +1,4 @@
--- Statements of the repair. They run in the transaction of `compare`, which creates the table row_mismatches and forces
+-- Statements of the repair of statuses. They run in the transaction of `compare`, which creates the table row_mismatches and forces
 -- hash joins: the statistics of a table that is being loaded would otherwise lead to quadratic plans.
 
 -- name: mismatch_owners
@@ -13,7 +13,8 @@ WHERE stored.twap_id = mismatch.twap_id AND stored.wallet = mismatch.wallet AND 
 -- name: delete_orphan_quarantined_rows
 -- Deletes quarantined rows whose object is not in the ingest log.
 DELETE FROM twap_status_quarantine AS stored
-WHERE NOT EXISTS (SELECT FROM etl_s3_ingest_log AS log WHERE log.s3_object_key = stored.s3_object_key);
+WHERE NOT EXISTS (SELECT FROM etl_s3_ingest_log AS log
+  WHERE log.data_set = 'twap_status' AND log.s3_object_key = stored.s3_object_key);
 
 -- name: delete_impossible_versions
 -- Deletes history entries.
@@ -33,12 +34,12 @@ UPDATE etl_s3_ingest_log AS log SET rows_read = stored.rows + stored.quarantined
 FROM unnest(CAST(:keys AS text[])) AS deleted (key) CROSS JOIN LATERAL (
   SELECT (
     SELECT count(*)::integer FROM twap_status AS event JOIN etl_s3_ingest_log AS entry USING (s3_object_key)
-    WHERE event.s3_object_key = deleted.key AND event.s3_last_modified = entry.last_modified
+    WHERE entry.data_set = 'twap_status' AND event.s3_object_key = deleted.key AND event.s3_last_modified = entry.last_modified
   ) AS rows, (
     SELECT count(*)::integer FROM twap_status_quarantine WHERE s3_object_key = deleted.key
   ) AS quarantined
 ) AS stored
-WHERE log.s3_object_key = deleted.key AND log.error_text IS NULL AND log.etag IS NOT NULL
+WHERE log.data_set = 'twap_status' AND log.s3_object_key = deleted.key AND log.error_text IS NULL AND log.etag IS NOT NULL
   AND (log.failed_attempts <> 0 OR log.rows_read IS NULL OR log.rows_quarantined <> stored.quarantined
     OR log.rows_ingested IS DISTINCT FROM log.rows_inserted + log.rows_updated + log.rows_unchanged
     OR log.rows_inserted + log.rows_updated + log.rows_unchanged < stored.rows)
@@ -58,5 +59,5 @@ WHERE stored.twap_id = without_events.twap_id AND stored.wallet = without_events
 -- name: missing_insertions
 -- Stored and archived rows minus the sum of inserted rows in log and history.
 SELECT (SELECT count(*) FROM twap_status) + coalesce((SELECT sum(rows) FROM etl_archived_months), 0)
-  - coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_log), 0)
-  - coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_history), 0);
+  - coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_log WHERE data_set = 'twap_status'), 0)
+  - coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_history WHERE data_set = 'twap_status'), 0);

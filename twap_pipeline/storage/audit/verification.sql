@@ -1,4 +1,4 @@
--- Compares the stored rows with the rows that the objects contain, which are loaded into temporary tables.
+-- Compares the stored statuses with the rows that the objects contain, which are loaded into temporary tables.
 -- A version is an object key and a LastModified; '-infinity' stands for the NULL of rows older than revision 002.
 
 -- name: create_tables
@@ -19,17 +19,19 @@ SELECT set_config('enable_nestloop', 'off', true), set_config('enable_mergejoin'
 -- Records every version that a stored row may name; impossible versions are none.
 INSERT INTO versions_at_start
 SELECT s3_object_key, CASE WHEN etag IS NOT NULL THEN last_modified ELSE '-infinity' END FROM etl_s3_ingest_log
+WHERE data_set = 'twap_status'
 UNION
 SELECT s3_object_key, CASE WHEN etag IS NOT NULL THEN last_modified ELSE '-infinity' END FROM etl_s3_ingest_history
-WHERE kind IN ('replaced_version', 'requeued') AND history_id <> ALL(:impossible);
+WHERE data_set = 'twap_status' AND kind IN ('replaced_version', 'requeued') AND history_id <> ALL(:impossible);
 
 -- name: record_versions_at_end
 -- Records the same after the objects were read.
 INSERT INTO versions_at_end
 SELECT s3_object_key, CASE WHEN etag IS NOT NULL THEN last_modified ELSE '-infinity' END FROM etl_s3_ingest_log
+WHERE data_set = 'twap_status'
 UNION
 SELECT s3_object_key, CASE WHEN etag IS NOT NULL THEN last_modified ELSE '-infinity' END FROM etl_s3_ingest_history
-WHERE kind IN ('replaced_version', 'requeued') AND history_id <> ALL(:impossible);
+WHERE data_set = 'twap_status' AND kind IN ('replaced_version', 'requeued') AND history_id <> ALL(:impossible);
 
 -- name: record_version_read
 -- Records a version that will be read.
@@ -47,8 +49,8 @@ JOIN (
   SELECT * FROM versions_at_start EXCEPT SELECT * FROM versions_read
   UNION
   SELECT s3_object_key, log.last_modified
-  FROM etl_s3_ingest_log AS log JOIN etl_s3_ingest_history AS past USING (s3_object_key, last_modified)
-  WHERE past.kind IN ('replaced_version', 'requeued') AND past.etag <> log.etag
+  FROM etl_s3_ingest_log AS log JOIN etl_s3_ingest_history AS past USING (data_set, s3_object_key, last_modified)
+  WHERE log.data_set = 'twap_status' AND past.kind IN ('replaced_version', 'requeued') AND past.etag <> log.etag
     AND past.history_id <> ALL(:impossible)
 ) AS version ON version.s3_object_key = stored.s3_object_key
   AND version.last_modified = coalesce(stored.s3_last_modified, '-infinity');
@@ -102,7 +104,7 @@ WHERE (
 CREATE TEMP TABLE verified_objects ON COMMIT DROP AS
 SELECT s3_object_key FROM etl_s3_ingest_log AS log
 JOIN (SELECT * FROM versions_read EXCEPT SELECT * FROM versions_failed) AS read USING (s3_object_key, last_modified)
-WHERE log.error_text IS NULL;
+WHERE log.data_set = 'twap_status' AND log.error_text IS NULL;
 
 -- name: analyze_tables
 -- Collects statistics of the temporary tables.
@@ -122,14 +124,14 @@ FROM twap_status_quarantine AS stored
 FULL JOIN expected_twap_status_quarantine AS expected USING (s3_object_key, row_number)
 WHERE (stored.reason, stored.raw_row::text) IS DISTINCT FROM (expected.reason, expected.raw_row::text)
   AND (s3_object_key IN (SELECT s3_object_key FROM verified_objects)
-    OR s3_object_key NOT IN (SELECT s3_object_key FROM etl_s3_ingest_log))
+    OR s3_object_key NOT IN (SELECT s3_object_key FROM etl_s3_ingest_log WHERE data_set = 'twap_status'))
 GROUP BY s3_object_key ORDER BY s3_object_key;
 
 -- name: verified_entries
 -- What the ingest log records of the verified objects.
 SELECT s3_object_key, rows_read, rows_quarantined, rows_metadata, coalesce(data_warnings, '{}') AS data_warnings, sha256,
   checksum_verified
-FROM etl_s3_ingest_log JOIN verified_objects USING (s3_object_key);
+FROM etl_s3_ingest_log JOIN verified_objects USING (s3_object_key) WHERE data_set = 'twap_status';
 
 -- name: unverifiable_rows
 -- Number of stored rows per object of versions that were not read.
@@ -151,7 +153,7 @@ DELETE FROM differing_orders AS differing
 USING (
   SELECT DISTINCT event.twap_id, event.wallet
   FROM twap_status AS event JOIN etl_s3_ingest_log AS log USING (s3_object_key)
-  WHERE log.orders_refreshed_at IS NULL
+  WHERE log.data_set = 'twap_status' AND log.orders_refreshed_at IS NULL
 ) AS pending
 WHERE differing.twap_id = pending.twap_id AND differing.wallet = pending.wallet;
 

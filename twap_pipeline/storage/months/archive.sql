@@ -12,8 +12,9 @@ SELECT ts FROM twap_status WHERE ts < %(start)s LIMIT 1;
 -- Failed objects of the month and of the days around it, and objects with rows of the month whose orders are pending.
 SELECT s3_object_key, CASE WHEN error_text IS NULL THEN 'its orders are not refreshed' ELSE 'it failed to load' END
 FROM etl_s3_ingest_log
-WHERE error_text IS NOT NULL AND coalesce(object_date BETWEEN %(start)s::date - 1 AND %(end)s::date + 1, true)
-  OR orders_refreshed_at IS NULL AND s3_object_key = ANY(ARRAY(SELECT DISTINCT s3_object_key FROM {partition}))
+WHERE data_set = 'twap_status' AND (
+  error_text IS NOT NULL AND coalesce(object_date BETWEEN %(start)s::date - 1 AND %(end)s::date + 1, true)
+  OR orders_refreshed_at IS NULL AND s3_object_key = ANY(ARRAY(SELECT DISTINCT s3_object_key FROM {partition})))
 ORDER BY s3_object_key;
 
 -- name: select_rows

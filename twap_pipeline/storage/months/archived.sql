@@ -12,7 +12,8 @@ SELECT max(month) AS month, (max(month) + interval '1 month') AT TIME ZONE 'UTC'
 -- The number of orders with archived events that have an event in an object whose orders are not refreshed, and one.
 SELECT count(*) AS orders, min(twap_id) AS example FROM (
   SELECT DISTINCT twap_id, wallet FROM twap_status WHERE s3_object_key = ANY(ARRAY(
-    SELECT s3_object_key FROM etl_s3_ingest_log WHERE s3_object_key = ANY(:keys) AND orders_refreshed_at IS NULL
+    SELECT s3_object_key FROM etl_s3_ingest_log
+    WHERE data_set = 'twap_status' AND s3_object_key = ANY(:keys) AND orders_refreshed_at IS NULL
   ))
 ) AS selected
 WHERE (

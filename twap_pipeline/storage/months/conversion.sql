@@ -7,7 +7,7 @@ LOCK TABLE {table} IN EXCLUSIVE MODE;
 
 -- name: loading_objects
 -- The number of objects that a process is loading, and one of them.
-SELECT count(*), min(s3_object_key) FROM etl_s3_ingest_attempts;
+SELECT count(*), min(s3_object_key) FROM etl_s3_ingest_attempts WHERE data_set = 'twap_status';
 
 -- name: dependent_objects
 -- Triggers, policies, views, publications and privileges of columns that the new table would not have.

@@ -150,7 +150,7 @@ ANALYZE differing_orders;
 DELETE FROM differing_orders AS differing WHERE (
   -- An aggregate and a scalar subquery fix the plan: lookups by twap_id and by key.
   SELECT bool_or((SELECT orders_refreshed_at IS NULL FROM etl_s3_ingest_log AS log
-    WHERE log.s3_object_key = event.s3_object_key))
+    WHERE log.data_set = 'twap_status' AND log.s3_object_key = event.s3_object_key))
   FROM twap_status AS event
   WHERE event.twap_id = differing.twap_id AND event.wallet IS NOT DISTINCT FROM differing.wallet
 );
@@ -159,21 +159,23 @@ DELETE FROM differing_orders AS differing WHERE (
 -- Objects of one UTC date of which a version is, or was, loaded, with the time of their last attempt: those that no
 -- refresh included, or all.
 SELECT s3_object_key, ingested_at FROM etl_s3_ingest_log AS log
-WHERE object_date = :day AND (:recompute OR orders_refreshed_at IS NULL) AND (error_text IS NULL
+WHERE data_set = 'twap_status' AND object_date = :day AND (:recompute OR orders_refreshed_at IS NULL)
+  AND (error_text IS NULL
   OR EXISTS (SELECT FROM etl_s3_ingest_history AS past
-    WHERE past.s3_object_key = log.s3_object_key AND past.kind <> 'failed_attempt'));
+    WHERE past.data_set = log.data_set AND past.s3_object_key = log.s3_object_key AND past.kind <> 'failed_attempt'));
 
 -- name: mark_refreshed
 -- Marks objects as refreshed, except those loaded again since `loaded_objects`.
 UPDATE etl_s3_ingest_log AS log SET orders_refreshed_at = now()
 FROM unnest(CAST(:keys AS text[]), CAST(:ingested_at AS timestamptz[])) AS refreshed (s3_object_key, ingested_at)
-WHERE log.s3_object_key = refreshed.s3_object_key AND log.ingested_at = refreshed.ingested_at;
+WHERE log.data_set = 'twap_status' AND log.s3_object_key = refreshed.s3_object_key
+  AND log.ingested_at = refreshed.ingested_at;
 
 -- name: dates_pending_refresh
 -- UTC dates with objects that are not refreshed, each with a digest of those objects and their last attempts.
 SELECT object_date, md5(string_agg(s3_object_key || ingested_at, ' ' ORDER BY s3_object_key)) AS digest
 FROM etl_s3_ingest_log AS log
-WHERE orders_refreshed_at IS NULL AND object_date IS NOT NULL AND (error_text IS NULL
+WHERE data_set = 'twap_status' AND orders_refreshed_at IS NULL AND object_date IS NOT NULL AND (error_text IS NULL
   OR EXISTS (SELECT FROM etl_s3_ingest_history AS past
-    WHERE past.s3_object_key = log.s3_object_key AND past.kind <> 'failed_attempt'))
+    WHERE past.data_set = log.data_set AND past.s3_object_key = log.s3_object_key AND past.kind <> 'failed_attempt'))
 GROUP BY object_date ORDER BY object_date;

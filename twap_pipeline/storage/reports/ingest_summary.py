@@ -6,6 +6,7 @@ from datetime import date
 
 from sqlalchemy import Connection, func, select
 
+from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.storage.schema.models import etl_s3_ingest_log as log
 
@@ -21,8 +22,10 @@ class IngestDaySummary:
     row_counts: RowCounts
 
 
-def day_reports(connection: Connection, run_ids: Sequence[str] | None = None) -> list[IngestDaySummary]:
-    """Return a summary per date, in order: of all objects, or of those that these Dagster runs processed."""
+def day_reports(
+    connection: Connection, run_ids: Sequence[str] | None = None, *, data_set: DataSet = TWAP_STATUS
+) -> list[IngestDaySummary]:
+    """Return a summary per date, in order: of all objects of a data set, or of those that these runs processed."""
     counts = [func.coalesce(func.sum(log.c[f"rows_{outcome}"]), 0) for outcome in RowCounts().as_dict()]
     statement = (
         select(
@@ -32,7 +35,7 @@ def day_reports(connection: Connection, run_ids: Sequence[str] | None = None) ->
             func.coalesce(func.sum(log.c.size_bytes), 0),
             *counts,
         )
-        .where(log.c.object_date.is_not(None))
+        .where(log.c.data_set == data_set.name, log.c.object_date.is_not(None))
         .group_by(log.c.object_date)
         .order_by(log.c.object_date)
     )
@@ -44,11 +47,13 @@ def day_reports(connection: Connection, run_ids: Sequence[str] | None = None) ->
     ]
 
 
-def failed_objects(connection: Connection, run_ids: Sequence[str]) -> list[tuple[str, str, int]]:
+def failed_objects(
+    connection: Connection, run_ids: Sequence[str], *, data_set: DataSet = TWAP_STATUS
+) -> list[tuple[str, str, int]]:
     """Return key, error text and failed attempts of the objects that these runs failed to load, by key."""
     statement = (
         select(log.c.s3_object_key, log.c.error_text, log.c.failed_attempts)
-        .where(log.c.error_text.is_not(None), log.c.dagster_run_id.in_(run_ids))
+        .where(log.c.data_set == data_set.name, log.c.error_text.is_not(None), log.c.dagster_run_id.in_(run_ids))
         .order_by(log.c.s3_object_key)
     )
     return [(key, error, failed_attempts) for key, error, failed_attempts in connection.execute(statement)]
