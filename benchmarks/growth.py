@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -246,26 +247,29 @@ def _api_calls(engine: Engine) -> Iterator[tuple[str, Callable[[], object]]]:
     with engine.connect() as connection:
         wallet, twap_id, start, end = connection.execute(text(_SQL["select_values"])).one()
     day, month = end.date(), timedelta(days=30)
-    statements: dict[str, Executable] = {
+    statements: dict[str, tuple[Executable, dict[str, Any]]] = {
         "API: orders of a wallet": order_page(OrderFilter((wallet,)), sort="twap_id", after=None, limit=100),
         "API: orders of a day": order_page(OrderFilter(start=start, end=end), sort="notional", after=None, limit=100),
         "API: events of a wallet": event_page(EventFilter(wallet, start), after=None, limit=100),
         "API: events of an order": order_events(twap_id, after=None, limit=100),
-        "API: summary of a wallet and day": wallet_summary(wallet, start, end),
-        "API: active orders": active_orders(None, None, limit=100),
-        "API: coverage of a month": coverage(day - month, day, days_max=366),
-        "API: daily statistics of a day": daily_stats(day, day + timedelta(days=1), None, after=None, limit=1_000),
+        "API: summary of a wallet and day": (wallet_summary(wallet, start, end), {}),
+        "API: active orders": (active_orders(None, None, limit=100), {}),
+        "API: coverage of a month": (coverage(day - month, day, days_max=366), {}),
+        "API: daily statistics of a day": (
+            daily_stats(day, day + timedelta(days=1), None, after=None, limit=1_000),
+            {},
+        ),
     }
 
-    def fetch(statement: Executable) -> Callable[[], object]:
+    def fetch(statement: Executable, parameters: dict[str, Any]) -> Callable[[], object]:
         def call() -> object:
             with engine.connect() as connection:
-                return connection.execute(statement).all()
+                return connection.execute(statement, parameters).all()
 
         return call
 
-    for name, statement in statements.items():
-        yield name, fetch(statement)
+    for name, (statement, parameters) in statements.items():
+        yield name, fetch(statement, parameters)
 
     def export() -> None:
         writer = FORMATS["csv"].make_writer()

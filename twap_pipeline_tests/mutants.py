@@ -187,6 +187,6 @@ def orders_by_latest_time(patch: pytest.MonkeyPatch) -> None:
 
     def list_by_latest_time(_selection: Any, *, sort: str, after: Any, limit: int) -> Any:
         _, twap_id, latest = after or (0, "", "9")
-        return statement.bindparams(latest=latest, twap_id=twap_id, limit=limit)
+        return statement, {"latest": latest, "twap_id": twap_id, "limit": limit}
 
     patch.setattr(orders, "order_page", list_by_latest_time)

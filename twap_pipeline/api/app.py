@@ -3,6 +3,7 @@
 This is the only module of the API that reads the settings.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -84,6 +85,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         key_hashes=settings.api_key_hash_list,
         rate_limit=RateLimit(settings.api_rate_limit_per_minute) if settings.api_rate_limit_per_minute else None,
         metrics=Metrics(),
+        query_slots=asyncio.Semaphore(settings.api_pool_size),
+        query_slot_timeout_seconds=POOL_TIMEOUT_SECONDS,
     )
 
     @asynccontextmanager

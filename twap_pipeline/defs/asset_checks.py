@@ -52,7 +52,9 @@ def build_asset_checks(catalog: AssetCatalog, data_sets: Sequence[DataSetDefinit
     table_names = [key.path[-1] for key in checked_tables(catalog, data_sets)]
     return [
         *(
-            _build_table_checks(name, catalog.key(name), [check for check in (*CHECKS, *FILLS_CHECKS) if check.table == name])
+            _build_table_checks(
+                name, catalog.key(name), [check for check in (*CHECKS, *FILLS_CHECKS) if check.table == name]
+            )
             for name in table_names
         ),
         *(_build_source_check(definition) for definition in data_sets),

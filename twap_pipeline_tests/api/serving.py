@@ -23,6 +23,9 @@ from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.orders.refresh import refresh_orders
 from twap_pipeline_tests.factories import Bucket, event
 
+OTHER = "0x" + "cd" * 20
+"""A wallet besides `factories.WALLET`."""
+
 
 @dataclass(frozen=True)
 class Tables:
@@ -101,6 +104,11 @@ def get_json(client: httpx2.Client, path: str, **parameters: Any) -> Any:
     response = client.get(f"/api/v2{path}", params=parameters)
     assert response.status_code == 200, response.text
     return response.json()
+
+
+def listed_ids(client: httpx2.Client, **parameters: Any) -> list[str]:
+    """Return the IDs of a page of ``/orders``."""
+    return [item["twap_id"] for item in get_json(client, "/orders", **parameters)["orders"]]
 
 
 def list_all(

@@ -1,5 +1,6 @@
 """API keys, rate limit, CORS, overload, lost clients, and migrations under load."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -7,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
+from unittest.mock import MagicMock
 
 import httpx2
 import psycopg
@@ -16,7 +19,9 @@ from sqlalchemy import URL, Engine, text
 from twap_pipeline.api import create_app, http_protocol
 from twap_pipeline.api.app import POOL_TIMEOUT_SECONDS
 from twap_pipeline.api.keys import make_key, matching_hash
+from twap_pipeline.api.metrics import Metrics
 from twap_pipeline.api.rate_limit import RateLimit
+from twap_pipeline.api.state import AppState
 from twap_pipeline.storage.engine.roles import READER, grant_role
 from twap_pipeline_tests.api.serving import Tables, ended_order, eventually, make_settings, serving
 from twap_pipeline_tests.factories import WALLET, event
@@ -110,6 +115,31 @@ def test_cors_headers_are_on_error_responses(database: URL, monkeypatch: pytest.
     assert {path: response.status_code for path, response in responses.items()} == paths
     assert {response.headers["access-control-allow-origin"] for response in responses.values()} == {origin}
     assert "Retry-After" in responses["/readyz"].headers["access-control-expose-headers"]
+
+
+def test_waiting_queries_run_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that repeats its request at once does not overtake the clients that wait."""
+    finished: list[str] = []
+
+    async def fetch_all(_engine: object, name: str, _parameters: object) -> list[Any]:
+        await asyncio.sleep(0)
+        finished.append(name)
+        return []
+
+    async def run() -> None:
+        slots = asyncio.Semaphore(1)
+        state = AppState((), None, Metrics(), slots, POOL_TIMEOUT_SECONDS, MagicMock())
+
+        async def repeat(name: str) -> None:
+            for number in range(2):
+                await state.fetch_all(f"{name}{number}")  # type: ignore[arg-type]  # passed to the stub
+
+        await asyncio.gather(*map(repeat, "abc"))
+
+    monkeypatch.setattr("twap_pipeline.api.state.fetch_all", fetch_all)
+    asyncio.run(run())
+
+    assert finished == ["a0", "b0", "c0", "a1", "b1", "c1"]
 
 
 @pytest.mark.fault("A5")

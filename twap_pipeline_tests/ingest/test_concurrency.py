@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from datetime import UTC, datetime
 
 import pytest
 
 from twap_pipeline.domain.object_ref import ObjectRef
-from twap_pipeline.errors import LoadCancelledError
+from twap_pipeline.errors import LoadCancelledError, SourceError
 from twap_pipeline.ingest.concurrency import (
     MAX_IN_FLIGHT_BYTES,
     MAX_IN_FLIGHT_OBJECTS,
@@ -197,6 +198,40 @@ def test_closing_the_generator_ends_all_threads() -> None:
     assert object_threads() == []
     with pytest.raises(LoadCancelledError):
         limits.raise_if_cancelled()
+
+
+def test_interrupt_while_running_work_ends_is_raised_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second interrupt must not leave a thread that uses a connection of an engine that the caller disposes."""
+    limits, second_started = LoadLimits(1), threading.Event()
+    cancelled: list[str] = []
+    wait_for_end = Future.exception
+    interrupts = [KeyboardInterrupt("second")]
+
+    def work(ref: ObjectRef) -> str:
+        if ref.key == "000":
+            second_started.wait(10)
+            raise SourceError("by the test")  # in-flight work is finished
+        second_started.set()
+        for _ in range(5_000):  # at least five seconds without the interrupt, which cancels the work
+            try:
+                limits.raise_if_cancelled()
+            except LoadCancelledError:
+                cancelled.append(ref.key)
+                raise
+            threading.Event().wait(0.001)
+        return ref.key
+
+    def interrupt_once(future: "Future[str]", timeout: float | None = None) -> BaseException | None:
+        if interrupts:
+            raise interrupts.pop()
+        return wait_for_end(future, timeout)
+
+    monkeypatch.setattr(Future, "exception", interrupt_once)
+    with pytest.raises(KeyboardInterrupt, match="second"):
+        list(bounded_map(work, REFS[:2], limits))
+
+    assert cancelled == ["001"]
+    assert object_threads() == []
 
 
 def test_write_slot_is_released_after_an_error() -> None:

@@ -6,7 +6,7 @@ executed by an operation: a new query needs a line in `OPERATIONS`.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -82,8 +82,8 @@ INSERT INTO etl_archived_months (month, rows, sha256, file_name, checksum) VALUE
 Operation = Callable[[Connection], object]
 
 
-def statement(executable: Executable) -> Operation:
-    return lambda connection: connection.execute(executable).all()
+def statement(executable: Executable, parameters: Mapping[str, Any] | None = None) -> Operation:
+    return lambda connection: connection.execute(executable, parameters).all()
 
 
 def check(table_check: TableCheck) -> Operation:
@@ -110,10 +110,10 @@ def pages() -> Iterable[tuple[str, Operation]]:
             for status in (None, "finished"):
                 selection = OrderFilter(wallets, status=status, start=START, end=END)
                 page = order_page(selection, sort=sort, after=after, limit=100)
-                yield f"orders of {len(wallets)} wallets by {sort}, status {status}", statement(page)
+                yield f"orders of {len(wallets)} wallets by {sort}, status {status}", statement(*page)
     for wallet in (None, WALLET):
         events = event_page(EventFilter(wallet, START, END, status="finished"), after=(START, "1", ""), limit=100)
-        yield f"events of {wallet}", statement(events)
+        yield f"events of {wallet}", statement(*events)
     for is_latest in (True, False):
         page_v1 = v1.wallet_orders(WALLET, START, END, None, latest_per_twap=is_latest, limit=5000, offset=0)
         yield f"v1, latest_per_twap {is_latest}", statement(page_v1)
@@ -122,7 +122,7 @@ def pages() -> Iterable[tuple[str, Operation]]:
 OPERATIONS: dict[str, Operation] = {
     **dict(pages()),
     **{f"check {table_check.name}": check(table_check) for table_check in (*CHECKS, *FILLS_CHECKS)},
-    "order_events": statement(order_events("500", after=None, limit=100)),
+    "order_events": statement(*order_events("500", after=None, limit=100)),
     "wallet_summary": statement(wallet_summary(WALLET, START, END)),
     "daily_stats": statement(daily_stats(START.date(), END.date(), None, after=None, limit=1000)),
     "coverage": statement(coverage(None, None, days_max=1000)),

@@ -107,6 +107,11 @@ def fill_body() -> ColumnElement[str]:
     )
 
 
+def raw_bytes() -> ColumnElement[Any]:
+    """Return the size of the value ``raw`` in the body of an event of ``twap_status``; 0 without a source row."""
+    return func.coalesce(func.octet_length(cast(_raw(), Text)), 0)
+
+
 def _raw() -> ColumnElement[Any]:
     """Return the source row, or a JSON object with the statement that reads it if it exceeds `RAW_BYTES_MAX`.
 

@@ -8,24 +8,32 @@ The cost of a page does not depend on the number of stored orders:
 - A range of all wallets, and ``sort=notional``, read the orders of the range; the route limits its length.
 - Every other page reads orders in the order of its key. It ends at the `SCAN_ORDERS_MAX`-th order, per requested wallet
   its share of it, even if fewer orders match the filters.
+
+Statements of one `_Shape` differ in their parameters only. Each shape's statement is built once: SQLAlchemy needs more
+time to build a statement than PostgreSQL to execute it.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Literal
 
 from sqlalchemy import (
     ARRAY,
     CTE,
+    BindParameter,
     ColumnElement,
+    Date,
     DateTime,
     FromClause,
     Integer,
     Numeric,
     Select,
     Text,
+    any_,
+    bindparam,
     cast,
     func,
     literal,
@@ -47,6 +55,7 @@ SCAN_ORDERS_MAX = 10_000
 Sort = Literal["twap_id", "ended", "notional"]
 TimeField = Literal["started", "ended", "updated"]
 
+_SHAPES_MAX = 128
 _TIMESTAMP = DateTime(timezone=True)
 
 
@@ -87,10 +96,36 @@ class OrderFilter:
         return sort != "notional" and (bool(self.wallets) or not self.has_range or is_range_of_key)
 
 
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What determines the text of a statement.
+
+    Args:
+        sort: The sort key.
+        time_field: The time that the range applies to.
+        market: ``spot`` or ``perp``; None for both.
+        is_in_key_order: See `OrderFilter.is_in_key_order`.
+        has_fills: Whether the sums of the fills of each order are added.
+        parameters: Names of the filters, and of the columns of ``after``, that have a value.
+    """
+
+    sort: Sort
+    time_field: TimeField
+    market: Market | None
+    is_in_key_order: bool
+    has_fills: bool
+    parameters: frozenset[str]
+
+    @property
+    def has_asset_index(self) -> bool:
+        """Whether an index evaluates the filter on the asset in the order of the key."""
+        return self.sort == "twap_id" and "wallets" not in self.parameters
+
+
 def order_page(
     selection: OrderFilter, *, sort: Sort, after: tuple[Any, ...] | None, limit: int, with_fills: bool = False
-) -> Select[Any]:
-    """Return a statement for a page of orders, highest key first.
+) -> tuple[Select[Any], dict[str, Any]]:
+    """Return a statement for a page of orders, highest key first, and its parameters.
 
     The key is ``digits`` (number of digits of ``twap_id``), ``twap_id``, ``wallet``; with ``sort=ended`` or
     ``sort=notional`` the column `sort_value` precedes it. Rows: ``body`` as JSON text, the key, and ``cut_…``, the key
@@ -104,17 +139,43 @@ def order_page(
         limit: Maximum number of orders.
         with_fills: Whether to add the sums of the fills of each order, which reads all of them.
     """
-    if selection.is_in_key_order(sort):
-        cut = _scan_end(selection, sort, after, limit)
-        page = _page_in_key_order(selection, sort, after, limit, cut)
+    filters = {
+        "wallets": list(selection.wallets) or None,
+        "asset": selection.asset,
+        "side": selection.side,
+        "status": selection.status,
+        "notional_min": selection.notional_min,
+        "start": selection.start,
+        "end": selection.end,
+    }
+    parameters = {name: value for name, value in filters.items() if value is not None}
+    if after is not None:
+        parameters |= {f"after_{name}": value for name, value in zip(key_names(sort), after, strict=True)}
+    shape = _Shape(
+        sort,
+        selection.time_field,
+        selection.market,
+        selection.is_in_key_order(sort),
+        with_fills,
+        frozenset(parameters),
+    )
+    scan_max = SCAN_ORDERS_MAX // max(1, len(selection.wallets))
+    return _build_page(shape), {**parameters, "limit": limit, "scan_max": scan_max}
+
+
+@lru_cache(_SHAPES_MAX)
+def _build_page(shape: _Shape) -> Select[Any]:
+    if shape.is_in_key_order:
+        cut = _scan_end(shape)
+        page = _page_in_key_order(shape, cut)
     else:
-        cut = select(*_no_key(sort)).cte("cut")
-        page = _page_of_range(selection, sort, after, limit)
-    rows = page.limit(limit).subquery("page")
-    names = key_names(sort)
+        cut = select(*_no_key(shape.sort)).cte("cut")
+        page = _page_of_range(shape)
+    rows = page.limit(_limit("limit")).subquery("page")
+    names = key_names(shape.sort)
     key = [rows.c[name] for name in names]
     cut_key = [cut.c[name].label(f"cut_{name}") for name in names]
-    if with_fills:
+    if shape.has_fills:
         reconciled = reconciliation_of(rows)
         body = order_body(rows, fills=fill_totals(reconciled))
         statement = select(body.label("body"), *key, *cut_key).join_from(cut, rows, true(), isouter=True)
@@ -122,6 +183,10 @@ def order_page(
     else:
         statement = select(order_body(rows).label("body"), *key, *cut_key).join_from(cut, rows, true(), isouter=True)
     return statement.order_by(*(column.desc() for column in key))
+
+
+def _limit(name: str) -> BindParameter[int]:
+    return bindparam(name, type_=Integer())
 
 
 def key_names(sort: Sort) -> tuple[str, ...]:
@@ -151,144 +216,152 @@ def _no_key(sort: Sort) -> list[ColumnElement[Any]]:
     return none if sort == "twap_id" else [lowest[sort].label("sort_value"), *none]
 
 
-def _typed(values: Sequence[Any], sort: Sort) -> tuple[ColumnElement[Any], ...]:
+def _after(sort: Sort) -> ColumnElement[Any]:
+    """Return the key of the last order of the previous page."""
     types: dict[str, list[Any]] = {"twap_id": [], "ended": [_TIMESTAMP], "notional": [Numeric()]}
-    return tuple(
-        cast(literal(value, kind), kind)
-        for value, kind in zip(values, [*types[sort], Integer(), Text(), Text()], strict=True)
+    kinds = [*types[sort], Integer(), Text(), Text()]
+    names = key_names(sort)
+    return tuple_(
+        *(cast(bindparam(f"after_{name}", type_=kind), kind) for name, kind in zip(names, kinds, strict=True))
     )
 
 
-def _scan_conditions(
-    orders: FromClause, selection: OrderFilter, sort: Sort, after: tuple[Any, ...] | None
-) -> list[ColumnElement[bool]]:
+def _scan_conditions(orders: FromClause, shape: _Shape) -> list[ColumnElement[bool]]:
     """Return the conditions that the index of a scan in key order evaluates."""
     conditions: list[ColumnElement[bool]] = []
-    if after is not None:
-        conditions.append(tuple_(*_key(orders, sort)) < tuple_(*_typed(after, sort)))
-    if selection.asset is not None and _has_asset_index(selection, sort):
-        conditions.append(orders.c.asset == selection.asset)
-    if sort == "ended" and selection.time_field != "started":
-        conditions += _range_conditions(orders, selection)
+    if "after_twap_id" in shape.parameters:
+        conditions.append(tuple_(*_key(orders, shape.sort)) < _after(shape.sort))
+    if "asset" in shape.parameters and shape.has_asset_index:
+        conditions.append(orders.c.asset == bindparam("asset"))
+    if shape.sort == "ended" and shape.time_field != "started":
+        conditions += _range_conditions(orders, shape)
     return conditions
 
 
-def _has_asset_index(selection: OrderFilter, sort: Sort) -> bool:
-    return sort == "twap_id" and not selection.wallets
+def _index_conditions_on_end(orders: FromClause, shape: _Shape) -> list[ColumnElement[bool]]:
+    """Return those of `_scan_conditions` with ``sort=ended`` that need no other column than the time."""
+    ended_at = orders.c.last_status_at
+    conditions: list[ColumnElement[bool]] = []
+    if "after_sort_value" in shape.parameters:
+        conditions.append(ended_at <= bindparam("after_sort_value", type_=_TIMESTAMP))
+    if shape.time_field != "started":
+        conditions += _between(ended_at, shape)
+    return conditions
 
 
-def _filter_conditions(orders: FromClause, selection: OrderFilter, sort: Sort) -> list[ColumnElement[bool]]:
+def _filter_conditions(orders: FromClause, shape: _Shape) -> list[ColumnElement[bool]]:
     """Return the conditions that no index evaluates."""
-    equal = {"asset": selection.asset, "side": selection.side, "status": selection.status}
-    if _has_asset_index(selection, sort):
-        del equal["asset"]
-    conditions = [orders.c[name] == value for name, value in equal.items() if value is not None]
-    if selection.market is not None:
+    names = ("side", "status") if shape.has_asset_index else ("asset", "side", "status")
+    conditions = [orders.c[name] == bindparam(name) for name in names if name in shape.parameters]
+    if shape.market is not None:
         spot = is_spot(orders.c.asset)
-        conditions.append(spot if selection.market == "spot" else ~spot)
-    if selection.notional_min is not None:
-        conditions.append(orders.c.notional_executed >= selection.notional_min)
-    if sort == "ended":
+        conditions.append(spot if shape.market == "spot" else ~spot)
+    if "notional_min" in shape.parameters:
+        conditions.append(orders.c.notional_executed >= bindparam("notional_min"))
+    if shape.sort == "ended":
         conditions.append(orders.c.ended_at.is_not(None))
-    if sort != "ended" or selection.time_field == "started":
-        conditions += _range_conditions(orders, selection)
-    if sort == "notional":
+    if shape.sort != "ended" or shape.time_field == "started":
+        conditions += _range_conditions(orders, shape)
+    if shape.sort == "notional":
         conditions.append(orders.c.notional_executed.is_not(None))
     return conditions
 
 
-def _range_conditions(orders: FromClause, selection: OrderFilter) -> list[ColumnElement[bool]]:
+def _range_conditions(orders: FromClause, shape: _Shape) -> list[ColumnElement[bool]]:
     columns = orders.c
-    if selection.time_field == "started":
+    if shape.time_field == "started":
         return [
-            *_between(func.coalesce(columns.started_at, columns.first_event_at), selection.start, selection.end),
-            *_days_between(columns.start_date, selection.start, selection.end),
+            *_between(func.coalesce(columns.started_at, columns.first_event_at), shape),
+            *_days_between(columns.start_date, shape),
         ]
     # An index contains last_status_at. It equals ended_at where that is not NULL.
-    conditions = _between(columns.last_status_at, selection.start, selection.end)
-    if selection.time_field == "ended" and conditions:
+    conditions = _between(columns.last_status_at, shape)
+    if shape.time_field == "ended" and conditions:
         conditions.append(columns.ended_at.is_not(None))
     return conditions
 
 
-def _between(column: ColumnElement[Any], start: datetime | None, end: datetime | None) -> list[ColumnElement[bool]]:
-    bounds: Sequence[tuple[datetime | None, Callable[[Any], ColumnElement[bool]]]] = (
-        (start, column.__ge__),
-        (end, column.__lt__),
+def _between(column: ColumnElement[Any], shape: _Shape) -> list[ColumnElement[bool]]:
+    bounds: Sequence[tuple[str, Callable[[Any], ColumnElement[bool]]]] = (
+        ("start", column.__ge__),
+        ("end", column.__lt__),
     )
-    return [compare(literal(bound, _TIMESTAMP)) for bound, compare in bounds if bound is not None]
+    return [compare(bindparam(name, type_=_TIMESTAMP)) for name, compare in bounds if name in shape.parameters]
 
 
-def _days_between(
-    column: ColumnElement[Any], start: datetime | None, end: datetime | None
-) -> list[ColumnElement[bool]]:
+def _days_between(column: ColumnElement[Any], shape: _Shape) -> list[ColumnElement[bool]]:
     """Return the conditions on the UTC day, which an index contains."""
-    conditions = []
-    if start is not None:
-        conditions.append(column >= start.date())
-    if end is not None:
-        conditions.append(column <= end.date())
-    return conditions
+    bounds: Sequence[tuple[str, Callable[[Any], ColumnElement[bool]]]] = (
+        ("start", column.__ge__),
+        ("end", column.__le__),
+    )
+    return [
+        compare(cast(func.timezone("UTC", bindparam(name, type_=_TIMESTAMP)), Date))
+        for name, compare in bounds
+        if name in shape.parameters
+    ]
 
 
-def _scan_end(selection: OrderFilter, sort: Sort, after: tuple[Any, ...] | None, limit: int) -> CTE:
+def _scan_end(shape: _Shape) -> CTE:
     """Return the key of the last order that a page reads, or `_no_key` if the scan reaches the last order.
 
     With several wallets, it is the highest of the wallets' last keys: below it, orders of that wallet are not read.
+    With ``sort=ended``, it precedes all orders of that time: the time is in an index, the other columns of the key are
+    not, and reading 10,000 rows would cost more than the page.
     """
-    has_filter = bool(_filter_conditions(twap_orders, selection, sort))
-    orders_max = SCAN_ORDERS_MAX // max(1, len(selection.wallets)) if has_filter else limit
-    names = key_names(sort)
+    orders_max = _limit("scan_max" if _filter_conditions(twap_orders, shape) else "limit")
+    names = key_names(shape.sort)
 
     def scan(wallet: ColumnElement[str] | None) -> Select[Any]:
-        key = _key(twap_orders, sort)
-        statement = select(*(column.label(name) for name, column in zip(names, key, strict=True)))
-        statement = statement.where(*_scan_conditions(twap_orders, selection, sort, after))
+        key = _key(twap_orders, shape.sort)
+        conditions = _scan_conditions(twap_orders, shape)
+        sorted_by = key
+        if shape.sort == "ended":
+            sorted_by = key[:1]
+            key = (*sorted_by, literal(0, Integer), literal("", Text), literal("", Text))
+            conditions = _index_conditions_on_end(twap_orders, shape)
+        statement = select(*(column.label(name) for name, column in zip(names, key, strict=True))).where(*conditions)
         if wallet is not None:
             statement = statement.where(twap_orders.c.wallet == wallet)
-        return statement.order_by(*(column.desc() for column in key)).offset(orders_max - 1).limit(1)
+        return statement.order_by(*(column.desc() for column in sorted_by)).offset(orders_max - 1).limit(1)
 
-    ends = _for_each_wallet(selection, scan, "ends").subquery("ends")
-    ends_or_none = union_all(select(*(ends.c[name] for name in names)), select(*_no_key(sort))).subquery("cuts")
+    ends = _for_each_wallet(shape, scan, "ends").subquery("ends")
+    ends_or_none = union_all(select(*(ends.c[name] for name in names)), select(*_no_key(shape.sort))).subquery("cuts")
     highest = select(ends_or_none).order_by(*(ends_or_none.c[name].desc() for name in names)).limit(1)
     return highest.cte("cut").prefix_with("MATERIALIZED")
 
 
-def _page_in_key_order(
-    selection: OrderFilter, sort: Sort, after: tuple[Any, ...] | None, limit: int, cut: CTE
-) -> Select[Any]:
-    names = key_names(sort)
+def _page_in_key_order(shape: _Shape, cut: CTE) -> Select[Any]:
+    names = key_names(shape.sort)
     lowest = tuple_(*(select(cut.c[name]).scalar_subquery() for name in names))
 
     def page(wallet: ColumnElement[str] | None) -> Select[Any]:
-        key = _key(twap_orders, sort)
-        statement = _select_orders(sort).where(
-            *_scan_conditions(twap_orders, selection, sort, after),
-            *_filter_conditions(twap_orders, selection, sort),
-            tuple_(*key) >= lowest,
+        key = _key(twap_orders, shape.sort)
+        statement = _select_orders(shape.sort).where(
+            *_scan_conditions(twap_orders, shape), *_filter_conditions(twap_orders, shape), tuple_(*key) >= lowest
         )
         if wallet is not None:
             statement = statement.where(twap_orders.c.wallet == wallet)
-        return statement.order_by(*(column.desc() for column in key)).limit(limit)
+        return statement.order_by(*(column.desc() for column in key)).limit(_limit("limit"))
 
-    orders = _for_each_wallet(selection, page, "orders").subquery("orders")
+    orders = _for_each_wallet(shape, page, "orders").subquery("orders")
     return select(orders).order_by(*(orders.c[name].desc() for name in names))
 
 
-def _page_of_range(selection: OrderFilter, sort: Sort, after: tuple[Any, ...] | None, limit: int) -> Select[Any]:
+def _page_of_range(shape: _Shape) -> Select[Any]:
     """Return the statement that reads all orders of the range first, whatever the table statistics are."""
-    conditions = _filter_conditions(twap_orders, selection, sort)
-    if _has_asset_index(selection, sort) and selection.asset is not None:
-        conditions.append(twap_orders.c.asset == selection.asset)
-    if sort == "ended" and selection.time_field != "started":
-        conditions += _range_conditions(twap_orders, selection)
-    if selection.wallets:
-        conditions.append(twap_orders.c.wallet.in_(selection.wallets))
-    key = _key(twap_orders, sort)
-    if after is not None:
-        conditions.append(tuple_(*key) < tuple_(*_typed(after, sort)))
-    in_range = _select_orders(sort).where(*conditions).cte("in_range").prefix_with("MATERIALIZED")
-    return select(in_range).order_by(*(in_range.c[name].desc() for name in key_names(sort))).limit(limit)
+    conditions = _filter_conditions(twap_orders, shape)
+    if "asset" in shape.parameters and shape.has_asset_index:
+        conditions.append(twap_orders.c.asset == bindparam("asset"))
+    if shape.sort == "ended" and shape.time_field != "started":
+        conditions += _range_conditions(twap_orders, shape)
+    if "wallets" in shape.parameters:
+        conditions.append(twap_orders.c.wallet == any_(_wallets()))
+    key = _key(twap_orders, shape.sort)
+    if "after_twap_id" in shape.parameters:
+        conditions.append(tuple_(*key) < _after(shape.sort))
+    in_range = _select_orders(shape.sort).where(*conditions).cte("in_range").prefix_with("MATERIALIZED")
+    return select(in_range).order_by(*(in_range.c[name].desc() for name in key_names(shape.sort)))
 
 
 def _select_orders(sort: Sort) -> Select[Any]:
@@ -298,16 +371,14 @@ def _select_orders(sort: Sort) -> Select[Any]:
     return select(*twap_orders.c, *added)
 
 
-def _for_each_wallet(
-    selection: OrderFilter, make: Callable[[ColumnElement[str] | None], Select[Any]], name: str
-) -> Select[Any]:
+def _wallets() -> BindParameter[Sequence[str]]:
+    return bindparam("wallets", type_=ARRAY(Text))
+
+
+def _for_each_wallet(shape: _Shape, make: Callable[[ColumnElement[str] | None], Select[Any]], name: str) -> Select[Any]:
     """Return the rows of a statement for each requested wallet; of one statement for all wallets without a request."""
-    if not selection.wallets:
+    if "wallets" not in shape.parameters:
         return make(None)
-    requested = (
-        func.unnest(literal(list(selection.wallets), ARRAY(Text)))
-        .table_valued("wallet", name="requested")
-        .render_derived()
-    )
+    requested = func.unnest(_wallets()).table_valued("wallet", name="requested").render_derived()
     rows = make(requested.c.wallet).lateral(f"{name}_of_wallet")
     return select(rows).join_from(requested, rows, true())

@@ -18,14 +18,19 @@ from twap_pipeline.storage.symbols.markets import symbol
 
 _QUERIES = load_queries(__package__, "orders.sql")
 _TIMESTAMP = DateTime(timezone=True)
+_RECONCILED = reconciliation_of(twap_orders)
+_ORDERS_WITH_ID = (
+    select(order_body(twap_orders, fills=fill_totals(_RECONCILED)).label("body"))
+    .join_from(twap_orders, _RECONCILED, true(), isouter=True)
+    .where(twap_orders.c.twap_id == bindparam("twap_id"))
+    .order_by(twap_orders.c.wallet)
+)
+"""Rows: ``body`` as JSON text."""
 
 
-def orders_with_id(twap_id: str) -> Select[Any]:
-    """Return a statement for the orders with an ID and their fills, one per wallet. Rows: ``body`` as JSON text."""
-    columns, reconciled = twap_orders.c, reconciliation_of(twap_orders)
-    body = order_body(twap_orders, fills=fill_totals(reconciled))
-    statement = select(body.label("body")).join_from(twap_orders, reconciled, true(), isouter=True)
-    return statement.where(columns.twap_id == twap_id).order_by(columns.wallet)
+def orders_with_id(twap_id: str) -> tuple[Select[Any], dict[str, Any]]:
+    """Return a statement for the orders with an ID and their fills, one per wallet, and its parameters."""
+    return _ORDERS_WITH_ID, {"twap_id": twap_id}
 
 
 def wallet_summary(wallet: str, start: datetime | None, end: datetime | None) -> TextClause:

@@ -45,7 +45,7 @@ async def list_events(
     require_start_before_end(start, end)
     after = EventCursor.decode(cursor).key if cursor else None
     selection = EventFilter(wallet, start, end, asset, side, status)
-    rows = await state_of(request).fetch_all(event_page(selection, after=after, limit=limit + 1))
+    rows = await state_of(request).fetch_all(*event_page(selection, after=after, limit=limit + 1))
     items = [row for row in rows[:limit] if row.body is not None]
     next_cursor: str | None
     if items and items[0].page_count > len(items):

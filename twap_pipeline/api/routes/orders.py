@@ -87,8 +87,8 @@ async def list_orders(
     if not selection.is_in_key_order(sort):
         _require_bounded_range(start, end)
     after = ORDER_CURSORS[sort].decode(cursor).key if cursor else None
-    statement = order_page(selection, sort=sort, after=after, limit=limit + 1, with_fills=include == "fills")
-    rows = await state_of(request).fetch_all(statement)
+    page_query = order_page(selection, sort=sort, after=after, limit=limit + 1, with_fills=include == "fills")
+    rows = await state_of(request).fetch_all(*page_query)
     items = [row for row in rows[:limit] if row.body is not None]
     values = {"orders": None, "next_cursor": _next_cursor(rows, items, sort)}
     return json_response(values, orders=json_array(row.body for row in items))
@@ -126,8 +126,8 @@ async def get_order(
     """
     after = HistoryCursor.decode(cursor).key if cursor else None
     state = state_of(request)
-    orders = await state.fetch_all(orders_with_id(twap_id))
-    rows = await state.fetch_all(order_events(twap_id, after=after, limit=limit + 1))
+    orders = await state.fetch_all(*orders_with_id(twap_id))
+    rows = await state.fetch_all(*order_events(twap_id, after=after, limit=limit + 1))
     if not rows and not orders and after is None and not await _has_fills(state, twap_id):
         raise ProblemError(UNKNOWN_ORDER)
     page = rows[:limit]
@@ -167,4 +167,4 @@ async def _has_fills(state: AppState, twap_id: str) -> bool:
 
 async def _is_known(state: AppState, twap_id: str) -> bool:
     statements = (orders_with_id(twap_id), order_events(twap_id, after=None, limit=1))
-    return any([await state.fetch_all(statement) for statement in statements])
+    return any([await state.fetch_all(*statement) for statement in statements])

@@ -4,7 +4,7 @@ Put here the session settings of the API's connections and the retry after a los
 `api.queries`; the engine of ingestion is `engine.make_engine`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, Executable, Row, event
@@ -85,20 +85,24 @@ def _limit_sessions(engine: Engine, statement_timeout_ms: int, idle_timeout_ms: 
             execute(driver, _QUERIES["limit_transaction"], limits)
 
 
-async def fetch_all(engine: AsyncEngine, statement: Executable) -> Sequence[Row[Any]]:
+async def fetch_all(
+    engine: AsyncEngine, statement: Executable, parameters: Mapping[str, Any] | None = None
+) -> Sequence[Row[Any]]:
     """Return the rows of a reading statement. If the connection is lost, run the statement once more.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError: The statement failed, or the second connection was lost too.
     """
     try:
-        return await _fetch_all(engine, statement)
+        return await _fetch_all(engine, statement, parameters)
     except DBAPIError as error:
         if not error.connection_invalidated:
             raise
-    return await _fetch_all(engine, statement)
+    return await _fetch_all(engine, statement, parameters)
 
 
-async def _fetch_all(engine: AsyncEngine, statement: Executable) -> Sequence[Row[Any]]:
+async def _fetch_all(
+    engine: AsyncEngine, statement: Executable, parameters: Mapping[str, Any] | None
+) -> Sequence[Row[Any]]:
     async with engine.connect() as connection:
-        return (await connection.execute(statement)).all()
+        return (await connection.execute(statement, parameters)).all()
