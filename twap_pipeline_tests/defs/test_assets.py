@@ -14,6 +14,7 @@ from twap_pipeline.defs.assets import FAILED_OBJECTS_KEY
 from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.event_log import observe as observe_assets
 from twap_pipeline.defs.partitions import range_tags
+from twap_pipeline.domain.data_set import DataSet
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ObjectRefusedError
 from twap_pipeline.settings import load_settings
@@ -337,9 +338,9 @@ def test_run_lists_its_days_and_reads_their_log_entries(
     listed_prefixes.clear()
     read_keys: list[list[str]] = []
 
-    def read(connection: Connection, keys: list[str]) -> dict[str, IngestLogEntry]:
+    def read(connection: Connection, keys: list[str], *, data_set: DataSet) -> dict[str, IngestLogEntry]:
         read_keys.append(keys)
-        return read_ingest_log(connection, keys)
+        return read_ingest_log(connection, keys, data_set=data_set)
 
     monkeypatch.setattr(assets, "read_ingest_log", read)
     last = DAY + timedelta(days=1)

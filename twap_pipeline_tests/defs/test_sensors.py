@@ -19,6 +19,7 @@ from twap_pipeline.defs.event_log import (
     PARTITION_NAME_TAG,
 )
 from twap_pipeline.defs.refused_runs import REFUSED_TAG
+from twap_pipeline.domain.data_set import DataSet
 from twap_pipeline.errors import (
     BudgetExceededError,
     DatabaseUnavailableError,
@@ -422,9 +423,9 @@ def test_tick_reads_log_entries_of_listed_keys(
     fill_slices(instance, bucket, monkeypatch)
     read_keys: list[list[str]] = []
 
-    def read(connection: Connection, keys: list[str]) -> dict[str, IngestLogEntry]:
+    def read(connection: Connection, keys: list[str], *, data_set: DataSet) -> dict[str, IngestLogEntry]:
         read_keys.append(keys)
-        return read_ingest_log(connection, keys)
+        return read_ingest_log(connection, keys, data_set=data_set)
 
     monkeypatch.setattr(sensors, "read_ingest_log", read)
     tick(instance)
