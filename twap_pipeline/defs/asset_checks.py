@@ -5,7 +5,7 @@ Dagster and reports violations as metadata.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
@@ -18,8 +18,10 @@ from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, 
 from twap_pipeline.defs.tables import text_table
 from twap_pipeline.domain.data_set import TWAP_STATUS
 from twap_pipeline.errors import SchemaRevisionError
-from twap_pipeline.storage.audit.data_check_runs import CheckResult, run_checks
 from twap_pipeline.storage.audit.data_checks import CHECKS, FILLS_CHECKS, CheckScope, TableCheck
+
+if TYPE_CHECKING:
+    from twap_pipeline.storage.audit.data_check_runs import CheckResult
 
 SOURCE_CHECKS = (STATUS_NAMES.source_check, FILLS_NAMES.source_check)
 """The checks that list a source."""
@@ -83,6 +85,8 @@ def _build_table_checks(table_name: str, asset: dg.AssetKey, checks: Sequence[Ta
         database: dg.ResourceParam[DatabaseResource],
         schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> Iterator[dg.AssetCheckResult]:
+        from twap_pipeline.storage.audit.data_check_runs import run_checks
+
         if _skip_in_backfill_run(context):
             return
         selected = [
@@ -114,7 +118,7 @@ def table_checks_op(table_name: str) -> str:
     return f"{table_name}_table_checks"
 
 
-def _metadata(result: CheckResult) -> dict[str, dg.MetadataValue[Any]]:
+def _metadata(result: "CheckResult") -> dict[str, dg.MetadataValue[Any]]:
     metadata: dict[str, dg.MetadataValue[Any]] = {"violations": dg.MetadataValue.int(result.count)}
     if result.examples:
         metadata["examples"] = text_table(result.columns, result.examples)

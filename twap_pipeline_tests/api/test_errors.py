@@ -196,7 +196,7 @@ def test_unknown_parameter_of_any_data_route_is_422(idle_client: httpx2.Client) 
     for path in paths:
         refused = idle_client.get(path.format(wallet=WALLET, twap_id="1", format="csv"), params={"xyz": "1"})
         assert (refused.status_code, refused.json()["errors"][0]["parameter"]) == (422, "xyz"), path
-    assert len(paths) == 11
+    assert len(paths) == 15
     assert idle_client.get("/api/v2/pressure?horizon=5&horizon=60").status_code == 200
     assert idle_client.get("/healthz?probe=1").status_code == 200
 

@@ -12,12 +12,12 @@ from twap_pipeline.defs.jobs import CHECK_JOB, FULL_CHECK_JOB
 from twap_pipeline.ingest.load import ingest_objects
 from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
-from twap_pipeline.storage.audit.data_checks import CHECKS
+from twap_pipeline.storage.audit.data_checks import CHECKS, FILLS_CHECKS
 from twap_pipeline.storage.orders.refresh import refresh_orders
 from twap_pipeline_tests.factories import DAY, Bucket, event
 
 _SOURCE_CHECKS = ("ingest_log_matches_source", "fills_log_matches_source")
-CHECK_NAMES = [*(check.name for check in CHECKS), *_SOURCE_CHECKS, "schema_at_head"]
+CHECK_NAMES = [*(check.name for check in (*CHECKS, *FILLS_CHECKS)), *_SOURCE_CHECKS, "schema_at_head"]
 
 VIOLATIONS: dict[str, str] = {
     "no_parked_objects": "UPDATE etl_s3_ingest_log SET error_text = 'bad', failed_attempts = 3",
@@ -135,12 +135,13 @@ def test_table_checks_behind_the_head_fail_with_advice(valid_tables: Engine) -> 
 
 
 def test_checks_with_error_severity() -> None:
-    assert {check.name for check in CHECKS if check.is_error} == {
+    assert {check.name for check in (*CHECKS, *FILLS_CHECKS) if check.is_error} == {
         "no_parked_objects",
         "row_count_matches_ingest_log",
         "event_times_in_range",
         "no_parked_fill_objects",
         "fill_count_matches_ingest_log",
+        "fill_times_in_range",
         "orders_match_events",
     }
 

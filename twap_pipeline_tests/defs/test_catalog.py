@@ -28,7 +28,8 @@ def materializations(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str
     return {str(record.partition_key): record.asset_materialization for record in records}
 
 
-def test_key_prefix_applies_to_assets_checks_and_jobs() -> None:
+def test_key_prefix_applies_to_assets_checks_and_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWAP_SOURCE_URL", "s3://bucket/statuses/")  # the sample has fills, too
     repository = build_definitions(load_settings()).get_repository_def()
     graph = repository.asset_graph
     keys = [dg.AssetKey(["hyperliquid", "twap", name]) for name in NAMES]
@@ -52,7 +53,7 @@ def test_group_and_owners_apply_to_every_asset(monkeypatch: pytest.MonkeyPatch) 
 
     assert {node.group_name for node in graph.asset_nodes} == {"exchange_data"}
     owners = {node.key: node.owners for node in graph.asset_nodes if node.is_materializable}
-    assert list(owners.values()) == [["team:finance", "ops@example.com"]] * 3
+    assert list(owners.values()) == [["team:finance", "ops@example.com"]] * 4
 
 
 def test_key_prefix_partial_failure_records_good_partitions(

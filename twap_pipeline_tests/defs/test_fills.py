@@ -66,6 +66,7 @@ def test_definitions_of_fills_exist_with_their_url_only(monkeypatch: pytest.Monk
         "jobs": {"audit_twap_fills", "ingest_twap_fills", "observe_twap_fill_objects"},
         "checks": {
             "fill_count_matches_ingest_log",
+            "fill_times_in_range",
             "fills_log_matches_source",
             "fills_reconcile_with_orders",
             "no_parked_fill_objects",

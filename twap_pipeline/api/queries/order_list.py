@@ -37,6 +37,7 @@ from sqlalchemy import (
     cast,
     func,
     literal,
+    or_,
     select,
     true,
     tuple_,
@@ -243,7 +244,9 @@ def _index_conditions_on_end(orders: FromClause, shape: _Shape) -> list[ColumnEl
     ended_at = orders.c.last_status_at
     conditions: list[ColumnElement[bool]] = []
     if "after_sort_value" in shape.parameters:
-        conditions.append(ended_at <= bindparam("after_sort_value", type_=_TIMESTAMP))
+        time = bindparam("after_sort_value", type_=_TIMESTAMP)
+        is_within_time = bindparam("after_digits", type_=Integer()) > literal(0, Integer)  # else the time is complete
+        conditions += [ended_at <= time, or_(ended_at < time, is_within_time)]
     if shape.time_field != "started":
         conditions += _between(ended_at, shape)
     return conditions

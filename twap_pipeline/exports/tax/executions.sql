@@ -64,8 +64,8 @@ SELECT state.twap_id, state.state, state.fill_count, trim_scale(state.size_execu
   trim_scale(state.size_filled)::text AS size_filled,
   trim_scale(state.notional_executed)::text AS notional_executed,
   trim_scale(state.notional_filled)::text AS notional_filled,
-  coalesce(extract(YEAR FROM least(orders.started_at, first_fill_at) AT TIME ZONE 'UTC')
-    <> extract(YEAR FROM greatest(orders.ended_at, last_fill_at) AT TIME ZONE 'UTC'), FALSE) AS is_across_years
+  coalesce(extract(YEAR FROM least(orders.started_at, filled.first_fill_at) AT TIME ZONE 'UTC')
+    <> extract(YEAR FROM greatest(orders.ended_at, filled.last_fill_at) AT TIME ZONE 'UTC'), FALSE) AS is_across_years
 FROM twap_order_reconciliation AS state
 LEFT JOIN twap_orders AS orders ON orders.twap_id = state.twap_id AND orders.wallet = :wallet
 LEFT JOIN (
@@ -80,7 +80,7 @@ WHERE state.wallet = :wallet
     orders.size_executed > 0 AND state.state <> 'reconciled'
     AND coalesce(orders.started_at, orders.first_event_at) < coalesce(CAST(:end AS timestamptz), 'infinity')
     AND coalesce(orders.ended_at, orders.last_status_at) >= coalesce(CAST(:start AS timestamptz), '-infinity')))
-ORDER BY coalesce(orders.started_at, orders.first_event_at, first_fill_at), state.twap_id;
+ORDER BY coalesce(orders.started_at, orders.first_event_at, filled.first_fill_at), state.twap_id;
 
 -- name: fees
 -- The sums of the fees by token, of the fills in the range without the orders :skipped.
