@@ -50,7 +50,7 @@ pytestmark = [
 ]
 
 PATHS = sorted(path for path in create_app(Settings()).openapi()["paths"] if path != "/metrics")
-VALUES = {"wallet": WALLET, "twap_id": "1", "format": "csv"}
+VALUES = {"wallet": WALLET, "twap_id": "1", "format": "koinly"}
 QUERIES = {
     "/api/v1/twaps": (
         f"wallet={WALLET}&start=2025-01-01&end=2026-01-01",
@@ -67,6 +67,8 @@ QUERIES = {
     "/api/v2/leaderboard": ("start=2025-08-20&end=2025-08-21",),
     "/api/v2/pressure/history": ("asset=HYPE&start=2025-08-20&end=2025-08-21",),
     "/api/v2/stats/daily": ("start=2025-08-20", "start=2025-08-20&asset=HYPE&limit=1"),
+    "/api/v2/reconciliation/orders": ("state=reconciled&start=2025-08-20&end=2025-08-21",),
+    "/api/v2/reconciliation": ("start=2025-08-20&end=2025-08-21",),
     "/api/v2/coverage": ("", "start=2025-08-20&end=2025-08-21"),
 }
 

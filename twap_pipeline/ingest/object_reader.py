@@ -5,7 +5,7 @@ statuses, and in `domain.fills` for fills.
 """
 
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from itertools import islice
@@ -19,7 +19,7 @@ from twap_pipeline.domain.normalize import flatten
 from twap_pipeline.domain.normalized_batch import WARNINGS_MAX, NormalizedBatch, Rejections, add_warnings
 from twap_pipeline.domain.object_errors import object_errors
 from twap_pipeline.domain.object_ref import ObjectRef
-from twap_pipeline.domain.source_schema import CREATION_TIME, NESTED_STATE_COLUMN, flat_schema
+from twap_pipeline.domain.source_schema import CREATION_TIME, NESTED_STATE_COLUMN, ColumnMapping, flat_schema
 from twap_pipeline.domain.timestamps import EventTimeRange, count_matches_by_unit, infer_unit, to_epoch
 from twap_pipeline.errors import ObjectInvalidError
 from twap_pipeline.source.parquet import BATCH_BYTES, BATCH_ROWS, ParquetObject
@@ -31,10 +31,10 @@ does not read: the object fails, so that its rows are loaded once the code reads
 _T = TypeVar("_T")
 
 _NORMALIZERS = {
-    TWAP_STATUS.name: (source_schema.map_columns, normalize.normalize),
-    TWAP_FILLS.name: (fills.map_columns, fills.normalize),
+    TWAP_STATUS.name: (source_schema, normalize),
+    TWAP_FILLS.name: (fills, fills),
 }
-"""Name of a data set → the functions that map the columns and normalize the rows of its objects."""
+"""Name of a data set → the modules whose functions map the columns and normalize the rows of its objects."""
 
 
 class ObjectReader:
@@ -64,7 +64,9 @@ class ObjectReader:
     ) -> None:
         self.ref = ref
         self.data_set = data_set
-        self._map_columns, self._normalize_rows = _NORMALIZERS[data_set.name]
+        mapping, rows = _NORMALIZERS[data_set.name]
+        self._map_columns: Callable[..., ColumnMapping] = mapping.map_columns
+        self._normalize_rows: Callable[..., NormalizedBatch] = rows.normalize
         self._batch_rows = batch_rows
         self._batch_bytes = batch_bytes
         self.data_warnings: Counter[str] = Counter()

@@ -113,7 +113,7 @@ _RANGE = "start=2025-08-20&end=2025-08-21"
         (
             f"/api/v2/wallets/{WALLET}/exports/koinly/statement?market=all&rows=fills",
             "/api/v2/wallets/{wallet}/exports/{format}/statement",
-            lambda body: body["orders_not_reconciled"] and body["skipped_orders"],
+            lambda body: body["tool"] == "Koinly" and body["rows"] == "fills",
         ),
         (f"/api/v2/leaderboard?{_RANGE}", "/api/v2/leaderboard", lambda body: body["wallets"]),
         (

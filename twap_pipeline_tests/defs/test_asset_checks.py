@@ -38,6 +38,8 @@ VIOLATIONS: dict[str, str] = {
     " error_text, failed_attempts) VALUES ('twap_fills', 'a.parquet', now(), now(), 'bad', 3)",
     "fill_count_matches_ingest_log": "INSERT INTO twap_fills (trade_id, wallet, twap_id, ts, asset, side, price, size,"
     " s3_object_key, s3_last_modified) VALUES ('1', 'w', '1', now(), 'BTC', 'B', 1, 1, 'a.parquet', now())",
+    "fill_times_in_range": "INSERT INTO twap_fills (trade_id, wallet, twap_id, ts, asset, side, price, size,"
+    " s3_object_key, s3_last_modified) VALUES ('1', 'w', '1', '1970-01-21', 'BTC', 'B', 1, 1, 'a.parquet', now())",
     "no_quarantined_fills": "INSERT INTO twap_fills_quarantine (s3_object_key, row_number, raw_row, reason)"
     " VALUES ('a.parquet', 0, '{}', 'because')",
     "fills_reconcile_with_orders": "INSERT INTO twap_fills (trade_id, wallet, twap_id, ts, asset, side, price, size,"

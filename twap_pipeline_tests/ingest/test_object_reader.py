@@ -225,7 +225,7 @@ def test_excluded_rows_may_be_anywhere_in_an_object(column: str, excluded: range
 @pytest.mark.parametrize(
     ("target", "problem"),
     [
-        ("twap_pipeline.ingest.object_reader.normalize", "rows 0 to 7 cannot be computed"),
+        ("twap_pipeline.domain.normalize.normalize", "rows 0 to 7 cannot be computed"),
         ("twap_pipeline.ingest.object_reader.count_matches_by_unit", "cannot be read"),
         ("twap_pipeline.source.parquet._decoded_bytes", "cannot be decoded"),
         ("twap_pipeline.storage.loading.row_writer.copy_text", "cannot be encoded"),
@@ -256,7 +256,7 @@ def test_any_exception_fails_the_object_by_name(
 def test_error_that_is_not_the_objects_is_raised_unchanged(
     error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twap_pipeline.ingest.object_reader.normalize", Mock(side_effect=error))
+    monkeypatch.setattr("twap_pipeline.domain.normalize.normalize", Mock(side_effect=error))
 
     with pytest.raises(type(error)) as raised:
         list(open_reader(raw_rows(8)).batches())

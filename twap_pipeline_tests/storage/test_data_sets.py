@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from twap_pipeline.api.queries import v1
-from twap_pipeline.api.queries.coverage import coverage
 from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.row_counts import RowCounts
@@ -48,7 +47,6 @@ REPORTS: dict[str, Callable[[Connection], object]] = {
     "day reports": ingest_summary.day_reports,
     "failed objects": lambda connection: ingest_summary.failed_objects(connection, ["run"]),
     "partition": lambda connection: status_partition(connection, DAY),
-    "coverage": lambda connection: connection.execute(coverage(None, None, days_max=10)).all(),
     "last ingested": lambda connection: connection.execute(v1.last_ingested()).all(),
     "pending refreshes": dates_pending_refresh,
     "pending orders": _pending_orders,

@@ -12,7 +12,7 @@ from sqlalchemy import URL
 from twap_pipeline.paths import ROOT
 from twap_pipeline.storage.schema.create import create_schema
 from twap_pipeline.storage.schema.drift import drift
-from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata, twap_daily_stats
+from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, VIEWS, metadata
 from twap_pipeline.storage.schema.revision_gate import require_head
 from twap_pipeline.storage.schema.upgrade import upgrade
 from twap_pipeline_tests.databases import create_database
@@ -28,7 +28,7 @@ from twap_pipeline_tests.storage.migrate_process import (
 )
 
 SEQUENCE = "etl_s3_ingest_history_history_id_seq"
-OURS = tuple(f"{name}:" for name in (*metadata.tables, SEQUENCE, twap_daily_stats.name, ALEMBIC_VERSION_TABLE))
+OURS = tuple(f"{name}:" for name in (*metadata.tables, *VIEWS, SEQUENCE, ALEMBIC_VERSION_TABLE))
 
 CREATE_DAGSTER_TABLES = """
 import os

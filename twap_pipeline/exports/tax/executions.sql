@@ -60,27 +60,34 @@ WHERE wallet = :wallet AND ts >= coalesce(CAST(:start AS timestamptz), '-infinit
 
 -- name: order_states
 -- Orders with fills in the range, and orders of the range that executed something and do not reconcile.
+-- LATERAL with LIMIT and EXISTS are lookups per order by its id, whatever the table statistics are: IS NOT DISTINCT FROM
+-- excludes the indexes that begin with the wallet.
 SELECT state.twap_id, state.state, state.fill_count, trim_scale(state.size_executed)::text AS size_executed,
   trim_scale(state.size_filled)::text AS size_filled,
   trim_scale(state.notional_executed)::text AS notional_executed,
   trim_scale(state.notional_filled)::text AS notional_filled,
-  coalesce(extract(YEAR FROM least(orders.started_at, filled.first_fill_at) AT TIME ZONE 'UTC')
-    <> extract(YEAR FROM greatest(orders.ended_at, filled.last_fill_at) AT TIME ZONE 'UTC'), FALSE) AS is_across_years
+  coalesce(extract(YEAR FROM least(orders.started_at, state.first_fill_at) AT TIME ZONE 'UTC')
+    <> extract(YEAR FROM greatest(orders.ended_at, state.last_fill_at) AT TIME ZONE 'UTC'), FALSE) AS is_across_years
 FROM twap_order_reconciliation AS state
-LEFT JOIN twap_orders AS orders ON orders.twap_id = state.twap_id AND orders.wallet = :wallet
-LEFT JOIN (
-  SELECT twap_id, min(ts) AS first_fill_at, max(ts) AS last_fill_at,
-    count(*) FILTER (WHERE ts >= coalesce(CAST(:start AS timestamptz), '-infinity')
-      AND ts < coalesce(CAST(:end AS timestamptz), 'infinity')) AS fill_count
-  FROM twap_fills WHERE wallet = :wallet GROUP BY twap_id
-) AS filled ON filled.twap_id = state.twap_id
+LEFT JOIN LATERAL (
+  SELECT started_at, first_event_at, ended_at, last_status_at FROM twap_orders AS stored
+  WHERE stored.twap_id = state.twap_id AND stored.wallet IS NOT DISTINCT FROM state.wallet LIMIT 1
+) AS orders ON TRUE
 WHERE state.wallet = :wallet
   AND (:market = 'all' OR (:market = 'spot') = coalesce(state.asset LIKE '@%' OR state.asset LIKE '%/%', TRUE))
-  AND (filled.fill_count > 0 OR (
-    orders.size_executed > 0 AND state.state <> 'reconciled'
-    AND coalesce(orders.started_at, orders.first_event_at) < coalesce(CAST(:end AS timestamptz), 'infinity')
-    AND coalesce(orders.ended_at, orders.last_status_at) >= coalesce(CAST(:start AS timestamptz), '-infinity')))
-ORDER BY coalesce(orders.started_at, orders.first_event_at, filled.first_fill_at), state.twap_id;
+  AND (
+    EXISTS (
+      SELECT FROM twap_fills AS fill
+      WHERE fill.twap_id = state.twap_id AND fill.wallet IS NOT DISTINCT FROM state.wallet
+        AND fill.ts >= coalesce(CAST(:start AS timestamptz), '-infinity')
+        AND fill.ts < coalesce(CAST(:end AS timestamptz), 'infinity')
+    ) OR (
+      state.size_executed > 0 AND state.state <> 'reconciled'
+      AND coalesce(orders.started_at, orders.first_event_at) < coalesce(CAST(:end AS timestamptz), 'infinity')
+      AND coalesce(orders.ended_at, orders.last_status_at) >= coalesce(CAST(:start AS timestamptz), '-infinity')
+    )
+  )
+ORDER BY coalesce(orders.started_at, orders.first_event_at, state.first_fill_at), state.twap_id;
 
 -- name: fees
 -- The sums of the fees by token, of the fills in the range without the orders :skipped.

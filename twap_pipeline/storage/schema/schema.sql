@@ -269,7 +269,7 @@ SELECT orders.twap_id, orders.wallet, coalesce(orders.asset, fills.asset) AS ass
       SELECT FROM generate_series(0, (orders.ended_at AT TIME ZONE 'UTC')::date - orders.start_date) AS number
       WHERE (
         SELECT bool_and(error_text IS NULL) FROM etl_s3_ingest_log
-        WHERE data_set = 'twap_fills' AND object_date = orders.start_date + number
+        WHERE data_set IS NOT DISTINCT FROM 'twap_fills' AND object_date = orders.start_date + number
       ) IS NOT TRUE
     ) THEN 'fills_not_loaded'
     WHEN abs(coalesce(fills.size_filled, 0) - orders.size_executed) < 0.00000001 THEN 'different_notional'
@@ -279,14 +279,16 @@ SELECT orders.twap_id, orders.wallet, coalesce(orders.asset, fills.asset) AS ass
 FROM (
   SELECT twap_id, wallet, asset, start_date, ended_at, last_status_at, size_executed, notional_executed FROM twap_orders
   UNION ALL
-  SELECT DISTINCT twap_id, wallet, NULL, NULL::date, NULL::timestamptz, NULL::timestamptz, NULL::numeric, NULL::numeric
+  SELECT DISTINCT twap_id, wallet, NULL AS asset, NULL::date, NULL::timestamptz, NULL::timestamptz, NULL::numeric,
+    NULL::numeric
   FROM twap_fills AS fill
   WHERE NOT EXISTS (
-    SELECT FROM twap_orders AS stored WHERE stored.twap_id = fill.twap_id AND stored.wallet = fill.wallet
+    SELECT FROM twap_orders AS stored
+    WHERE stored.twap_id = fill.twap_id AND stored.wallet IS NOT DISTINCT FROM fill.wallet
   )
 ) AS orders
 LEFT JOIN LATERAL (
   SELECT asset, fill_count, first_fill_at, last_fill_at, size_filled, notional_filled, realized_pnl, fee, fee_token
   FROM twap_order_fills AS sums
-  WHERE sums.twap_id = orders.twap_id AND sums.wallet = orders.wallet LIMIT 1
+  WHERE sums.twap_id = orders.twap_id AND sums.wallet IS NOT DISTINCT FROM orders.wallet LIMIT 1
 ) AS fills ON true;
