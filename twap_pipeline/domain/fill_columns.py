@@ -10,7 +10,7 @@ FILL_COLUMN_DESCRIPTIONS: dict[str, str] = {
     "dex": "Name of the dex of a perpetual.",
     "base_symbol": "Readable symbol of what is bought or sold: BTC, MSFT, PURR.",
     "quote_symbol": "Readable symbol of what the price is in: USDC, USDT0, USDE, USDH.",
-    "side": "B = buy, A = sell (ask).",
+    "side": "buy or sell, as the source writes it; orders have B and A.",
     "direction": "What the fill did to the position: Open Long, Close Short, Buy, and others, verbatim.",
     "price": "Price of the fill, in the quote symbol, exact.",
     "size": "Size of the fill, coin units, exact.",

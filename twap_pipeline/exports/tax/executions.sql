@@ -60,8 +60,8 @@ WHERE wallet = :wallet AND ts >= coalesce(CAST(:start AS timestamptz), '-infinit
 
 -- name: order_states
 -- Orders with fills in the range, and orders of the range that executed something and do not reconcile.
--- LATERAL with LIMIT and EXISTS are lookups per order by its id, whatever the table statistics are: IS NOT DISTINCT FROM
--- excludes the indexes that begin with the wallet.
+-- LATERAL with LIMIT and EXISTS are lookups per order by its id, whatever the table statistics are: the
+-- expressions exclude the indexes that begin with the wallet, because a wallet can have most of the rows.
 SELECT state.twap_id, state.state, state.fill_count, trim_scale(state.size_executed)::text AS size_executed,
   trim_scale(state.size_filled)::text AS size_filled,
   trim_scale(state.notional_executed)::text AS notional_executed,
@@ -71,16 +71,16 @@ SELECT state.twap_id, state.state, state.fill_count, trim_scale(state.size_execu
 FROM twap_order_reconciliation AS state
 LEFT JOIN LATERAL (
   SELECT started_at, first_event_at, ended_at, last_status_at FROM twap_orders AS stored
-  WHERE stored.twap_id = state.twap_id AND stored.wallet IS NOT DISTINCT FROM state.wallet LIMIT 1
+  WHERE stored.twap_id = state.twap_id AND stored.wallet || '' = state.wallet LIMIT 1
 ) AS orders ON TRUE
 WHERE state.wallet = :wallet
   AND (:market = 'all' OR (:market = 'spot') = coalesce(state.asset LIKE '@%' OR state.asset LIKE '%/%', TRUE))
   AND (
     EXISTS (
       SELECT FROM twap_fills AS fill
-      WHERE fill.twap_id = state.twap_id AND fill.wallet IS NOT DISTINCT FROM state.wallet
-        AND fill.ts >= coalesce(CAST(:start AS timestamptz), '-infinity')
-        AND fill.ts < coalesce(CAST(:end AS timestamptz), 'infinity')
+      WHERE fill.twap_id = state.twap_id AND fill.wallet || '' = state.wallet
+        AND fill.ts + interval '0' >= coalesce(CAST(:start AS timestamptz), '-infinity')
+        AND fill.ts + interval '0' < coalesce(CAST(:end AS timestamptz), 'infinity')
     ) OR (
       state.size_executed > 0 AND state.state <> 'reconciled'
       AND coalesce(orders.started_at, orders.first_event_at) < coalesce(CAST(:end AS timestamptz), 'infinity')

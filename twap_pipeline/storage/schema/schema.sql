@@ -284,11 +284,11 @@ FROM (
   FROM twap_fills AS fill
   WHERE NOT EXISTS (
     SELECT FROM twap_orders AS stored
-    WHERE stored.twap_id = fill.twap_id AND stored.wallet IS NOT DISTINCT FROM fill.wallet
+    WHERE stored.twap_id = fill.twap_id AND stored.wallet = fill.wallet
   )
 ) AS orders
 LEFT JOIN LATERAL (
   SELECT asset, fill_count, first_fill_at, last_fill_at, size_filled, notional_filled, realized_pnl, fee, fee_token
   FROM twap_order_fills AS sums
-  WHERE sums.twap_id = orders.twap_id AND sums.wallet IS NOT DISTINCT FROM orders.wallet LIMIT 1
+  WHERE sums.twap_id = orders.twap_id AND sums.wallet = orders.wallet LIMIT 1
 ) AS fills ON true;
