@@ -144,14 +144,17 @@ def test_view_of_one_order_reads_by_index(engine: Engine, view: str, condition: 
     assert "Seq Scan on twap_" not in lines
 
 
-def test_reconciliation_range_skips_fills_without_order(engine: Engine) -> None:
-    """The range is of ``last_status_at``, which only orders have: no statement reads all fills for them."""
+def test_reconciliation_per_order_of_a_range_uses_indexes(engine: Engine) -> None:
+    """`docs/reference/tables.md` states this form for the orders of a time."""
     insert_orders(engine, *({"twap_id": str(n)} for n in range(500)))
     insert_fills(engine, *(fill(n, n // 2) for n in range(1_000)))
     set_empty_statistics(engine)
 
-    lines = plan(engine, "SELECT state FROM twap_order_reconciliation WHERE last_status_at >= now()")
+    lines = plan(
+        engine,
+        "SELECT state FROM twap_orders AS orders CROSS JOIN LATERAL (SELECT state FROM twap_order_reconciliation"
+        " WHERE twap_id = orders.twap_id AND wallet = orders.wallet LIMIT 1) AS view WHERE last_status_at >= now()",
+    )
 
-    assert "twap_orders_last_status_at_idx" in lines
+    assert "Index Cond: (last_status_at >= now())" in lines
     assert "Seq Scan on twap_" not in lines
-    assert "Anti" not in lines

@@ -95,7 +95,7 @@ def reconciliation_page(
         after: Key of the last row of the previous page.
         limit: Maximum number of rows.
     """
-    rows, at = _rows_without_order(start, end) if state == "no_order" else _rows_of_orders()
+    rows, at = _rows_without_order(start, end) if state == "no_order" else _rows_of_orders(start, end)
     columns = rows.c
     key = (at, columns.twap_id, columns.wallet)
     body = json_text(
@@ -126,14 +126,18 @@ def reconciliation_counts(start: datetime, end: datetime) -> Select[Any]:
     Rows: ``state``, ``order_count``, only of states with orders.
     """
     counts = []
-    for rows, at in (_rows_of_orders(), _rows_without_order(start, end)):
+    for rows, at in (_rows_of_orders(start, end), _rows_without_order(start, end)):
         counts.append(select(rows.c.state).where(*_between(at, start, end)))
     states = union_all(*counts).subquery("states")
     return select(states.c.state, func.count().label("order_count")).group_by(states.c.state)
 
 
-def _rows_of_orders() -> tuple[FromClause, ColumnElement[Any]]:
-    return twap_order_reconciliation, twap_order_reconciliation.c.last_status_at
+def _rows_of_orders(start: datetime, end: datetime) -> tuple[Subquery, ColumnElement[Any]]:
+    """Return the orders of the range."""
+    reconciled = reconciliation_of(twap_orders)
+    rows = select(reconciled).join_from(twap_orders, reconciled, true())
+    of_orders = rows.where(*_between(twap_orders.c.last_status_at, start, end)).subquery("of_orders")
+    return of_orders, of_orders.c.last_status_at
 
 
 def _rows_without_order(start: datetime, end: datetime) -> tuple[Subquery, ColumnElement[Any]]:

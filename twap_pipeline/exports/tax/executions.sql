@@ -3,7 +3,7 @@
 
 -- name: select_fills
 -- One row per fill, oldest first. The index on wallet and time returns the first rows before the last ones are read.
-SELECT twap_id, concat_ws('-', 'hl-fill', trade_id, trade_side) AS row_id, is_spot, asset, trade_side AS side,
+SELECT twap_id, concat_ws('-', 'hl-fill', trade_id, side) AS row_id, is_spot, asset, side,
   CASE WHEN NOT is_spot THEN direction END AS direction, ts AS executed_at, 1 AS fill_count,
   trim_scale(size)::text AS size, trim_scale(price * size)::text AS notional,
   trim_scale(realized_pnl)::text AS realized_pnl, trim_scale(fee)::text AS fee,
@@ -11,8 +11,7 @@ SELECT twap_id, concat_ws('-', 'hl-fill', trade_id, trade_side) AS row_id, is_sp
   CASE WHEN is_flip THEN trim_scale(abs(start_position))::text END AS closed_size,
   CASE WHEN is_flip THEN trim_scale(size - abs(start_position))::text END AS opened_size
 FROM (
-  SELECT *, asset LIKE '@%' OR asset LIKE '%/%' AS is_spot, abs(start_position) < size AND start_position <> 0 AS is_flip,
-    CASE side WHEN 'B' THEN 'buy' WHEN 'A' THEN 'sell' ELSE side END AS trade_side
+  SELECT *, asset LIKE '@%' OR asset LIKE '%/%' AS is_spot, abs(start_position) < size AND start_position <> 0 AS is_flip
   FROM twap_fills
   WHERE wallet = :wallet AND ts >= coalesce(CAST(:start AS timestamptz), '-infinity')
     AND ts < coalesce(CAST(:end AS timestamptz), 'infinity')
@@ -25,13 +24,12 @@ ORDER BY ts, trade_id;
 WITH fills AS (
   SELECT *, asset LIKE '@%' OR asset LIKE '%/%' AS is_spot, to_char(ts AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day,
     abs(start_position) < size AND start_position <> 0 AS is_flip,
-    CASE side WHEN 'B' THEN 'buy' WHEN 'A' THEN 'sell' ELSE side END AS trade_side,
     CASE WHEN asset LIKE '@%' OR asset LIKE '%/%' THEN NULL ELSE direction END AS perp_direction
   FROM twap_fills
   WHERE wallet = :wallet AND ts >= coalesce(CAST(:start AS timestamptz), '-infinity')
     AND ts < coalesce(CAST(:end AS timestamptz), 'infinity')
 ), executions AS (
-  SELECT twap_id, day, is_spot, asset, trade_side AS side, perp_direction AS direction,
+  SELECT twap_id, day, is_spot, asset, side, perp_direction AS direction,
     max(ts) AS executed_at, count(*) AS fill_count, sum(size) AS size, sum(price * size) AS notional,
     CASE WHEN count(realized_pnl) = count(*) THEN sum(realized_pnl) END AS realized_pnl,
     CASE WHEN count(fee) = count(*) THEN sum(fee) END AS fee,
@@ -40,7 +38,7 @@ WITH fills AS (
       AS quote_symbol,
     CASE WHEN bool_and(coalesce(is_flip, FALSE)) THEN sum(abs(start_position)) END AS flipped_size
   FROM fills WHERE :market = 'all' OR is_spot = (:market = 'spot')
-  GROUP BY twap_id, day, is_spot, asset, trade_side, perp_direction
+  GROUP BY twap_id, day, is_spot, asset, side, perp_direction
 )
 SELECT twap_id, concat_ws('-', 'hl-twap', twap_id, day,
     coalesce(replace(replace(lower(direction), ' > ', '-to-'), ' ', '-'), side)) AS row_id,
@@ -60,34 +58,26 @@ WHERE wallet = :wallet AND ts >= coalesce(CAST(:start AS timestamptz), '-infinit
 
 -- name: order_states
 -- Orders with fills in the range, and orders of the range that executed something and do not reconcile.
--- LATERAL with LIMIT and EXISTS are lookups per order by its id, whatever the table statistics are: the
--- expressions exclude the indexes that begin with the wallet, because a wallet can have most of the rows.
-SELECT state.twap_id, state.state, state.fill_count, trim_scale(state.size_executed)::text AS size_executed,
-  trim_scale(state.size_filled)::text AS size_filled,
-  trim_scale(state.notional_executed)::text AS notional_executed,
-  trim_scale(state.notional_filled)::text AS notional_filled,
-  coalesce(extract(YEAR FROM least(orders.started_at, state.first_fill_at) AT TIME ZONE 'UTC')
-    <> extract(YEAR FROM greatest(orders.ended_at, state.last_fill_at) AT TIME ZONE 'UTC'), FALSE) AS is_across_years
-FROM twap_order_reconciliation AS state
-LEFT JOIN LATERAL (
-  SELECT started_at, first_event_at, ended_at, last_status_at FROM twap_orders AS stored
-  WHERE stored.twap_id = state.twap_id AND stored.wallet || '' = state.wallet LIMIT 1
-) AS orders ON TRUE
-WHERE state.wallet = :wallet
-  AND (:market = 'all' OR (:market = 'spot') = coalesce(state.asset LIKE '@%' OR state.asset LIKE '%/%', TRUE))
+SELECT twap_id, state, fill_count, trim_scale(size_executed)::text AS size_executed,
+  trim_scale(size_filled)::text AS size_filled, trim_scale(notional_executed)::text AS notional_executed,
+  trim_scale(notional_filled)::text AS notional_filled,
+  coalesce(extract(YEAR FROM least(started_at, first_fill_at) AT TIME ZONE 'UTC')
+    <> extract(YEAR FROM greatest(ended_at, last_fill_at) AT TIME ZONE 'UTC'), FALSE) AS is_across_years
+FROM twap_order_reconciliation
+WHERE wallet = :wallet
+  AND (:market = 'all' OR (:market = 'spot') = coalesce(asset LIKE '@%' OR asset LIKE '%/%', TRUE))
   AND (
-    EXISTS (
-      SELECT FROM twap_fills AS fill
-      WHERE fill.twap_id = state.twap_id AND fill.wallet || '' = state.wallet
-        AND fill.ts + interval '0' >= coalesce(CAST(:start AS timestamptz), '-infinity')
-        AND fill.ts + interval '0' < coalesce(CAST(:end AS timestamptz), 'infinity')
+    twap_id IN (
+      SELECT twap_id FROM twap_fills
+      WHERE wallet = :wallet AND ts >= coalesce(CAST(:start AS timestamptz), '-infinity')
+        AND ts < coalesce(CAST(:end AS timestamptz), 'infinity')
     ) OR (
-      state.size_executed > 0 AND state.state <> 'reconciled'
-      AND coalesce(orders.started_at, orders.first_event_at) < coalesce(CAST(:end AS timestamptz), 'infinity')
-      AND coalesce(orders.ended_at, orders.last_status_at) >= coalesce(CAST(:start AS timestamptz), '-infinity')
+      size_executed > 0 AND state <> 'reconciled'
+      AND coalesce(started_at, first_event_at) < coalesce(CAST(:end AS timestamptz), 'infinity')
+      AND coalesce(ended_at, last_status_at) >= coalesce(CAST(:start AS timestamptz), '-infinity')
     )
   )
-ORDER BY coalesce(orders.started_at, orders.first_event_at, state.first_fill_at), state.twap_id;
+ORDER BY coalesce(started_at, first_event_at, first_fill_at), twap_id;
 
 -- name: fees
 -- The sums of the fees by token, of the fills in the range without the orders :skipped.

@@ -345,6 +345,8 @@ twap_order_reconciliation = Table(
     Column("twap_id", Text),
     Column("wallet", Text),
     Column("asset", Text),
+    _timestamp("started_at"),
+    _timestamp("first_event_at"),
     _timestamp("ended_at"),
     _timestamp("last_status_at"),
     Column("fill_count", BigInteger),

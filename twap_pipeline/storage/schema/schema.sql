@@ -253,8 +253,8 @@ SELECT twap_id, wallet, min(asset) AS asset, count(*) AS fill_count, min(ts) AS 
 FROM twap_fills GROUP BY twap_id, wallet;
 
 CREATE VIEW twap_order_reconciliation AS
-SELECT orders.twap_id, orders.wallet, coalesce(orders.asset, fills.asset) AS asset, orders.ended_at,
-  orders.last_status_at, coalesce(fills.fill_count, 0) AS fill_count,
+SELECT twap_id, wallet, coalesce(orders.asset, fills.asset) AS asset, orders.started_at, orders.first_event_at,
+  orders.ended_at, orders.last_status_at, coalesce(fills.fill_count, 0) AS fill_count,
   orders.size_executed, coalesce(fills.size_filled, 0) AS size_filled,
   orders.notional_executed, coalesce(fills.notional_filled, 0) AS notional_filled,
   fills.first_fill_at, fills.last_fill_at, fills.realized_pnl, fills.fee, fills.fee_token,
@@ -276,19 +276,4 @@ SELECT orders.twap_id, orders.wallet, coalesce(orders.asset, fills.asset) AS ass
     WHEN coalesce(fills.size_filled, 0) < orders.size_executed THEN 'missing_fills'
     ELSE 'surplus_fills'
   END AS state
-FROM (
-  SELECT twap_id, wallet, asset, start_date, ended_at, last_status_at, size_executed, notional_executed FROM twap_orders
-  UNION ALL
-  SELECT DISTINCT twap_id, wallet, NULL AS asset, NULL::date, NULL::timestamptz, NULL::timestamptz, NULL::numeric,
-    NULL::numeric
-  FROM twap_fills AS fill
-  WHERE NOT EXISTS (
-    SELECT FROM twap_orders AS stored
-    WHERE stored.twap_id = fill.twap_id AND stored.wallet = fill.wallet
-  )
-) AS orders
-LEFT JOIN LATERAL (
-  SELECT asset, fill_count, first_fill_at, last_fill_at, size_filled, notional_filled, realized_pnl, fee, fee_token
-  FROM twap_order_fills AS sums
-  WHERE sums.twap_id = orders.twap_id AND sums.wallet = orders.wallet LIMIT 1
-) AS fills ON true;
+FROM twap_orders AS orders FULL JOIN twap_order_fills AS fills USING (twap_id, wallet);
