@@ -4,7 +4,6 @@ They are forked from a server process that has imported all modules, so that a l
 """
 
 import itertools
-import multiprocessing
 import signal
 import threading
 from collections.abc import Iterator
@@ -19,11 +18,9 @@ from twap_pipeline.failpoints import FailpointName, activate_failpoint
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.engine.engine import make_engine
 from twap_pipeline.storage.engine.url import parse_database_url
+from twap_pipeline_tests.fork_server import processes
 from twap_pipeline_tests.invariants import PipelineScenario, ingest_everything
 from twap_pipeline_tests.mutants import Mutant, active_mutant
-
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload([__name__])
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ def loader(
     """
     url = scenario.url.render_as_string(hide_password=False)
     args = LoaderArgs(url, scenario.bucket.directory, at, by, skip, active_mutant())
-    process = _processes.Process(target=_load, args=(args,), daemon=True)
+    process = processes.Process(target=_load, args=(args,), daemon=True)
     process.start()
     try:
         yield process

@@ -14,6 +14,8 @@ from typing import IO, Any
 import polars as pl
 import pyarrow as pa
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import Connection, Engine, text
 
 from twap_pipeline.api.queries import coverage
@@ -27,6 +29,8 @@ from twap_pipeline.source.s3 import S3Bucket
 from twap_pipeline.storage import ingest_log, sql_files
 from twap_pipeline.storage.ingest_log import Attempt, IngestLogEntry
 from twap_pipeline.storage.loading import merge, row_writer
+from twap_pipeline.storage.schema import locks
+from twap_pipeline.storage.schema.revision_gate import read_revision
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
 """Patches the fault into this process."""
@@ -190,3 +194,22 @@ def orders_by_latest_time(patch: pytest.MonkeyPatch) -> None:
         return statement, {"latest": latest, "twap_id": twap_id, "limit": limit}
 
     patch.setattr(orders, "order_page", list_by_latest_time)
+
+
+def blocking_migration_lock(patch: pytest.MonkeyPatch) -> None:
+    """A deployer waits for the migration lock in a statement, whose snapshot stays open."""
+    polled = "pg_try_advisory_xact_lock(x'74776170'::int)"
+    assert locks._TRY_LOCK.count(polled) == 1
+    blocking = locks._TRY_LOCK.replace(polled, "pg_advisory_xact_lock(x'74776170'::int) IS NOT NULL")
+    patch.setattr(locks, "_TRY_LOCK", blocking)
+
+
+def read_before_migration(patch: pytest.MonkeyPatch) -> None:
+    """The connection of a migration executes a statement first: Alembic does not commit."""
+    upgrade = command.upgrade
+
+    def read_and_upgrade(config: Config, revision: str) -> None:
+        read_revision(config.attributes["connection"])
+        upgrade(config, revision)
+
+    patch.setattr(command, "upgrade", read_and_upgrade)

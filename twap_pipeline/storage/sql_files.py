@@ -6,7 +6,8 @@ A file consists of queries. Each query begins with a line ``-- name: query_name`
     -- The number of stored events.
     SELECT count(*) FROM twap_status;
 
-Parameters are SQLAlchemy's (``:name``). Statements that are built at run time do not belong in a file.
+Parameters are SQLAlchemy's (``:name``). A fragment is an expression that several files need: a file contains its name
+in braces, and the caller passes the expression. Statements that are built at run time do not belong in a file.
 """
 
 import re
@@ -17,21 +18,24 @@ _HEADER = re.compile(r"^-- name: *(?P<name>\w+) *\n-- *(?P<comment>\S.*)\n", re.
 
 
 @cache
-def load_queries(package: str, file: str) -> dict[str, str]:
+def load_queries(package: str, file: str, **fragments: str) -> dict[str, str]:
     """Return query name → SQL text of a file, without comments above the query and without the final semicolon.
 
     Args:
         package: Dotted name of the package that contains the file.
         file: File name, for example ``merge.sql``.
+        fragments: Name → SQL expression, which replaces the name in braces.
 
     Raises:
         ValueError: A header has no comment line, a name occurs twice, a query is empty, or the file has no query.
     """
-    return parse_queries(files(package).joinpath(file).read_text("utf-8"), file)
+    return parse_queries(files(package).joinpath(file).read_text("utf-8"), file, **fragments)
 
 
-def parse_queries(text: str, source: str) -> dict[str, str]:
+def parse_queries(text: str, source: str, **fragments: str) -> dict[str, str]:
     """Return query name → SQL text; see `load_queries`. ``source`` names the file in error messages."""
+    for name, expression in fragments.items():
+        text = text.replace(f"{{{name}}}", expression)
     headers = list(_HEADER.finditer(text))
     if not headers or len(headers) != text.count("-- name:"):
         raise ValueError(f"{source}: every query needs the lines '-- name: query_name' and '-- one-line comment'")

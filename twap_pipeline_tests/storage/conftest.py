@@ -1,23 +1,9 @@
-"""What the tests of the database share: both forms of ``twap_status``, and a copy of the code to deploy or break."""
-
-import shutil
-from pathlib import Path
+"""What the tests of the database share: both forms of ``twap_status``."""
 
 import pytest
 from sqlalchemy import Engine
 
-from twap_pipeline.paths import ROOT
 from twap_pipeline.storage.months.conversion import partition_by_month
-
-
-@pytest.fixture
-def code(tmp_path: Path) -> Path:
-    """A copy of the code and its migrations."""
-    for name in ("twap_pipeline", "alembic"):
-        shutil.copytree(ROOT / name, tmp_path / "code" / name)
-    for name in ("alembic.ini", "workspace.yaml"):
-        shutil.copyfile(ROOT / name, tmp_path / "code" / name)
-    return tmp_path / "code"
 
 
 @pytest.fixture

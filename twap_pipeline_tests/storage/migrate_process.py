@@ -1,11 +1,11 @@
-"""Runs `alembic` in this process, and as processes `migrate` and schema creation, of this code or of a changed copy."""
+"""Runs `alembic` in this process, and programs that migrate or create a schema in processes."""
 
 import logging
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -26,7 +26,6 @@ BIN = Path(sys.executable).parent
 CREATE = (sys.executable, "-m", "twap_pipeline.storage.schema.create")
 REVISIONS = [script.revision for script in ScriptDirectory.from_config(migrations_config()).walk_revisions()][::-1]
 HEAD = REVISIONS[-1]
-MIGRATE = (BIN / "twap-pipeline", "migrate")
 
 
 def run(
@@ -53,6 +52,13 @@ def alembic(url: URL | str | None, *arguments: str, cwd: Path = ROOT) -> str:
     code, stdout, stderr = _run_alembic(url, *arguments, cwd=cwd)
     assert code == 0, stdout + stderr
     return stdout + stderr
+
+
+def offline_sql(url: URL, *arguments: str) -> str:
+    """Run a command of `alembic` with ``--sql`` in this process; return the script."""
+    code, stdout, stderr = _run_alembic(url, *arguments, "--sql", cwd=ROOT)
+    assert code == 0, stderr
+    return stdout
 
 
 def refused_by_alembic(url: URL | str | None, *arguments: str, cwd: Path = ROOT) -> str:
@@ -110,20 +116,6 @@ def copy_migrations(directory: Path) -> Path:
 def new_revision(directory: Path, slug: str) -> str:
     (path,) = (directory / "alembic" / "versions").glob(f"*_{slug}.py")
     return path.read_text("utf-8")
-
-
-def change_code(code: Path, module: str, before: str, after: str) -> None:
-    """Replace a part of a module of `twap_pipeline.storage.schema` in a copy of the code."""
-    path = code / "twap_pipeline" / "storage" / "schema" / f"{module}.py"
-    assert path.read_text("utf-8").count(before) == 1
-    path.write_text(path.read_text("utf-8").replace(before, after), "utf-8")
-
-
-def start(command: Sequence[str | Path], url: URL, code: Path) -> subprocess.Popen[str]:
-    environment = {**os.environ, "DATABASE_URL": in_clear(url), "PYTHONPATH": str(code)}
-    return subprocess.Popen(
-        command, cwd=code, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
 
 
 def count_sessions(url: URL, condition: LiteralString) -> int:

@@ -1,5 +1,6 @@
 """The state of the pipeline for metrics and ``status``: what is not done, how new the data are, and all attempts."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -212,17 +213,8 @@ def test_requeue_moves_the_durations_to_the_history(engine: Engine, bucket: Buck
     assert totals(engine).phase_seconds == before
 
 
-@pytest.mark.parametrize(
-    ("query", "indexes"),
-    [
-        ("state", {"not_loaded", "orders_pending", "ingested_at", "object_date"}),
-        ("missing_days", {"object_date"}),
-        ("attempt_totals", {"ingested_at"}),
-        ("unloaded_objects", {"not_loaded"}),
-    ],
-)
-def test_query_reads_no_whole_table(engine: Engine, query: str, indexes: set[str]) -> None:
-    """Also with the statistics of an empty table, as they are during a first load."""
+def test_queries_read_no_whole_table(engine: Engine) -> None:
+    """The lookups of each missing day also with the statistics of an empty table, as they are during a first load."""
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -231,7 +223,18 @@ def test_query_reads_no_whole_table(engine: Engine, query: str, indexes: set[str
                 " FROM generate_series(1, 20000) AS n, LATERAL (SELECT now() - n * interval '1 hour' AS t) AS times"
             )
         )
+        connection.execute(text("ANALYZE etl_s3_ingest_log"))
+
+    assert indexes_of_plan(engine, "state") == {"not_loaded", "orders_pending", "ingested_at", "object_date"}
+    assert indexes_of_plan(engine, "attempt_totals") == {"ingested_at", "pkey"}
+    assert indexes_of_plan(engine, "unloaded_objects") == {"not_loaded"}
+    assert indexes_of_plan(engine, "missing_days") == {"object_date"}
     set_empty_statistics(engine)
+    assert indexes_of_plan(engine, "missing_days") == {"object_date"}
+
+
+def indexes_of_plan(engine: Engine, query: str) -> set[str]:
+    """Return the indexes of the log that the plan of a query uses; ``pkey`` looks up single keys."""
     parameters = {
         "data_set": "twap_status",
         "attempts_max": 3,
@@ -242,6 +245,5 @@ def test_query_reads_no_whole_table(engine: Engine, query: str, indexes: set[str
     }
     with engine.connect() as connection:
         plan = "\n".join(connection.execute(text(f"EXPLAIN {QUERIES[query]}"), parameters).scalars())
-
-    assert "Seq Scan on etl_s3_ingest_log" not in plan
-    assert {name for name in indexes if f"etl_s3_ingest_log_{name}_idx" in plan} == indexes
+    assert "Seq Scan on etl_s3_ingest_log " not in plan
+    return {name.removesuffix("_idx") for name in re.findall(r"Scan.* using etl_s3_ingest_log_(\w+)", plan)}

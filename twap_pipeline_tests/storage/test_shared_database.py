@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from dagster_postgres.storage import DagsterPostgresStorage
 from sqlalchemy import URL
 
 from twap_pipeline.paths import ROOT
@@ -30,13 +31,6 @@ from twap_pipeline_tests.storage.migrate_process import (
 SEQUENCE = "etl_s3_ingest_history_history_id_seq"
 OURS = tuple(f"{name}:" for name in (*metadata.tables, *VIEWS, SEQUENCE, ALEMBIC_VERSION_TABLE))
 
-CREATE_DAGSTER_TABLES = """
-import os
-from dagster_postgres.storage import DagsterPostgresStorage
-
-DagsterPostgresStorage(os.environ["DATABASE_URL"])
-"""
-
 UPGRADE = """
 import os
 import twap_pipeline
@@ -50,8 +44,7 @@ print(upgrade(make_engine(parse_database_url(os.environ["DATABASE_URL"]))).messa
 
 
 def create_dagster_tables(url: URL) -> None:
-    done = run(sys.executable, "-c", CREATE_DAGSTER_TABLES, url=url.set(drivername="postgresql+psycopg2"))
-    assert done.returncode == 0, done.stderr
+    DagsterPostgresStorage(in_clear(url.set(drivername="postgresql+psycopg2")))
 
 
 def others(url: URL) -> list[str]:

@@ -26,6 +26,14 @@ def test_two_queries_are_returned_by_name() -> None:
     }
 
 
+def test_fragment_replaces_its_name_in_braces() -> None:
+    sql = "-- name: spot\n-- Spot orders.\nSELECT 1 FROM twap_orders WHERE {is_spot} AND asset ~ '{1,9}'"
+
+    queries = parse_queries(sql, "spot.sql", is_spot="(asset LIKE '@%')")
+
+    assert queries == {"spot": "SELECT 1 FROM twap_orders WHERE (asset LIKE '@%') AND asset ~ '{1,9}'"}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

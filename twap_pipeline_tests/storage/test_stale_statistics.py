@@ -46,6 +46,7 @@ from twap_pipeline.storage.reports.ingest_summary import day_reports
 from twap_pipeline.storage.reports.order_history import order_history
 from twap_pipeline.storage.reports.partition_state import fills_partition, orders_partition, status_partition
 from twap_pipeline.storage.sql_files import parse_queries
+from twap_pipeline.storage.symbols.markets import FRAGMENTS
 from twap_pipeline_tests.factories import Bucket, event
 from twap_pipeline_tests.invariants import ingest_everything
 from twap_pipeline_tests.mutants import expect_failure, plan_by_statistics
@@ -200,7 +201,7 @@ def joining_queries() -> dict[str, str]:
     return {
         compose(query, TWAP_STATUS) if "{table}" in query else query: f"{path.name}: {name}"
         for path in files
-        for name, query in parse_queries(path.read_text("utf-8"), path.name).items()
+        for name, query in parse_queries(path.read_text("utf-8"), path.name, **FRAGMENTS).items()
         if joins.search(query)
     }
 

@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import ARRAY, DateTime, Integer, Interval, Text, TextClause, bindparam, text
 
 from twap_pipeline.storage.sql_files import load_queries
+from twap_pipeline.storage.symbols.markets import FRAGMENTS
 
 STALE_AFTER = timedelta(minutes=30)
-_QUERIES = load_queries(__package__, "active_orders.sql")
+_QUERIES = load_queries(__package__, "active_orders.sql", **FRAGMENTS)
 
 
 def active_orders(wallet: str | None, asset: str | None, *, limit: int) -> TextClause:

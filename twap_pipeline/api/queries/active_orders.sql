@@ -20,8 +20,7 @@ WITH open_orders AS (
       'twap_id', twap_id,
       'wallet', wallet,
       'asset', asset,
-      'symbol', CASE WHEN asset ~ '^@[0-9]{1,9}$' THEN (SELECT base || '/' || quote FROM spot_pairs
-        WHERE pair_index = substr(asset, 2)::integer AND valid_to IS NULL) WHEN asset NOT LIKE '@%' THEN asset END,
+      'symbol', {current_symbol},
       'side', side,
       'status', status,
       'size_requested', size_requested::text,
@@ -98,8 +97,7 @@ SELECT
     json_agg(
       json_build_object(
         'asset', asset,
-        'symbol', CASE WHEN asset ~ '^@[0-9]{1,9}$' THEN (SELECT base || '/' || quote FROM spot_pairs
-          WHERE pair_index = substr(asset, 2)::integer AND valid_to IS NULL) WHEN asset NOT LIKE '@%' THEN asset END,
+        'symbol', {current_symbol},
         'order_count', order_count,
         'estimate_price', trim_scale(to_char(average_price, '9.999999999EEEE')::numeric)::text,
         'price_at', to_char(last_status_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),

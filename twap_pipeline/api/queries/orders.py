@@ -14,9 +14,9 @@ from twap_pipeline.api.queries.fills import fill_totals, reconciliation_of
 from twap_pipeline.api.queries.json_format import json_text
 from twap_pipeline.storage.schema.models import twap_daily_stats, twap_orders
 from twap_pipeline.storage.sql_files import load_queries
-from twap_pipeline.storage.symbols.markets import symbol
+from twap_pipeline.storage.symbols.markets import FRAGMENTS, symbol
 
-_QUERIES = load_queries(__package__, "orders.sql")
+_QUERIES = load_queries(__package__, "orders.sql", **FRAGMENTS)
 _TIMESTAMP = DateTime(timezone=True)
 _RECONCILED = reconciliation_of(twap_orders)
 _ORDERS_WITH_ID = (

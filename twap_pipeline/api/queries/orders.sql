@@ -25,8 +25,7 @@ WITH orders_in_range AS MATERIALIZED (
 ), totals AS (
   -- The average price has ten significant digits.
   SELECT asset,
-    CASE WHEN asset ~ '^@[0-9]{1,9}$' THEN (SELECT base || '/' || quote FROM spot_pairs
-      WHERE pair_index = substr(asset, 2)::integer AND valid_to IS NULL) WHEN asset NOT LIKE '@%' THEN asset END AS symbol,
+    {current_symbol} AS symbol,
     side, order_count, running, finished, terminated, error, underfilled_order_count,
     size_requested::text AS size_requested,
     size_executed::text AS size_executed,
@@ -43,8 +42,7 @@ WITH orders_in_range AS MATERIALIZED (
   GROUP BY asset, fee_token
 ), fill_totals AS (
   SELECT asset,
-    CASE WHEN asset ~ '^@[0-9]{1,9}$' THEN (SELECT base || '/' || quote FROM spot_pairs
-      WHERE pair_index = substr(asset, 2)::integer AND valid_to IS NULL) WHEN asset NOT LIKE '@%' THEN asset END AS symbol,
+    {current_symbol} AS symbol,
     fill_count, notional_filled::text AS notional_filled, realized_pnl::text AS realized_pnl, fee::text AS fee, fee_token
   FROM fills
   ORDER BY fills.notional_filled DESC, asset, fee_token
@@ -72,7 +70,7 @@ WITH wallets AS (
   FROM twap_orders
   WHERE last_status_at >= :start AND last_status_at < :end AND notional_executed > 0
     AND (asset = :asset OR :asset IS NULL)
-    AND (:market IS NULL OR (asset LIKE '@%' OR asset LIKE '%/%') = (:market = 'spot'))
+    AND (:market IS NULL OR {is_spot} = (:market = 'spot'))
   GROUP BY wallet
   ORDER BY sum(notional_executed) DESC, wallet
   LIMIT :limit

@@ -1,7 +1,5 @@
 -- What the tables hold for one partition: a UTC date of objects. Rows are found by the object that they name, so that an
 -- event in several objects counts once and the counts of all dates add up to the table.
--- `data_set || ''` cannot use the primary key, which starts with data_set: with the statistics of an empty table,
--- PostgreSQL would read the whole log of a data set instead of an index of days or times.
 
 -- name: objects
 -- One row: objects, bytes and row counts of the ingest log.
@@ -16,29 +14,29 @@ SELECT
   coalesce(sum(rows_superseded), 0) AS rows_superseded,
   coalesce(sum(rows_quarantined), 0) AS rows_quarantined,
   coalesce(sum(rows_metadata), 0) AS rows_metadata
-FROM etl_s3_ingest_log WHERE data_set || '' = :data_set AND object_date = :day;
+FROM etl_s3_ingest_log WHERE data_set = :data_set AND object_date = :day;
 
 -- name: attempts
 -- One row: number of attempts to load an object and the bytes that they fetched, failed and replaced ones included.
 SELECT count(*) AS attempts, coalesce(sum(bytes_fetched), 0)::bigint AS bytes_fetched FROM (
-  SELECT bytes_fetched FROM etl_s3_ingest_log WHERE data_set || '' = :data_set AND object_date = :day
+  SELECT bytes_fetched FROM etl_s3_ingest_log WHERE data_set = :data_set AND object_date = :day
   UNION ALL
   SELECT bytes_fetched FROM etl_s3_ingest_history
   -- A deep audit of many dates is recorded in the history of one object.
   WHERE kind <> 'deep_audit' AND data_set = :data_set AND s3_object_key = ANY(ARRAY(
-    SELECT s3_object_key FROM etl_s3_ingest_log WHERE data_set || '' = :data_set AND object_date = :day))
+    SELECT s3_object_key FROM etl_s3_ingest_log WHERE data_set = :data_set AND object_date = :day))
 ) AS attempt WHERE bytes_fetched IS NOT NULL;
 
 -- name: data_warnings
 -- The data warnings of the loaded objects, with their rows, the most frequent ones first.
 SELECT warning.key, sum(warning.value::bigint) AS rows
 FROM etl_s3_ingest_log CROSS JOIN jsonb_each_text(data_warnings) AS warning
-WHERE data_set || '' = :data_set AND object_date = :day GROUP BY warning.key ORDER BY rows DESC, warning.key LIMIT 20;
+WHERE data_set = :data_set AND object_date = :day GROUP BY warning.key ORDER BY rows DESC, warning.key LIMIT 20;
 
 -- name: failed_objects
 -- The objects that are not loaded, with the reason of the last failure.
 SELECT s3_object_key, failed_attempts, error_text FROM etl_s3_ingest_log
-WHERE data_set || '' = :data_set AND object_date = :day AND error_text IS NOT NULL ORDER BY s3_object_key LIMIT 20;
+WHERE data_set = :data_set AND object_date = :day AND error_text IS NOT NULL ORDER BY s3_object_key LIMIT 20;
 
 -- name: events
 -- Number of stored events by UTC hour and status; 'NULL' for a missing status.
@@ -46,7 +44,7 @@ SELECT extract(hour FROM ts AT TIME ZONE 'UTC')::integer AS hour, left(coalesce(
   count(*) AS events
 FROM twap_status
 WHERE s3_object_key = ANY(ARRAY(
-  SELECT s3_object_key FROM etl_s3_ingest_log WHERE data_set || '' = 'twap_status' AND object_date = :day))
+  SELECT s3_object_key FROM etl_s3_ingest_log WHERE data_set = 'twap_status' AND object_date = :day))
 GROUP BY hour, name;
 
 -- name: latest_events
@@ -54,7 +52,7 @@ GROUP BY hour, name;
 SELECT ts, twap_id, asset, side, status, size_executed, notional_executed
 FROM twap_status
 WHERE s3_object_key = ANY(ARRAY(
-  SELECT s3_object_key FROM etl_s3_ingest_log WHERE data_set || '' = 'twap_status' AND object_date = :day))
+  SELECT s3_object_key FROM etl_s3_ingest_log WHERE data_set = 'twap_status' AND object_date = :day))
 ORDER BY ts DESC, twap_id, wallet LIMIT 8;
 
 -- name: fills
@@ -63,7 +61,7 @@ SELECT extract(hour FROM ts AT TIME ZONE 'UTC')::integer AS hour, coalesce(dex, 
   count(*) AS fills, sum(price * size) AS notional
 FROM twap_fills
 WHERE s3_object_key = ANY(ARRAY(
-  SELECT s3_object_key FROM etl_s3_ingest_log WHERE data_set || '' = 'twap_fills' AND object_date = :day))
+  SELECT s3_object_key FROM etl_s3_ingest_log WHERE data_set = 'twap_fills' AND object_date = :day))
 GROUP BY hour, name;
 
 -- name: latest_fills
@@ -71,7 +69,7 @@ GROUP BY hour, name;
 SELECT ts, twap_id, asset, side, direction, price, size, fee, fee_token
 FROM twap_fills
 WHERE s3_object_key = ANY(ARRAY(
-  SELECT s3_object_key FROM etl_s3_ingest_log WHERE data_set || '' = 'twap_fills' AND object_date = :day))
+  SELECT s3_object_key FROM etl_s3_ingest_log WHERE data_set = 'twap_fills' AND object_date = :day))
 ORDER BY ts DESC, trade_id, wallet LIMIT 8;
 
 -- name: orders

@@ -1,14 +1,12 @@
 -- The state of the pipeline for metrics and `twap-pipeline status`. Only `loaded_objects` reads the whole log; the cost
 -- of the other queries depends on what is not done, on the days of the range, or on the attempts since :since.
--- `data_set || ''` cannot use the primary key, which starts with data_set: with the statistics of an empty table,
--- PostgreSQL would read the whole log of a data set instead of an index of days or times.
 
 -- name: state
 -- One row: objects that are not done, each with the time of the oldest attempt, and the newest times.
 SELECT unloaded.failed, unloaded.failed_since, unloaded.parked, pending.orders_pending, pending.orders_pending_since,
   newest.event_at AS newest_event_at, newest.object_at AS newest_object_at,
   (SELECT max(ingested_at) FROM etl_s3_ingest_log
-    WHERE data_set || '' = :data_set AND error_text IS NULL) AS last_load_at
+    WHERE data_set = :data_set AND error_text IS NULL) AS last_load_at
 FROM (
   SELECT count(*) FILTER (WHERE failed_attempts < :attempts_max) AS failed,
     min(ingested_at) FILTER (WHERE failed_attempts < :attempts_max) AS failed_since,
@@ -24,17 +22,19 @@ FROM (
 ) AS pending, (
   SELECT max(last_event_at) AS event_at, max(last_modified) AS object_at
   FROM etl_s3_ingest_log
-  WHERE data_set || '' = :data_set AND error_text IS NULL
+  WHERE data_set = :data_set AND error_text IS NULL
     AND object_date >= (SELECT max(object_date) FROM etl_s3_ingest_log WHERE data_set = :data_set) - 8
 ) AS newest;
 
 -- name: missing_days
--- The UTC days from :first to :last without a loaded object, by one index lookup per day.
+-- The UTC days from :first to :last without a loaded object, by one index lookup per day: the order makes PostgreSQL use
+-- the index of days also with the statistics of an empty table.
 SELECT midnight::date AS day
 FROM generate_series(CAST(:first AS date), CAST(:last AS date), interval '1 day') AS midnight
 LEFT JOIN LATERAL (
   SELECT object_date FROM etl_s3_ingest_log
-  WHERE data_set || '' = :data_set AND object_date = midnight::date AND error_text IS NULL LIMIT 1
+  WHERE data_set = :data_set AND object_date >= midnight::date AND object_date < midnight::date + 1 AND error_text IS NULL
+  ORDER BY object_date LIMIT 1
 ) AS loaded ON true
 WHERE loaded.object_date IS NULL ORDER BY midnight;
 
@@ -60,7 +60,7 @@ FROM (
   SELECT ingested_at, error_text IS NULL AS is_loaded, error_text IS NOT NULL AND bytes_fetched IS NOT NULL AS is_failed,
     rows_inserted, rows_updated, rows_unchanged, rows_superseded, rows_quarantined, rows_metadata,
     bytes_fetched, starts_with(source_url, 's3://') AS is_s3, reading_ms, decoding_ms, writing_ms
-  FROM etl_s3_ingest_log WHERE data_set || '' = :data_set AND ingested_at >= :since
+  FROM etl_s3_ingest_log WHERE data_set = :data_set AND ingested_at >= :since
   UNION ALL
   SELECT past.ingested_at, past.kind IN ('replaced_version', 'requeued'), past.kind = 'failed_attempt',
     past.rows_inserted, past.rows_updated, past.rows_unchanged, past.rows_superseded, past.rows_quarantined,
@@ -70,7 +70,7 @@ FROM (
       (SELECT source_url FROM etl_s3_ingest_log AS log
         WHERE log.data_set = past.data_set AND log.s3_object_key = past.s3_object_key)), 's3://'),
     past.reading_ms, past.decoding_ms, past.writing_ms
-  FROM etl_s3_ingest_history AS past WHERE past.data_set || '' = :data_set AND past.ingested_at >= :since
+  FROM etl_s3_ingest_history AS past WHERE past.data_set = :data_set AND past.ingested_at >= :since
 ) AS attempts
 GROUP BY day ORDER BY day;
 

@@ -1,4 +1,8 @@
-"""Market and symbol of an asset in SQL, as `domain.symbols` in Python."""
+"""Market and symbol of an asset in SQL, as `domain.symbols` in Python.
+
+Statements in SQLAlchemy use the functions. A ``.sql`` file contains ``{is_spot}`` or ``{current_symbol}``, and its
+module passes `FRAGMENTS` to `load_queries`.
+"""
 
 from typing import Any
 
@@ -25,3 +29,11 @@ def symbol(asset: ColumnElement[Any], at: ColumnElement[Any]) -> ColumnElement[A
         .scalar_subquery()
     )
     return case((asset.regexp_match("^@[0-9]{1,9}$"), names), (asset.startswith("@"), None), else_=asset)
+
+
+FRAGMENTS = {
+    "is_spot": "(asset LIKE '@%' OR asset LIKE '%/%')",
+    "current_symbol": "CASE WHEN asset ~ '^@[0-9]{1,9}$' THEN (SELECT base || '/' || quote FROM spot_pairs"
+    " WHERE pair_index = substr(asset, 2)::integer AND valid_to IS NULL) WHEN asset NOT LIKE '@%' THEN asset END",
+}
+"""`is_spot` and, by the current names, `symbol` of the column ``asset``, for ``.sql`` files."""
