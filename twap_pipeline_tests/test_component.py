@@ -15,6 +15,7 @@ from twap_pipeline import components
 from twap_pipeline.components import TwapPipelineComponent
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.paths import ROOT
+from twap_pipeline.settings import Settings
 
 pytestmark = pytest.mark.dagster
 
@@ -51,6 +52,9 @@ COMPONENT = """
 type: twap_pipeline.components.TwapPipelineComponent
 attributes:
   source_url: s3://bucket/statuses/
+  fills_url: s3://bucket/
+  fills_prefixes: ["fills/*/", "spot/"]
+  fills_start_date: "2026-02-01"
   asset_key_prefix: hyperliquid
   asset_group: exchange_data
   asset_owners: ["team:finance"]
@@ -81,31 +85,54 @@ def test_component_with_other_assets_is_listed_by_dg(tmp_path: Path, monkeypatch
     assert result.exit_code == 0, result.output
     listed = json.loads(result.stdout)
     assets = {asset["asset_key"]: asset for asset in listed["assets"]}
-    names = ["twap_daily_stats", "twap_orders", "twap_s3_objects", "twap_status"]
+    names = ["twap_daily_stats", "twap_fill_objects", "twap_fills", "twap_orders", "twap_s3_objects", "twap_status"]
     assert sorted(assets) == [*(f"hyperliquid/{name}" for name in names), "report", "twap_status"]
     assert assets["hyperliquid/twap_orders"]["group_name"] == "exchange_data"
     assert assets["hyperliquid/twap_orders"]["owners"] == [{"team": "finance"}]
     assert assets["report"]["dependency_keys"] == ["hyperliquid/twap_orders"]
-    assert "new_twap_objects" in {sensor["name"] for sensor in listed["sensors"]}
+    assert {"new_twap_objects", "new_twap_fills"} < {sensor["name"] for sensor in listed["sensors"]}
 
 
 @pytest.mark.parametrize(("is_started", "status"), [(False, "STOPPED"), (True, "RUNNING")])
-def test_component_starts_sensor_and_schedules(is_started: bool, status: str) -> None:
-    definitions = build(start_sensor=is_started, start_schedules=is_started)
+def test_component_starts_sensors_and_schedules(is_started: bool, status: str) -> None:
+    definitions = build(start_sensor=is_started, start_schedules=is_started, fills_url="s3://bucket/")
 
-    assert definitions.resolve_sensor_def("new_twap_objects").default_status.value == status
-    for name in ("daily_ingest", "daily_checks", "weekly_full_checks"):
+    for name in ("new_twap_objects", "new_twap_fills"):
+        assert definitions.resolve_sensor_def(name).default_status.value == status
+    for name in ("daily_ingest", "daily_fills_ingest", "daily_checks", "weekly_full_checks"):
         assert definitions.resolve_schedule_def(name).default_status.value == status
 
 
-def test_component_attribute_replaces_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TWAP_SOURCE_URL", "s3://environment/")
-    monkeypatch.setenv("TWAP_ASSET_GROUP", "environment_group")
-    resource = (build(source_url="s3://attribute/").resources or {})["object_store"]
+def resource_settings(definitions: dg.Definitions) -> Settings:
+    """Return the settings that a run of the definitions reads."""
+    resource = (definitions.resources or {})["object_store"]
+    settings = resource(dg.build_init_resource_context()).settings
+    assert isinstance(settings, Settings)
+    return settings
 
-    assert resource(dg.build_init_resource_context()).settings.source_url == "s3://attribute/"
-    graph = build(source_url="s3://attribute/").get_repository_def().asset_graph
+
+def test_component_attribute_replaces_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SOURCE_URL": "s3://environment/", "ASSET_GROUP": "environment_group"}.items():
+        monkeypatch.setenv(f"TWAP_{name}", value)
+    definitions = build(source_url="s3://attribute/")
+
+    assert resource_settings(definitions).source_url == "s3://attribute/"
+    graph = definitions.get_repository_def().asset_graph
     assert {node.group_name for node in graph.asset_nodes} == {"environment_group"}
+
+
+def test_component_attributes_of_fills_replace_their_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWAP_FILLS_URL", "s3://environment/")
+    monkeypatch.setenv("TWAP_FILLS_START_DATE", "2026-01-01")
+    definitions = build(
+        fills_url="s3://attribute/", fills_prefixes=["fills/*/", "spot/"], fills_start_date="2026-02-01"
+    )
+
+    settings = resource_settings(definitions)
+    assert (settings.fills_url, settings.fills_prefix_list) == ("s3://attribute/", ("fills/*/", "spot/"))
+    partitions = definitions.get_repository_def().asset_graph.get(dg.AssetKey("twap_fills")).partitions_def
+    assert partitions is not None
+    assert partitions.get_first_partition_key() == "2026-02-01"
 
 
 def test_component_with_invalid_owner_names_the_setting() -> None:

@@ -11,12 +11,19 @@ from twap_pipeline.settings import load_settings
 
 
 class TwapPipelineComponent(dg.Component, dg.Resolvable, dg.Model):
-    """Loads Hyperliquid TWAP statuses from S3 into PostgreSQL: assets, checks, jobs, sensors and schedules.
+    """Loads Hyperliquid TWAP statuses and fills from S3 into PostgreSQL: assets, checks, jobs, sensors and schedules.
 
     DATABASE_URL and credentials come from the environment. An attribute that is left out has the value of its setting.
     """
 
     source_url: str | None = Field(default=None, description="Location of the objects; TWAP_SOURCE_URL.")
+    fills_url: str | None = Field(default=None, description="Location of the fills; TWAP_FILLS_URL.")
+    fills_prefixes: list[str] | None = Field(
+        default=None, description="Folders of the fills below their location; TWAP_FILLS_PREFIXES."
+    )
+    fills_start_date: str | None = Field(
+        default=None, description="First partition (UTC day) of the fills, in quotes; TWAP_FILLS_START_DATE."
+    )
     asset_key_prefix: str | None = Field(
         default=None, description="Prefix of the asset keys, such as hyperliquid/twap; TWAP_ASSET_KEY_PREFIX."
     )
@@ -25,7 +32,7 @@ class TwapPipelineComponent(dg.Component, dg.Resolvable, dg.Model):
         default=None, description="Owners of the assets, such as team:finance; TWAP_ASSET_OWNERS."
     )
     start_sensor: bool = Field(
-        default=False, description="Whether new_twap_objects is running until somebody stops it in the UI."
+        default=False, description="Whether new_twap_objects and new_twap_fills are running until somebody stops them."
     )
     start_schedules: bool = Field(
         default=False, description="Whether the schedules are running until somebody stops them in the UI."
@@ -66,8 +73,16 @@ class TwapPipelineComponent(dg.Component, dg.Resolvable, dg.Model):
         """Return field of the settings → value, of each attribute that is set."""
         values = {
             "source_url": self.source_url,
+            "fills_url": self.fills_url,
+            "fills_prefixes": _join(self.fills_prefixes),
+            "configured_fills_start_date": self.fills_start_date,
             "asset_key_prefix": self.asset_key_prefix,
             "asset_group": self.asset_group,
-            "asset_owners": None if self.asset_owners is None else ",".join(self.asset_owners),
+            "asset_owners": _join(self.asset_owners),
         }
         return {name: value for name, value in values.items() if value is not None}
+
+
+def _join(items: list[str] | None) -> str | None:
+    """Return a list as the text of its setting; None if the attribute is left out."""
+    return None if items is None else ",".join(items)

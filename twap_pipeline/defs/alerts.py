@@ -30,8 +30,8 @@ from twap_pipeline.defs.event_log import (
 from twap_pipeline.defs.jobs import INGEST_FILLS_JOB, INGEST_JOB
 from twap_pipeline.defs.notifier import Notifier
 from twap_pipeline.defs.resources import DatabaseResource
-from twap_pipeline.defs.texts import shorten
-from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
+from twap_pipeline.defs.texts import data_set_option, shorten
+from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS
 from twap_pipeline.errors import ConfigurationError, DatabaseUnavailableError, SchemaRevisionError
 from twap_pipeline.logs import redact_wallets
 
@@ -59,20 +59,21 @@ class Kind(StrEnum):
 
 _COMMANDS = {
     Kind.DATABASE: "twap-pipeline check",
-    Kind.PARTITION: "twap-pipeline ingest",
-    Kind.PARKED: "twap-pipeline ingest --object-key KEY",
-    Kind.CHECK: "twap-pipeline audit",
+    Kind.PARTITION: "twap-pipeline ingest{}",
+    Kind.PARKED: "twap-pipeline ingest{} --object-key KEY",
+    Kind.CHECK: "twap-pipeline audit{}",
     Kind.JOB: "twap-pipeline check",
-    Kind.OVERDUE: "twap-pipeline ingest --dry-run",
+    Kind.OVERDUE: "twap-pipeline ingest{} --dry-run",
 }
-"""What to run after the cause is corrected, or to find the cause."""
+"""What to run after the cause is corrected, or to find the cause; ``{}`` is the option that selects the data set."""
 
 
 class Problem(NamedTuple):
-    """What is wrong: a kind, and the partition, object, check, job or asset."""
+    """What is wrong: a kind, the partition, object, check, job or asset, and the name of its data set."""
 
     kind: Kind
     item: str
+    data_set: str = TWAP_STATUS.name
 
     def __str__(self) -> str:
         """Return the text that the cursor stores."""
@@ -156,29 +157,36 @@ def _add_database_problems(state: State, database: DatabaseResource) -> None:
     else:
         for entry in unloaded:
             if entry.is_parked:
-                option = "" if entry.data_set == TWAP_STATUS.name else f" (add --data-set {entry.data_set})"
-                state.problems[Problem(Kind.PARKED, entry.s3_object_key)] = entry.error_text + option
+                item = _item_of_data_set(entry.s3_object_key, entry.data_set)
+                state.problems[Problem(Kind.PARKED, item, entry.data_set)] = entry.error_text
 
 
 def _add_failed_partitions(state: State, instance: dg.DagsterInstance, definition: DataSetDefinition) -> None:
     """Add the failed partitions. A partition that a run is loading is unknown."""
+    name = definition.data_set.name
     for day, status in partition_statuses(instance, definition.table_key, definition.partitions).items():
-        problem = Problem(Kind.PARTITION, _partition_item(definition.data_set, day))
+        problem = Problem(Kind.PARTITION, _item_of_data_set(day, name), name)
         if status == AssetPartitionStatus.FAILED:
             state.problems[problem] = None
         elif status == AssetPartitionStatus.IN_PROGRESS:
             state.unknown.append(str(problem))
 
 
-def _partition_item(data_set: DataSet, day: str) -> str:
-    """Return the item of a failed partition: the day, with the name of the data set unless it is the statuses."""
-    return day if data_set == TWAP_STATUS else f"{day} of {data_set.name}"
+def _item_of_data_set(item: str, data_set: str) -> str:
+    """Return the item of a partition or object, with the name of the data set unless it is the statuses."""
+    return item if data_set == TWAP_STATUS.name else f"{item} of {data_set}"
+
+
+def _data_set_of_asset(key: dg.AssetKey) -> str:
+    """Return the name of the data set from which the asset is loaded or computed."""
+    return TWAP_FILLS.name if key.path[-1] == TWAP_FILLS.name else TWAP_STATUS.name
 
 
 def _add_failed_checks(state: State, instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> None:
     for key, evaluation in failed_checks(instance, keys).items():
         text = f"{evaluation.severity.value}: {evaluation.description or 'its metadata in the web UI has the details'}"
-        state.problems[Problem(Kind.CHECK, f"{key.asset_key.path[-1]}.{key.name}")] = text
+        item = f"{key.asset_key.path[-1]}.{key.name}"
+        state.problems[Problem(Kind.CHECK, item, _data_set_of_asset(key.asset_key))] = text
 
 
 def _add_failed_jobs(state: State, instance: dg.DagsterInstance, job_names: Sequence[str]) -> None:
@@ -205,7 +213,7 @@ def _add_overdue_asset(state: State, instance: dg.DagsterInstance, key: dg.Asset
         text = (
             f"last materialization at {time:%Y-%m-%d %H:%M} UTC, limit {overdue_after.total_seconds() / 3600:.0f} hours"
         )
-        state.problems[Problem(Kind.OVERDUE, key.path[-1])] = text
+        state.problems[Problem(Kind.OVERDUE, key.path[-1], _data_set_of_asset(key))] = text
 
 
 def _send_changes(
@@ -256,30 +264,33 @@ def describe(
 def _has_failed_in(run: dg.DagsterRun, problem: Problem) -> bool:
     if problem.kind == Kind.JOB:
         return run.job_name == problem.item
-    failed_day, _, table_name = problem.item.partition(" of ")
-    ingest_job = INGEST_FILLS_JOB if table_name else INGEST_JOB
-    if run.job_name not in (ingest_job, IMPLICIT_ASSET_JOB_NAME):
-        return False
+    if run.job_name == IMPLICIT_ASSET_JOB_NAME:
+        assets = {key.path[-1] for key in run.asset_selection or ()}
+        is_of_data_set = not assets or problem.data_set in assets
+    else:
+        is_of_data_set = run.job_name == (INGEST_FILLS_JOB if problem.data_set == TWAP_FILLS.name else INGEST_JOB)
     day = run.tags.get(PARTITION_NAME_TAG, "")
     first = run.tags.get(ASSET_PARTITION_RANGE_START_TAG, day)
     last = run.tags.get(ASSET_PARTITION_RANGE_END_TAG, day)
-    return first <= failed_day <= last
+    return is_of_data_set and first <= problem.item.split()[0] <= last
 
 
 def compose(described: Mapping[Problem, str], over: Collection[str]) -> tuple[str, str]:
     """Return title and body of a message: the new problems by kind, what to do, and the problems that are over."""
     counts = [f"{len(described)} new" if described else "", f"{len(over)} over" if over else ""]
-    items_by_text: dict[tuple[Kind, str], list[str]] = defaultdict(list)
-    for problem, text in described.items():
-        items_by_text[problem.kind, shorten(redact_wallets(text), _CHARACTERS_MAX)].append(problem.item)
     paragraphs = []
     for kind in Kind:
-        lines = [f"{_join(items)}: {text}" for (other, text), items in items_by_text.items() if other == kind]
+        items_by_text: dict[str, list[str]] = defaultdict(list)
+        for problem, text in described.items():
+            if problem.kind == kind:
+                items_by_text[shorten(redact_wallets(text), _CHARACTERS_MAX)].append(problem.item)
+        lines = [f"{_join(items)}: {text}" for text, items in items_by_text.items()]
         if lines:
             more = [f"and {len(lines) - _ITEMS_MAX} more"] if len(lines) > _ITEMS_MAX else []
-            anchor = kind.lower().replace(" ", "-")
-            action = f"To do: docs/how-to/runbook.md#{anchor}, command: {_COMMANDS[kind]}"
-            paragraphs.append("\n".join([f"{kind.upper()}", *lines[:_ITEMS_MAX], *more, action]))
+            data_sets = dict.fromkeys(problem.data_set for problem in described if problem.kind == kind)
+            commands = dict.fromkeys(_COMMANDS[kind].format(data_set_option(name)) for name in data_sets)
+            action = f"To do: docs/how-to/runbook.md#{kind.lower().replace(' ', '-')}, command: {'; '.join(commands)}"
+            paragraphs.append("\n".join([kind.upper(), *lines[:_ITEMS_MAX], *more, action]))
     if over:
         paragraphs.append(f"OVER\n{_join(list(over))}")
     return f"twap_pipeline: problems: {', '.join(filter(None, counts))}", "\n\n".join(paragraphs)

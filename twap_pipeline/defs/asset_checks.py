@@ -16,7 +16,7 @@ from twap_pipeline.defs.event_log import BACKFILL_ID_TAG
 from twap_pipeline.defs.failures import plain_failure
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
 from twap_pipeline.defs.tables import text_table
-from twap_pipeline.domain.data_set import TWAP_STATUS
+from twap_pipeline.defs.texts import data_set_option
 from twap_pipeline.errors import SchemaRevisionError
 from twap_pipeline.storage.audit.data_checks import CHECKS, FILLS_CHECKS, CheckScope, TableCheck
 
@@ -137,7 +137,6 @@ def _skip_in_backfill_run(context: dg.AssetCheckExecutionContext) -> bool:
 
 def _build_source_check(definition: DataSetDefinition) -> dg.AssetChecksDefinition:
     data_set = definition.data_set
-    option = "" if data_set == TWAP_STATUS else f" --data-set {data_set.name}"
 
     @dg.multi_asset_check(
         name=definition.names.source_check,
@@ -147,7 +146,7 @@ def _build_source_check(definition: DataSetDefinition) -> dg.AssetChecksDefiniti
                 definition.names.source_check,
                 asset=definition.table_key,
                 description="The listing of the source, the ingest log and the stored rows agree. If they do not, run"
-                f" `twap-pipeline audit{option}`, which names the objects.",
+                f" `twap-pipeline audit{data_set_option(data_set.name)}`, which names the objects.",
             )
         ],
         can_subset=True,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from twap_pipeline.defs.texts import shorten
+from twap_pipeline.defs.texts import data_set_option, shorten
 from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.errors import TwapPipelineError
 
@@ -48,9 +48,9 @@ def describe_failed_objects(
     ]
     if len(errors) > _OBJECTS_MAX:
         lines.append(f"- and {len(errors) - _OBJECTS_MAX} more")
-    option = "" if data_set == TWAP_STATUS else f"--data-set {data_set.name} "
     lines.append(
         "The next run retries a failed object. It skips a parked one: correct the cause, then run"
-        f" `twap-pipeline ingest {option}--object-key KEY`. All errors are in etl_s3_ingest_log.error_text."
+        f" `twap-pipeline ingest{data_set_option(data_set.name)} --object-key KEY`. All errors are in"
+        " etl_s3_ingest_log.error_text."
     )
     return "\n".join(lines)

@@ -4,9 +4,11 @@ from datetime import timedelta
 
 import dagster as dg
 
-from twap_pipeline.definitions import build_definitions
-from twap_pipeline.defs.event_log import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
-from twap_pipeline.settings import load_settings
+from twap_pipeline.defs.event_log import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
 from twap_pipeline_tests.defs.code_location import load_definitions
 from twap_pipeline_tests.factories import DAY
 
@@ -50,6 +52,13 @@ def run_all(instance: dg.DagsterInstance, result: dg.SensorResult) -> None:
         run(instance, request)
 
 
+def add_runs(instance: dg.DagsterInstance, result: dg.SensorResult, status: dg.DagsterRunStatus) -> None:
+    """Add the requested runs with this status, without executing them."""
+    for request in result.run_requests or []:
+        tags = {**request.tags, PARTITION_NAME_TAG: request.partition_key or ""}
+        instance.add_run(dg.DagsterRun(job_name="ingest_twap_status", tags=tags, status=status))
+
+
 def skip_message(result: dg.SensorResult) -> str:
     return (
         result.skip_reason.skip_message if isinstance(result.skip_reason, dg.SkipReason) else result.skip_reason
@@ -62,5 +71,5 @@ def key(name: str, days: int = 0) -> str:
 
 def add_failed_run(instance: dg.DagsterInstance) -> None:
     """Add a run that failed before its first step."""
-    job = build_definitions(load_settings()).resolve_job_def("ingest_twap_status")
+    job = load_definitions().resolve_job_def("ingest_twap_status")
     instance.report_run_failed(instance.create_run_for_job(job))

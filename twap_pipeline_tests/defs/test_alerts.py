@@ -1,19 +1,26 @@
 """The sensor ``alerts``: each problem is sent once per receiver, and its end once."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
+from sqlalchemy import Engine, text
 
 from twap_pipeline.defs import alerts
 from twap_pipeline.defs.catalog import AssetCatalog
-from twap_pipeline.defs.jobs import CHECK_JOB, INGEST_JOB
+from twap_pipeline.defs.jobs import CHECK_JOB, INGEST_FILLS_JOB, INGEST_JOB
+from twap_pipeline.defs.partitions import range_tags
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.paths import ROOT
+from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX
 from twap_pipeline_tests.defs.code_location import load_definitions
 from twap_pipeline_tests.defs.sensor_ticks import key, skip_message, tick
 from twap_pipeline_tests.factories import DAY, WALLET, Bucket, event
+from twap_pipeline_tests.fill_factories import fill, fill_frame
 from twap_pipeline_tests.receivers import Receiver, http_receiver
 
 STATUS = AssetCatalog().status_key
@@ -46,15 +53,43 @@ def ticks(instance: dg.DagsterInstance) -> Ticks:
     return Ticks(instance)
 
 
-def ingest(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
-    job = load_definitions().resolve_job_def(INGEST_JOB)
-    return job.execute_in_process(instance=instance, partition_key=str(DAY), raise_on_error=False)
+@dataclass(frozen=True)
+class DataSetCase:
+    """A data set: the key of an object that is not parquet, what replaces it, its job, and texts of its alerts."""
+
+    folder: str
+    key: str
+    frame: pl.DataFrame
+    job: str
+    suffix: str = ""
+    option: str = ""
 
 
-def put_bad(bucket: Bucket) -> None:
-    path = bucket.directory / key("bad")
+STATUSES = DataSetCase("bucket", key("bad"), pl.DataFrame([event(1)]), INGEST_JOB)
+FILLS = DataSetCase(
+    "fills",
+    f"by_dex/xyz/fills/perp/twap_fills/date={DAY}/bad.parquet",
+    fill_frame(fill(1)),
+    INGEST_FILLS_JOB,
+    " of twap_fills",
+    " --data-set twap_fills",
+)
+
+
+def ingest(instance: dg.DagsterInstance, job: str = INGEST_JOB) -> dg.ExecuteInProcessResult:
+    definition = load_definitions().resolve_job_def(job)
+    return definition.execute_in_process(instance=instance, partition_key=str(DAY), raise_on_error=False)
+
+
+def put_bad(bucket: Bucket, key: str = STATUSES.key) -> None:
+    path = bucket.directory / key
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"not parquet")
+
+
+def set_failed_attempts(engine: Engine, number: int) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE etl_s3_ingest_log SET failed_attempts = :number"), {"number": number})
 
 
 def add_run(instance: dg.DagsterInstance, job_name: str, status: dg.DagsterRunStatus) -> None:
@@ -72,28 +107,76 @@ def report_check(instance: dg.DagsterInstance, *, passed: bool, name: str = "eve
     instance.report_runless_asset_event(evaluation)
 
 
+@pytest.mark.parametrize("case", [STATUSES, FILLS], ids=["statuses", "fills"])
 def test_alerts_for_a_bad_object_are_sent_once(
-    instance: dg.DagsterInstance, bucket: Bucket, receiver: Receiver, ticks: Ticks
+    *,
+    instance: dg.DagsterInstance,
+    engine: Engine,
+    receiver: Receiver,
+    ticks: Ticks,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    case: DataSetCase,
 ) -> None:
-    """Three failed runs: one message for the failed partition, one for the parked object, one for the end of both."""
-    put_bad(bucket)
-    for _ in range(3):
-        assert not ingest(instance).success
+    """Failed runs: one message for the failed partition, one for the parked object, one for the end of both."""
+    monkeypatch.setenv("TWAP_FILLS_URL", f"{(tmp_path / 'fills').as_uri()}/")
+    bucket = Bucket(tmp_path / case.folder)
+    put_bad(bucket, case.key)
+    for previous_attempts in (0, ATTEMPTS_MAX - 1):
+        set_failed_attempts(engine, previous_attempts)
+        assert not ingest(instance, case.job).success
         ticks.next()
         ticks.next()
     assert len(receiver.messages) == 2
-    bucket.put(key("bad"), [event(1)])
-    assert ingest(instance).success
+    bucket.put_frame(case.key, case.frame)
+    assert ingest(instance, case.job).success
     ticks.next()
     ticks.next()
 
     failed, parked, over = receiver.messages
     assert failed.startswith("twap_pipeline: problems: 1 new\n\nFAILED PARTITION\n")
-    assert f"{DAY}: run " in failed
-    assert f"- {key('bad')}: is not a readable parquet file" in failed
-    assert "docs/how-to/runbook.md#failed-partition, command: twap-pipeline ingest" in failed
-    assert f"PARKED OBJECT\n{key('bad')}: is not a readable parquet file" in parked
-    assert f"OVER\nFailed partition: {DAY}, Parked object: {key('bad')}" in over
+    assert f"{DAY}{case.suffix}: run " in failed
+    assert f"- {case.key}: is not a readable parquet file" in failed
+    assert failed.endswith(f"docs/how-to/runbook.md#failed-partition, command: twap-pipeline ingest{case.option}")
+    assert f"PARKED OBJECT\n{case.key}{case.suffix}: is not a readable parquet file" in parked
+    assert parked.endswith(f"command: twap-pipeline ingest{case.option} --object-key KEY")
+    assert f"OVER\nFailed partition: {DAY}{case.suffix}, Parked object: {case.key}{case.suffix}" in over
+
+
+def test_alert_names_the_failed_run_of_its_data_set(instance: dg.DagsterInstance) -> None:
+    """Backfills of both data sets are runs of the same job."""
+    run_ids = {}
+    for name in ("twap_status", "twap_fills", "twap_orders"):
+        run = dg.DagsterRun(
+            job_name="__ASSET_JOB",
+            asset_selection=frozenset({dg.AssetKey(["prefix", name])}),
+            status=dg.DagsterRunStatus.FAILURE,
+            tags=range_tags(DAY, DAY),
+        )
+        run_ids[name] = instance.add_run(run).run_id
+    problems = [alerts.Problem(alerts.Kind.PARTITION, str(DAY), name) for name in ("twap_status", "twap_fills")]
+
+    described = alerts.describe(instance, problems, dict.fromkeys(problems))
+
+    assert [described[problem].partition(":")[0] for problem in problems] == [
+        f"run {run_ids[problem.data_set]}" for problem in problems
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "commands"),
+    [
+        (alerts.Kind.CHECK, "twap-pipeline audit; twap-pipeline audit --data-set twap_fills"),
+        (alerts.Kind.OVERDUE, "twap-pipeline ingest --dry-run; twap-pipeline ingest --data-set twap_fills --dry-run"),
+        (alerts.Kind.JOB, "twap-pipeline check"),
+    ],
+)
+def test_message_has_the_command_of_each_data_set(kind: alerts.Kind, commands: str) -> None:
+    problems = [alerts.Problem(kind, name, name) for name in ("twap_status", "twap_fills")]
+
+    _, body = alerts.compose(dict.fromkeys(problems, "text"), [])
+
+    assert body.endswith(f"command: {commands}")
 
 
 def test_alerts_during_a_retry_are_not_over(
@@ -136,11 +219,17 @@ def test_alerts_for_checks_jobs_and_overdue_assets(
 
 
 def test_alerts_without_a_database_keep_parked_objects(
-    instance: dg.DagsterInstance, bucket: Bucket, receiver: Receiver, ticks: Ticks, monkeypatch: pytest.MonkeyPatch
+    *,
+    instance: dg.DagsterInstance,
+    bucket: Bucket,
+    engine: Engine,
+    receiver: Receiver,
+    ticks: Ticks,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     put_bad(bucket)
-    for _ in range(3):
-        ingest(instance)
+    ingest(instance)
+    set_failed_attempts(engine, ATTEMPTS_MAX)
     ticks.next()
     with monkeypatch.context() as patch:
         patch.setenv("DATABASE_URL", "postgresql://nobody:canary-password@127.0.0.1:9/none")

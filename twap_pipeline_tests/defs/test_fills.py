@@ -1,5 +1,6 @@
 """The definitions of the fills: when they exist, and what sensor, schedule and job do with days and folders."""
 
+import io
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -20,6 +21,7 @@ from twap_pipeline_tests.defs.code_location import load_definitions
 from twap_pipeline_tests.defs.sensor_ticks import requested_partitions, run, skip_message, tick
 from twap_pipeline_tests.factories import NOON
 from twap_pipeline_tests.fill_factories import fill, fill_frame
+from twap_pipeline_tests.s3_server import S3Server
 
 DAY = date(2026, 3, 1)
 NEXT = DAY + timedelta(days=1)
@@ -125,6 +127,30 @@ def test_fills_sensor_finds_new_dex_late_and_repeated_day(
 
     day = key.partition("date=")[2][:10]
     assert requested_partitions(tick(instance, name=SENSOR)) == [day]
+
+
+def test_fills_sensor_and_run_read_an_s3_bucket(
+    instance: dg.DagsterInstance, engine: Engine, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the folders of the fills are listed; a tick sends no GET request, and a run one per object."""
+    monkeypatch.setenv("TWAP_FILLS_URL", "s3://fills/")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
+    day, client, body = NOON.date(), s3.client(), io.BytesIO()
+    fill_frame(fill(1), fill(2)).write_parquet(body)
+    client.create_bucket(Bucket="fills")
+    for key in (PERP.format("xyz", day), SPOT.format(NEXT), f"by_dex/xyz/fills/perp/all/date={NEXT}/f.parquet"):
+        client.put_object(Bucket="fills", Key=key, Body=body.getvalue())
+    s3.requests.clear()
+
+    result = tick(instance, name=SENSOR)
+    assert (requested_partitions(result), s3.requests["GET"]) == ([str(day), str(NEXT)], 0)
+    assert run(instance, (result.run_requests or [])[0], JOB).success
+
+    assert s3.requests["GET"] == 1
+    with engine.connect() as connection:
+        entry = connection.execute(text("SELECT s3_object_key, source_url, rows_inserted FROM etl_s3_ingest_log")).one()
+    assert tuple(entry) == (PERP.format("xyz", day), "s3://fills/", 2)
+    assert requested_partitions(tick(instance, name=SENSOR)) == [str(NEXT)]
 
 
 def mark_loaded(engine: Engine) -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from twap_pipeline.paths import ROOT
-from twap_pipeline_tests.metric_names import api_metrics, pipeline_metrics
+from twap_pipeline_tests.metric_names import api_metrics, metrics_per_data_set, pipeline_metrics
 
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 ALERTS = PROMETHEUS / "alerts.yaml"
@@ -73,6 +73,23 @@ def test_dashboard_shows_every_metric() -> None:
     }
 
     assert used_metrics(dashboard_expressions()) == metric_names() - not_shown
+
+
+def test_dashboard_shows_each_data_set_by_itself() -> None:
+    """A query must not add statuses and fills."""
+    per_data_set = metrics_per_data_set()
+    assert {"twap_rows_total", "twap_newest_event_timestamp_seconds"} < per_data_set
+
+    queries = [expression for expression in dashboard_expressions() if used_metrics([expression]) & per_data_set]
+    assert [query for query in queries if not re.search(r"by \(data_set\b|data_set=\"", query)] == []
+    for data_set in ("twap_status", "twap_fills"):
+        assert f'time() - max(twap_newest_event_timestamp_seconds{{data_set="{data_set}"}})' in queries
+
+
+def test_alert_of_a_data_set_names_it() -> None:
+    named = {rule["alert"] for rule in rules() if "$labels.data_set" in rule["annotations"]["summary"]}
+
+    assert named == {"TwapFeedLags", "TwapObjectsParked", "TwapObjectsFailed", "TwapDaysMissing"}
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: str(rule["alert"]))
