@@ -16,7 +16,7 @@ def fill(trade_id: int, twap_id: int = 1, *, minute: float = 1, **values: object
         "twap_id": str(twap_id),
         "ts": NOON + timedelta(minutes=minute),
         "asset": "HYPE",
-        "side": "B",
+        "side": "buy",
         "direction": "Open Long",
         "price": "42.05",
         "size": "5",

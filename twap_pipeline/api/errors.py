@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from twap_pipeline.api.routes import V1
-from twap_pipeline.api.schemas import InvalidParameter, ProblemBody
+from twap_pipeline.api.schemas.problems import InvalidParameter, ProblemBody
 
 MEDIA_TYPE = "application/problem+json"
 _MESSAGE_CHARACTERS_MAX = 500

@@ -13,8 +13,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from twap_pipeline.api.errors import Problem, ProblemError
-from twap_pipeline.api.field_types import ReconciliationState
 from twap_pipeline.api.queries.order_list import Sort, TimeField
+from twap_pipeline.api.schemas.field_types import ReconciliationState
 from twap_pipeline.domain.symbols import Market
 
 LIMIT_MAX = 1_000
@@ -82,6 +82,13 @@ HistoryLimit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Maximum num
 IncludeFills = Annotated[
     Literal["fills"] | None,
     Query(description="`fills`: add the sums of each order's fills. All of them are read: keep `limit` small."),
+]
+IncludeWalletFills = Annotated[
+    Literal["fills"] | None,
+    Query(
+        description="`fills`: add fees and realized profit of each wallet's fills in the range. All of them are read:"
+        " keep `limit` and the range small."
+    ),
 ]
 StateQuery = Annotated[ReconciliationState, Query(description="State of the orders.")]
 CursorText = Annotated[

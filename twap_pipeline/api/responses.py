@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from fastapi import Response
 
-from twap_pipeline.api.schemas import ProblemBody
+from twap_pipeline.api.schemas.problems import ProblemBody
 
 ERROR_RESPONSES: dict[int | str, dict[str, object]] = {
     400: {"model": ProblemBody, "description": "The range is reversed or too long, or a value is not valid."},

@@ -10,13 +10,14 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Select, func, select
+from sqlalchemy import Connection, Executable, Select, TextClause, func, select
 
 from twap_pipeline.domain.symbols import Market
 from twap_pipeline.errors import ExportError
 from twap_pipeline.exports.formats import BATCH_ROWS, DISCLAIMER, FORMATS, Writer
 from twap_pipeline.exports.rows import to_mapping, wallet_orders
 from twap_pipeline.exports.tax.execution import COLUMNS, execution_to_entries
+from twap_pipeline.exports.tax.execution_groups import group_executions
 from twap_pipeline.exports.tax.queries import FillRange, MarketChoice, TaxRows
 from twap_pipeline.exports.tax.review import TaxReview
 from twap_pipeline.exports.tax.statement import TaxStatement
@@ -87,7 +88,7 @@ class PreparedExport:
 
 
 def prepare_export(connection: Connection, request: ExportRequest) -> PreparedExport:
-    """Return a writer and its statement. For a tax tool, all rows are read and reviewed first.
+    """Return a writer and its statement. For a tax tool, all rows are reviewed first.
 
     Raises:
         ExportError: The tool does not accept the market, or an order cannot be written and must not be skipped.
@@ -142,20 +143,23 @@ def _review(connection: Connection, request: ExportRequest, tool: TaxTool) -> tu
     rows: TaxRows = request.rows or ("days" if fills.count_orders(connection) else "orders")
     file = _require_file(tool, fills.market, rows)
     symbols = read_symbols(connection)
-    statement: Executable
+    statement: Select[Any] | TextClause
     if rows == "orders":
         statement = _executed_orders(request, Market.SPOT)
         review = TaxReview(file, rows, to_mapping, partial(order_to_entries, symbols=symbols))
         perpetuals = select(func.count()).select_from(_executed_orders(request, Market.PERP).order_by(None).subquery())
         review.perpetual_count = connection.execute(perpetuals).scalar_one()
+        for batch in connection.execute(statement, execution_options={"yield_per": BATCH_ROWS}).partitions():
+            for order in batch:
+                review.add(to_mapping(order))
     else:
         statement = fills.select_executions(rows)
         to_entries = partial(execution_to_entries, symbols=symbols, tool=file)
         review = TaxReview(file, rows, _execution_to_mapping, to_entries, fills.read_order_states(connection))
         if fills.market == "spot":
             review.perpetual_count = replace(fills, market="perp").count_orders(connection)
-    for batch in connection.execute(statement, execution_options={"yield_per": BATCH_ROWS}).partitions():
-        review.add(batch)
+        for *execution, count in connection.execute(group_executions(statement, file.decimals_max)):
+            review.add(_execution_to_mapping(execution), count)
     return statement, review
 
 

@@ -19,8 +19,8 @@ from twap_pipeline.exports.tax.tools import TOOLS, TaxTool
 from twap_pipeline.exports.tax.writer import TaxWriter
 
 DISCLAIMER = (
-    "The feed contains no fees, no closed profit and no slices: each row is a whole order with its executed totals,"
-    " and does not state a gain or a loss."
+    "Each row is a whole order with its executed totals, without fees, closed profit and slices: these are in the"
+    " fills, which this file does not contain. It does not state a gain or a loss."
 )
 """Accompanies every export from orders."""
 

@@ -44,7 +44,7 @@ def test_fill_has_exactly_the_documented_keys(client: httpx2.Client, tables: Tab
         "symbol": "HYPE/USDC",
         "market": "spot",
         "dex": None,
-        "side": "B",
+        "side": "buy",
         "direction": "Open Long",
         "price": "0.0000000001",
         "size": "12345678901234567890",
@@ -158,19 +158,19 @@ def test_summary_has_fills_of_the_range_by_asset_and_token(client: httpx2.Client
     assert others == [("HYPE/USDC", "HYPE", "0.01", "0"), ("HYPE/USDC", "USDC", "0.094612", None)]
 
 
-@pytest.fixture
-def reconciled(tables: Tables) -> None:
+@pytest.fixture(scope="module")
+def reconciled(shared_tables: Tables, shared_client: httpx2.Client) -> httpx2.Client:
     """Three reconciled orders, two with missing fills, one running, and fills of two unknown orders."""
     ended = [row for n in range(1, 6) for row in finished(n, minute=10 + n)]
-    tables.load("a", [*ended, event(6)])
+    shared_tables.load("a", [*ended, event(6)])
     fills = [fill(10 * n + number, n) for n in (1, 2, 3) for number in (1, 2)]
     strangers = [fill(100, 70), fill(101, 71), fill(102, 71), fill(103, 72, ts=NOON + timedelta(days=1))]
-    insert_fills(tables.engine, *fills, fill(41, 4), *strangers)
+    insert_fills(shared_tables.engine, *fills, fill(41, 4), *strangers)
+    return shared_client
 
 
-@pytest.mark.usefixtures("reconciled")
-def test_reconciliation_counts_every_state(client: httpx2.Client) -> None:
-    body = get_json(client, "/reconciliation", **RANGE)
+def test_reconciliation_counts_every_state(reconciled: httpx2.Client) -> None:
+    body = get_json(reconciled, "/reconciliation", **RANGE)
 
     assert (body["start"], body["has_fills"]) == ("2025-08-20T00:00:00.000000Z", True)
     assert {name: count for name, count in body["states"].items() if count} == {
@@ -182,7 +182,6 @@ def test_reconciliation_counts_every_state(client: httpx2.Client) -> None:
     assert len(body["states"]) == 8
 
 
-@pytest.mark.usefixtures("reconciled")
 @pytest.mark.parametrize(
     ("state", "ids"),
     [
@@ -192,16 +191,15 @@ def test_reconciliation_counts_every_state(client: httpx2.Client) -> None:
         ("surplus_fills", []),
     ],
 )
-def test_reconciliation_lists_the_orders_of_a_state(client: httpx2.Client, state: str, ids: list[str]) -> None:
-    items = all_pages(client, "/reconciliation/orders", "orders", state=state, **RANGE)
+def test_reconciliation_lists_the_orders_of_a_state(reconciled: httpx2.Client, state: str, ids: list[str]) -> None:
+    items = all_pages(reconciled, "/reconciliation/orders", "orders", state=state, **RANGE)
 
     assert [item["twap_id"] for item in items] == ids
     assert {item["state"] for item in items} <= {state}
 
 
-@pytest.mark.usefixtures("reconciled")
-def test_reconciled_order_has_both_totals(client: httpx2.Client) -> None:
-    (item, _) = get_json(client, "/reconciliation/orders", state="missing_fills", **RANGE)["orders"]
+def test_reconciled_order_has_both_totals(reconciled: httpx2.Client) -> None:
+    (item, _) = get_json(reconciled, "/reconciliation/orders", state="missing_fills", **RANGE)["orders"]
 
     assert item == {
         "twap_id": "4",

@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from twap_pipeline_tests.api.serving import Tables, get_json
 from twap_pipeline_tests.factories import DAY, WALLET, event
+from twap_pipeline_tests.fill_rows import fill, insert_fills
 
 OTHER = "0x" + "ab" * 20
 
@@ -169,7 +170,43 @@ def test_leaderboard_ranks_wallets_by_notional(client: httpx2.Client, tables: Ta
         "notional_executed": "15.5",
         "notional_bought": "10",
         "notional_sold": "5.5",
+        "fills": None,
     }
+
+
+def test_leaderboard_with_fills_has_sums_by_token(client: httpx2.Client, tables: Tables) -> None:
+    """A fill counts at its own time, with the filters of the orders; a missing fee makes the sum null."""
+    rows = [*executed_order(1, "1", "10"), *executed_order(2, "1", "8", asset="@107")]
+    tables.load("a", [*rows, *executed_order(3, "1", "9", wallet=OTHER)])
+
+    def fills_of_wallets(**parameters: object) -> list[Any]:
+        query = {"start": "2025-08-20", "end": "2025-08-21", "include": "fills", **parameters}
+        return [item["fills"] for item in get_json(client, "/leaderboard", **query)["wallets"]]
+
+    assert fills_of_wallets() == [None, None]
+    spot: dict[str, Any] = {"asset": "@107", "price": "2", "size": "0.5", "realized_pnl": None}
+    insert_fills(
+        tables.engine,
+        *(fill(1, fee="0.1", realized_pnl="-3.5"), fill(2, fee="0.000001", realized_pnl="1"), fill(3, minute=720)),
+        *(fill(4, 2, fee="0.01", fee_token="HYPE", **spot), fill(5, 2, fee=None, fee_token="PURR", **spot)),
+        fill(6, 3, wallet="0x" + "ef" * 20),
+    )
+
+    usdc = {
+        "fee_token": "USDC",
+        "fill_count": 2,
+        "notional_filled": "420.50",
+        "fee": "0.100001",
+        "realized_pnl": "-2.5",
+    }
+    hype, purr = (
+        {"fee_token": token, "fill_count": 1, "notional_filled": "1.0", "fee": fee, "realized_pnl": None}
+        for token, fee in (("HYPE", "0.01"), ("PURR", None))
+    )
+    assert fills_of_wallets() == [[usdc, hype, purr], []]
+    assert fills_of_wallets(market="spot") == [[hype, purr]]
+    assert fills_of_wallets(asset="HYPE") == [[usdc], []]
+    assert fills_of_wallets(start="2025-08-20T12:02:00Z") == [[], []]
 
 
 def executed_order(twap_id: int, size: str, notional: str, **fields: Any) -> list[dict[str, object]]:

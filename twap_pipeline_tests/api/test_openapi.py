@@ -52,6 +52,7 @@ def filled_client(server_url: str, template: str, tmp_path_factory: pytest.TempP
     rows = [event(n, wallet=WALLET, asset=asset) for n, asset in ((ORDER, "BTC"), (2, "@107"), (3, "ETH"))]
     end = event(ORDER, wallet=WALLET, asset="BTC", status="finished", minute=30, executed="7.5")
     rows += [{**end, "state_executedNtl": "75"}]
+    rows += [event(6, wallet=WALLET, asset="BTC", status="finished", minute=31, executed="1")]  # without its fills
     tables.load("hourly/2025/08/20/12/a.parquet", [*rows, event(4, status='{"error":"no"}'), event(5, wallet="?")])
     at = datetime(2025, 8, 20, 12, 1, tzinfo=UTC)
     values: dict[str, Any] = {"wallet": WALLET, "asset": "BTC", "size": "3.75", "price": "10", "ts": at}
@@ -78,7 +79,7 @@ _RANGE = "start=2025-08-20&end=2025-08-21"
 @pytest.mark.parametrize(
     ("path", "route", "has_rows"),
     [
-        (f"/api/v1/twaps?wallet={WALLET}&{_RANGE}", "/api/v1/twaps", lambda body: len(body["twaps"]) == 3),
+        (f"/api/v1/twaps?wallet={WALLET}&{_RANGE}", "/api/v1/twaps", lambda body: len(body["twaps"]) == 4),
         (
             f"/api/v1/twaps?wallet={WALLET}&{_RANGE}&latest_per_twap=false",
             "/api/v1/twaps",
@@ -113,9 +114,18 @@ _RANGE = "start=2025-08-20&end=2025-08-21"
         (
             f"/api/v2/wallets/{WALLET}/exports/koinly/statement?market=all&rows=fills",
             "/api/v2/wallets/{wallet}/exports/{format}/statement",
-            lambda body: body["tool"] == "Koinly" and body["rows"] == "fills",
+            lambda body: (
+                (body["tool"], body["rows"], body["line_count"], body["realized_profits"][0]["token"])
+                == ("Koinly", "fills", 2, "USDC")
+                and body["orders_not_reconciled"]
+                and body["skipped_orders"]
+            ),
         ),
-        (f"/api/v2/leaderboard?{_RANGE}", "/api/v2/leaderboard", lambda body: body["wallets"]),
+        (
+            f"/api/v2/leaderboard?{_RANGE}&include=fills",
+            "/api/v2/leaderboard",
+            lambda body: body["wallets"][0]["fills"],
+        ),
         (
             f"/api/v2/pressure/history?asset=BTC&{_RANGE}&horizon=5",
             "/api/v2/pressure/history",

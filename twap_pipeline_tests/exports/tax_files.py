@@ -10,7 +10,7 @@ from twap_pipeline.exports.export import ExportRequest, PreparedExport, prepare_
 ORDERS_OF_FILLS = """
 INSERT INTO twap_orders (twap_id, wallet, asset, side, size_executed, notional_executed, status, last_status_at,
   started_at, ended_at, event_count, first_event_at, first_object_key, last_object_key)
-SELECT twap_id, wallet, max(asset), CASE WHEN max(side) IN ('B', 'buy') THEN 'B' ELSE 'A' END, sum(size),
+SELECT twap_id, wallet, max(asset), CASE max(side) WHEN 'buy' THEN 'B' ELSE 'A' END, sum(size),
   sum(price * size), 'finished', max(ts), min(ts), max(ts), 2, min(ts), 'a', 'b'
 FROM twap_fills GROUP BY twap_id, wallet
 """

@@ -97,7 +97,8 @@ def order(**fields: object) -> dict[str, Any]:
 def review(name: str, *orders: dict[str, Any]) -> TaxReview:
     """Return the review of orders for a tool."""
     result = TaxReview(TOOLS[name], "orders", to_mapping, partial(order_to_entries, symbols=SYMBOLS))
-    result.add([list(order.values()) for order in orders])
+    for item in orders:
+        result.add(item)
     return result
 
 

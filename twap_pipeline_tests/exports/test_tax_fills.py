@@ -125,8 +125,8 @@ def test_tax_rows_of_spot_fills_have_fees(engine: Engine, name: str) -> None:
 
 @pytest.mark.parametrize("name", PERP_ROWS)
 def test_tax_rows_of_perpetuals_have_profit_and_fee(engine: Engine, name: str) -> None:
-    close = perpetual(2, side="A", direction="Close Long", realized_pnl="9.50")
-    flip = perpetual(3, side="A", direction="Long > Short", realized_pnl="-2", start_position="2")
+    close = perpetual(2, side="sell", direction="Close Long", realized_pnl="9.50")
+    flip = perpetual(3, side="sell", direction="Long > Short", realized_pnl="-2", start_position="2")
     insert_fills(engine, perpetual(1), close, flip)
     insert_orders_of_fills(engine)
 
@@ -151,9 +151,9 @@ def test_tax_days_have_a_row_per_order_and_day(engine: Engine) -> None:
 
 def test_tax_days_separate_directions_of_perpetuals(engine: Engine) -> None:
     """One order can close a position, flip it, and open the opposite one, all on a day."""
-    close: dict[str, Any] = {"side": "A", "direction": "Close Long", "realized_pnl": "1"}
-    flip = perpetual(3, side="A", direction="Long > Short", realized_pnl="1", start_position="2")
-    opened = perpetual(4, side="A", direction="Open Short")
+    close: dict[str, Any] = {"side": "sell", "direction": "Close Long", "realized_pnl": "1"}
+    flip = perpetual(3, side="sell", direction="Long > Short", realized_pnl="1", start_position="2")
+    opened = perpetual(4, side="sell", direction="Open Short")
     insert_fills(engine, perpetual(1, **close), perpetual(2, **close), flip, opened)
     insert_orders_of_fills(engine)
 

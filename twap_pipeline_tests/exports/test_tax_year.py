@@ -1,4 +1,4 @@
-"""A made year of a busy wallet, with orders across New Year: pandas reads the sums of SQL from every tax file."""
+"""Two made months of a busy wallet, with orders across New Year: pandas reads the sums of SQL from every tax file."""
 
 import io
 from collections import defaultdict
@@ -21,7 +21,7 @@ NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 FILLS = """
 INSERT INTO twap_fills (trade_id, wallet, twap_id, ts, asset, side, direction, price, size, quote_symbol, realized_pnl,
   start_position, fee, fee_token, s3_object_key, s3_last_modified)
-SELECT (n * 100 + k)::text, :wallet, n::text, at, asset, CASE WHEN is_buy THEN 'B' ELSE 'A' END,
+SELECT (n * 100 + k)::text, :wallet, n::text, at, asset, CASE WHEN is_buy THEN 'buy' ELSE 'sell' END,
   CASE WHEN is_spot THEN CASE WHEN is_buy THEN 'Buy' ELSE 'Sell' END
     WHEN k < 5 THEN CASE WHEN is_buy THEN 'Close Short' ELSE 'Close Long' END
     WHEN k = 5 THEN CASE WHEN is_buy THEN 'Short > Long' ELSE 'Long > Short' END
@@ -30,8 +30,8 @@ SELECT (n * 100 + k)::text, :wallet, n::text, at, asset, CASE WHEN is_buy THEN '
   CASE WHEN is_spot OR k > 5 THEN 0 ELSE (k - 2) * n * 0.00000007 END,
   CASE WHEN k = 5 THEN (n * 0.0003 + k) * CASE WHEN is_buy THEN -0.25 ELSE 0.25 END ELSE 0 END,
   (n + k) * 0.00000011, CASE WHEN is_spot AND is_buy THEN base ELSE quote END, 'a', now()
-FROM generate_series(1, 390) AS n, generate_series(1, 10) AS k,
-  LATERAL (SELECT '2025-02-01Z'::timestamptz + n * interval '24 h' + k * interval '3 h' AS at) AS t,
+FROM generate_series(1, 40) AS n, generate_series(1, 10) AS k,
+  LATERAL (SELECT '2025-12-03Z'::timestamptz + n * interval '24 h' + k * interval '3 h' AS at) AS t,
   LATERAL (SELECT n % 2 = 0 AS is_buy) AS s,
   LATERAL (SELECT (ARRAY['@107', 'PURR/USDC', '@232', 'BTC', 'flx:OIL'])[n % 5 + 1] AS asset,
     (ARRAY['HYPE', 'PURR', 'HYPE', NULL, NULL])[n % 5 + 1] AS base,
@@ -67,13 +67,13 @@ COLUMNS = {
 Changes = dict[tuple[int, str], Decimal]
 
 
-@pytest.fixture
-def year(engine: Engine) -> Engine:
-    """390 orders with ten fills each: one order a day, over 30 hours."""
-    with engine.begin() as connection:
+@pytest.fixture(scope="module")
+def year(shared_engine: Engine) -> Engine:
+    """40 orders with ten fills each: one order a day, over 30 hours, from December to January."""
+    with shared_engine.begin() as connection:
         connection.execute(text(FILLS), {"wallet": WALLET})
-    insert_orders_of_fills(engine)
-    return engine
+    insert_orders_of_fills(shared_engine)
+    return shared_engine
 
 
 def row_changes(name: str, market: MarketChoice, row: Mapping[Any, str]) -> Iterator[tuple[str, str]]:

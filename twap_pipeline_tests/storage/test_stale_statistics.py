@@ -138,6 +138,7 @@ OPERATIONS: dict[str, Operation] = {
     "pressure": statement(pressure(None, [60])),
     "pressure_history": statement(pressure_history("BTC", START, END, horizon_minutes=60)),
     "leaderboard": statement(leaderboard(START, END, asset=None, market="perp", limit=100)),
+    "leaderboard with fills": statement(leaderboard(START, END, asset=None, market=None, limit=100, with_fills=True)),
     "export": statement(exported_rows.wallet_orders(WALLET, START, END)),
     "ingest log": ingest_log.read_ingest_log,
     "ingest log of keys": lambda connection: ingest_log.read_ingest_log(connection, keys(connection)),

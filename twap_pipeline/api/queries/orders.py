@@ -45,10 +45,13 @@ def wallet_summary(wallet: str, start: datetime | None, end: datetime | None) ->
     )
 
 
-def leaderboard(start: datetime, end: datetime, *, asset: str | None, market: str | None, limit: int) -> TextClause:
+def leaderboard(
+    start: datetime, end: datetime, *, asset: str | None, market: str | None, limit: int, with_fills: bool = False
+) -> TextClause:
     """Return a statement for the wallets with the highest executed notional from ``start`` to before ``end``.
 
-    Rows: ``body`` as JSON text. The cost grows with the orders of the range.
+    Rows: ``body`` as JSON text. The cost grows with the orders of the range; with fills, also with the fills of the
+    ranked wallets in the range, whatever the last event of their order is.
     """
     return text(_QUERIES["leaderboard"]).bindparams(
         bindparam("start", start, _TIMESTAMP),
@@ -56,6 +59,7 @@ def leaderboard(start: datetime, end: datetime, *, asset: str | None, market: st
         bindparam("asset", asset, Text()),
         bindparam("market", market, Text()),
         bindparam("limit", limit),
+        bindparam("with_fills", with_fills),
     )
 
 

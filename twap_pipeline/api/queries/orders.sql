@@ -58,7 +58,8 @@ SELECT
 FROM orders_in_range;
 
 -- name: leaderboard
--- The wallets with the highest executed notional in a range of last_status_at, as JSON text.
+-- The wallets with the highest executed notional in a range of last_status_at, as JSON text. With :with_fills also the
+-- sums of their fills in the range of ts, by token of the fee: NULL if there are no fills at all.
 WITH wallets AS (
   SELECT
     wallet,
@@ -81,7 +82,22 @@ SELECT json_build_object(
     'asset_count', asset_count,
     'notional_executed', notional_executed::text,
     'notional_bought', coalesce(notional_bought, 0)::text,
-    'notional_sold', coalesce(notional_sold, 0)::text
+    'notional_sold', coalesce(notional_sold, 0)::text,
+    'fills', CASE WHEN :with_fills AND EXISTS (SELECT FROM twap_fills) THEN coalesce(fills.by_token, '[]') END
   )::text AS body
 FROM wallets
+LEFT JOIN LATERAL (
+  SELECT json_agg(tokens) AS by_token
+  FROM (
+    SELECT fee_token, count(*) AS fill_count, sum(price * size)::text AS notional_filled,
+      CASE WHEN count(fee) = count(*) THEN sum(fee) END::text AS fee,
+      CASE WHEN count(realized_pnl) = count(*) THEN sum(realized_pnl) END::text AS realized_pnl
+    FROM twap_fills
+    WHERE :with_fills AND wallet = wallets.wallet AND ts >= :start AND ts < :end
+      AND (asset = :asset OR :asset IS NULL)
+      AND (:market IS NULL OR (asset LIKE '@%' OR asset LIKE '%/%') = (:market = 'spot'))
+    GROUP BY fee_token
+    ORDER BY sum(price * size) DESC, fee_token
+  ) AS tokens
+) AS fills ON true
 ORDER BY notional_executed DESC, wallet;

@@ -12,7 +12,7 @@ from twap_pipeline.api.parameters import (
 from twap_pipeline.api.queries.coverage import coverage
 from twap_pipeline.api.responses import json_response
 from twap_pipeline.api.routes import V2
-from twap_pipeline.api.schemas import Coverage
+from twap_pipeline.api.schemas.coverage import Coverage
 from twap_pipeline.api.state import state_of
 
 router = APIRouter(prefix=V2, tags=["coverage"])

@@ -17,7 +17,7 @@ from twap_pipeline.api.parameters import (
 from twap_pipeline.api.queries.events import EventFilter, event_page
 from twap_pipeline.api.responses import json_array, json_response
 from twap_pipeline.api.routes import V2
-from twap_pipeline.api.schemas import Events
+from twap_pipeline.api.schemas.orders import Events
 from twap_pipeline.api.state import state_of
 
 router = APIRouter(prefix=V2, tags=["events"])

@@ -19,7 +19,8 @@ from starlette.types import Message, Send
 from twap_pipeline.api.errors import Problem, ProblemError
 from twap_pipeline.api.parameters import End, Start, WalletPath, require_start_before_end
 from twap_pipeline.api.routes import V2
-from twap_pipeline.api.schemas import ProblemBody, TaxStatementBody
+from twap_pipeline.api.schemas.problems import ProblemBody
+from twap_pipeline.api.schemas.tax_statement import TaxStatementBody
 from twap_pipeline.api.state import state_of
 from twap_pipeline.errors import ExportError
 from twap_pipeline.exports.export import ExportRequest, PreparedExport, prepare_export, read_statement

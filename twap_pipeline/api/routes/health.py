@@ -11,8 +11,8 @@ from twap_pipeline.api.auth import require_key
 from twap_pipeline.api.errors import Problem, ProblemError, problem_from_database
 from twap_pipeline.api.metrics import CONTENT_TYPE
 from twap_pipeline.api.queries.v1 import last_ingested
-from twap_pipeline.api.schemas import ProblemBody, Readiness
-from twap_pipeline.api.schemas_v1 import Health
+from twap_pipeline.api.schemas.health import Health, Readiness
+from twap_pipeline.api.schemas.problems import ProblemBody
 from twap_pipeline.api.state import state_of
 from twap_pipeline.exports.csv_format import format_timestamp
 from twap_pipeline.storage.engine.async_engine import fetch_all

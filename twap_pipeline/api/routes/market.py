@@ -14,6 +14,7 @@ from twap_pipeline.api.parameters import (
     EndDay,
     HorizonMinutes,
     HorizonsMinutes,
+    IncludeWalletFills,
     Limit,
     MarketFilter,
     RequiredAsset,
@@ -27,7 +28,7 @@ from twap_pipeline.api.queries.active_orders import STALE_AFTER, active_orders, 
 from twap_pipeline.api.queries.orders import daily_stats, leaderboard
 from twap_pipeline.api.responses import json_array, json_response
 from twap_pipeline.api.routes import V2
-from twap_pipeline.api.schemas import ActiveOrders, DailyStats, Leaderboard, Pressure, PressureHistory
+from twap_pipeline.api.schemas.market import ActiveOrders, DailyStats, Leaderboard, Pressure, PressureHistory
 from twap_pipeline.api.state import state_of
 from twap_pipeline.exports.csv_format import format_timestamp
 
@@ -44,14 +45,17 @@ async def get_leaderboard(
     end: RequiredEnd,
     asset: AssetFilter = None,
     market: MarketFilter = None,
+    include: IncludeWalletFills = None,
     limit: Limit = 100,
 ) -> Response:
     """List the wallets with the highest executed notional of the orders whose last event is in the range.
 
     The range has at most 366 days. All orders of the range are read, so the time of a request grows with the range.
+    With `include=fills` it also grows with the fills of the listed wallets in the range, by their own time.
     """
     require_days_at_most(start, end, LEADERBOARD_DAYS_MAX)
-    statement = leaderboard(start, end, asset=asset, market=market, limit=limit)
+    with_fills = include == "fills"
+    statement = leaderboard(start, end, asset=asset, market=market, limit=limit, with_fills=with_fills)
     rows = await state_of(request).fetch_all(statement)
     values = {"start": format_timestamp(start), "end": format_timestamp(end), "wallets": None}
     return json_response(values, wallets=json_array(row.body for row in rows))

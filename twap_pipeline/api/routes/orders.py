@@ -37,7 +37,8 @@ from twap_pipeline.api.queries.order_list import OrderFilter, Sort, order_page
 from twap_pipeline.api.queries.orders import orders_with_id
 from twap_pipeline.api.responses import json_array, json_response
 from twap_pipeline.api.routes import V2
-from twap_pipeline.api.schemas import Fills, OrderHistory, Orders, ProblemBody
+from twap_pipeline.api.schemas.orders import Fills, OrderHistory, Orders
+from twap_pipeline.api.schemas.problems import ProblemBody
 from twap_pipeline.api.state import AppState, state_of
 
 router = APIRouter(prefix=f"{V2}/orders", tags=["orders"])

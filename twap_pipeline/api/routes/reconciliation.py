@@ -5,7 +5,6 @@ from typing import get_args
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import select
 
-from twap_pipeline.api.field_types import ReconciliationState
 from twap_pipeline.api.pagination import ReconciliationCursor
 from twap_pipeline.api.parameters import (
     RECONCILIATION_DAYS_MAX,
@@ -19,7 +18,8 @@ from twap_pipeline.api.parameters import (
 from twap_pipeline.api.queries.fills import reconciliation_counts, reconciliation_page
 from twap_pipeline.api.responses import json_array, json_response
 from twap_pipeline.api.routes import V2
-from twap_pipeline.api.schemas import ReconciledOrders, Reconciliation
+from twap_pipeline.api.schemas.field_types import ReconciliationState
+from twap_pipeline.api.schemas.reconciliation import ReconciledOrders, Reconciliation
 from twap_pipeline.api.state import state_of
 from twap_pipeline.exports.csv_format import format_timestamp
 from twap_pipeline.storage.schema.models import twap_fills

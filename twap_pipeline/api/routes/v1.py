@@ -15,8 +15,8 @@ from twap_pipeline.api.errors import Problem, ProblemError
 from twap_pipeline.api.queries.v1 import BYTES_MAX, order_events, wallet_orders
 from twap_pipeline.api.responses import json_array, json_response
 from twap_pipeline.api.routes import V1
-from twap_pipeline.api.schemas import ProblemBody
-from twap_pipeline.api.schemas_v1 import ValidationDetail, WalletTwaps, WholeTwap
+from twap_pipeline.api.schemas.problems import ProblemBody
+from twap_pipeline.api.schemas.v1 import ValidationDetail, WalletTwaps, WholeTwap
 from twap_pipeline.api.state import state_of
 
 LIMIT_MAX = 5_000

@@ -6,7 +6,7 @@ from twap_pipeline.api.parameters import End, Start, WalletPath, require_start_b
 from twap_pipeline.api.queries.orders import wallet_summary
 from twap_pipeline.api.responses import json_response
 from twap_pipeline.api.routes import V2
-from twap_pipeline.api.schemas import WalletSummary
+from twap_pipeline.api.schemas.wallets import WalletSummary
 from twap_pipeline.api.state import state_of
 from twap_pipeline.exports.csv_format import format_timestamp
 

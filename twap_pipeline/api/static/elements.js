@@ -18,7 +18,8 @@ function fill(element, attributes, children) {
   return element;
 }
 
-const SIDES = { B: "buy", A: "sell" };
+/** Side of orders (B, A) and of fills (buy, sell) → its name, also the class of its color. */
+const SIDES = { B: "buy", A: "sell", buy: "buy", sell: "sell" };
 export const sideName = (letter) => SIDES[letter] ?? letter ?? "–";
 export const side = (letter) => make("span", { class: SIDES[letter] }, sideName(letter));
 export const status = (name) => make("span", { class: `status ${name ?? ""}` }, name ?? "–");

@@ -1,6 +1,6 @@
 """The review of the orders of a tax file, before its first byte: a file without an order must never look complete."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ class TaxReview:
         perpetual_count: Executed orders of perpetuals, which the file does not contain.
         skipped: Order → reason, of the orders that are not in the file.
         across_years: In a file from orders, those that started in another UTC year than that of their last event.
-        truncated: Orders with an amount that has more decimals than the tool accepts.
+        truncated: The keys are orders with an amount that has more decimals than the tool accepts.
         line_counts: Order → its lines in the file.
     """
 
@@ -39,7 +39,7 @@ class TaxReview:
     perpetual_count: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
     across_years: list[str] = field(default_factory=list)
-    truncated: list[str] = field(default_factory=list)
+    truncated: dict[str, None] = field(default_factory=dict)
     line_counts: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -49,26 +49,28 @@ class TaxReview:
                 filled = f"fills of {order.size_filled} of {order.size_executed}"
                 self.skipped[order.twap_id] = f"{order.state}: {filled}"
 
-    def add(self, rows: Iterable[Sequence[Any]]) -> None:
-        """Review rows, in the order of the file."""
-        for row in rows:
-            mapping = self.to_mapping(row)
-            twap_id = mapping["twap_id"]
-            if twap_id in self.skipped:
-                continue
-            try:
-                entries = self.to_entries(mapping)
-            except NotATradeError as error:
-                self.skipped[twap_id] = str(error)
-                self.line_counts.pop(twap_id, None)
-                continue
-            if self.rows == "orders" and is_across_years(mapping):
-                self.across_years.append(twap_id)
-            if twap_id not in self.truncated and any(
-                self.tool.truncates(quantity) for entry in entries for quantity in entry.amounts.values()
-            ):
-                self.truncated.append(twap_id)
-            self.line_counts[twap_id] = self.line_counts.get(twap_id, 0) + len(entries)
+    def add(self, row: Mapping[str, Any], count: int = 1) -> None:
+        """Review rows of an order, in the order of the file.
+
+        Args:
+            row: One of the rows; the others differ only in what does not change their lines (see `execution_groups`).
+            count: Number of rows.
+        """
+        twap_id = row["twap_id"]
+        if twap_id in self.skipped:
+            return
+        try:
+            entries = self.to_entries(row)
+        except NotATradeError as error:
+            self.skipped[twap_id] = str(error)
+            self.line_counts.pop(twap_id, None)
+            self.truncated.pop(twap_id, None)
+            return
+        if self.rows == "orders" and is_across_years(row):
+            self.across_years.append(twap_id)
+        if any(self.tool.truncates(quantity) for entry in entries for quantity in entry.amounts.values()):
+            self.truncated[twap_id] = None
+        self.line_counts[twap_id] = self.line_counts.get(twap_id, 0) + count * len(entries)
 
     @property
     def orders_across_years(self) -> list[str]:
@@ -107,11 +109,10 @@ class TaxReview:
                 f"{_count(len(self.across_years))} began in another year than the one in which they are dated, that of"
                 f" their last event: {', '.join(self.across_years)}"
             )
-        truncated = [twap_id for twap_id in self.truncated if twap_id not in self.skipped]
-        if truncated:
+        if self.truncated:
             lines.append(
                 f"amounts truncated to {self.tool.decimals_max} decimals, as {self.tool.title} requires, in"
-                f" {_count(len(truncated))}: {', '.join(truncated)}"
+                f" {_count(len(self.truncated))}: {', '.join(self.truncated)}"
             )
         if self.perpetual_count:
             lines.append(

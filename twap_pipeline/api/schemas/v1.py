@@ -1,10 +1,10 @@
 """The response models of ``/api/v1``: the keys of the original service. Further keys may be added, none removed."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from twap_pipeline.api.field_types import Asset, Decimal, DurationMinutes, Side, Status
+from twap_pipeline.api.schemas.field_types import Asset, Decimal, DurationMinutes, Side, Status
 
 Timestamp = Annotated[str, Field(description="ISO 8601, UTC.", examples=["2025-08-26T15:25:54.579723Z"])]
 Raw = Annotated[dict[str, Any], Field(description="The source row.")]
@@ -76,12 +76,3 @@ class ValidationDetail(BaseModel):
     """A request with invalid parameters."""
 
     detail: list[InvalidField]
-
-
-class Health(BaseModel):
-    """The state of the service. The HTTP status is 200 in both cases: the process is alive."""
-
-    status: Literal["healthy", "degraded"]
-    database: str = Field(description="`connected`, or `error: ` and the kind of error.", examples=["connected"])
-    last_ingested_object: str | None = Field(description="Key of the object that was ingested last.")
-    last_ingested_at: Timestamp | None

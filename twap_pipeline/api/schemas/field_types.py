@@ -1,4 +1,4 @@
-"""The field types of the response models: pattern, description and example of each kind of value."""
+"""The types of fields: pattern, description and example of each kind of value."""
 
 from typing import Annotated, Any, Literal
 
@@ -22,6 +22,7 @@ Timestamp = Annotated[
 ]
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$", description="UTC day.", examples=["2025-08-26"])]
 Side = Annotated[str | None, Field(description="B = buy, A = sell (ask).", examples=["B"])]
+FillSide = Annotated[str, Field(description="buy or sell, as in the vendor's files.", examples=["buy"])]
 Status = Annotated[
     str | None,
     Field(
