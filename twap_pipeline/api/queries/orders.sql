@@ -95,7 +95,7 @@ LEFT JOIN LATERAL (
     FROM twap_fills
     WHERE :with_fills AND wallet = wallets.wallet AND ts >= :start AND ts < :end
       AND (asset = :asset OR :asset IS NULL)
-      AND (:market IS NULL OR (asset LIKE '@%' OR asset LIKE '%/%') = (:market = 'spot'))
+      AND (:market IS NULL OR {is_spot} = (:market = 'spot'))
     GROUP BY fee_token
     ORDER BY sum(price * size) DESC, fee_token
   ) AS tokens

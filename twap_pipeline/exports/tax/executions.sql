@@ -1,5 +1,6 @@
--- What a tax file reads from the fills of a wallet. :start and :end bound the time of the fills, :end is exclusive, and
--- NULL is unbounded. :market is spot, perp or all. A sum is NULL if one of its terms is NULL: no fee is left out silently.
+-- What a tax file reads from the fills of a wallet. :start and :end bound the time of the fills, :end is exclusive;
+-- unbounded are -infinity and infinity. :market is spot, perp or all. A sum is NULL if one of its terms is NULL: no fee is
+-- left out silently.
 
 -- name: select_fills
 -- One row per fill, oldest first. The index on wallet and time returns the first rows before the last ones are read.
@@ -11,10 +12,9 @@ SELECT twap_id, concat_ws('-', 'hl-fill', trade_id, side) AS row_id, is_spot, as
   CASE WHEN is_flip THEN trim_scale(abs(start_position))::text END AS closed_size,
   CASE WHEN is_flip THEN trim_scale(size - abs(start_position))::text END AS opened_size
 FROM (
-  SELECT *, asset LIKE '@%' OR asset LIKE '%/%' AS is_spot, abs(start_position) < size AND start_position <> 0 AS is_flip
+  SELECT *, {is_spot} AS is_spot, abs(start_position) < size AND start_position <> 0 AS is_flip
   FROM twap_fills
-  WHERE wallet = :wallet AND ts >= coalesce(CAST(:start AS timestamptz), '-infinity')
-    AND ts < coalesce(CAST(:end AS timestamptz), 'infinity')
+  WHERE wallet = :wallet AND ts >= CAST(:start AS timestamptz) AND ts < CAST(:end AS timestamptz)
 ) AS fills
 WHERE :market = 'all' OR is_spot = (:market = 'spot')
 ORDER BY ts, trade_id;
@@ -22,12 +22,11 @@ ORDER BY ts, trade_id;
 -- name: select_days
 -- One row per order, UTC day and direction, with the time of the last fill; oldest first.
 WITH fills AS (
-  SELECT *, asset LIKE '@%' OR asset LIKE '%/%' AS is_spot, to_char(ts AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day,
+  SELECT *, {is_spot} AS is_spot, to_char(ts AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day,
     abs(start_position) < size AND start_position <> 0 AS is_flip,
-    CASE WHEN asset LIKE '@%' OR asset LIKE '%/%' THEN NULL ELSE direction END AS perp_direction
+    CASE WHEN {is_spot} THEN NULL ELSE direction END AS perp_direction
   FROM twap_fills
-  WHERE wallet = :wallet AND ts >= coalesce(CAST(:start AS timestamptz), '-infinity')
-    AND ts < coalesce(CAST(:end AS timestamptz), 'infinity')
+  WHERE wallet = :wallet AND ts >= CAST(:start AS timestamptz) AND ts < CAST(:end AS timestamptz)
 ), executions AS (
   SELECT twap_id, day, is_spot, asset, side, perp_direction AS direction,
     max(ts) AS executed_at, count(*) AS fill_count, sum(size) AS size, sum(price * size) AS notional,
@@ -52,9 +51,8 @@ FROM executions ORDER BY executed_at, twap_id, day, direction;
 -- name: count_orders
 -- The number of orders with a fill of the wallet in the range and market.
 SELECT count(DISTINCT twap_id) FROM twap_fills
-WHERE wallet = :wallet AND ts >= coalesce(CAST(:start AS timestamptz), '-infinity')
-  AND ts < coalesce(CAST(:end AS timestamptz), 'infinity')
-  AND (:market = 'all' OR (:market = 'spot') = (asset LIKE '@%' OR asset LIKE '%/%'));
+WHERE wallet = :wallet AND ts >= CAST(:start AS timestamptz) AND ts < CAST(:end AS timestamptz)
+  AND (:market = 'all' OR (:market = 'spot') = {is_spot});
 
 -- name: order_states
 -- Orders with fills in the range, and orders of the range that executed something and do not reconcile.
@@ -65,16 +63,15 @@ SELECT twap_id, state, fill_count, trim_scale(size_executed)::text AS size_execu
     <> extract(YEAR FROM greatest(ended_at, last_fill_at) AT TIME ZONE 'UTC'), FALSE) AS is_across_years
 FROM twap_order_reconciliation
 WHERE wallet = :wallet
-  AND (:market = 'all' OR (:market = 'spot') = coalesce(asset LIKE '@%' OR asset LIKE '%/%', TRUE))
+  AND (:market = 'all' OR (:market = 'spot') = coalesce({is_spot}, TRUE))
   AND (
     twap_id IN (
       SELECT twap_id FROM twap_fills
-      WHERE wallet = :wallet AND ts >= coalesce(CAST(:start AS timestamptz), '-infinity')
-        AND ts < coalesce(CAST(:end AS timestamptz), 'infinity')
+      WHERE wallet = :wallet AND ts >= CAST(:start AS timestamptz) AND ts < CAST(:end AS timestamptz)
     ) OR (
       size_executed > 0 AND state <> 'reconciled'
-      AND coalesce(started_at, first_event_at) < coalesce(CAST(:end AS timestamptz), 'infinity')
-      AND coalesce(ended_at, last_status_at) >= coalesce(CAST(:start AS timestamptz), '-infinity')
+      AND coalesce(started_at, first_event_at) < CAST(:end AS timestamptz)
+      AND coalesce(ended_at, last_status_at) >= CAST(:start AS timestamptz)
     )
   )
 ORDER BY coalesce(started_at, first_event_at, first_fill_at), twap_id;
@@ -84,16 +81,16 @@ ORDER BY coalesce(started_at, first_event_at, first_fill_at), twap_id;
 SELECT fee_token AS token, trim_scale(sum(fee))::text AS fee, trim_scale(sum(builder_fee))::text AS builder_fee,
   trim_scale(sum(deployer_fee))::text AS deployer_fee, trim_scale(sum(priority_fee))::text AS priority_fee
 FROM twap_fills
-WHERE wallet = :wallet AND ts >= coalesce(CAST(:start AS timestamptz), '-infinity')
-  AND ts < coalesce(CAST(:end AS timestamptz), 'infinity') AND twap_id <> ALL(:skipped)
-  AND (:market = 'all' OR (:market = 'spot') = (asset LIKE '@%' OR asset LIKE '%/%'))
+WHERE wallet = :wallet AND ts >= CAST(:start AS timestamptz) AND ts < CAST(:end AS timestamptz)
+  AND twap_id <> ALL(:skipped)
+  AND (:market = 'all' OR (:market = 'spot') = {is_spot})
 GROUP BY fee_token ORDER BY fee_token;
 
 -- name: profits
 -- The sums of the realized profit of perpetuals by token, before fees, of the fills in the range without :skipped.
 SELECT coalesce(quote_symbol, fee_token) AS token, trim_scale(sum(realized_pnl))::text AS realized_profit
 FROM twap_fills
-WHERE wallet = :wallet AND ts >= coalesce(CAST(:start AS timestamptz), '-infinity')
-  AND ts < coalesce(CAST(:end AS timestamptz), 'infinity') AND twap_id <> ALL(:skipped)
-  AND :market <> 'spot' AND NOT (asset LIKE '@%' OR asset LIKE '%/%')
+WHERE wallet = :wallet AND ts >= CAST(:start AS timestamptz) AND ts < CAST(:end AS timestamptz)
+  AND twap_id <> ALL(:skipped)
+  AND :market <> 'spot' AND NOT {is_spot}
 GROUP BY 1 ORDER BY 1;

@@ -8,12 +8,13 @@ from typing import Literal
 from sqlalchemy import Connection, TextClause, text
 
 from twap_pipeline.storage.sql_files import load_queries
+from twap_pipeline.storage.symbols.markets import FRAGMENTS
 
 MarketChoice = Literal["spot", "perp", "all"]
 TaxRows = Literal["orders", "days", "fills"]
 """What a line of a tax file is: a whole order, the fills of an order on a UTC day, or a fill."""
 
-_QUERIES = load_queries(__package__, "executions.sql")
+_QUERIES = load_queries(__package__, "executions.sql", **FRAGMENTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,5 +98,6 @@ class FillRange:
         return [ProfitSum(*row) for row in connection.execute(self._bind("profits", skipped=list(skipped)))]
 
     def _bind(self, query: str, **parameters: object) -> TextClause:
-        values = {"wallet": self.wallet, "start": self.start, "end": self.end, "market": self.market, **parameters}
+        bounds = {"start": self.start or "-infinity", "end": self.end or "infinity"}
+        values = {"wallet": self.wallet, **bounds, "market": self.market, **parameters}
         return text(_QUERIES[query]).bindparams(**values)
