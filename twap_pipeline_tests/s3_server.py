@@ -30,7 +30,6 @@ StartResponse = Callable[..., Any]
 Fault = Callable[[Request, Response], Response]
 """Function of a request and moto's response; returns the response to send."""
 
-_PAGE_KEYS = 1_000
 _CONTENTS_XML = (
     "<Contents><Key>{}</Key><LastModified>2025-09-01T00:00:00.000Z</LastModified>"
     "<ETag>&quot;00000000000000000000000000000000&quot;</ETag><Size>1</Size></Contents>"
@@ -52,9 +51,10 @@ class S3Server:
     url: str = ""
     requests: Counter[str] = field(default_factory=Counter)
     faults: list[Fault] = field(default_factory=list)
+    _clients: dict[str | None, "S3Client"] = field(default_factory=dict, init=False)
 
     def client(self, user_agent: str | None = None) -> "S3Client":
-        """Return a client that writes objects.
+        """Return a client that writes objects. Making one costs more than a request: each is made once.
 
         Args:
             user_agent: Added to the User-Agent header, so that a fault can exclude these requests.
@@ -62,8 +62,12 @@ class S3Server:
         import boto3
         from botocore.config import Config
 
-        config = Config(retries={"max_attempts": 0}, user_agent_extra=user_agent)
-        return boto3.client("s3", endpoint_url=self.url, region_name="us-east-1", config=config)
+        if user_agent not in self._clients:
+            config = Config(retries={"max_attempts": 0}, user_agent_extra=user_agent)
+            self._clients[user_agent] = boto3.client(
+                "s3", endpoint_url=self.url, region_name="us-east-1", config=config
+            )
+        return self._clients[user_agent]
 
     def put_objects(self, bucket: str, keys: Iterable[str]) -> None:
         """Create objects of one byte without a request each: thousands take less than a second."""
@@ -101,7 +105,7 @@ def _kind(request: Request) -> str:
     return request.method
 
 
-def made_up_listing(keys: Sequence[str]) -> Fault:
+def made_up_listing(keys: Sequence[str], page_keys: int = 1_000) -> Fault:
     """Return a fault that replaces the response of every LIST request by pages of these keys."""
     ordered = sorted(keys)
 
@@ -111,10 +115,10 @@ def made_up_listing(keys: Sequence[str]) -> Fault:
         below = request.args.get("prefix", "")
         after = request.args.get("continuation-token", request.args.get("start-after", ""))
         first = bisect_right(ordered, after) if after >= below else bisect_left(ordered, below)
-        page = list(takewhile(lambda key: key.startswith(below), ordered[first : first + _PAGE_KEYS + 1]))
-        is_truncated = len(page) > _PAGE_KEYS
-        token = f"<NextContinuationToken>{escape(page[_PAGE_KEYS - 1])}</NextContinuationToken>" if is_truncated else ""
-        items = "".join(_CONTENTS_XML.format(escape(quote(key))) for key in page[:_PAGE_KEYS])
+        page = list(takewhile(lambda key: key.startswith(below), ordered[first : first + page_keys + 1]))
+        is_truncated = len(page) > page_keys
+        token = f"<NextContinuationToken>{escape(page[page_keys - 1])}</NextContinuationToken>" if is_truncated else ""
+        items = "".join(_CONTENTS_XML.format(escape(quote(key))) for key in page[:page_keys])
         head = f"<IsTruncated>{str(is_truncated).lower()}</IsTruncated><EncodingType>url</EncodingType>{token}"
         return Response(f"<ListBucketResult>{head}{items}</ListBucketResult>", 200, mimetype="application/xml")
 

@@ -12,11 +12,11 @@ from twap_pipeline_tests.fuzz_parquet import malformed, read, run_cases, valid_o
 
 @pytest.mark.fault("F1")
 def test_malformed_objects_are_refused_or_read_completely() -> None:
-    report = run_cases(0, 800)
+    report = run_cases(0, 300)
 
     assert report.failures == []
-    assert report.cases == 800
-    assert min(report.outcomes["refused"], report.outcomes["read"]) > 50
+    assert report.cases == 300
+    assert min(report.outcomes["refused"], report.outcomes["read"]) > 20
 
 
 def test_valid_objects_are_read_completely() -> None:

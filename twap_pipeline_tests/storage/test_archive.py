@@ -1,5 +1,6 @@
 """Months in parquet files: exact rows, refusals, crashes at each step, and what orders and audits make of them."""
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -20,8 +21,10 @@ from twap_pipeline.storage.months.archive import archive_month, restore_month
 from twap_pipeline.storage.months.conversion import merge_partitions, partition_by_month
 from twap_pipeline.storage.orders.refresh import refresh_orders
 from twap_pipeline.storage.schema.models import twap_status
+from twap_pipeline_tests.databases import create_database
 from twap_pipeline_tests.factories import Bucket, event
 from twap_pipeline_tests.invariants import differing_orders, ingest_everything
+from twap_pipeline_tests.storage.catalog import connected
 from twap_pipeline_tests.storage.loaded_objects import load, scalar
 from twap_pipeline_tests.storage.partitioned_table import NEXT_MONTH, ignore, partitions
 
@@ -30,17 +33,37 @@ _ROWS = "SELECT string_agg(event::text, '|' ORDER BY twap_id, ts) FROM twap_stat
 _ORDERS = "SELECT string_agg(stored::text, '|' ORDER BY twap_id) FROM twap_orders AS stored"
 
 
-@pytest.fixture
-def months(engine: Engine, bucket: Bucket) -> Engine:
-    """Events in August, in September, and of one order in both; refreshed orders; ``twap_status`` partitioned."""
+@pytest.fixture(scope="module")
+def template_of_months(server_url: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Bucket]:
+    """Name of the database that `months` copies, and its bucket."""
+    bucket = Bucket(tmp_path_factory.mktemp("bucket"))
+    url = create_database(server_url, template)
     difficult = event(1, executed="0.10000", asset='tab\t "quote" \\N\n') | {"state_error": "é\u2028"}
     bucket.put("a.parquet", [difficult, event(1, status="finished", minute=1), event(2)])
     both = event(2, status="finished", minute=NEXT_MONTH, executed="10")
     bucket.put("b.parquet", [both, event(3, minute=NEXT_MONTH)], hours=24 * 30)
-    partition_by_month(engine, ignore)
-    ingest_everything(LocalDirectory(bucket.directory), engine)
-    refresh(engine)
-    return engine
+    with connected(url) as engine:
+        partition_by_month(engine, ignore)
+        ingest_everything(LocalDirectory(bucket.directory), engine)
+        refresh(engine)
+    return str(url.database), bucket
+
+
+@pytest.fixture
+def bucket(template_of_months: tuple[str, Bucket]) -> Iterator[Bucket]:
+    """The bucket of `months`; objects that a test adds are deleted after it."""
+    bucket = template_of_months[1]
+    before = set(bucket.directory.iterdir())
+    yield bucket
+    for path in set(bucket.directory.iterdir()) - before:
+        path.unlink()
+
+
+@pytest.fixture
+def months(server_url: str, template_of_months: tuple[str, Bucket]) -> Iterator[Engine]:
+    """Events in August, in September, and of one order in both; refreshed orders; ``twap_status`` partitioned."""
+    with connected(create_database(server_url, template_of_months[0])) as engine:
+        yield engine
 
 
 def run(engine: Engine, statement: str) -> None:

@@ -1,5 +1,6 @@
 """Migrations, schema.sql and the declared tables create the same schema; drift is detected."""
 
+from collections.abc import Iterator
 from importlib.resources import files
 
 import pytest
@@ -100,9 +101,16 @@ def test_schema_sql_names_the_only_head() -> None:
 
 
 @pytest.mark.fault("M5")
-def test_head_has_no_drift(engine: Engine) -> None:
-    with engine.connect() as connection:
+def test_head_has_no_drift(unchanged: Engine) -> None:
+    with unchanged.connect() as connection:
         assert drift(connection) == []
+
+
+@pytest.fixture(scope="module")
+def unchanged(server_url: str, template: str) -> Iterator[Engine]:
+    """A database at head, which tests alter in transactions that are rolled back."""
+    with connected(create_database(server_url, template)) as engine:
+        yield engine
 
 
 @pytest.mark.fault("M5")
@@ -137,8 +145,8 @@ def test_head_has_no_drift(engine: Engine) -> None:
         ),
     ],
 )
-def test_drift_names_altered_object(engine: Engine, alteration: str, named: str) -> None:
-    with engine.connect() as connection:
+def test_drift_names_altered_object(unchanged: Engine, alteration: str, named: str) -> None:
+    with unchanged.connect() as connection:
         connection.exec_driver_sql(alteration)
 
         (difference,) = drift(connection)
