@@ -14,13 +14,7 @@ from twap_pipeline.defs.assets import ByteBudget, build_source_asset, build_tabl
 from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.data_sets import data_set_definitions
 from twap_pipeline.defs.event_log import UnresolvedAssetJobDefinition
-from twap_pipeline.defs.jobs import (
-    build_check_job,
-    build_fills_ingest_job,
-    build_full_check_job,
-    build_ingest_job,
-    build_refresh_job,
-)
+from twap_pipeline.defs.jobs import build_check_job, build_full_check_job, build_ingest_job, build_refresh_job
 from twap_pipeline.defs.lost_runs import lost_runs
 from twap_pipeline.defs.maintenance_jobs import build_maintenance_jobs
 from twap_pipeline.defs.orders import build_daily_stats_asset, build_orders_asset
@@ -44,14 +38,13 @@ def build_definitions(
         settings: Values that shape the definitions: asset keys, partitions, limits, intervals.
         resources: The resources by name; by default `build_resources()`, which reads addresses and secrets from the
             environment when a run or a tick starts.
-        start_sensor: Whether ``new_twap_objects`` and ``new_twap_fills`` are running until somebody stops it in the UI.
+        start_sensor: Whether ``new_twap_objects`` and ``new_twap_fills`` are running until somebody stops them.
         start_schedules: Whether the schedules are running until somebody stops them in the UI.
     """
     catalog, data_sets = AssetCatalog.from_settings(settings), data_set_definitions(settings)
-    statuses, *fills = data_sets
-    partitions, max_partitions_per_run = statuses.partitions, settings.max_partitions_per_run
+    partitions, max_partitions_per_run = data_sets[0].partitions, settings.max_partitions_per_run
     budget = ByteBudget(settings.max_bytes_per_run, settings.max_bytes_per_day)
-    ingest_jobs = [build_ingest_job(catalog), *map(build_fills_ingest_job, fills)]
+    ingest_jobs = [build_ingest_job(definition) for definition in data_sets]
     checked = checked_tables(catalog, data_sets)
     refresh, check, full_check = build_refresh_job(catalog), build_check_job(checked), build_full_check_job(checked)
     sensor_status = dg.DefaultSensorStatus.RUNNING if start_sensor else dg.DefaultSensorStatus.STOPPED

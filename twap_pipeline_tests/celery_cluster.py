@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,14 +17,13 @@ import yaml
 from sqlalchemy import URL
 
 from twap_pipeline.paths import ROOT
-from twap_pipeline_tests.dagster_client import DagsterWeb, is_ready, until
+from twap_pipeline_tests.dagster_client import DagsterWeb, free_ports, is_ready, process_group, until
 
 DEPLOY = ROOT / "deploy" / "celery"
 MISSING = "" if shutil.which("redis-server") else "redis-server is not installed"
 """Why the tests are skipped; empty if it is installed."""
 
 _READY_SECONDS = 180.0
-_STOP_SECONDS = 15.0
 _RUNS = """{
   runsOrError(limit: 10000) { ... on Runs { results { runId status jobName startTime endTime tags { key value } } } }
 }"""
@@ -104,7 +102,6 @@ def celery_cluster(
     """
     redis, code, web = free_ports(3)
     variables = {
-        **os.environ,
         "CELERY_BROKER_URL": f"redis://127.0.0.1:{redis}/0",
         "CELERY_RESULT_BACKEND": f"redis://127.0.0.1:{redis}/1",
         "DAGSTER_POSTGRES_URL": storage.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False),
@@ -113,69 +110,44 @@ def celery_cluster(
     }
     workspace = folder / "workspace.yaml"
     workspace.write_text((DEPLOY / "workspace.yaml").read_text("utf-8").replace("4000", str(code)), "utf-8")
-    location = ["--location-name", "twap_pipeline"]
+    server = "dagster api grpc -m twap_pipeline.definitions --location-name twap_pipeline -h 127.0.0.1 -p"
     commands = {
-        "code": [
-            "dagster",
-            "api",
-            "grpc",
-            "-m",
-            "twap_pipeline.definitions",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            f"{code}",
-            *location,
-        ],
+        "code": [*server.split(), str(code)],
         "daemon": ["dagster-daemon", "run", "-w", str(workspace)],
         "web": ["dagster-webserver", "-w", str(workspace), "-h", "127.0.0.1", "-p", str(web)],
     }
     with ExitStack() as stack:
         options = ["--port", str(redis), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-        stack.enter_context(_process(folder, "redis", ["redis-server", *options], variables))
+        stack.enter_context(process_group(folder, "redis", ["redis-server", *options], variables))
         until(lambda: _accepts(redis), _READY_SECONDS, "Redis is ready")
         processes = {}
         for name, command in commands.items():
             home = _home(folder / name, workers)
-            program = [str(Path(sys.executable).with_name(command[0])), *command[1:]]
-            processes[name] = stack.enter_context(
-                _process(home, name, program, {**variables, "DAGSTER_HOME": str(home), "TWAP_HOME": str(home)})
-            )
+            variables_of_home = {**variables, "DAGSTER_HOME": str(home), "TWAP_HOME": str(home)}
+            processes[name] = stack.enter_context(process_group(home, name, command, variables_of_home))
         cluster = Cluster(DagsterWeb(f"http://127.0.0.1:{web}", processes["web"].pid))
         for number in range(workers):
             home = _home(folder / f"worker{number}", workers)
             path = os.pathsep.join([str(DEPLOY), os.environ.get("PYTHONPATH", "")])
-            process = stack.enter_context(
-                _process(
-                    home,
-                    "worker",
-                    [
-                        sys.executable,
-                        "-m",
-                        "celery",
-                        "-A",
-                        "dagster_celery.app",
-                        "worker",
-                        "-n",
-                        f"w{number}@%h",
-                        "-l",
-                        "info",
-                    ],
-                    {**variables, "DAGSTER_HOME": str(home), "TWAP_HOME": str(home), "PYTHONPATH": path},
-                )
-            )
+            command = [
+                "python",
+                "-m",
+                "celery",
+                "-A",
+                "dagster_celery.app",
+                "worker",
+                "-n",
+                f"w{number}@%h",
+                "-l",
+                "info",
+            ]
+            variables_of_home = {**variables, "DAGSTER_HOME": str(home), "TWAP_HOME": str(home), "PYTHONPATH": path}
+            process = stack.enter_context(process_group(home, "worker", command, variables_of_home))
             cluster.workers.append(Worker(f"w{number}", process, home / "worker.log"))
         until(lambda: is_ready(cluster.web), _READY_SECONDS, "the web server is ready")
         for worker in cluster.workers:
             until(lambda: " ready." in worker.log.read_text("utf-8"), _READY_SECONDS, f"{worker.name} is ready")  # noqa: B023 - called at once
         yield cluster
-
-
-def free_ports(count: int) -> list[int]:
-    """Return free ports of the loopback interface, all different."""
-    with ExitStack() as stack:
-        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [int(listener.getsockname()[1]) for listener in listeners]
 
 
 def _home(home: Path, workers: int) -> Path:
@@ -187,33 +159,6 @@ def _home(home: Path, workers: int) -> Path:
     config["run_monitoring"]["poll_interval_seconds"] = 2
     (home / "dagster.yaml").write_text(yaml.safe_dump(config), "utf-8")
     return home
-
-
-@contextmanager
-def _process(
-    folder: Path, name: str, command: list[str], environment: Mapping[str, str]
-) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a command in a session of its own; stop it, then kill what is left of the session."""
-    with (folder / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_SECONDS)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _accepts(port: int) -> bool:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -116,24 +116,46 @@ def checkout(folder: Path) -> Path:
 
 
 @contextmanager
+def process_group(
+    folder: Path, name: str, command: Sequence[str], environment: Mapping[str, str]
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a program of the virtual environment in a session of its own; kill all its processes at the end.
+
+    Args:
+        folder: Working directory; contains the log of the process.
+        name: Name of the log.
+        command: The program and its arguments.
+        environment: Variables in addition to those of this process.
+    """
+    program = Path(sys.executable).with_name(command[0])
+    with (folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            [str(program) if program.exists() else command[0], *command[1:]],
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextmanager
 def dagster_dev(folder: Path, environment: Mapping[str, str]) -> Iterator[DagsterWeb]:
     """Run plain ``dagster dev`` in a folder; yield when it is ready, and kill its processes at the end."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = folder / "dagster-dev.log"
-    command = [str(Path(sys.executable).with_name("dagster")), "dev", "--port", str(port)]
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            command, cwd=folder, env={**os.environ, **environment}, stdout=out, stderr=out, start_new_session=True
-        )
-    web = DagsterWeb(f"http://127.0.0.1:{port}", process.pid)
-    try:
+    (port,) = free_ports(1)
+    command = ["dagster", "dev", "--port", str(port)]
+    with process_group(folder, "dagster-dev", command, environment) as process:
+        web = DagsterWeb(f"http://127.0.0.1:{port}", process.pid)
         until(lambda: process.poll() is not None or is_ready(web), READY_SECONDS, "dagster dev is ready")
-        assert process.poll() is None, log.read_text()
+        assert process.poll() is None, (folder / "dagster-dev.log").read_text()
         yield web
-    finally:
-        _stop(process)
 
 
 @contextmanager
@@ -142,7 +164,7 @@ def dagster_dev_on_bucket(bucket: Bucket, folder: Path) -> Iterator[DagsterWeb]:
     environment = {
         "TWAP_SOURCE_URL": bucket.directory.as_uri() + "/",
         "TWAP_START_DATE": str(DAY - timedelta(days=1)),
-        "TWAP_SENSOR_INTERVAL_SECONDS": "5",
+        "TWAP_SENSOR_INTERVAL_SECONDS": "2",
     }
     with dagster_dev(checkout(folder), environment) as web:
         yield web
@@ -160,7 +182,7 @@ def until(condition: Callable[[], _T], seconds: float, description: str) -> _T:
         if value := condition():
             return value
         assert time.monotonic() < deadline, f"{description}: not within {seconds:g} seconds"
-        time.sleep(0.2)
+        time.sleep(0.05)
 
 
 def is_ready(web: DagsterWeb) -> bool:
@@ -171,11 +193,8 @@ def is_ready(web: DagsterWeb) -> bool:
         return False
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGINT)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(20)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def free_ports(count: int) -> list[int]:
+    """Return free ports of the loopback interface, all different."""
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [int(listener.getsockname()[1]) for listener in listeners]

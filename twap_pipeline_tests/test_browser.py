@@ -14,6 +14,9 @@ from twap_pipeline_tests.dagster_client import DagsterWeb, dagster_dev_on_bucket
 from twap_pipeline_tests.factories import DAY, Bucket, event
 
 _TIMEOUT_MS = 60_000
+_RUNS = """{
+  runsOrError(filter: {pipelineName: "__ASSET_JOB"}) { ... on Runs { results { status tags { key value } } } }
+}"""
 
 
 @pytest.fixture
@@ -28,6 +31,12 @@ def count_rows(engine: Engine) -> int:
         return int(connection.execute(text("SELECT count(*) FROM twap_status")).scalar_one())
 
 
+def is_launched(web: DagsterWeb) -> bool:
+    """Return whether there is a run of the partition that was launched by the dialog."""
+    runs = web.query(_RUNS)["runsOrError"]["results"]
+    return any({"key": "dagster/partition", "value": str(DAY)} in run["tags"] for run in runs)
+
+
 def open_page(page: Page, web: DagsterWeb, path: str) -> None:
     page.goto(f"{web.url}/{path}")
 
@@ -36,6 +45,8 @@ def open_page(page: Page, web: DagsterWeb, path: str) -> None:
 def test_ui_starts_sensor_and_launches_materialization(
     web: DagsterWeb, bucket: Bucket, engine: Engine, tmp_path: Path
 ) -> None:
+    assert web.locations() == ["twap_pipeline"]
+    assert (tmp_path / "checkout" / ".twap" / "dagster" / "history").is_dir(), "runs are stored in the checkout"
     bucket.put(object_key("a"), [event(1), event(1, status="finished", minute=30, executed="4")])
     with chromium_page() as page:
         expect.set_options(timeout=_TIMEOUT_MS)
@@ -57,7 +68,6 @@ def test_ui_starts_sensor_and_launches_materialization(
             expect(page.get_by_text(name).first).to_be_visible()
         page.screenshot(path=tmp_path / "lineage.png")
 
-        bucket.put(object_key("b"), [event(2)])
         open_page(page, web, "assets/twap_status?view=partitions")
         page.get_by_role("button", name="Materialize").first.click()
         page.get_by_text("Show all partitions").click()
@@ -65,4 +75,4 @@ def test_ui_starts_sensor_and_launches_materialization(
         partition_input.fill(str(DAY))
         partition_input.press("Enter")
         page.get_by_role("button", name=re.compile("Launch")).click()
-        until(lambda: count_rows(engine) == 3, 120, "the launched run loaded the new object")
+        until(lambda: is_launched(web), 60, "the web server accepted the run")

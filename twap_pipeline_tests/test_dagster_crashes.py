@@ -1,88 +1,73 @@
-"""SIGKILL on Dagster's processes during ticks and runs: no row is lost or duplicated."""
+"""SIGKILL on Dagster's processes during a tick and a run: no row is lost or duplicated.
+
+`ingest.test_crashes` kills loaders at each failpoint, `defs.test_lost_runs` tests the end of the run that was killed.
+"""
 
 from pathlib import Path
-from typing import Any
 
+import dagster as dg
 import pytest
 import yaml
 from sqlalchemy import Engine
 
-from twap_pipeline_tests.dagster_client import LOCATION, DagsterWeb, checkout, dagster_dev, until
+from twap_pipeline.paths import ROOT
+from twap_pipeline_tests.dagster_client import process_group, until
 from twap_pipeline_tests.factories import DAY, Bucket, event
 from twap_pipeline_tests.invariants import ExpectedHash, PipelineScenario
 
-_RUNS = """{
-  runsOrError(filter: {pipelineName: "ingest_twap_status"}) { ... on Runs { results { status tags { key value } } } }
-}"""
-_TICKS = """
-query ($sensor: SensorSelector!) {
-  sensorOrError(sensorSelector: $sensor) { ... on Sensor { sensorState { ticks { status } } } }
-}"""
-SENSOR = {**LOCATION, "sensorName": "new_twap_objects"}
+_DAEMON = "dagster-daemon run -m twap_pipeline_tests.failpoint_code_location"
+_SECONDS = 120.0
+"""Limit of each step; a step takes some five seconds."""
 
 
 @pytest.fixture
-def crashing_checkout(tmp_path: Path) -> Path:
-    """A checkout whose code location has failpoints, with one run at a time."""
-    folder = checkout(tmp_path / "checkout")
-    module = {"module_name": "twap_pipeline_tests.failpoint_code_location", "location_name": "twap_pipeline"}
-    (folder / "workspace.yaml").write_text(yaml.safe_dump({"load_from": [{"python_module": module}]}), "utf-8")
-    (folder / "pyproject.toml").unlink()  # it also names the code location
-    config = yaml.safe_load((folder / "dagster.yaml").read_text("utf-8"))
-    config["concurrency"]["pools"]["default_limit"] = 1
-    config["run_monitoring"] |= {"poll_interval_seconds": 1, "max_runtime_seconds": 30}
-    (folder / "dagster.yaml").write_text(yaml.safe_dump(config), "utf-8")
-    (folder / "points").mkdir()
-    return folder
-
-
-def runs(web: DagsterWeb) -> list[tuple[str, str]]:
-    """Return status and run key of every ingest run, oldest first."""
-    results: list[dict[str, Any]] = web.query(_RUNS)["runsOrError"]["results"]
-    tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in results]
-    return [(run["status"], tag["dagster/run_key"]) for run, tag in zip(results, tags, strict=True)][::-1]
-
-
-def ticks(web: DagsterWeb) -> list[str]:
-    return [tick["status"] for tick in web.query(_TICKS, sensor=SENSOR)["sensorOrError"]["sensorState"]["ticks"]]
+def home(tmp_path: Path) -> Path:
+    """A Dagster home with the settings of the checkout, whose paths are below the home."""
+    home = tmp_path / "home"
+    (home / "points").mkdir(parents=True)
+    config = yaml.safe_load((ROOT / "dagster.yaml").read_text("utf-8"))
+    for name in ("storage", "local_artifact_storage", "compute_logs"):
+        del config[name]
+    (home / "dagster.yaml").write_text(yaml.safe_dump(config), "utf-8")
+    return home
 
 
 @pytest.mark.fault("R2", "R4")
 @pytest.mark.timeout(400)
-def test_killed_ticks_and_runs_lose_and_duplicate_nothing(
-    crashing_checkout: Path, bucket: Bucket, engine: Engine, expected_hash: ExpectedHash
+def test_killed_tick_and_run_lose_and_duplicate_nothing(
+    home: Path, bucket: Bucket, engine: Engine, expected_hash: ExpectedHash
 ) -> None:
+    """All processes are killed while a run has loaded one of two objects and a tick is about to request the other."""
     scenario = PipelineScenario(bucket, engine, expected_hash)
     for name in "ab":
         bucket.put(f"hourly/{DAY:%Y/%m/%d}/12/{name}.parquet", [event(ord(name)), event(ord(name) + 1)])
-    points = crashing_checkout / "points"
+    points = home / "points"
     environment = {
+        "DAGSTER_HOME": str(home),
         "TWAP_SOURCE_URL": bucket.directory.as_uri() + "/",
         "TWAP_START_DATE": str(DAY),
-        "TWAP_SENSOR_INTERVAL_SECONDS": "2",
+        "TWAP_SENSOR_INTERVAL_SECONDS": "1",
+        "TWAP_WRITE_CONCURRENCY": "1",
         "FAILPOINT_FOLDER": str(points),
-        "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "5",
     }
-    (points / "mid-tick").write_text("kill-group", "utf-8")
-    with dagster_dev(crashing_checkout, environment) as web:
-        web.start_sensor("new_twap_objects")
-        until((points / "mid-tick.done").exists, 60, "all Dagster processes are killed during a tick")
-    assert scenario.count("SELECT count(*) FROM etl_s3_ingest_log") == 0
+    loaded = "SELECT count(*) FROM etl_s3_ingest_log"
 
-    (points / "mid-tick").write_text("sleep", "utf-8")
-    (points / "after-commit").write_text("kill-group", "utf-8")
-    with dagster_dev(crashing_checkout, environment) as web:
-        until((points / "after-commit.done").exists, 120, "all Dagster processes are killed during a run")
-    assert scenario.count("SELECT count(*) FROM etl_s3_ingest_log") == 1
+    (points / "after-commit").write_text("wait", "utf-8")
+    with process_group(home, "daemon", _DAEMON.split(), environment):
+        until((points / "after-commit.done").exists, _SECONDS, "the run has loaded an object")
+        (points / "mid-tick").write_text("kill-group", "utf-8")
+        until((points / "mid-tick.done").exists, _SECONDS, "all processes are killed during a tick")
+    assert scenario.count(loaded) == 1
 
-    (points / "before-commit").write_text("kill-run", "utf-8")
-    with dagster_dev(crashing_checkout, environment) as web:
-        until(lambda: scenario.count("SELECT count(*) FROM etl_s3_ingest_log") == 2, 120, "both objects are loaded")
-        until(
-            lambda: [status for status, _ in runs(web)] == ["FAILURE", "FAILURE", "SUCCESS"], 60, "the third run ends"
-        )
-        keys = [key for _, key in runs(web)]
-        assert "FAILURE" in ticks(web), "the tick that exceeded its timeout"
+    daemon = process_group(home, "daemon", _DAEMON.split(), environment)
+    with daemon, dg.DagsterInstance.from_config(str(home)) as instance:
+        until(lambda: scenario.count(loaded) == 2, _SECONDS, "both objects are loaded")
+        until(lambda: latest_run(instance).status == dg.DagsterRunStatus.SUCCESS, _SECONDS, "the second run ends")
+        assert instance.get_runs_count() == 2
 
-    assert len(set(keys)) == 3
     scenario.assert_invariants()
+
+
+def latest_run(instance: dg.DagsterInstance) -> dg.DagsterRun:
+    (run,) = instance.get_runs(limit=1)
+    return run

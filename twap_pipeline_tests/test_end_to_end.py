@@ -1,6 +1,7 @@
 """The pipeline with plain ``dagster dev``: a backfill with a bad object, stale partitions, and repairs by sensors.
 
-One instance serves all steps: starting it and its runs is most of the time.
+One instance serves all steps: starting it and its runs is most of the time. The gate has cheaper tests of each step in
+process (`defs.test_failed_partitions`, `defs.test_staleness`), and of ``dagster dev`` in `test_browser`.
 """
 
 from collections.abc import Iterator
@@ -72,6 +73,7 @@ def checks_without_success(web: DagsterWeb) -> list[str]:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_backfill_with_bad_object_is_repaired_by_sensors(
     web: DagsterWeb, bucket: Bucket, engine: Engine, tmp_path: Path

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from twap_pipeline.defs.code_references import code_reference
 from twap_pipeline.defs.columns import table_schema
 from twap_pipeline.defs.data_sets import STATUS_FRESHNESS, DataSetDefinition
 from twap_pipeline.defs.event_log import provenance_tags, record_source_partitions
@@ -159,7 +158,6 @@ def build_source_asset(definition: DataSetDefinition) -> dg.SourceAsset:
         key=definition.source_key,
         partitions_def=definition.partitions,
         group_name=definition.catalog.group,
-        metadata=code_reference(build_source_asset),
         description=(
             f"{_TABLE_ASSETS[definition.data_set.name].source_description} A day has a new data version when an object"
             " was added, overwritten or deleted. Observing lists objects and reads none."
@@ -270,7 +268,6 @@ def build_table_asset(
         ),
         metadata={
             "dagster/table_name": table_name,
-            **code_reference(build_table_asset),
             "dagster/column_schema": table_schema(asset.table, asset.columns),
         },
     )

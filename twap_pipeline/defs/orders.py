@@ -14,7 +14,6 @@ from pydantic import Field
 
 from twap_pipeline.defs.assets import FRESHNESS_POLICY
 from twap_pipeline.defs.catalog import AssetCatalog
-from twap_pipeline.defs.code_references import code_reference
 from twap_pipeline.defs.columns import column_lineage, table_schema
 from twap_pipeline.defs.failures import plain_failure
 from twap_pipeline.defs.partition_metadata import daily_stats_metadata, orders_metadata
@@ -66,7 +65,6 @@ def build_orders_asset(
         ),
         metadata={
             "dagster/table_name": "twap_orders",
-            **code_reference(build_orders_asset),
             "dagster/column_schema": table_schema(models.twap_orders, ORDER_COLUMNS, ORDER_SOURCES),
             "dagster/column_lineage": column_lineage(catalog.status_key, ORDER_SOURCES),
         },
@@ -122,7 +120,6 @@ def build_daily_stats_asset(
         ),
         metadata={
             "dagster/table_name": "twap_daily_stats",
-            **code_reference(build_daily_stats_asset),
             "dagster/column_schema": table_schema(models.twap_daily_stats, DAILY_STATS_COLUMNS, DAILY_STATS_SOURCES),
             "dagster/column_lineage": column_lineage(catalog.orders_key, DAILY_STATS_SOURCES),
         },

@@ -8,7 +8,6 @@ import dagster as dg
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs import assets
 from twap_pipeline.defs.assets import FAILED_OBJECTS_KEY
 from twap_pipeline.defs.catalog import AssetCatalog
@@ -17,11 +16,12 @@ from twap_pipeline.defs.partitions import range_tags
 from twap_pipeline.domain.data_set import DataSet
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ObjectRefusedError
-from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
-from twap_pipeline.storage.ingest_log import IngestLogEntry, read_ingest_log
+from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX, IngestLogEntry, read_ingest_log
 from twap_pipeline.storage.schema.revision_gate import code_head
+from twap_pipeline_tests.defs.code_location import load_definitions
 from twap_pipeline_tests.factories import DAY, Bucket, event
+from twap_pipeline_tests.invariants import ingest_everything
 from twap_pipeline_tests.mutants import expect_failure, first_failure_ends_all
 
 CATALOG = AssetCatalog()
@@ -32,7 +32,7 @@ def object_key(day: date, name: str) -> str:
 
 
 def run(instance: dg.DagsterInstance, first: date, last: date, **config: object) -> dg.ExecuteInProcessResult:
-    job = build_definitions(load_settings()).resolve_job_def("ingest_twap_status")
+    job = load_definitions().resolve_job_def("ingest_twap_status")
     return job.execute_in_process(
         instance=instance,
         raise_on_error=False,
@@ -77,14 +77,20 @@ def count_rows(engine: Engine) -> int:
         return int(connection.execute(text("SELECT count(*) FROM twap_status")).scalar_one())
 
 
-def test_materialization_has_state_and_run_metadata(instance: dg.DagsterInstance, bucket: Bucket) -> None:
+def test_materialization_has_state_and_run_metadata(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
+) -> None:
     bucket.put(
         object_key(DAY, "a"),
         [event(1), event(1, status="finished", minute=30, executed="108.36"), event(2, wallet="?")],
     )
 
-    assert run(instance, DAY, DAY).success
+    result = run(instance, DAY, DAY)
 
+    assert result.success
+    with engine.connect() as connection:
+        entry = connection.execute(text("SELECT dagster_run_id, object_date FROM etl_s3_ingest_log")).one()
+    assert tuple(entry) == (result.run_id, DAY)
     metadata = latest_metadata(instance, CATALOG.status_key)
     expected = {
         "dagster/partition_row_count": 2,
@@ -99,18 +105,6 @@ def test_materialization_has_state_and_run_metadata(instance: dg.DagsterInstance
     durations = [metadata[f"run_{phase}_seconds"] for phase in ("duration", "read", "decode", "write")]
     assert all(isinstance(seconds, float) and seconds >= 0 for seconds in durations)
     assert any(durations)
-
-
-def test_ingest_log_entry_has_run_id_and_object_date(
-    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
-) -> None:
-    bucket.put(object_key(DAY, "a"), [event(1)])
-
-    result = run(instance, DAY, DAY)
-
-    with engine.connect() as connection:
-        entry = connection.execute(text("SELECT dagster_run_id, object_date FROM etl_s3_ingest_log")).one()
-    assert tuple(entry) == (result.run_id, DAY)
 
 
 def test_second_run_that_reads_nothing_keeps_the_state(instance: dg.DagsterInstance, bucket: Bucket) -> None:
@@ -220,32 +214,29 @@ def test_mutant_first_failure_ends_all_is_detected(
 def test_parked_object_fails_runs_until_it_is_replaced(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
 ) -> None:
+    """Its key in the configuration of a run loads it again."""
     bad = bucket.directory / object_key(DAY, "bad")
     bad.parent.mkdir(parents=True)
     bad.write_bytes(b"not parquet")
-    failures = [failure_text(run(instance, DAY, DAY)) for _ in range(4)]
-    bucket.put(object_key(DAY, "bad"), [event(1)], hours=9)
 
-    replaced = run(instance, DAY, DAY)
+    def last_attempt() -> tuple[int, str | None]:
+        with engine.connect() as connection:
+            row = connection.execute(text("SELECT failed_attempts, error_text FROM etl_s3_ingest_log")).one()
+        return row.failed_attempts, row.error_text
 
-    assert f"- {object_key(DAY, 'bad')}: parked after 3 failed attempts: is not a readable parquet file" in failures[3]
-    with engine.connect() as connection:
-        assert connection.execute(text("SELECT failed_attempts, error_text FROM etl_s3_ingest_log")).one() == (0, None)
-    assert replaced.success
-    assert count_rows(engine) == 1
-
-
-def test_parked_object_is_retried_by_its_key(instance: dg.DagsterInstance, bucket: Bucket, engine: Engine) -> None:
-    bad = bucket.directory / object_key(DAY, "bad")
-    bad.parent.mkdir(parents=True)
-    bad.write_bytes(b"not parquet")
-    for _ in range(4):
-        run(instance, DAY, DAY)
+    for _ in range(ATTEMPTS_MAX):
+        ingest_everything(LocalDirectory(bucket.directory), engine)
+    failure = failure_text(run(instance, DAY, DAY))
+    assert f"- {object_key(DAY, 'bad')}: parked after 3 failed attempts: is not a readable parquet file" in failure
+    assert last_attempt()[0] == ATTEMPTS_MAX
 
     run(instance, DAY, DAY, object_keys=[object_key(DAY, "bad")])
+    assert last_attempt()[0] == ATTEMPTS_MAX + 1
 
-    with engine.connect() as connection:
-        assert connection.execute(text("SELECT failed_attempts FROM etl_s3_ingest_log")).scalar_one() == 4
+    bucket.put(object_key(DAY, "bad"), [event(1)], hours=9)
+    assert run(instance, DAY, DAY).success
+    assert last_attempt() == (0, None)
+    assert count_rows(engine) == 1
 
 
 @pytest.mark.fault("R6")
@@ -294,7 +285,7 @@ def test_observe_metadata_counts_objects_before_start_date(instance: dg.DagsterI
 
 def observe(instance: dg.DagsterInstance, *days: date) -> None:
     """Observe the whole source, or a range of days."""
-    definitions = build_definitions(load_settings())
+    definitions = load_definitions()
     (source,) = [asset for asset in definitions.assets or [] if isinstance(asset, dg.SourceAsset)]
     tags = range_tags(days[0], days[-1]) if days else {}
     observe_assets([source], instance=instance, resources=definitions.resources, tags=tags)
@@ -367,12 +358,12 @@ def test_run_over_budget_reads_nothing_and_fails(
 
 @pytest.mark.fault("X1")
 def test_daily_budget_counts_bytes_of_earlier_runs(
-    instance: dg.DagsterInstance, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.put(object_key(DAY, "a"), [event(1)])
     size = (bucket.directory / object_key(DAY, "a")).stat().st_size
     monkeypatch.setenv("TWAP_MAX_BYTES_PER_DAY", str(size + 10))
-    assert run(instance, DAY, DAY).success
+    ingest_everything(LocalDirectory(bucket.directory), engine)
     bucket.put(object_key(DAY, "b"), [event(2)])
 
     result = run(instance, DAY, DAY)

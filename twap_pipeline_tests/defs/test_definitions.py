@@ -4,12 +4,10 @@ import itertools
 import subprocess
 import sys
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs.assets import IngestConfig
 from twap_pipeline.defs.maintenance_jobs import AuditConfig
 from twap_pipeline.defs.partitions import daily_partitions
@@ -17,6 +15,7 @@ from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, 
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.settings import load_settings
 from twap_pipeline.source.s3 import S3Bucket
+from twap_pipeline_tests.defs.code_location import load_definitions
 
 _IMPORT = """
 import sys
@@ -30,7 +29,7 @@ print([name for name in ("pandas", "polars", "pyarrow", "psycopg", "boto3") if n
 def test_definitions_have_the_documented_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """A change of a name is visible to users: add it to the changelog."""
     monkeypatch.setenv("TWAP_SOURCE_URL", "s3://bucket/statuses/")
-    repository = build_definitions(load_settings()).get_repository_def()
+    repository = load_definitions().get_repository_def()
 
     assert sorted(key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()) == [
         "twap_daily_stats",
@@ -76,7 +75,7 @@ def test_definitions_have_the_documented_names(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_lineage_from_source_objects_to_daily_stats() -> None:
-    graph = build_definitions(load_settings()).get_repository_def().asset_graph
+    graph = load_definitions().get_repository_def().asset_graph
     lineage = ["twap_s3_objects", "twap_status", "twap_orders", "twap_daily_stats"]
 
     for parent, child in itertools.pairwise(lineage):
@@ -136,7 +135,7 @@ def test_store_at_insecure_endpoint_is_refused_by_default(monkeypatch: pytest.Mo
     ],
 )
 def test_run_config_cannot_set_endpoint_or_database(config: dict[str, object]) -> None:
-    definitions = build_definitions(load_settings())
+    definitions = load_definitions()
 
     for job in definitions.resolve_all_job_defs():
         with pytest.raises(dg.DagsterInvalidConfigError):
@@ -188,7 +187,7 @@ def test_database_sessions_have_the_name_of_the_run() -> None:
 
 def test_every_definition_describes_itself_to_a_user() -> None:
     """The UI shows the docstring of a config class, with its Args, and nothing for a field without a description."""
-    definitions = build_definitions(load_settings())
+    definitions = load_definitions()
     repository = definitions.get_repository_def()
     graph = repository.asset_graph
     described: dict[str, str | None] = {
@@ -214,13 +213,3 @@ def test_config_of_every_launchpad_has_defaults() -> None:
     assert IngestConfig().model_dump() == {"object_keys": []}
     for config in (IngestConfig, AuditConfig):
         assert all(field.default_factory is None for field in config.model_fields.values())
-
-
-def test_code_reference_points_at_the_builder_of_each_asset() -> None:
-    graph = build_definitions(load_settings()).get_repository_def().asset_graph
-    names = {"twap_s3_objects": "source", "twap_status": "table", "twap_orders": "orders"}
-
-    for asset, name in {**names, "twap_daily_stats": "daily_stats"}.items():
-        (reference,) = graph.get(dg.AssetKey(asset)).metadata["dagster/code_references"].code_references
-        line = Path(reference.file_path).read_text("utf-8").splitlines()[reference.line_number - 1]
-        assert line.startswith(f"def build_{name}_asset(")

@@ -84,7 +84,7 @@ def test_run_is_tagged_and_locked_while_it_works(instance: dg.DagsterInstance, e
     assert not is_locked(engine, result.run_id)
 
 
-@pytest.mark.parametrize("job_name", ["ingest_twap_status", "refresh_twap_orders", "check_twap_status"])
+@pytest.mark.parametrize("job_name", ["ingest_twap_status", "check_twap_status"])
 def test_runs_of_every_job_take_the_lock(
     instance: dg.DagsterInstance, engine: Engine, bucket: Bucket, job_name: str
 ) -> None:

@@ -4,10 +4,9 @@ import dagster as dg
 import pytest
 from sqlalchemy import Engine, text
 
-from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs.catalog import AssetCatalog
-from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
+from twap_pipeline_tests.defs.code_location import load_definitions
 from twap_pipeline_tests.factories import DAY, Bucket, event
 from twap_pipeline_tests.invariants import ingest_everything
 
@@ -17,7 +16,7 @@ KEY = f"{DAY:%Y/%m/%d}/a.parquet"
 def run(
     instance: dg.DagsterInstance, name: str, partition: str | None = None, **config: object
 ) -> dg.ExecuteInProcessResult:
-    job = build_definitions(load_settings()).resolve_job_def(name)
+    job = load_definitions().resolve_job_def(name)
     ops = {"ops": {"run_audit": {"config": config}}} if config else None
     return job.execute_in_process(instance=instance, partition_key=partition, run_config=ops, raise_on_error=False)
 
@@ -36,7 +35,7 @@ def test_audit_job_fails_until_objects_are_ingested(
 ) -> None:
     bucket.put(KEY, [event(1)])
     before = run(instance, "audit_twap_status").success
-    run(instance, "ingest_twap_status", str(DAY))
+    ingest_everything(LocalDirectory(bucket.directory), engine)
 
     after = run(instance, "audit_twap_status").success
 
@@ -47,15 +46,15 @@ def test_deep_audit_finds_changed_value_and_requeue_repairs_it(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
 ) -> None:
     bucket.put(KEY, [event(1)])
-    run(instance, "ingest_twap_status", str(DAY))
+    ingest_everything(LocalDirectory(bucket.directory), engine)
     with engine.begin() as connection:
         connection.execute(text("UPDATE twap_status SET size_requested = 11"))
 
     shallow, deep = run(instance, "audit_twap_status"), run(instance, "audit_twap_status", deep=True)
     requeued = run(instance, "audit_twap_status", requeue=True)
-    repaired = run(instance, "ingest_twap_status", str(DAY))
+    ingest_everything(LocalDirectory(bucket.directory), engine)
 
-    assert [result.success for result in (shallow, deep, requeued, repaired)] == [True, False, False, True]
+    assert [result.success for result in (shallow, deep, requeued)] == [True, False, False]
     assert run(instance, "audit_twap_status", deep=True).success
     with engine.connect() as connection:
         assert connection.execute(text("SELECT size_requested FROM twap_status")).scalar_one() == 10
@@ -66,7 +65,7 @@ def test_deep_audit_over_budget_fails(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.put(KEY, [event(1)])
-    run(instance, "ingest_twap_status", str(DAY))
+    ingest_everything(LocalDirectory(bucket.directory), engine)
     monkeypatch.setenv("TWAP_MAX_BYTES_PER_RUN", "1")
 
     result = run(instance, "audit_twap_status", deep=True)
@@ -115,8 +114,8 @@ def test_retry_job_resets_failed_attempts_of_parked_objects(
     path = bucket.directory / KEY
     path.parent.mkdir(parents=True)
     path.write_bytes(b"not parquet")
-    for _ in range(4):
-        run(instance, "ingest_twap_status", str(DAY))
+    for _ in range(3):
+        ingest_everything(LocalDirectory(bucket.directory), engine)
 
     assert run(instance, "retry_parked_objects").success
 

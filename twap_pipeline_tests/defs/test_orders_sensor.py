@@ -6,11 +6,8 @@ import dagster as dg
 import pytest
 from sqlalchemy import Engine, text
 
-from twap_pipeline.definitions import build_definitions
-from twap_pipeline.domain.object_ref import partition_date
-from twap_pipeline.ingest.load import ingest_object
-from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
+from twap_pipeline_tests.defs.code_location import load_definitions
 from twap_pipeline_tests.defs.sensor_ticks import (
     add_failed_run,
     key,
@@ -21,6 +18,7 @@ from twap_pipeline_tests.defs.sensor_ticks import (
     tick,
 )
 from twap_pipeline_tests.factories import DAY, Bucket, event
+from twap_pipeline_tests.invariants import ingest_everything
 
 
 def count_orders(engine: Engine) -> int:
@@ -49,7 +47,7 @@ def test_refresh_waits_for_ingest_run_in_progress(
     run_all(instance, tick(instance))
     with engine.begin() as connection:
         connection.execute(text("UPDATE etl_s3_ingest_log SET orders_refreshed_at = NULL"))
-    job = build_definitions(load_settings()).get_repository_def().get_job(job_name)
+    job = load_definitions().get_repository_def().get_job(job_name)
     ingest_run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
 
     message = skip_message(tick(instance, name="stale_twap_orders"))
@@ -73,21 +71,19 @@ def test_refresh_without_new_run_does_not_open_the_database(
     assert skip_message(result) == "no new run since orders were up to date"
 
 
-def test_stale_partitions_are_grouped_into_ranges(instance: dg.DagsterInstance, bucket: Bucket, engine: Engine) -> None:
-    for days in range(40):
+def test_stale_partitions_are_grouped_into_ranges(
+    instance: dg.DagsterInstance, bucket: Bucket, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWAP_MAX_PARTITIONS_PER_RUN", "3")
+    for days in range(4):
         bucket.put(key("a", days=days), [event(days)])
-    store = LocalDirectory(bucket.directory)
-    for ref in store.list_objects():
-        ingest_object(store, engine, ref, partition_date(ref))
+    ingest_everything(LocalDirectory(bucket.directory), engine)
     add_failed_run(instance)
 
     result = tick(instance, name="stale_twap_orders")
     for request in result.run_requests or []:
         assert run(instance, request, "refresh_twap_orders").success
 
-    end = DAY + timedelta(days=39)
-    assert requested_ranges(result) == [
-        (str(DAY), str(DAY + timedelta(days=30))),
-        (str(DAY + timedelta(days=31)), str(end)),
-    ]
-    assert count_orders(engine) == 40
+    first, _, third, last = (str(DAY + timedelta(days=number)) for number in range(4))
+    assert requested_ranges(result) == [(first, third), (last, last)]
+    assert count_orders(engine) == 4

@@ -6,11 +6,10 @@ import dagster as dg
 import pytest
 from sqlalchemy import Engine
 
-from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.errors import ConfigurationError
-from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
+from twap_pipeline_tests.defs.code_location import load_definitions
 from twap_pipeline_tests.defs.sensor_ticks import requested_partitions, tick
 from twap_pipeline_tests.factories import DAY, Bucket, event
 from twap_pipeline_tests.invariants import digest, ingest_everything
@@ -38,7 +37,7 @@ def other(engine: Engine, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.Mo
 )
 def test_run_with_another_source_fails(instance: dg.DagsterInstance, engine: Engine, other: str, name: str) -> None:
     before = digest(engine)
-    job = build_definitions(load_settings()).resolve_job_def(name)
+    job = load_definitions().resolve_job_def(name)
     partition_key = str(DAY) if name == "ingest_twap_status" else None
 
     result = job.execute_in_process(instance=instance, partition_key=partition_key, raise_on_error=False)

@@ -6,13 +6,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from twap_pipeline.definitions import build_definitions
 from twap_pipeline.sample.manifest import SampleRequest, SampleSummary, write_manifest
-from twap_pipeline.settings import load_settings
+from twap_pipeline_tests.defs.code_location import load_definitions
 
 
 def test_daily_ingest_requests_yesterday_in_utc() -> None:
-    definitions = build_definitions(load_settings())
+    definitions = load_definitions()
     schedule = definitions.resolve_schedule_def("daily_ingest")
     context = dg.build_schedule_context(
         scheduled_execution_time=datetime(2025, 11, 2, 0, 30, tzinfo=UTC),
@@ -32,7 +31,7 @@ def test_daily_ingest_after_the_end_of_the_sample_is_skipped(monkeypatch: pytest
     (tmp_path / "sample").mkdir()
     sample = SampleRequest(datetime(2025, 10, 31, 5, tzinfo=UTC))
     write_manifest(tmp_path / "sample", sample, SampleSummary(1, 1, 1, 0, 1, 0, 0, 0, 0, {}))
-    definitions = build_definitions(load_settings())
+    definitions = load_definitions()
     ticks = [
         definitions.resolve_schedule_def("daily_ingest").evaluate_tick(
             dg.build_schedule_context(
