@@ -85,26 +85,32 @@ function yearChoices(wallet, summary, start, end) {
   return choices("Year", [["all", `#wallet/${wallet}`, !start && !end], ...links]);
 }
 
-function downloads(wallet, range) {
-  const link = (format) => download(wallet, format, range);
-  const perpetuals = (format) => download(wallet, format, { ...range, market: "perp" }, `${format} perpetuals`);
+export function downloads(wallet, range) {
+  const perpetuals = { ...range, market: "perp" };
+  const path = (format) => `/wallets/${wallet}/exports/${format}`;
+  const file = (format) => download(path(format), range, format);
+  const taxFile = (format, parameters, label) => [
+    download(path(format), parameters, label),
+    download(`${path(format)}/statement`, parameters, `${label} statement`, `twap-statement-${wallet}-${label.replace(" ", "-")}.json`),
+  ];
+  const row = (links, text) => make("p", { class: "actions" }, links, make("span", { class: "hint" }, text));
   return [
-    make("p", { class: "actions" }, FORMATS.slice(0, 2).map(link), make("span", { class: "hint" }, "one row per order, all columns")),
-    make("p", { class: "actions" }, FORMATS.slice(2, 4).map(link), make("span", { class: "hint" }, "one row per slice, with fees and realized profit")),
-    make("p", { class: "actions" }, FORMATS.slice(4).map(link), make("span", { class: "hint" }, "for tax tools; spot trades, with fees if the fills are loaded")),
-    make("p", { class: "actions" }, PERPETUAL_FORMATS.map(perpetuals), make("span", { class: "hint" }, "for tax tools; profit and fees, if the fills are loaded")),
+    row(FORMATS.slice(0, 2).map(file), "one row per order, all columns"),
+    row(FORMATS.slice(2, 4).map(file), "one row per slice, with fees and realized profit"),
+    row(FORMATS.slice(4).flatMap((format) => taxFile(format, range, format)), "for tax tools; spot trades, with fees if the fills are loaded"),
+    row(PERPETUAL_FORMATS.flatMap((format) => taxFile(format, perpetuals, `${format} perpetuals`)), "for tax tools; profit and fees, if the fills are loaded"),
+    hint("A statement lists which orders of a tax file reconcile with their fills, which are missing, and the sums of the fees."),
   ];
 }
 
 /** A download link. With an API key, the script fetches the file, because a link cannot send a header. */
-function download(wallet, format, parameters, label = format) {
-  const path = `/wallets/${wallet}/exports/${format}`;
-  const link = make("a", { href: apiUrl(path, parameters), download: "" }, label);
+function download(path, parameters, label, fileName = "") {
+  const link = make("a", { href: apiUrl(path, parameters), download: fileName }, label);
   link.addEventListener("click", async (event) => {
     if (!apiKey()) return;
     event.preventDefault();
     const response = await request(path, parameters);
-    const name = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1] ?? `${wallet}.${format}`;
+    const name = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1] ?? fileName;
     const file = URL.createObjectURL(await response.blob());
     make("a", { href: file, download: name }).click();
     URL.revokeObjectURL(file);
