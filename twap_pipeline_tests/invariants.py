@@ -12,6 +12,7 @@ from functools import cached_property
 
 from sqlalchemy import URL, Connection, Engine, text
 
+from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.ingest.audit import audit
 from twap_pipeline.ingest.load import IngestResult, ingest_objects
 from twap_pipeline.ingest.plan import group_by_day, plan
@@ -88,13 +89,13 @@ class PipelineScenario:
         assert_invariants(self.engine, self.store, self.expected_hash(self.store))
 
 
-def ingest_everything(store: ObjectStore, engine: Engine) -> list[IngestResult]:
+def ingest_everything(store: ObjectStore, engine: Engine, data_set: DataSet = TWAP_STATUS) -> list[IngestResult]:
     """Load every object that is not loaded."""
     with engine.connect() as connection:
-        entries = read_ingest_log(connection)
+        entries = read_ingest_log(connection, data_set=data_set)
     results = []
     for day, refs in group_by_day(store.list_objects()).items():
-        results += ingest_objects(store, engine, plan(refs, entries).pending, day)
+        results += ingest_objects(store, engine, plan(refs, entries).pending, day, data_set=data_set)
     return results
 
 

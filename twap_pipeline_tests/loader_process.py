@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.failpoints import FailpointName, activate_failpoint
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.engine.engine import make_engine
@@ -34,6 +35,7 @@ class LoaderArgs:
         signal: The signal.
         skip: How many times it passes the failpoint before the signal.
         mutant: The mutant that it runs, if any.
+        data_set: Data set of the objects.
     """
 
     url: str
@@ -42,11 +44,17 @@ class LoaderArgs:
     signal: signal.Signals
     skip: int
     mutant: Mutant | None
+    data_set: DataSet
 
 
 @contextmanager
 def loader(
-    scenario: PipelineScenario, *, at: FailpointName | None = None, by: signal.Signals = signal.SIGKILL, skip: int = 0
+    scenario: PipelineScenario,
+    *,
+    at: FailpointName | None = None,
+    by: signal.Signals = signal.SIGKILL,
+    skip: int = 0,
+    data_set: DataSet = TWAP_STATUS,
 ) -> Iterator[BaseProcess]:
     """Run a process that loads every object of a scenario; it is killed when the block ends.
 
@@ -55,9 +63,10 @@ def loader(
         at: The failpoint at which the process sends itself a signal; None for no signal.
         by: The signal.
         skip: How many times the process passes the failpoint before the signal.
+        data_set: Data set of the objects.
     """
     url = scenario.url.render_as_string(hide_password=False)
-    args = LoaderArgs(url, scenario.bucket.directory, at, by, skip, active_mutant())
+    args = LoaderArgs(url, scenario.bucket.directory, at, by, skip, active_mutant(), data_set)
     process = processes.Process(target=_load, args=(args,), daemon=True)
     process.start()
     try:
@@ -81,4 +90,4 @@ def _load(args: LoaderArgs) -> None:
     ):
         if args.mutant is not None:
             args.mutant(patch)
-        ingest_everything(LocalDirectory(args.directory), make_engine(parse_database_url(args.url)))
+        ingest_everything(LocalDirectory(args.directory), make_engine(parse_database_url(args.url)), args.data_set)

@@ -19,8 +19,9 @@ from twap_pipeline.cli.context import (
 )
 from twap_pipeline.cli.progress import step
 from twap_pipeline.cli.tables import format_bytes
+from twap_pipeline.domain.data_set import DataSet
 from twap_pipeline.domain.object_ref import ObjectRef, resolve_key_date_patterns
-from twap_pipeline.ingest.audit import AuditFinding
+from twap_pipeline.ingest.audit import AuditFinding, ingest_command
 from twap_pipeline.ingest.audit_runner import run_audit
 from twap_pipeline.source.s3_pricing import get_cost_usd
 from twap_pipeline.storage.audit.repair import RepairResult
@@ -68,7 +69,7 @@ def audit(data_set_name: str, source_url: str | None, *, deep: bool, requeue: bo
     else:
         _print_findings(report.findings)
         if report.repair is not None:
-            _print_repair(report.repair)
+            _print_repair(report.repair, data_set)
         if not report.has_errors:
             compared = "objects, " if deep or requeue else ""
             click.echo(f"no differences: {compared}listing of {store.url}, ingest log and stored rows agree")
@@ -90,22 +91,22 @@ def _print_findings(findings: Iterable[AuditFinding]) -> None:
         _print_limited(finding.examples, finding.count)
 
 
-def _print_repair(repair: RepairResult) -> None:
+def _print_repair(repair: RepairResult, data_set: DataSet) -> None:
     if not repair.has_changes:
         click.echo("repair: nothing to change")
         return
     if repair.requeued:
-        click.echo(f"repair: requeued {len(repair.requeued)} objects; `twap-pipeline ingest` loads them again")
+        click.echo(f"repair: requeued {len(repair.requeued)} objects; `{ingest_command(data_set)}` loads them again")
         _print_limited(repair.requeued, len(repair.requeued))
-    if repair.deleted or repair.deleted_quarantined:
-        click.echo(f"repair: deleted {repair.deleted} rows and {repair.deleted_quarantined} quarantined rows")
+    if repair.deleted_rows or repair.deleted_quarantined_rows:
+        click.echo(f"repair: deleted {repair.deleted_rows} rows and {repair.deleted_quarantined_rows} quarantined rows")
     if repair.orders_written or repair.orders_deleted:
         click.echo(
             f"repair: wrote {repair.orders_written} orders from their events and deleted {repair.orders_deleted} orders"
             " without events"
         )
-    if repair.deleted_history:
-        click.echo(f"repair: deleted {repair.deleted_history} history entries of impossible versions")
+    if repair.deleted_history_entries:
+        click.echo(f"repair: deleted {repair.deleted_history_entries} history entries of impossible versions")
     if repair.recounted:
         click.echo(f"repair: set the row counts of {len(repair.recounted)} deleted objects to their stored rows")
         _print_limited(repair.recounted, len(repair.recounted))

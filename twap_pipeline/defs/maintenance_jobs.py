@@ -96,10 +96,11 @@ def _build_audit_job(definition: DataSetDefinition, budget: ByteBudget) -> dg.Jo
                 data_set=definition.data_set,
             )
         if report.repair is not None:
+            repair = report.repair
             context.log.info(
-                f"{report.objects_read} objects read; repair: requeued {len(report.repair.requeued)} objects, deleted"
-                f" {report.repair.deleted} rows and {report.repair.deleted_quarantined} quarantined rows, wrote"
-                f" {report.repair.orders_written} orders and deleted {report.repair.orders_deleted}"
+                f"{report.objects_read} objects read; repair: requeued {len(repair.requeued)} objects, deleted"
+                f" {repair.deleted_rows} rows and {repair.deleted_quarantined_rows} quarantined rows, wrote"
+                f" {repair.orders_written} orders and deleted {repair.orders_deleted}"
             )
         for finding in report.findings:
             examples = ", ".join(finding.examples[:_MAX_LOGGED_EXAMPLES])

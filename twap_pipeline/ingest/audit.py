@@ -53,24 +53,31 @@ class AuditCode(StrEnum):
     ARCHIVED_ROWS = "archived_rows"
 
 
+def ingest_command(data_set: DataSet) -> str:
+    """Return the command that loads a data set."""
+    return "twap-pipeline ingest" + ("" if data_set == TWAP_STATUS else f" --data-set {data_set.name}")
+
+
 _DESCRIPTIONS = {
-    AuditCode.NOT_INGESTED: "objects are listed but not in the ingest log: run `twap-pipeline ingest`",
-    AuditCode.ETAG_CHANGED: "objects are listed with another ETag than the loaded one: run `twap-pipeline ingest`",
+    AuditCode.NOT_INGESTED: "objects are listed but not in the ingest log: run `{ingest}`",
+    AuditCode.ETAG_CHANGED: "objects are listed with another ETag than the loaded one: run `{ingest}`",
     AuditCode.DELETED_FROM_SOURCE: "loaded objects are no longer listed; their rows stay",
-    AuditCode.FAILED: "objects failed to load; `twap-pipeline ingest` tries them again",
-    AuditCode.PARKED: "objects failed too often: fix the cause, then run `twap-pipeline ingest --object-key KEY`",
+    AuditCode.FAILED: "objects failed to load; `{ingest}` tries them again",
+    AuditCode.PARKED: "objects failed too often: fix the cause, then run `{ingest} --object-key KEY`",
     AuditCode.INCONSISTENT_LOG_ENTRY: "ingest log entries contradict themselves or the listing: they were edited",
     AuditCode.REUPLOADED_UNCHANGED: (
-        "objects are listed with the ETag of the ingest log and a later LastModified: run `twap-pipeline ingest`"
+        "objects are listed with the ETag of the ingest log and a later LastModified: run `{ingest}`"
     ),
-    AuditCode.BEFORE_START_DATE: "objects are of days before TWAP_START_DATE: they are not ingested",
+    AuditCode.BEFORE_START_DATE: (
+        "objects are of days before TWAP_START_DATE, or TWAP_FILLS_START_DATE for fills: they are not ingested"
+    ),
     AuditCode.ORPHAN_ROWS: "rows name an object that is not in the ingest log",
     AuditCode.UNKNOWN_OBJECT_VERSION: "rows name a version that their object never had",
     AuditCode.ROW_COUNT_MISMATCH: "the number of stored rows differs from the ingest log: rows were added or deleted",
     AuditCode.OBJECT_ROW_COUNT_EXCEEDED: "more rows name an object than it stored",
     AuditCode.QUARANTINE_COUNT_MISMATCH: "quarantined rows were added or deleted",
     AuditCode.INCONSISTENT_HISTORY: "history entries contradict themselves or the later versions: they were edited",
-    AuditCode.ROWS_MISSING: "objects contain events that are not stored: rows were deleted",
+    AuditCode.ROWS_MISSING: "objects contain rows that are not stored: rows were deleted",
     AuditCode.ROWS_CHANGED: "rows differ from their objects: values were edited, or rows moved to another object",
     AuditCode.ROWS_ADDED: "rows were added that no object contains",
     AuditCode.LOG_COUNTS_MISMATCH: "row counts, data warnings or checksums in the ingest log differ from the object",
@@ -100,16 +107,18 @@ class AuditFinding:
         code: Its kind.
         examples: The first `EXAMPLES_MAX` occurrences: a key, or a key with details.
         count: Number of occurrences.
+        data_set: Data set that was audited.
     """
 
     code: AuditCode
     examples: tuple[str, ...]
     count: int
+    data_set: DataSet = TWAP_STATUS
 
     @property
     def description(self) -> str:
         """What the finding means, and what to do."""
-        return _DESCRIPTIONS[self.code]
+        return _DESCRIPTIONS[self.code].format(ingest=ingest_command(self.data_set))
 
     @property
     def is_informational(self) -> bool:
@@ -122,7 +131,7 @@ def has_errors(findings: Iterable[AuditFinding]) -> bool:
     return any(not finding.is_informational for finding in findings)
 
 
-def to_findings(differences: Iterable[Difference]) -> list[AuditFinding]:
+def to_findings(differences: Iterable[Difference], data_set: DataSet = TWAP_STATUS) -> list[AuditFinding]:
     """Return a finding per code that occurs, in the order of `AuditCode`."""
     counts = dict.fromkeys(AuditCode, 0)
     examples: dict[AuditCode, list[str]] = {code: [] for code in AuditCode}
@@ -130,7 +139,7 @@ def to_findings(differences: Iterable[Difference]) -> list[AuditFinding]:
         counts[code] += 1
         if counts[code] <= EXAMPLES_MAX:
             examples[code].append(example)
-    return [AuditFinding(code, tuple(examples[code]), count) for code, count in counts.items() if count]
+    return [AuditFinding(code, tuple(examples[code]), count, data_set) for code, count in counts.items() if count]
 
 
 def audit(
@@ -166,7 +175,7 @@ def audit(
         differences = _find_differences(
             listing, stored_objects(connection, data_set), since, key_date_patterns, archived
         )
-        return to_findings(differences)
+        return to_findings(differences, data_set)
 
 
 def _find_differences(

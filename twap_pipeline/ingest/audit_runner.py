@@ -1,14 +1,13 @@
 """Runs an audit as a command, a Dagster job and an asset check need it: listing, budget, deep audit, one report."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 
 from sqlalchemy import Engine
 
 from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef
-from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.ingest.audit import AuditFinding, audit, has_errors
 from twap_pipeline.ingest.deep_audit import deep_audit, deleted_objects, loaded_objects
 from twap_pipeline.ingest.plan import check_budget
@@ -39,7 +38,6 @@ class AuditReport:
 
     def as_json(self) -> dict[str, object]:
         """Return the report as one JSON object."""
-        repair = self.repair
         return {
             "has_errors": self.has_errors,
             "objects_read": self.objects_read,
@@ -53,18 +51,7 @@ class AuditReport:
                 }
                 for finding in self.findings
             ],
-            "repair": repair
-            and {
-                "requeued": repair.requeued,
-                "deleted_rows": repair.deleted,
-                "deleted_quarantined_rows": repair.deleted_quarantined,
-                "deleted_history_entries": repair.deleted_history,
-                "recounted": repair.recounted,
-                "orders_written": repair.orders_written,
-                "orders_deleted": repair.orders_deleted,
-                "adjustment": repair.adjustment,
-                "adjusted_key": repair.adjusted_key,
-            },
+            "repair": asdict(self.repair) if self.repair else None,
         }
 
 
@@ -98,7 +85,6 @@ def run_audit(
         data_set: Data set of the store's objects.
 
     Raises:
-        ConfigurationError: A deep audit of another data set than the statuses was requested.
         BudgetExceededError: The objects exceed a budget; none was read.
         SourceError: The store failed or refused access.
         StatementTimeoutError: A statement reached the limit.
@@ -108,14 +94,9 @@ def run_audit(
         return AuditReport(
             audit(engine, stream, since, key_date_patterns, timeout_seconds=timeout_seconds, data_set=data_set)
         )
-    if data_set != TWAP_STATUS:
-        raise ConfigurationError(
-            f"a deep audit or a repair of {data_set.name} is not possible: only {TWAP_STATUS.name} can be compared row"
-            " by row. Run the audit without `--deep` and `--requeue`: it compares listing, ingest log and row counts"
-        )
     listing = list(store.list_objects())
     findings = audit(engine, listing, since, key_date_patterns, timeout_seconds=timeout_seconds, data_set=data_set)
-    refs = loaded_objects(engine, listing, since, key_date_patterns)
+    refs = loaded_objects(engine, listing, since, key_date_patterns, data_set)
     before_reading(refs)
     with engine.connect() as connection:
         read_today = bytes_read_today(connection)
@@ -128,7 +109,8 @@ def run_audit(
         refs,
         key_date_patterns,
         requeue=requeue,
-        deleted_keys=deleted_objects(engine, listing),
+        deleted_keys=deleted_objects(engine, listing, data_set),
         timeout_seconds=timeout_seconds,
+        data_set=data_set,
     )
     return AuditReport([*findings, *result.findings], len(refs), result.repair)

@@ -1,8 +1,9 @@
-"""Compares the tables of statuses and orders with the objects: reads every object again and compares row by row.
+"""Compares the tables of a data set with the objects: reads every object again and compares row by row.
 
 Only the object reveals an edited value: ``raw_payload`` can be edited together with the columns. Reading is exact and
 cheap: a year of the feed is less than 400 MB, about $0.04 from outside the bucket's region. Memory is that of loading
-one object. The database contains a second, temporary copy of the rows until the end.
+one object. The database contains a second, temporary copy of the rows until the end. Orders are compared with the
+statuses that they are derived from.
 
 Rows of deleted objects and of replaced versions are counted, but cannot be verified. Only the sums of `audit` detect
 that such rows were added or deleted. docs/reference/audit-codes.md lists what neither audit can detect.
@@ -14,7 +15,7 @@ from datetime import date
 
 from sqlalchemy import Connection, Engine, text
 
-from twap_pipeline.domain.data_set import TWAP_STATUS
+from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef, day_from_key, partition_date
 from twap_pipeline.errors import ObjectError
 from twap_pipeline.ingest.audit import AuditCode, AuditFinding, Difference, entry_inconsistency, to_findings
@@ -22,10 +23,10 @@ from twap_pipeline.ingest.fetch import fetch
 from twap_pipeline.ingest.object_reader import ObjectReader
 from twap_pipeline.source.base import ObjectStore
 from twap_pipeline.source.object_file import ObjectFile
-from twap_pipeline.storage.audit.counts import HistoryFault, stored_objects
+from twap_pipeline.storage.audit.counts import HistoryFault, StoredObject, stored_objects
 from twap_pipeline.storage.audit.repair import RepairResult, repair
 from twap_pipeline.storage.audit.verification import (
-    EXPECTED_PREFIX,
+    EXPECTED_TABLES,
     ExpectedEntry,
     Version,
     archived_rows_by_object,
@@ -71,20 +72,21 @@ def loaded_objects(
     listing: Iterable[ObjectRef],
     since: date,
     key_date_patterns: Sequence[str] = KEY_DATE_PATTERNS,
+    data_set: DataSet = TWAP_STATUS,
 ) -> list[ObjectRef]:
     """Return the objects that a deep audit reads: every listed object whose ETag is loaded, with any LastModified."""
     with engine.connect() as connection:
-        entries = read_ingest_log(connection)
+        entries = read_ingest_log(connection, data_set=data_set)
     loaded = {key: entry.etag for key, entry in entries.items() if entry.error_text is None}
     return [
         ref for ref in listing if loaded.get(ref.key) == ref.etag and partition_date(ref, key_date_patterns) >= since
     ]
 
 
-def deleted_objects(engine: Engine, listing: Iterable[ObjectRef]) -> set[str]:
+def deleted_objects(engine: Engine, listing: Iterable[ObjectRef], data_set: DataSet = TWAP_STATUS) -> set[str]:
     """Return the keys of the ingest log that the source does not list."""
     with engine.connect() as connection:
-        entries = read_ingest_log(connection)
+        entries = read_ingest_log(connection, data_set=data_set)
     return set(entries) - {ref.key for ref in listing}
 
 
@@ -97,8 +99,9 @@ def deep_audit(
     requeue: bool = False,
     deleted_keys: Collection[str] = (),
     timeout_seconds: float = STATEMENT_TIMEOUT_SECONDS,
+    data_set: DataSet = TWAP_STATUS,
 ) -> DeepAuditResult:
-    """Read objects again and compare rows, quarantined rows and log entries with them, and orders with the rows.
+    """Read objects again and compare rows, quarantined rows and log entries with them, and orders with the statuses.
 
     Args:
         store: The object store.
@@ -108,36 +111,42 @@ def deep_audit(
         requeue: Delete wrong rows, requeue the objects that contain the right ones, and write wrong orders.
         deleted_keys: Loaded keys that the source no longer lists; a repair corrects their row counts.
         timeout_seconds: Limit of each statement.
+        data_set: Data set of the objects.
 
     Raises:
         SourceError: The store failed or refused access as a whole.
         StatementTimeoutError: A statement reached the limit; nothing was repaired.
     """
-    with verification_session(engine) as connection:
+    with verification_session(engine, data_set) as connection:
         with connection.begin(), statement_timeout(connection, timeout_seconds, "copy of unverifiable rows"):
-            faults, versions = _read_versions(connection, refs)
-            seed_unverifiable_rows(connection, [version for pair in versions.values() for version in pair], faults)
+            faults, versions = _read_versions(connection, data_set, refs)
+            to_verify = [version for pair in versions.values() for version in pair]
+            seed_unverifiable_rows(connection, data_set, to_verify, faults)
         to_read = [ref for ref in refs if ref.key in versions]
-        reloaded = _load_expected_rows(store, connection, to_read, versions, key_date_patterns)
+        reloaded = _load_expected_rows(store, connection, to_read, versions, key_date_patterns, data_set=data_set)
         with connection.begin():
             connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
             with statement_timeout(connection, timeout_seconds, "comparison of the tables with the objects"):
-                mismatches, quarantine = compare(connection, faults), compare_quarantine(connection)
+                mismatches = compare(connection, data_set, faults)
+                quarantine = compare_quarantine(connection, data_set)
                 wrong_entries = {
                     key: columns
-                    for key, entry in verified_entries(connection).items()
+                    for key, entry in verified_entries(connection, data_set).items()
                     if (columns := entry.differing_columns(reloaded.entries[key]))
                 }
-                unverifiable = unverifiable_rows(connection)
-                archived = archived_rows_by_object(connection)
-            with statement_timeout(connection, timeout_seconds, "comparison of twap_orders with twap_status"):
-                orders = order_mismatches(connection)
+                unverifiable = unverifiable_rows(connection, data_set)
+                archived = archived_rows_by_object(connection, data_set)
+            orders: list[tuple[str, int, str]] = []
+            if data_set == TWAP_STATUS:
+                with statement_timeout(connection, timeout_seconds, "comparison of twap_orders with twap_status"):
+                    orders = order_mismatches(connection)
             repaired = None
             if requeue:
                 with statement_timeout(connection, timeout_seconds, "repair"):
                     wrong = {*wrong_entries, *quarantine}
-                    keys = _keys_to_requeue(connection, refs, key_date_patterns, wrong=wrong, reloaded=reloaded.entries)
-                    repaired = repair(connection, keys, deleted_keys=deleted_keys, faults=faults)
+                    stored = stored_objects(connection, data_set)
+                    keys = _keys_to_requeue(stored, refs, key_date_patterns, wrong=wrong, reloaded=reloaded.entries)
+                    repaired = repair(connection, data_set, keys, deleted_keys=deleted_keys, faults=faults)
 
     def differences() -> Iterator[Difference]:
         for mismatch in mismatches:
@@ -156,11 +165,11 @@ def deep_audit(
         for key, count in archived.items():
             yield AuditCode.ARCHIVED_ROWS, f"{key}: {count} rows"
 
-    return DeepAuditResult(to_findings(differences()), repaired)
+    return DeepAuditResult(to_findings(differences(), data_set), repaired)
 
 
 def _read_versions(
-    connection: Connection, refs: Iterable[ObjectRef]
+    connection: Connection, data_set: DataSet, refs: Iterable[ObjectRef]
 ) -> tuple[list[HistoryFault], dict[str, set[Version]]]:
     """Return the wrong history entries, and key → the versions that the bytes of an object verify.
 
@@ -169,7 +178,7 @@ def _read_versions(
     listed = {ref.key: ref for ref in refs}
     faults: list[HistoryFault] = []
     versions: dict[str, set[Version]] = {}
-    for item in stored_objects(connection, TWAP_STATUS):
+    for item in stored_objects(connection, data_set):
         faults += item.faults
         if item.entry is not None and (ref := listed.get(item.key)):
             versions[item.key] = {(item.key, ref.last_modified), (item.key, item.entry.last_modified)}
@@ -177,7 +186,7 @@ def _read_versions(
 
 
 def _keys_to_requeue(
-    connection: Connection,
+    stored: Iterable[StoredObject],
     refs: Iterable[ObjectRef],
     key_date_patterns: Sequence[str],
     *,
@@ -188,7 +197,7 @@ def _keys_to_requeue(
     listed = {ref.key: ref for ref in refs}
     return {
         item.key
-        for item in stored_objects(connection, TWAP_STATUS)
+        for item in stored
         if item.entry is not None
         and (item.key in reloaded or not item.entry.is_loaded)
         and (
@@ -201,9 +210,11 @@ def _keys_to_requeue(
 def _load_expected_rows(
     store: ObjectStore,
     connection: Connection,
-    refs: Sequence[ObjectRef],
+    refs: Iterable[ObjectRef],
     versions: Mapping[str, Iterable[Version]],
     key_date_patterns: Sequence[str],
+    *,
+    data_set: DataSet,
 ) -> _ReloadResult:
     """Load every object into the expected tables, one transaction each; record the objects that fail."""
     result = _ReloadResult()
@@ -211,10 +222,12 @@ def _load_expected_rows(
         try:
             with ObjectFile(max_size=_IN_MEMORY_BYTES) as file:
                 fetched = fetch(store, ref, file)
-                reader = ObjectReader(ref, file, day=partition_date(ref, key_date_patterns))
-                batches = (encode_batch(ref, batch) for batch in reader.batches())
+                reader = ObjectReader(ref, file, day=partition_date(ref, key_date_patterns), data_set=data_set)
+                batches = (encode_batch(ref, batch, data_set) for batch in reader.batches())
                 with connection.begin():
-                    row_counts = load_rows(connection, ref, batches, mode=LoadMode.NEW, table_prefix=EXPECTED_PREFIX)
+                    row_counts = load_rows(
+                        connection, ref, batches, mode=LoadMode.NEW, data_set=data_set, tables=EXPECTED_TABLES
+                    )
             result.entries[ref.key] = ExpectedEntry(
                 row_counts.total,
                 row_counts.quarantined,

@@ -6,10 +6,25 @@ passes the placeholders that only its own statements contain. Values are paramet
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from psycopg import sql
+from sqlalchemy import Connection, CursorResult, text
 
 from twap_pipeline.domain.data_set import DataSet
+
+
+def execute(
+    connection: Connection,
+    query: str,
+    data_set: DataSet,
+    parameters: Mapping[str, object] | None = None,
+    /,
+    **placeholders: sql.Composable,
+) -> CursorResult[*tuple[Any, ...]]:
+    """Compose a named query for a data set and execute it; the parameter ``data_set`` is the name of the data set."""
+    statement = text(compose(query, data_set, **placeholders))
+    return connection.execute(statement, {"data_set": data_set.name, **(parameters or {})})
 
 
 def compose(query: str, data_set: DataSet, **placeholders: sql.Composable) -> str:
@@ -31,6 +46,8 @@ def column_list(
 ) -> sql.Composed:
     """Return a list of columns, each in the form of a template: ``stored.{column}``, ``{column}::text``.
 
+    A template can also contain ``{name}``, the name of the column as a literal.
+
     Args:
         columns: The columns.
         template: Form of each column, with the placeholder ``{column}``.
@@ -39,5 +56,6 @@ def column_list(
     """
     forms = templates or {}
     return sql.SQL(separator).join(
-        sql.SQL(forms.get(column, template)).format(column=sql.Identifier(column)) for column in columns
+        sql.SQL(forms.get(column, template)).format(column=sql.Identifier(column), name=sql.Literal(column))
+        for column in columns
     )

@@ -5,14 +5,15 @@ import re
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import URL, Engine, text
+from sqlalchemy import Engine, text
 
 from twap_pipeline.cli.audit import audit
-from twap_pipeline.errors import StatementTimeoutError
+from twap_pipeline.domain.data_set import TWAP_FILLS
+from twap_pipeline.errors import BudgetExceededError, StatementTimeoutError
 from twap_pipeline.ingest import audit as ingest_audit
 from twap_pipeline.source.local import LocalDirectory
-from twap_pipeline_tests.cli.command_runner import Command, key
-from twap_pipeline_tests.factories import Bucket, event
+from twap_pipeline_tests.factories import WALLET, Bucket, event
+from twap_pipeline_tests.fill_factories import fill, fill_frame
 from twap_pipeline_tests.invariants import ingest_everything
 
 
@@ -45,21 +46,46 @@ def test_audit_json_is_one_object(engine: Engine, loaded: Bucket) -> None:
     assert (printed["objects_read"], printed["repair"]["requeued"]) == (1, ["a.parquet"])
 
 
-def test_audit_text_shows_cost_findings_and_repair(engine: Engine, loaded: Bucket) -> None:
+def test_audit_requeue_prints_cost_findings_and_repair(engine: Engine, loaded: Bucket) -> None:
     with engine.begin() as connection:
-        connection.execute(text("UPDATE twap_status SET side = 'A' WHERE twap_id = '2'"))
+        connection.execute(text("UPDATE twap_status SET size_requested = 11 WHERE twap_id = '2'"))
 
-    result = run("--requeue")
+    shallow, deep, requeued = run(), run("--deep"), run("--requeue")
+    ingest_everything(LocalDirectory(loaded.directory), engine)
+    repaired = run("--deep")
 
-    assert result.exit_code == 1
+    assert [result.exit_code for result in (shallow, deep, requeued, repaired)] == [0, 1, 1, 0]
     for part in (
         "reading 1 objects",
         "rows_changed (1): rows differ from their objects",
-        "repair: requeued 1 objects",
+        f"twap_id 2, wallet {WALLET}, ts 2025-08-20 12:00:00.123456+00: size_requested",
+        "repair: requeued 1 objects; `twap-pipeline ingest` loads them again",
         "repair: deleted 1 rows and 0 quarantined rows",
         "repair: adjusted the ingest log's row sum by -1",
     ):
-        assert part in result.stdout
+        assert part in requeued.stdout
+    assert "repair:" not in deep.stdout
+    assert "no differences: objects, listing of" in repaired.stdout
+
+
+def test_audit_requeue_of_fills_names_the_data_set(
+    engine: Engine, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWAP_FILLS_URL", bucket.directory.as_uri() + "/")
+    monkeypatch.setenv("TWAP_FILLS_PREFIXES", "fills/")
+    bucket.put_frame("fills/date=2025-08-20/a.parquet", fill_frame(fill(1), fill(2)))
+    arguments = ("--data-set", "twap_fills")
+    before = run(*arguments)
+    ingest_everything(LocalDirectory(bucket.directory), engine, TWAP_FILLS)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE twap_fills SET fee = 9 WHERE trade_id = '2'"))
+
+    requeued = run(*arguments, "--requeue")
+
+    assert (before.exit_code, requeued.exit_code) == (1, 1)
+    assert "run `twap-pipeline ingest --data-set twap_fills`" in before.stdout
+    assert f"rows, for example trade_id 2, wallet {WALLET}: fee\n" in requeued.stdout
+    assert "`twap-pipeline ingest --data-set twap_fills` loads them again" in requeued.stdout
 
 
 def test_audit_of_many_findings_prints_first_and_count(
@@ -108,62 +134,20 @@ def test_audit_over_timeout_names_task_and_setting(
             run()
 
 
-def test_audit_without_differences_exits_with_status_0(engine: Engine, loaded: Bucket) -> None:
-    result = run("--deep")
-
-    assert result.exit_code == 0
-    assert "no differences: objects, listing of" in result.stdout
-
-
-def test_audit_finds_deleted_row(command: Command, bucket: Bucket, engine: Engine) -> None:
-    bucket.put(key("a"), [event(1), event(2)])
-    command("ingest")
-    before = command("audit")
-    with engine.begin() as connection:
-        connection.execute(text("DELETE FROM twap_status WHERE twap_id = '2'"))
-
-    after = command("audit")
-
-    assert (before.status, after.status) == (0, 1)
-    assert "row_count_mismatch" in after.out
-
-
-def test_audit_requeue_repairs_changed_row(command: Command, bucket: Bucket, engine: Engine) -> None:
-    bucket.put(key("a"), [event(1), event(2)])
-    command("ingest")
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE twap_status SET size_requested = 11 WHERE twap_id = '2'"))
-
-    shallow, deep, requeued = command("audit"), command("audit", "--deep"), command("audit", "--requeue")
-    ingested, repaired = command("ingest"), command("audit", "--deep")
-
-    assert [outcome.status for outcome in (shallow, deep, requeued, ingested, repaired)] == [0, 1, 1, 0, 0]
-    assert "order 2 at 2025-08-20 12:00:00.123456+00: size_requested" in deep.out
-    assert "requeued 1 objects" in requeued.out
-    assert "requeued 1 objects" not in deep.out
-
-
-def test_deep_audit_over_budget_exits_with_status_1(
-    command: Command, bucket: Bucket, database: URL, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bucket.put(key("a"), [event(1)])
-    command("ingest")
+def test_deep_audit_over_budget_names_the_setting(loaded: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TWAP_MAX_BYTES_PER_RUN", "1")
 
-    outcome = command("audit", "--deep")
-
-    assert outcome.status == 1
-    assert "TWAP_MAX_BYTES_PER_RUN allows 1" in outcome.err
+    with pytest.raises(BudgetExceededError, match="TWAP_MAX_BYTES_PER_RUN allows 1"):
+        run("--deep")
 
 
-def test_audit_reports_deleted_object_with_status_0(command: Command, bucket: Bucket, database: URL) -> None:
-    bucket.put(key("a"), [event(1)])
-    bucket.put(key("b"), [event(2)])
-    command("ingest")
-    (bucket.directory / key("a")).unlink()
+def test_audit_reports_deleted_object_with_status_0(engine: Engine, loaded: Bucket) -> None:
+    loaded.put("b.parquet", [event(3)])
+    ingest_everything(LocalDirectory(loaded.directory), engine)
+    (loaded.directory / "a.parquet").unlink()
 
-    outcome = command("audit")
+    outcome = run()
 
-    assert outcome.status == 0
-    assert "deleted_from_source (1)" in outcome.out
-    assert key("a") in outcome.out
+    assert outcome.exit_code == 0
+    assert "deleted_from_source (1)" in outcome.stdout
+    assert "a.parquet" in outcome.stdout

@@ -17,10 +17,13 @@ from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS
 from twap_pipeline.ingest.day_listing import list_days
 from twap_pipeline.settings import load_settings
 from twap_pipeline.source.base import open_store
+from twap_pipeline.storage.audit.repair import REQUEUE_REASON
+from twap_pipeline.storage.ingest_log import read_ingest_log
 from twap_pipeline_tests.defs.code_location import load_definitions
 from twap_pipeline_tests.defs.sensor_ticks import requested_partitions, run, skip_message, tick
 from twap_pipeline_tests.factories import NOON
 from twap_pipeline_tests.fill_factories import fill, fill_frame
+from twap_pipeline_tests.invariants import ingest_everything
 from twap_pipeline_tests.s3_server import S3Server
 
 DAY = date(2026, 3, 1)
@@ -237,6 +240,25 @@ def test_fills_run_loads_its_days_with_their_metadata(
     assert metadata["objects_loaded"].value == 2
     assert skip_message(tick(instance, name=SENSOR)) == "no pending objects"
     assert instance.get_latest_data_version_record(dg.AssetKey("twap_fill_objects")) is not None
+
+
+def test_audit_job_of_fills_requeues_a_changed_value(put: Put, engine: Engine, tmp_path: Path) -> None:
+    key = PERP.format("xyz", NOON.date())
+    put(key)
+    fill_frame(fill(1)).write_parquet(tmp_path / "fills" / key)
+    ingest_everything(open_store(load_settings().resolved_fills_url or ""), engine, TWAP_FILLS)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE twap_fills SET fee = 9"))
+    job = load_definitions().resolve_job_def("audit_twap_fills")
+
+    def audit(**config: bool) -> bool:
+        ops = {"ops": {"run_fills_audit": {"config": config}}}
+        return job.execute_in_process(run_config=ops, raise_on_error=False).success
+
+    assert (audit(), audit(requeue=True)) == (True, False)
+    with engine.connect() as connection:
+        entries = read_ingest_log(connection, data_set=TWAP_FILLS)
+    assert entries[key].error_text == REQUEUE_REASON
 
 
 def test_fills_and_statuses_of_a_batch_have_own_runs(instance: dg.DagsterInstance, put: Put) -> None:

@@ -19,7 +19,7 @@ from twap_pipeline.ingest.audit_runner import run_audit
 from twap_pipeline.ingest.load import ingest_object
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.source.selection import SkippedObjects
-from twap_pipeline_tests.factories import NOON, Bucket, event
+from twap_pipeline_tests.factories import NOON, WALLET, Bucket, event
 from twap_pipeline_tests.hypothesis_profiles import examples
 from twap_pipeline_tests.invariants import ingest_everything
 from twap_pipeline_tests.mutants import etag_alone, expect_failure
@@ -129,8 +129,8 @@ def test_deep_audit_sees_rows_that_a_reupload_must_replace(engine: Engine, bucke
     assert examples == {
         "reuploaded_unchanged": ("a: ingested with 2025-08-21 12:00:00+00:00, listed with 2025-08-21 14:00:00+00:00",),
         "rows_changed": (
-            "a: 1 rows, for example order 1 at 2025-08-20 12:00:00.123456+00: size_executed, raw_payload,"
-            " s3_object_key, s3_last_modified",
+            f"a: 1 rows, for example twap_id 1, wallet {WALLET}, ts 2025-08-20 12:00:00.123456+00: size_executed,"
+            " raw_payload, s3_object_key, s3_last_modified",
         ),
     }
     assert rows(engine) == [("1", "1", "a", hours(2))]

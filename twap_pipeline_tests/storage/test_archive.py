@@ -332,5 +332,5 @@ def test_repair_keeps_orders_with_archived_events(months: Engine, bucket: Bucket
     report = run_audit(LocalDirectory(bucket.directory), months, since=date.min, requeue=True)
 
     assert report.repair is not None
-    assert (report.repair.requeued, report.repair.deleted) == (("b.parquet",), 1)
+    assert (report.repair.requeued, report.repair.deleted_rows) == (("b.parquet",), 1)
     assert scalar(months, _ORDERS) == before

@@ -184,7 +184,7 @@ def test_load_that_commits_during_evaluation_is_evaluated(two_days: Engine, buck
 
 
 def test_result_of_another_definition_is_not_used(two_days: Engine) -> None:
-    changed = replace(SIZES, violations_sql=SIZES.violations_sql + " AND true")
+    changed = replace(SIZES, prepare=("SELECT 1",))
 
     ((_, result),) = run_checks(two_days, [changed])
 

@@ -11,9 +11,7 @@ from twap_pipeline.api.queries import v1
 from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.row_counts import RowCounts
-from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.ingest.audit import audit
-from twap_pipeline.ingest.audit_runner import run_audit
 from twap_pipeline.ingest.load import ingest_object
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage import ingest_attempts, ingest_log
@@ -177,10 +175,3 @@ def test_checks_of_fills_report_bad_fills(engine: Engine, loaded: Bucket) -> Non
         "fill_times_in_range": 1,
         "fills_reconcile_with_orders": 2,
     }
-
-
-def test_deep_audit_of_fills_is_refused(engine: Engine, loaded: Bucket) -> None:
-    store = LocalDirectory(loaded.directory)
-
-    with pytest.raises(ConfigurationError, match="a deep audit or a repair of twap_fills is not possible"):
-        run_audit(store, engine, since=DAY, deep=True, data_set=TWAP_FILLS)

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from twap_pipeline.api import create_app
+from twap_pipeline.domain.data_set import TWAP_STATUS
 from twap_pipeline.errors import ConfigurationError, DatabaseUnavailableError
 from twap_pipeline.ingest.audit_runner import run_audit
 from twap_pipeline.source.local import LocalDirectory
@@ -311,7 +312,7 @@ def test_verification_session_that_changes_is_refused(database: URL) -> None:
         connected(url) as engine,
         connected(url) as other,
         other.connect() as busy,
-        verification_session(engine) as connection,
+        verification_session(engine, TWAP_STATUS) as connection,
     ):
         busy.exec_driver_sql("SELECT 1")
         with pytest.raises(ConfigurationError, match="needs one server session"):

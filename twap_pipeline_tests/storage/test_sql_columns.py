@@ -4,22 +4,21 @@ import re
 from collections.abc import Iterable
 
 import pytest
+from sqlalchemy import Table
 
+from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
 from twap_pipeline.domain.orders import DAILY_STATS_SOURCES, ORDER_SOURCES
-from twap_pipeline.domain.status import (
-    CONTENT_COLUMNS,
-    KEY_COLUMNS,
-    STATUS_RANK,
-    TERMINAL_STATUSES,
-    UNKNOWN_STATUS_RANK,
-)
+from twap_pipeline.domain.status import STATUS_RANK, TERMINAL_STATUSES, UNKNOWN_STATUS_RANK
 from twap_pipeline.storage.audit.data_checks import CHECKS, FILLS_CHECKS
+from twap_pipeline.storage.audit.verification import comparison_placeholders
+from twap_pipeline.storage.data_set_sql import compose
 from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX
 from twap_pipeline.storage.schema.models import (
     VIEWS,
     etl_s3_ingest_history,
     etl_s3_ingest_log,
     twap_daily_stats,
+    twap_fills,
     twap_orders,
     twap_status,
 )
@@ -104,17 +103,18 @@ def test_every_data_check_query_belongs_to_a_check() -> None:
     assert {check.name for check in (*CHECKS, *FILLS_CHECKS)} == set(CHECK_QUERIES)
 
 
-def test_verification_compares_every_content_column() -> None:
-    compared = [*CONTENT_COLUMNS, "s3_object_key", "s3_last_modified"]
-    sql = VERIFICATION["create_row_mismatches"]
-    left, right = between(sql, "WHERE ( ", ") AND NOT EXISTS").split(") IS DISTINCT FROM ( ")
+@pytest.mark.parametrize(("data_set", "table"), [(TWAP_STATUS, twap_status), (TWAP_FILLS, twap_fills)])
+def test_verification_compares_every_column(data_set: DataSet, table: Table) -> None:
+    compared = set(table.columns.keys()) - {*data_set.key_columns, "inserted_at"}
+    sql = compose(VERIFICATION["create_row_mismatches"], data_set, **comparison_placeholders(data_set))
 
-    def names(row: str, prefix: str) -> list[str]:
-        return [name.removeprefix(prefix).removesuffix("::text") for name in listed(row)]
+    def names(form: str) -> list[str]:
+        return sorted(name.strip('"') for name in re.findall(form, sql))
 
-    assert names(left, "stored.") == names(right, "expected.") == compared
-    assert re.findall(r"THEN '(\w+)' END", words(sql)) == compared
-    assert f"USING ({', '.join(KEY_COLUMNS)})" in sql
+    differing = r"CASE WHEN stored\.\S+::text IS DISTINCT FROM expected\.\S+::text THEN '(\w+)' END"
+    assert names(differing) == sorted(compared)
+    for row in ("stored", "expected"):
+        assert names(rf"(?<=[( ]){row}\.(\S+)::text(?=[,)])") == sorted(compared)
 
 
 def test_ingest_log_statements_write_every_column() -> None:

@@ -24,7 +24,7 @@ from twap_pipeline.api.queries.events import EventFilter, event_page, order_even
 from twap_pipeline.api.queries.fills import order_fills
 from twap_pipeline.api.queries.order_list import OrderFilter, Sort, order_page
 from twap_pipeline.api.queries.orders import daily_stats, leaderboard, wallet_summary
-from twap_pipeline.domain.data_set import TWAP_STATUS
+from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import StatementTimeoutError
 from twap_pipeline.exports import rows as exported_rows
@@ -37,6 +37,7 @@ from twap_pipeline.storage import ingest_attempts, ingest_log, maintenance
 from twap_pipeline.storage.audit.checksum import content_checksum
 from twap_pipeline.storage.audit.data_check_runs import run_checks
 from twap_pipeline.storage.audit.data_checks import CHECKS, FILLS_CHECKS, TableCheck
+from twap_pipeline.storage.audit.verification import comparison_placeholders
 from twap_pipeline.storage.data_set_sql import compose
 from twap_pipeline.storage.maintenance import statement_timeout
 from twap_pipeline.storage.orders.refresh import dates_pending_refresh, refresh_orders
@@ -198,9 +199,10 @@ def joining_queries() -> dict[str, str]:
     others = {"schema.sql", "merge.sql", "roles.sql", "session.sql", "run_lock.sql"}  # the last three: catalog tables
     others |= {"views.sql"}  # the check fills_reconcile_with_orders and daily_figures read the views
     others |= {"partitions.sql", "conversion.sql", "archive.sql"}  # catalog tables, or one scan of a table
+    comparison = comparison_placeholders(TWAP_STATUS)
     files = [path for path in (ROOT / "twap_pipeline").rglob("*.sql") if path.name not in others]
     return {
-        compose(query, TWAP_STATUS) if "{table}" in query else query: f"{path.name}: {name}"
+        compose(query, TWAP_STATUS, **comparison) if re.search(r"{\w+}", query) else query: f"{path.name}: {name}"
         for path in files
         for name, query in parse_queries(path.read_text("utf-8"), path.name, **FRAGMENTS).items()
         if joins.search(query)
@@ -226,7 +228,16 @@ def test_no_statement_with_empty_statistics_is_quadratic(filled: Engine, tmp_pat
     with filled.connect() as connection:
         all_keys = keys(connection)
     set_empty_statistics(filled)
-    deep_audit(store, filled, [], requeue=True, deleted_keys=all_keys, timeout_seconds=TIMEOUT_SECONDS)
+    for data_set in (TWAP_STATUS, TWAP_FILLS):
+        deep_audit(
+            store,
+            filled,
+            [],
+            requeue=True,
+            deleted_keys=all_keys,
+            timeout_seconds=TIMEOUT_SECONDS,
+            data_set=data_set,
+        )
 
     assert [name for query, name in joining_queries().items() if query not in executed] == []
 

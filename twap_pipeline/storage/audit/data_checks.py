@@ -12,6 +12,8 @@ from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
 from twap_pipeline.storage.orders.refresh import COMPARE_ORDERS_OF_OBJECTS
 from twap_pipeline.storage.sql_files import load_queries
 
+_QUERIES = load_queries("twap_pipeline.storage.audit", "data_checks.sql")
+
 
 class CheckScope(Enum):
     """What one evaluation of a check reads."""
@@ -31,7 +33,6 @@ class TableCheck:
     Args:
         name: The condition that is true if all is well.
         description: The condition, and what a violation means or needs. Dagster's UI shows it with either result.
-        violations_sql: SELECT of the violations; its columns are shown to people.
         scope: What one evaluation reads.
         table: The table that is checked.
         data_set: Data set whose objects and dates the check reads.
@@ -43,7 +44,6 @@ class TableCheck:
 
     name: str
     description: str
-    violations_sql: str
     scope: CheckScope = CheckScope.DAY
     table: str = "twap_status"
     data_set: DataSet = TWAP_STATUS
@@ -53,70 +53,61 @@ class TableCheck:
     follows_loads: bool = False
 
     @property
+    def violations_sql(self) -> str:
+        """SELECT of the violations; its columns are shown to people."""
+        return _QUERIES[self.name]
+
+    @property
     def digest(self) -> str:
         """Digest of the SQL: another definition of the check does not use the results of this one."""
         return hashlib.sha256("\n".join((*self.prepare, self.violations_sql)).encode()).hexdigest()[:16]
 
 
-_QUERIES = load_queries("twap_pipeline.storage.audit", "data_checks.sql")
-
-
-def _check(
-    name: str,
-    description: str,
-    scope: CheckScope = CheckScope.DAY,
-    *,
-    is_error: bool = False,
-    delay_days: int = 0,
-) -> TableCheck:
-    return TableCheck(name, description, _QUERIES[name], scope, is_error=is_error, delay_days=delay_days)
-
-
 CHECKS: tuple[TableCheck, ...] = (
-    _check(
+    TableCheck(
         "no_parked_objects",
         "No object is parked, so that no rows are missing. If one is, read etl_s3_ingest_log.error_text, correct the"
         " cause, then run `twap-pipeline ingest --object-key KEY`.",
         CheckScope.LOG,
         is_error=True,
     ),
-    _check(
+    TableCheck(
         "row_count_matches_ingest_log",
         "The table has as many rows as the ingest log records. If not, another program added or deleted rows: run"
         " `twap-pipeline audit`.",
         CheckScope.TABLE,
         is_error=True,
     ),
-    _check(
+    TableCheck(
         "event_times_in_range",
         "No event is older than the exchange or newer than its object. If one is, its time unit was inferred wrongly.",
         is_error=True,
     ),
-    _check(
+    TableCheck(
         "terminal_event_rate",
         "At least 95 % of a date's activated orders have a terminal event seven days later, when each order has ended."
         " If not, objects are missing.",
         delay_days=8,
     ),
-    _check(
+    TableCheck(
         "daily_row_count_anomaly",
         "Each date has between a third and three times the usual rows. If not, objects are missing or duplicated.",
         CheckScope.LOG,
     ),
-    _check(
+    TableCheck(
         "executed_size_lte_requested",
         "No order executed more than it requested. If one did, the feed has changed, or a column is mapped wrongly.",
     ),
-    _check(
+    TableCheck(
         "no_execution_before_terminal_event",
         "Only terminal events have an executed size. If not, the feed reports progress now, or statuses are wrong.",
     ),
-    _check(
+    TableCheck(
         "no_unknown_statuses",
         "Every status is known. A new one is stored verbatim, and ranks between activation and end until it is added to"
         " `twap_pipeline/domain/status.py`.",
     ),
-    _check(
+    TableCheck(
         "no_quarantined_rows",
         "No row is quarantined. Rows that cannot be stored without loss are in twap_status_quarantine, with reasons.",
         CheckScope.LOG,
@@ -125,7 +116,6 @@ CHECKS: tuple[TableCheck, ...] = (
         "orders_match_events",
         "Every order equals the result of its events in twap_status, unless its refresh is pending. If not, run the job"
         " `refresh_twap_orders` for the dates of the examples, with `recompute: true` in its configuration.",
-        _QUERIES["orders_match_events"],
         table="twap_orders",
         is_error=True,
         prepare=COMPARE_ORDERS_OF_OBJECTS,
@@ -138,7 +128,6 @@ FILLS_CHECKS: tuple[TableCheck, ...] = (
         "fill_count_matches_ingest_log",
         "The table has as many rows as the ingest log records. If not, another program added or deleted rows: run"
         " `twap-pipeline audit --data-set twap_fills`.",
-        _QUERIES["fill_count_matches_ingest_log"],
         CheckScope.TABLE,
         table="twap_fills",
         data_set=TWAP_FILLS,
@@ -148,7 +137,6 @@ FILLS_CHECKS: tuple[TableCheck, ...] = (
         "no_quarantined_fills",
         "No row of an object of fills is quarantined. Rows that cannot be stored without loss are in"
         " twap_fills_quarantine, with reasons.",
-        _QUERIES["no_quarantined_fills"],
         CheckScope.LOG,
         table="twap_fills",
         data_set=TWAP_FILLS,
@@ -157,7 +145,6 @@ FILLS_CHECKS: tuple[TableCheck, ...] = (
         "no_parked_fill_objects",
         "No object of the fills is parked, so that no fills are missing. If one is, read etl_s3_ingest_log.error_text,"
         " correct the cause, then run `twap-pipeline ingest --data-set twap_fills --object-key KEY`.",
-        _QUERIES["no_parked_fill_objects"],
         CheckScope.LOG,
         table="twap_fills",
         data_set=TWAP_FILLS,
@@ -166,7 +153,6 @@ FILLS_CHECKS: tuple[TableCheck, ...] = (
     TableCheck(
         "fill_times_in_range",
         "No fill is older than the exchange or newer than its object. If one is, its time unit was inferred wrongly.",
-        _QUERIES["fill_times_in_range"],
         table="twap_fills",
         data_set=TWAP_FILLS,
         is_error=True,
@@ -175,7 +161,6 @@ FILLS_CHECKS: tuple[TableCheck, ...] = (
         "fills_reconcile_with_orders",
         "The fills of every ended order add up to its executed size and notional, except if the fills of a day of the"
         " order are not loaded. If not, fills are missing or duplicated, or an order is missing.",
-        _QUERIES["fills_reconcile_with_orders"],
         CheckScope.TABLE,
         table="twap_fills",
         data_set=TWAP_FILLS,

@@ -1,5 +1,6 @@
--- Statements of the repair of statuses. They run in the transaction of `compare`, which creates the table row_mismatches and forces
--- hash joins: the statistics of a table that is being loaded would otherwise lead to quadratic plans.
+-- Statements of the repair of a data set; `compose` fills in {table}, {quarantine} and {key}. They run in the transaction
+-- of `compare`, which creates the table row_mismatches and forces hash joins: the statistics of a table that is being
+-- loaded would otherwise lead to quadratic plans.
 
 -- name: mismatch_owners
 -- Objects that contain missing or changed rows.
@@ -7,14 +8,13 @@ SELECT DISTINCT s3_object_key FROM row_mismatches WHERE kind <> 'added';
 
 -- name: delete_mismatched_rows
 -- Deletes changed and added rows.
-DELETE FROM twap_status AS stored USING row_mismatches AS mismatch
-WHERE stored.twap_id = mismatch.twap_id AND stored.wallet = mismatch.wallet AND stored.ts = mismatch.ts;
+DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM row_mismatches);
 
 -- name: delete_orphan_quarantined_rows
 -- Deletes quarantined rows whose object is not in the ingest log.
-DELETE FROM twap_status_quarantine AS stored
+DELETE FROM {quarantine} AS stored
 WHERE NOT EXISTS (SELECT FROM etl_s3_ingest_log AS log
-  WHERE log.data_set = 'twap_status' AND log.s3_object_key = stored.s3_object_key);
+  WHERE log.data_set = :data_set AND log.s3_object_key = stored.s3_object_key);
 
 -- name: delete_impossible_versions
 -- Deletes history entries.
@@ -33,13 +33,13 @@ UPDATE etl_s3_ingest_log AS log SET rows_read = stored.rows + stored.quarantined
   rows_quarantined = stored.quarantined, rows_metadata = 0, failed_attempts = 0
 FROM unnest(CAST(:keys AS text[])) AS deleted (key) CROSS JOIN LATERAL (
   SELECT (
-    SELECT count(*)::integer FROM twap_status AS event JOIN etl_s3_ingest_log AS entry USING (s3_object_key)
-    WHERE entry.data_set = 'twap_status' AND event.s3_object_key = deleted.key AND event.s3_last_modified = entry.last_modified
+    SELECT count(*)::integer FROM {table} AS event JOIN etl_s3_ingest_log AS entry USING (s3_object_key)
+    WHERE entry.data_set = :data_set AND event.s3_object_key = deleted.key AND event.s3_last_modified = entry.last_modified
   ) AS rows, (
-    SELECT count(*)::integer FROM twap_status_quarantine WHERE s3_object_key = deleted.key
+    SELECT count(*)::integer FROM {quarantine} WHERE s3_object_key = deleted.key
   ) AS quarantined
 ) AS stored
-WHERE log.data_set = 'twap_status' AND log.s3_object_key = deleted.key AND log.error_text IS NULL AND log.etag IS NOT NULL
+WHERE log.data_set = :data_set AND log.s3_object_key = deleted.key AND log.error_text IS NULL AND log.etag IS NOT NULL
   AND (log.failed_attempts <> 0 OR log.rows_read IS NULL OR log.rows_quarantined <> stored.quarantined
     OR log.rows_ingested IS DISTINCT FROM log.rows_inserted + log.rows_updated + log.rows_unchanged
     OR log.rows_inserted + log.rows_updated + log.rows_unchanged < stored.rows)
@@ -57,7 +57,8 @@ USING (SELECT twap_id, wallet FROM selected_orders EXCEPT SELECT twap_id, wallet
 WHERE stored.twap_id = without_events.twap_id AND stored.wallet = without_events.wallet;
 
 -- name: missing_insertions
--- Stored and archived rows minus the sum of inserted rows in log and history.
-SELECT (SELECT count(*) FROM twap_status) + coalesce((SELECT sum(rows) FROM etl_archived_months), 0)
-  - coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_log WHERE data_set = 'twap_status'), 0)
-  - coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_history WHERE data_set = 'twap_status'), 0);
+-- Stored and archived rows minus the sum of inserted rows in log and history. Archived months are those of twap_status.
+SELECT (SELECT count(*) FROM {table})
+  + coalesce((SELECT sum(rows) FROM etl_archived_months WHERE :data_set = 'twap_status'), 0)
+  - coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_log WHERE data_set = :data_set), 0)
+  - coalesce((SELECT sum(rows_inserted) FROM etl_s3_ingest_history WHERE data_set = :data_set), 0);

@@ -154,7 +154,7 @@ def load_rows(
     *,
     mode: LoadMode,
     data_set: DataSet = TWAP_STATUS,
-    table_prefix: str = "",
+    tables: tuple[str, str] | None = None,
 ) -> RowCounts:
     """Write an object's rows within the caller's transaction and return their row counts.
 
@@ -164,7 +164,7 @@ def load_rows(
         batches: All of its rows.
         mode: Whether a version of the object is loaded already.
         data_set: Data set of the object.
-        table_prefix: Prefix of the names of the two tables to write: the data set's table and its quarantine.
+        tables: Tables to write instead of the data set's table and its quarantine.
 
     Raises:
         ObjectInvalidError: More than `MAX_QUARANTINED_ROWS` rows are quarantined, PostgreSQL rejects a value, or the
@@ -174,7 +174,7 @@ def load_rows(
     driver_connection = connection.connection.driver_connection
     if not isinstance(driver_connection, psycopg.Connection):
         raise TypeError("rows are loaded through psycopg 3: use a postgresql+psycopg URL")
-    table, quarantine_table = table_prefix + data_set.name, table_prefix + data_set.quarantine_table
+    table, quarantine_table = tables or (data_set.name, data_set.quarantine_table)
     row_counts = RowCounts()
     quarantined: list[pl.DataFrame] = []
     with data_errors(ref.key), driver_connection.cursor() as cursor:
