@@ -1,12 +1,14 @@
-"""The `ObjectStore` protocol, and `open_store`, which returns the store of a source URL.
+"""The `ObjectStore` protocol, and the registry that maps the scheme of a source URL to a store.
 
-To add a store, write a class that implements `FolderStore`, and add its URL scheme to `open_store`. Code that is
-specific to one store belongs in that store's module.
+To add a store, write a class that implements `FolderStore` and a factory function, then add one row to `STORES`.
+Code that is specific to one store belongs in that store's module.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol
+from pkgutil import resolve_name
+from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS
@@ -81,6 +83,43 @@ class FolderStore(ObjectStore, Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """Arguments of `open_store` that a store's factory may use.
+
+    Args:
+        make_s3_client: Returns a configured boto3 S3 client; None for the default client.
+        allow_insecure_endpoint: Whether an endpoint without TLS is accepted.
+        object_pattern: Shell pattern of the names of data objects.
+        setting: Name of the setting that contains the URL, for error messages.
+    """
+
+    make_s3_client: "Callable[[], S3Client] | None" = None
+    allow_insecure_endpoint: bool = False
+    object_pattern: str = EVERY_NAME
+    setting: str = SOURCE_SETTING
+
+
+class StoreScheme(NamedTuple):
+    """One row of the registry.
+
+    Args:
+        example: Form of the URLs, for error messages.
+        factory: ``module:function``. The function has the signature ``(url: str, options: StoreOptions) ->
+            FolderStore``. The module is imported on first use, so one store's dependencies do not slow down another.
+    """
+
+    example: str
+    factory: str
+
+
+STORES: dict[str, StoreScheme] = {
+    "s3": StoreScheme("s3://bucket/prefix/", "twap_pipeline.source.s3:open_bucket"),
+    "file": StoreScheme("file:///absolute/directory/", "twap_pipeline.source.local:open_directory"),
+}
+"""Registry of the stores, by URL scheme."""
+
+
 def open_store(
     url: str,
     *,
@@ -93,7 +132,7 @@ def open_store(
     """Return the object store of a source URL.
 
     Args:
-        url: ``s3://bucket/prefix/`` or ``file:///absolute/directory/``.
+        url: A URL in one of the forms listed in `STORES`.
         object_pattern: Shell pattern of the names of data objects; every name by default.
         make_s3_client: Called only for ``s3`` URLs; `source.s3.make_s3_client` by default.
         allow_insecure_endpoint: Accept S3 endpoints without TLS, for development.
@@ -107,26 +146,18 @@ def open_store(
         scheme = urlsplit(url).scheme
     except ValueError:
         scheme = ""
-    store: FolderStore
-    if scheme == "s3":
-        from twap_pipeline.source.s3 import open_bucket  # imports boto3, which takes half a second
-
-        store = open_bucket(
-            url, make_s3_client, object_pattern, setting, allow_insecure_endpoint=allow_insecure_endpoint
-        )
-    elif scheme == "file":
-        from twap_pipeline.source.local import LocalDirectory, parse_file_url  # imports this module
-
-        store = LocalDirectory(parse_file_url(url, setting), object_pattern, setting)
-    else:
+    if scheme not in STORES:
         raise invalid_source_url(url, setting)
+    factory: Callable[[str, StoreOptions], FolderStore] = resolve_name(STORES[scheme].factory)
+    store = factory(url, StoreOptions(make_s3_client, allow_insecure_endpoint, object_pattern, setting))
     return PrefixStore(store, prefixes) if prefixes else store
 
 
 def invalid_source_url(url: str, setting: str = SOURCE_SETTING) -> ConfigurationError:
     """Return the error for a URL that no store accepts; a URL that may contain credentials is not quoted."""
     value = repr(url) if "@" not in url else "a URL that contains '@' (not shown)"
-    return ConfigurationError(f"{setting} is {value}; expected s3://bucket/prefix/ or file:///absolute/directory/")
+    expected = " or ".join(scheme.example for scheme in STORES.values())
+    return ConfigurationError(f"{setting} is {value}; expected {expected}")
 
 
 def resolve_source_url(
