@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.logs import LogFormat
 from twap_pipeline.paths import IS_CHECKOUT, ROOT
-from twap_pipeline.sample.manifest import SampleRequest, latest_until, read_manifest
+from twap_pipeline.sample.manifest import FILLS, STATUSES, SampleRequest, latest_until, read_manifest
 
 DATASET_START = date(2025, 8, 17)
 """First day of the feed (UTC)."""
@@ -285,9 +285,9 @@ class Settings(BaseSettings):
         return self.home / "sample"
 
     @property
-    def sample_fills_directory(self) -> Path:
-        """Folder of the fills of the sample data."""
-        return self.home / "sample-fills"
+    def sample_statuses_url(self) -> str:
+        """URL of the statuses of the sample data."""
+        return f"{(self.sample_directory / STATUSES).absolute().as_uri()}/"
 
     @property
     def is_sample_source(self) -> bool:
@@ -302,7 +302,7 @@ class Settings(BaseSettings):
     @property
     def resolved_fills_url(self) -> str | None:
         """URL of the fills: the configured one, or that of the sample's fills; None if there are no fills."""
-        return f"{self.sample_fills_directory.absolute().as_uri()}/" if self.is_sample_fills else self.fills_url
+        return f"{(self.sample_directory / FILLS).absolute().as_uri()}/" if self.is_sample_fills else self.fills_url
 
     @property
     def sample(self) -> SampleRequest:

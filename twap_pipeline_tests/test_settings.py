@@ -220,7 +220,7 @@ def test_fills_prefix_that_is_no_folder_is_refused(monkeypatch: pytest.MonkeyPat
         ({"TWAP_FILLS_URL": "s3://fills/", "TWAP_FILLS_START_DATE": "2026-01-01"}, "s3://fills/", date(2026, 1, 1)),
         ({"TWAP_SOURCE_URL": "s3://bucket/"}, None, date(2025, 7, 28)),
         ({"DATABASE_URL": "postgresql://u@h/d"}, None, date(2025, 7, 28)),
-        ({"TWAP_HOME": "/home", "TWAP_START_DATE": "2026-02-01"}, "file:///home/sample-fills/", date(2026, 2, 1)),
+        ({"TWAP_HOME": "/home", "TWAP_START_DATE": "2026-02-01"}, "file:///home/sample/fills/", date(2026, 2, 1)),
     ],
 )
 def test_fills_url_and_first_day_by_source(

@@ -14,7 +14,6 @@ from twap_pipeline.cli.context import (
     first_partition,
     load_command_settings,
     require_source,
-    source,
     source_option,
 )
 from twap_pipeline.cli.progress import step
@@ -23,6 +22,7 @@ from twap_pipeline.domain.data_set import DataSet
 from twap_pipeline.domain.object_ref import ObjectRef, resolve_key_date_patterns
 from twap_pipeline.ingest.audit import AuditFinding, ingest_command
 from twap_pipeline.ingest.audit_runner import run_audit
+from twap_pipeline.source.configured_store import open_configured_store
 from twap_pipeline.source.s3_pricing import get_cost_usd
 from twap_pipeline.storage.audit.repair import RepairResult
 
@@ -40,7 +40,7 @@ def audit(data_set_name: str, source_url: str | None, *, deep: bool, requeue: bo
     """
     data_set = DATA_SETS[data_set_name]
     settings = load_command_settings(source_url, data_set)
-    store = source(settings, data_set)
+    store = open_configured_store(settings, data_set)
     with database(settings) as (engine, _), ExitStack() as steps:
         require_source(settings, engine, store, data_set)
 

@@ -4,12 +4,13 @@ import click
 import dagster as dg
 from sqlalchemy import func, select
 
-from twap_pipeline.cli.context import database, source
+from twap_pipeline.cli.context import database
 from twap_pipeline.cli.dagster_runs import describe_storage
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
 from twap_pipeline.errors import SchemaRevisionError, TwapPipelineError
 from twap_pipeline.settings import Settings, load_settings
+from twap_pipeline.source.configured_store import open_configured_store
 from twap_pipeline.source.selection import SkippedObjects
 from twap_pipeline.storage.engine.server import require_supported_server
 from twap_pipeline.storage.engine.url import redacted_url
@@ -70,7 +71,7 @@ def _check_drift(settings: Settings) -> str:
 
 
 def _check_source(settings: Settings, data_set: DataSet = TWAP_STATUS) -> str:
-    store = source(settings, data_set)
+    store = open_configured_store(settings, data_set)
     skipped = SkippedObjects()
     if first := next(store.list_objects(skipped=skipped), None):
         return f"{store.url}: first key {first.key}"

@@ -1,4 +1,4 @@
-"""What several commands share: the ``--source`` option, the settings, the database, the source and the port check.
+"""What several commands share: the ``--source`` option, the settings, the database and the port check.
 
 Keep command logic out of this module, and keep Dagster out of it: commands that need no Dagster must start fast.
 """
@@ -16,7 +16,7 @@ from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.ingest.source_check import require_same_source
 from twap_pipeline.settings import Settings, load_settings
-from twap_pipeline.source.base import URL_SETTINGS, ObjectStore, open_store, resolve_fills_url, resolve_source_url
+from twap_pipeline.source.base import ObjectStore
 from twap_pipeline.storage.engine.engine import open_database
 from twap_pipeline.storage.schema.revision_gate import require_head
 
@@ -92,36 +92,6 @@ def require_source(settings: Settings, engine: Engine, store: ObjectStore, data_
     """
     require_head(engine)
     require_same_source(engine, store, settings.accept_source_url_list, data_set=data_set)
-
-
-def source(settings: Settings, data_set: DataSet = TWAP_STATUS) -> ObjectStore:
-    """Return the object store of a data set: of its URL, or of the sample data.
-
-    Raises:
-        ConfigurationError: A database is configured without a source, there are no fills, or the S3 endpoint is not
-            allowed.
-    """
-    if data_set == TWAP_FILLS:
-        url = resolve_fills_url(
-            settings.resolved_fills_url,
-            is_sample=settings.is_sample_fills,
-            sample_directory=settings.sample_directory,
-            sample=settings.sample,
-        )
-    else:
-        url = resolve_source_url(
-            settings.source_url,
-            has_database=settings.database_url is not None,
-            sample_directory=settings.sample_directory,
-            sample=settings.sample,
-        )
-    return open_store(
-        url,
-        object_pattern=settings.object_pattern,
-        allow_insecure_endpoint=settings.allow_insecure_endpoint,
-        prefixes=settings.fills_prefix_list if data_set == TWAP_FILLS else (),
-        setting=URL_SETTINGS[data_set.name],
-    )
 
 
 def require_free_port(host: str, port: int) -> None:

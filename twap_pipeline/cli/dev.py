@@ -22,7 +22,6 @@ from twap_pipeline.cli.context import (
     is_listening,
     require_free_port,
     require_source,
-    source,
 )
 from twap_pipeline.cli.progress import step
 from twap_pipeline.cli.tables import print_day_summary, print_order_history, print_table
@@ -33,6 +32,7 @@ from twap_pipeline.ingest.day_listing import list_source
 from twap_pipeline.ingest.plan import plan
 from twap_pipeline.paths import ROOT, project_file
 from twap_pipeline.settings import Settings, load_settings
+from twap_pipeline.source.configured_store import open_configured_store
 from twap_pipeline.storage.audit.checksum import content_checksum
 from twap_pipeline.storage.ingest_log import read_ingest_log
 from twap_pipeline.storage.reports.ingest_summary import day_reports
@@ -167,7 +167,7 @@ def _ingest_sample(settings: Settings, engine: Engine) -> bool:
 def _ingest_data_set(settings: Settings, engine: Engine, data_set: DataSet) -> int:
     """Ingest the pending objects of a data set since its first partition; return the number of runs."""
     with step("preparing the sample data"):
-        store = source(settings, data_set)
+        store = open_configured_store(settings, data_set)
     require_source(settings, engine, store, data_set)
     with engine.connect() as connection:
         entries = read_ingest_log(connection, data_set=data_set)

@@ -10,7 +10,6 @@ from twap_pipeline.cli.context import (
     data_set_option,
     first_partition,
     load_command_settings,
-    source,
     source_option,
 )
 from twap_pipeline.cli.tables import format_bytes, print_table
@@ -22,6 +21,7 @@ from twap_pipeline.errors import SourceNotFoundError
 from twap_pipeline.ingest.plan import group_by_day, objects_before
 from twap_pipeline.settings import Settings
 from twap_pipeline.source.base import ObjectStore
+from twap_pipeline.source.configured_store import open_configured_store
 from twap_pipeline.source.object_file import ObjectFile
 from twap_pipeline.source.parquet import ParquetObject
 from twap_pipeline.source.s3_pricing import get_cost_usd, list_cost_usd, list_requests
@@ -45,7 +45,7 @@ def discover(data_set_name: str, source_url: str | None) -> None:
     """
     data_set = DATA_SETS[data_set_name]
     settings = load_command_settings(source_url, data_set)
-    store = source(settings, data_set)
+    store = open_configured_store(settings, data_set)
     skipped = SkippedObjects()
     listing = sorted(store.list_objects(skipped=skipped))
     if not listing:

@@ -17,7 +17,6 @@ from twap_pipeline.cli.context import (
     first_partition,
     load_command_settings,
     require_source,
-    source,
     source_option,
 )
 from twap_pipeline.cli.dagster_runs import run_ingest, run_refresh
@@ -30,6 +29,7 @@ from twap_pipeline.ingest.day_listing import find_layouts, record_layouts
 from twap_pipeline.ingest.plan import Plan, group_by_day, objects_before, plan
 from twap_pipeline.settings import Settings
 from twap_pipeline.source.base import ObjectStore
+from twap_pipeline.source.configured_store import open_configured_store
 from twap_pipeline.source.s3_pricing import get_cost_usd
 from twap_pipeline.source.selection import SkippedObjects, join_keys
 from twap_pipeline.storage.ingest_log import read_ingest_log
@@ -127,7 +127,7 @@ def ingest(
         source_url, object_keys = f"{file.parent.as_uri()}/", (file.name, *object_keys)
     data_set = DATA_SETS[data_set_name]
     settings = load_command_settings(source_url, data_set)
-    store = source(settings, data_set)
+    store = open_configured_store(settings, data_set)
     with database(settings) as (engine, _):
         require_source(settings, engine, store, data_set)
         listing = _list_objects(settings, store, start, end, data_set=data_set, object_keys=object_keys)

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
-from twap_pipeline.cli.context import database, load_command_settings, require_source, source, source_option
+from twap_pipeline.cli.context import database, load_command_settings, require_source, source_option
 from twap_pipeline.cli.progress import step
 from twap_pipeline.cli.tables import format_bytes
 from twap_pipeline.domain.months import format_month, parse_month
 from twap_pipeline.domain.object_ref import resolve_key_date_patterns
 from twap_pipeline.ingest.archive import require_loaded_month
 from twap_pipeline.settings import load_settings
+from twap_pipeline.source.configured_store import open_configured_store
 from twap_pipeline.storage.engine.privileges import require_owner
 from twap_pipeline.storage.months import archive, conversion
 from twap_pipeline.storage.schema.models import twap_status
@@ -79,7 +80,7 @@ def _print_progress(line: str) -> None:
 def archive_month(source_url: str | None, month: date, directory: Path) -> None:
     """Write the events of MONTH (2025-03) to a parquet file, compare it with the rows, and drop the partition."""
     settings = load_command_settings(source_url)
-    store = source(settings)
+    store = open_configured_store(settings)
     with database(settings) as (engine, _), step(f"archiving {format_month(month)}"):
         require_owner(engine, twap_status.name, "archive-month")
         require_source(settings, engine, store)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from twap_pipeline.defs.notifier import Notifier
-from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
+from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.settings import Settings, load_settings
-from twap_pipeline.source.base import URL_SETTINGS, ObjectStore, open_store, resolve_fills_url, resolve_source_url
+from twap_pipeline.source.base import ObjectStore
+from twap_pipeline.source.configured_store import open_configured_store
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -116,30 +117,12 @@ class ObjectStoreResource:
 
         from twap_pipeline.source.s3 import REQUEST_RETRIES, configured_region
 
-        settings = self.settings
-        if data_set == TWAP_FILLS:
-            url = resolve_fills_url(
-                settings.resolved_fills_url,
-                is_sample=settings.is_sample_fills,
-                sample_directory=settings.sample_directory,
-                sample=settings.sample,
-            )
-        else:
-            url = resolve_source_url(
-                settings.source_url,
-                has_database=settings.database_url is not None,
-                sample_directory=settings.sample_directory,
-                sample=settings.sample,
-            )
-        return open_store(
-            url,
-            object_pattern=settings.object_pattern,
+        return open_configured_store(
+            self.settings,
+            data_set,
             make_s3_client=lambda: S3Resource(
                 region_name=configured_region(), max_attempts=REQUEST_RETRIES
             ).get_client(),
-            allow_insecure_endpoint=settings.allow_insecure_endpoint,
-            prefixes=settings.fills_prefix_list if data_set == TWAP_FILLS else (),
-            setting=URL_SETTINGS[data_set.name],
         )
 
 

@@ -4,18 +4,15 @@ Starting a server on the cluster belongs in ``server``.
 """
 
 import os
+import pwd
 import secrets
 import shutil
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from twap_pipeline.embedded.binaries import run_program
 from twap_pipeline.embedded.paths import UNFINISHED_PREFIX, ServerPaths
 from twap_pipeline.errors import EmbeddedDatabaseError
-
-with suppress(ModuleNotFoundError):  # Windows: importable, but not callable
-    import pwd
 
 ROLE = "twap"
 DATABASE = "twap"

@@ -28,7 +28,7 @@ from twap_pipeline.embedded.binaries import find_installation
 from twap_pipeline.embedded.locks import FileLock
 from twap_pipeline.embedded.paths import make_directory, resolve_server_paths
 from twap_pipeline.embedded.server import ensure_started
-from twap_pipeline.embedded.server_log import ServerLog
+from twap_pipeline.embedded.server_log import log_error
 from twap_pipeline.embedded.watchdog import find_postmaster
 from twap_pipeline.errors import EmbeddedDatabaseError
 
@@ -113,8 +113,6 @@ class EmbeddedPostgres:
         self.close()
 
     def _start(self) -> str:
-        if sys.platform == "win32":
-            raise EmbeddedDatabaseError("the local PostgreSQL runs on Linux and macOS only: set DATABASE_URL")
         installation = find_installation()
         with contextlib.ExitStack() as cleanup:
             cleanup.callback(self._release)
@@ -127,7 +125,8 @@ class EmbeddedPostgres:
                     "Make that directory writable for the current user, or set DATABASE_URL"
                 ) from error
             except psycopg.Error as error:
-                raise ServerLog(self._directory).error(
+                raise log_error(
+                    self._directory,
                     f"the local PostgreSQL in {self._directory} does not accept connections: {str(error).strip()}",
                     "Correct the problem and try again, or set DATABASE_URL",
                 ) from error
@@ -147,7 +146,8 @@ class EmbeddedPostgres:
 
     def _stop(self) -> None:
         if not watchdog.stop_server(self._server_lock.open(), self._data):
-            raise ServerLog(self._directory).error(
+            raise log_error(
+                self._directory,
                 f"the local PostgreSQL in {self._data} did not stop in {watchdog.STOP_TIMEOUT_SECONDS:.0f} s",
                 f"`lsof` on {self._server_lock.path} lists its processes",
             )
@@ -204,5 +204,4 @@ def _ensure_watchdog(directory: Path) -> None:
 
 _process = _ProcessState()
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_process.reset)
+os.register_at_fork(after_in_child=_process.reset)

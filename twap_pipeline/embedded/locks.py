@@ -4,6 +4,7 @@ The meaning of each lock is described in ``instance``.
 """
 
 import contextlib
+import fcntl
 import os
 import time
 import weakref
@@ -12,9 +13,6 @@ from pathlib import Path
 
 from twap_pipeline.embedded.watchdog import try_lock
 from twap_pipeline.errors import EmbeddedDatabaseError
-
-with contextlib.suppress(ModuleNotFoundError):  # Windows: importable, but not callable
-    import fcntl
 
 _POLL_SECONDS = 0.02
 
@@ -97,5 +95,4 @@ def _close_in_child() -> None:
     _open_locks.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_in_child)
+os.register_at_fork(after_in_child=_close_in_child)

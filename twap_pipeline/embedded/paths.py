@@ -7,18 +7,15 @@ and ``DIR/data`` is a link to it. Permissions of existing files are not changed.
 
 import importlib.metadata
 import os
+import pwd
 import shutil
 import stat
 import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from twap_pipeline.embedded.binaries import DISTRIBUTION, PROGRAM_NAMES, OsUser, run_program
 from twap_pipeline.errors import EmbeddedDatabaseError
-
-with suppress(ModuleNotFoundError):  # Windows: importable, but not callable
-    import pwd
 
 EXTERNAL_ROOT = Path("/var/lib/twap-pipeline")
 UNFINISHED_PREFIX = "unfinished-"

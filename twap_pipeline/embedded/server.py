@@ -8,6 +8,7 @@ import re
 import shlex
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ from twap_pipeline.embedded.binaries import run_program
 from twap_pipeline.embedded.cluster import DATABASE, ROLE, ensure_cluster, load_password, write_atomically
 from twap_pipeline.embedded.locks import FileLock
 from twap_pipeline.embedded.paths import ServerPaths
-from twap_pipeline.embedded.server_log import ServerLog
+from twap_pipeline.embedded.server_log import log_error, open_log
 from twap_pipeline.embedded.watchdog import find_postmaster
 from twap_pipeline.errors import EmbeddedDatabaseError
 
@@ -30,6 +31,7 @@ _START_TIMEOUT_SECONDS = 300  # crash recovery can be slow; a server that ends i
 _PORT_ATTEMPTS = 5
 _POLL_SECONDS = 0.05
 _LIBPQ_VARIABLE = re.compile("PG[A-Z]+")
+_MAX_WAL_SIZE = "max_wal_size=128MB"  # not 1 GB, of which a first load of the sample leaves 225 MB on the disk
 _PORT_LINE = 3  # of postmaster.pid, counted from 0
 # SCRAM only: the password is not sent to the server.
 _CONNECTION = {
@@ -107,7 +109,8 @@ def _attach(paths: ServerPaths, password: str, server_lock: FileLock) -> int | N
         time.sleep(_POLL_SECONDS)
     else:
         return None
-    raise ServerLog(paths.directory).error(
+    raise log_error(
+        paths.directory,
         f"PostgreSQL processes use {paths.data}, but no connection is possible: "
         f"{str(failure).strip() if failure else 'there is no postmaster.pid'}",
         f"End those processes (`lsof` on {server_lock.path} lists them) and try again, or set DATABASE_URL",
@@ -151,16 +154,16 @@ def _start(paths: ServerPaths, server_lock: int) -> int:
     Raises:
         EmbeddedDatabaseError: The server did not start.
     """
-    log = ServerLog(paths.directory)
-    log.rotate()
+    with suppress(FileNotFoundError):
+        (paths.directory / "server.log").replace(paths.directory / "server.log.1")  # of the previous server
     for _ in range(_PORT_ATTEMPTS):
         port = _choose_port(paths.directory / "port")
         options = ["-D", os.fspath(paths.data), "-p", str(port)]
-        for setting in (f"listen_addresses={HOST}", "unix_socket_directories=", "cluster_name=twap"):
+        for setting in (f"listen_addresses={HOST}", "unix_socket_directories=", "cluster_name=twap", _MAX_WAL_SIZE):
             options += ["-c", setting]
         command = [os.fspath(paths.programs / "bin" / "pg_ctl"), "start", "-s", "-w", "-t", str(_START_TIMEOUT_SECONDS)]
         command += ["-o", shlex.join(options)]
-        output = log.open()
+        output = open_log(paths.directory)
         try:
             done = run_program(command, paths.os_user, data=paths.data, output=output, keep_open=(server_lock,))
         finally:
@@ -170,7 +173,8 @@ def _start(paths: ServerPaths, server_lock: int) -> int:
             return port
         if _is_free(port):  # the port was not the reason
             break
-    raise log.error(
+    raise log_error(
+        paths.directory,
         f"PostgreSQL did not start on {paths.data}",
         "Correct the problem in the log and try again, or set DATABASE_URL",
     )

@@ -9,14 +9,12 @@ belongs in ``server``.
 """
 
 import contextlib
+import fcntl
 import os
 import signal
 import sys
 import time
 from pathlib import Path
-
-with contextlib.suppress(ModuleNotFoundError):  # Windows: importable, but not callable
-    import fcntl
 
 STOP_TIMEOUT_SECONDS = 120.0
 _POLL_SECONDS = 0.01

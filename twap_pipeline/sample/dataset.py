@@ -14,7 +14,7 @@ from twap_pipeline.sample.files import write_parquet
 from twap_pipeline.sample.fill_files import FillObject, assign_to_files
 from twap_pipeline.sample.fills import add_faults, add_positions, draw_fills
 from twap_pipeline.sample.layout import Calendar, SampleObject, assign_to_objects
-from twap_pipeline.sample.manifest import WRITE_DELAY_MAX, SampleRequest, SampleSummary
+from twap_pipeline.sample.manifest import FILLS, STATUSES, WRITE_DELAY_MAX, SampleRequest, SampleSummary
 from twap_pipeline.sample.orders import TERMINAL_STATUS_SHARES, draw_orders
 
 FIRST_TWAP_ID = 1_050_000
@@ -31,8 +31,8 @@ _WRITE_DELAY_MIN = timedelta(minutes=2)
 _MICROSECOND_TEXT = len("2025-08-17T00:00:00.000000")
 
 
-def write_dataset(directory: Path, fills_directory: Path, request: SampleRequest) -> SampleSummary:
-    """Write the objects below the directories and return their counts; equal requests give equal files.
+def write_dataset(directory: Path, request: SampleRequest) -> SampleSummary:
+    """Write the objects below the sample's directory and return their counts; equal requests give equal files.
 
     Requests that differ by whole days in ``until`` give the same sample, shifted by these days: keys, times, block
     numbers and file times. Of two requests for the same days, the later one gives all objects of the earlier one and
@@ -56,10 +56,10 @@ def write_dataset(directory: Path, fills_directory: Path, request: SampleRequest
     objects.sort(key=lambda item: item.key)
     delays_seconds = rng.integers(_WRITE_DELAY_MIN.seconds, WRITE_DELAY_MAX.seconds, len(objects))
     for item, seconds in zip(objects, delays_seconds, strict=True):
-        write_parquet(directory / item.key, item.rows, item.written_at + timedelta(seconds=int(seconds)))
+        write_parquet(directory / STATUSES / item.key, item.rows, item.written_at + timedelta(seconds=int(seconds)))
     fill_objects = list(assign_to_files(fills, request.until))
     for file in fill_objects:
-        write_parquet(fills_directory / file.key, file.rows, file.written_at)
+        write_parquet(directory / FILLS / file.key, file.rows, file.written_at)
     return _summarize(objects, events, fill_objects, fill_faults)
 
 

@@ -14,10 +14,9 @@ from twap_pipeline.sample.orders import MILLISECOND_NS, SECOND_NS
 from twap_pipeline.sample.prices import COINS, MICROS, SIZE_DECIMALS_MAX
 
 SLICE_SECONDS = 30
-SLICES_MAX, SLICES_MAX_DETAILED = 12, 120
-"""Slices of an order. A longer order has slices at a longer interval, so that the sample stays small.
-
-Every `_ORDERS_PER_DETAILED_ORDER`-th order has more slices."""
+SLICES_MAX = 120
+"""Slices of the first order that is long enough. A real order has a slice every `SLICE_SECONDS`; the others have fewer,
+at a longer interval, so that the sample stays small."""
 
 PRICE_DECIMALS = 8
 """Prices are integers in units of 0.00000001 dollars until they become decimals."""
@@ -36,7 +35,11 @@ _PRICE_NOISE = 0.0005
 _FEE_PERP, _FEE_SPOT, _FEE_BUILDER, _FEE_DEPLOYER = 450, 700, 100, 225
 """Fees in millionths of the notional."""
 
-_ORDERS_PER_BUILDER_ORDER, _ORDERS_PER_DETAILED_ORDER = 20, 100
+_ORDERS_PER_BUILDER_ORDER = 20
+_SLICES = (1, 1, 2, 2, 3)
+"""Slices of most orders, in turn."""
+
+_SLICES_DETAILED, _ORDERS_PER_DETAILED_ORDER = 40, 200
 
 
 def draw_fills(rng: np.random.Generator, orders: pl.DataFrame, first_day: datetime) -> pl.DataFrame:
@@ -150,9 +153,11 @@ def _draw_slices(rng: np.random.Generator, orders: pl.DataFrame) -> pl.DataFrame
     lot_micros = 10 ** (SIZE_DECIMALS_MAX - size_decimals)
     lots = orders["executed_micros"].to_numpy() // lot_micros
     life_ns = orders["end_ns"].to_numpy() - orders["start_ns"].to_numpy()
-    is_detailed = orders["twap_id"].to_numpy() % _ORDERS_PER_DETAILED_ORDER == 0
-    counts_max = np.minimum(np.where(is_detailed, SLICES_MAX_DETAILED, SLICES_MAX), lots)
-    counts = np.clip(life_ns // (SLICE_SECONDS * SECOND_NS), 1, counts_max)
+    counts_max = np.minimum(life_ns // (SLICE_SECONDS * SECOND_NS), lots)
+    counts = np.array(_SLICES)[orders["twap_id"].to_numpy() % len(_SLICES)]
+    counts[orders["twap_id"].to_numpy() % _ORDERS_PER_DETAILED_ORDER == 0] = _SLICES_DETAILED
+    counts[np.argmax(counts_max >= SLICES_MAX)] = SLICES_MAX
+    counts = np.clip(counts, 1, np.maximum(1, counts_max))
     order = np.repeat(np.arange(orders.height), counts)
     number = np.arange(order.size) - np.repeat(np.cumsum(counts) - counts, counts)
     count, life_ns = counts[order], life_ns[order]

@@ -1,7 +1,5 @@
 """The manifest of a sample: its parameters and its row counts, as a JSON file that marks the sample as complete.
 
-The directories of statuses and fills contain the same manifest.
-
 Imports nothing heavy: settings and the code location read this file.
 """
 
@@ -11,9 +9,12 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 MANIFEST = ".sample.json"
-"""File name, below the sample's directory. Written last. Listings omit it, because the name starts with a dot."""
+"""File name, below the sample's directory. Written last."""
 
-FORMAT = 4
+STATUSES, FILLS = "statuses", "fills"
+"""Directories of the objects, below the sample's directory."""
+
+FORMAT = 5
 """Increase it when changed code generates other files: a directory with an older sample is refused."""
 
 WRITE_DELAY_MAX = timedelta(minutes=5)
@@ -92,11 +93,6 @@ class SampleSummary:
 def latest_until(now: datetime) -> datetime:
     """Return the latest full hour such that all objects of earlier hours are written at ``now`` (aware)."""
     return (now.astimezone(UTC) - WRITE_DELAY_MAX).replace(minute=0, second=0, microsecond=0)
-
-
-def fills_directory_of(directory: Path) -> Path:
-    """Return the directory of the fills of a sample: next to its directory."""
-    return directory.with_name(f"{directory.name}-fills")
 
 
 def read_manifest(directory: Path) -> tuple[SampleRequest, SampleSummary] | None:

@@ -6,7 +6,6 @@ Code that is specific to one store belongs in that store's module.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from pkgutil import resolve_name
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -14,7 +13,6 @@ from urllib.parse import urlsplit
 from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ConfigurationError
-from twap_pipeline.sample import SampleRequest, generate_sample
 from twap_pipeline.source.prefixes import PrefixStore
 from twap_pipeline.source.selection import EVERY_NAME, SkippedObjects
 
@@ -158,50 +156,3 @@ def invalid_source_url(url: str, setting: str = SOURCE_SETTING) -> Configuration
     value = repr(url) if "@" not in url else "a URL that contains '@' (not shown)"
     expected = " or ".join(scheme.example for scheme in STORES.values())
     return ConfigurationError(f"{setting} is {value}; expected {expected}")
-
-
-def resolve_source_url(
-    source_url: str | None, *, has_database: bool, sample_directory: Path, sample: SampleRequest
-) -> str:
-    """Return the configured source URL, or the URL of the sample, which is generated if it does not exist.
-
-    Args:
-        source_url: The configured URL; None when unset.
-        has_database: Whether a database is configured. The sample is refused for a configured database.
-        sample_directory: Directory of the sample.
-        sample: Parameters of the sample if the directory has none.
-
-    Raises:
-        ConfigurationError: A database is configured without a source URL.
-    """
-    if source_url is not None:
-        return source_url
-    if has_database:
-        raise ConfigurationError(
-            "DATABASE_URL is set and TWAP_SOURCE_URL is not. The sample contains generated orders, which are only "
-            "loaded into the embedded database. Set TWAP_SOURCE_URL=s3://bucket/prefix/ or file:///directory/"
-        )
-    generate_sample(sample_directory, sample)
-    return sample_directory.absolute().as_uri() + "/"
-
-
-def resolve_fills_url(fills_url: str | None, *, is_sample: bool, sample_directory: Path, sample: SampleRequest) -> str:
-    """Return the URL of the fills; if it is that of the sample's fills, the sample is generated if it does not exist.
-
-    Args:
-        fills_url: The URL; None if there are no fills.
-        is_sample: Whether the fills are those of the sample.
-        sample_directory: Directory of the sample.
-        sample: Parameters of the sample if the directory has none.
-
-    Raises:
-        ConfigurationError: There are no fills.
-    """
-    if fills_url is None:
-        raise ConfigurationError(
-            "TWAP_FILLS_URL is not set, so that there are no fills: set it to s3://bucket/ or file:///directory/;"
-            " docs/how-to/load-fills.md describes the bucket"
-        )
-    if is_sample:
-        generate_sample(sample_directory, sample)
-    return fills_url

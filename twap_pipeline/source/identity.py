@@ -23,6 +23,6 @@ def source_identity(url: str) -> str:
         directory = parse_file_url(url)
     except ConfigurationError:
         return url
-    if sample := read_manifest(directory):
+    if sample := read_manifest(directory.parent):
         return f"{SAMPLE_PREFIX}{sample[0].until:%Y-%m-%dT%H:%MZ}"
     return f"{directory.as_uri().removesuffix('/')}/"

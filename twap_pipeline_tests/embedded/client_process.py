@@ -124,12 +124,17 @@ def await_true(condition: Callable[[], object], timeout_seconds: float) -> bool:
     return True
 
 
+def assert_stopped(directory: Path) -> None:
+    """Assert that no process of the server is running, or ends soon."""
+    assert await_true(lambda: is_free(directory, "watchdog.lock"), 10), "the watchdog has not ended"
+    assert is_gone(directory), "the server has not ended"
+
+
 def discard(directory: Path) -> None:
     """Assert that no process is running, and delete the directory outside of the test's own directory."""
     if not (directory / "clients.lock").exists():
         return
-    assert await_true(lambda: is_free(directory, "watchdog.lock"), 10), "the watchdog has not ended"
-    assert is_gone(directory), "the server has not ended"
+    assert_stopped(directory)
     parent = (directory / "data").resolve().parent
     if parent.parent == EXTERNAL_ROOT:
         shutil.rmtree(parent)

@@ -1,6 +1,7 @@
-"""Fixtures of the tests of the embedded PostgreSQL: a new directory, and a copy of a stopped server.
+"""Fixtures of the tests of the embedded PostgreSQL: a new directory, and a stopped server.
 
-``initdb`` runs once per session; a test that is about the first start uses `directory`.
+``initdb`` runs once per session; a test that is about the first start uses `directory`. Copying a server takes as long
+as a start: only tests that destroy it use `stopped_copy`.
 """
 
 import shutil
@@ -14,7 +15,7 @@ from twap_pipeline.embedded import EmbeddedPostgres
 from twap_pipeline.embedded.binaries import find_installation
 from twap_pipeline.embedded.paths import make_directory, resolve_server_paths
 from twap_pipeline_tests.databases import reachable_directory
-from twap_pipeline_tests.embedded.client_process import discard, query
+from twap_pipeline_tests.embedded.client_process import assert_stopped, discard, query
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def directory(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def stopped_server() -> Iterator[Path]:
-    """The directory of a server that has run, contains a row, and is stopped; tests copy it."""
+    """The directory of a server that has run, contains a row, and is stopped."""
     with reachable_directory() as parent:
         directory = parent / "postgres"
         with EmbeddedPostgres(directory) as server:
@@ -36,8 +37,15 @@ def stopped_server() -> Iterator[Path]:
 
 
 @pytest.fixture
-def stopped(directory: Path, stopped_server: Path) -> Path:
-    """A directory whose server has run, contains a row, and is stopped."""
+def stopped(stopped_server: Path) -> Iterator[Path]:
+    """The directory of `stopped_server`; the test may start it, and leaves it complete and stopped."""
+    yield stopped_server
+    assert_stopped(stopped_server)
+
+
+@pytest.fixture
+def stopped_copy(directory: Path, stopped_server: Path) -> Path:
+    """A copy of `stopped_server` that the test may change."""
     make_directory(directory)
     paths = resolve_server_paths(directory, find_installation())
     for name in ("password", "port", "server.log"):

@@ -28,12 +28,6 @@ def test_start_without_wheel_names_the_remedy(directory: Path, monkeypatch: pyte
     assert not directory.exists()
 
 
-def test_start_on_windows_names_the_remedy(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "win32")
-    with pytest.raises(EmbeddedDatabaseError, match="Linux and macOS only: set DATABASE_URL"):
-        EmbeddedPostgres(directory).start()
-
-
 def test_start_lock_timeout_names_the_lock(directory: Path) -> None:
     directory.mkdir(parents=True)
     lock = FileLock(directory / "start.lock")

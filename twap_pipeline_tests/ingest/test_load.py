@@ -25,6 +25,7 @@ from twap_pipeline.ingest.load import IngestResult, ingest_object, ingest_object
 from twap_pipeline.ingest.plan import group_by_day
 from twap_pipeline.sample import SampleSummary, generate_sample
 from twap_pipeline.sample.files import write_parquet
+from twap_pipeline.sample.manifest import STATUSES
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.source.s3 import S3Bucket, S3Location
 from twap_pipeline.storage.engine.engine import make_engine
@@ -43,7 +44,7 @@ from twap_pipeline_tests.sample.sample_reader import FULL
 def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SampleSummary]:
     """A small sample with every edge case."""
     directory = tmp_path_factory.mktemp("sample") / "sample"
-    return directory, generate_sample(directory, replace(FULL, orders_per_day=200))
+    return directory / STATUSES, generate_sample(directory, replace(FULL, orders_per_day=200))
 
 
 @pytest.fixture(scope="session")

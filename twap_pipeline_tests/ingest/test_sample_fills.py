@@ -9,7 +9,7 @@ from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.ingest.load import ingest_objects
 from twap_pipeline.ingest.plan import group_by_day
 from twap_pipeline.sample import generate_sample
-from twap_pipeline.sample.manifest import fills_directory_of
+from twap_pipeline.sample.manifest import FILLS, STATUSES
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.orders.refresh import dates_pending_refresh, refresh_orders
 from twap_pipeline_tests.invariants import ingest_everything
@@ -18,12 +18,12 @@ from twap_pipeline_tests.sample.sample_reader import SMALL
 
 def test_sample_fills_reconcile_except_the_faults(engine: Engine, tmp_path: Path) -> None:
     summary = generate_sample(tmp_path / "s", SMALL)
-    ingest_everything(LocalDirectory(tmp_path / "s"), engine)
+    ingest_everything(LocalDirectory(tmp_path / "s" / STATUSES), engine)
     with engine.begin() as connection:
         for day in dates_pending_refresh(connection):
             refresh_orders(connection, day)
 
-    store, results = LocalDirectory(fills_directory_of(tmp_path / "s")), []
+    store, results = LocalDirectory(tmp_path / "s" / FILLS), []
     for day, refs in group_by_day(store.list_objects()).items():
         results += ingest_objects(store, engine, refs, day, data_set=TWAP_FILLS)
 

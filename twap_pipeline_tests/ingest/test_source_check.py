@@ -87,18 +87,18 @@ SAMPLE = SampleRequest(datetime(2025, 8, 31, tzinfo=UTC))
 SUMMARY = SampleSummary(1, 1, 1, 0, 1, 0, 0, 0, 0, {})
 
 
-def test_other_source_is_refused_after_the_sample(
-    engine: Engine, bucket: Bucket, other: LocalDirectory, tmp_path: Path
-) -> None:
+def test_other_source_is_refused_after_the_sample(engine: Engine, bucket: Bucket, other: LocalDirectory) -> None:
     """A later sample is another source, too: both in one database would be a mixture of two sets of orders."""
-    bucket.put("a", [event(1)])
+    bucket.put("statuses/a", [event(1)])
     write_manifest(bucket.directory, SAMPLE, SUMMARY)
-    ingest_everything(LocalDirectory(bucket.directory), engine)
+    ingest_everything(LocalDirectory(bucket.directory / "statuses"), engine)
     moved = bucket.directory.rename(bucket.directory.with_name("moved"))
 
-    require_same_source(engine, LocalDirectory(moved), [])
+    require_same_source(engine, LocalDirectory(moved / "statuses"), [])
     with pytest.raises(ConfigurationError, match="the generated sample until 2025-08-31T00:00Z: objects with"):
         require_same_source(engine, other, [])
-    write_manifest(tmp_path / "other", replace(SAMPLE, until=SAMPLE.until + timedelta(hours=1)), SUMMARY)
+    later = bucket.directory / "statuses"
+    later.mkdir(parents=True)
+    write_manifest(bucket.directory, replace(SAMPLE, until=SAMPLE.until + timedelta(hours=1)), SUMMARY)
     with pytest.raises(ConfigurationError, match="the generated sample until 2025-08-31T00:00Z: the sample was"):
-        require_same_source(engine, other, [])
+        require_same_source(engine, LocalDirectory(later), [])

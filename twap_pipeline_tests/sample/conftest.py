@@ -1,15 +1,36 @@
-"""The full sample, generated once per session; tests must not change it."""
+"""Samples of both sizes, generated once per session; tests must not change them."""
 
 from pathlib import Path
 
 import pytest
 
-from twap_pipeline.sample import SampleSummary, generate_sample
-from twap_pipeline_tests.sample.sample_reader import FULL
+from twap_pipeline.sample import SampleRequest, SampleSummary, generate_sample
+from twap_pipeline.sample.manifest import STATUSES
+from twap_pipeline_tests.sample.sample_reader import FULL, SMALL
+
+Sample = tuple[Path, SampleSummary]
+"""The directory of the statuses, and the summary."""
+
+
+def generate(factory: pytest.TempPathFactory, request: SampleRequest) -> Sample:
+    directory = factory.mktemp("sample") / "sample"
+    return directory / STATUSES, generate_sample(directory, request)
 
 
 @pytest.fixture(scope="session")
-def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SampleSummary]:
-    """The directory and the summary of the sample of `FULL`."""
-    directory = tmp_path_factory.mktemp("full") / "twap_statuses"
-    return directory, generate_sample(directory, FULL)
+def full(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """The sample of `FULL`."""
+    return generate(tmp_path_factory, FULL)
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """The sample of `SMALL`."""
+    return generate(tmp_path_factory, SMALL)
+
+
+@pytest.fixture(params=["small", "full"])
+def any_size(request: pytest.FixtureRequest) -> Sample:
+    """The sample of `SMALL`, and that of `FULL`."""
+    sample: Sample = request.getfixturevalue(request.param)
+    return sample

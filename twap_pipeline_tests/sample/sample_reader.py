@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from twap_pipeline.sample import SampleRequest
 
-FULL = SampleRequest(datetime(2025, 8, 31, tzinfo=UTC))
-"""The default size: 2025-08-17 to 2025-08-30."""
+FULL = SampleRequest(datetime(2025, 8, 31, tzinfo=UTC), orders_per_day=600)
+"""The default number of days, with fewer orders: 2025-08-17 to 2025-08-30."""
 
 SMALL = SampleRequest(datetime(2025, 8, 20, tzinfo=UTC), days=3, orders_per_day=200)
 """The minimum size: 2025-08-17 to 2025-08-19."""

@@ -1,30 +1,33 @@
 """Unit tests of the sample's content: every edge case is present, and random orders are plausible."""
 
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from twap_pipeline.domain.status import TERMINAL_STATUSES
-from twap_pipeline.sample import SampleSummary, generate_sample
+from twap_pipeline.sample import SampleSummary
 from twap_pipeline.sample.edge_cases import EDGE_CASES
-from twap_pipeline_tests.sample.sample_reader import SMALL, rows_of
+from twap_pipeline.sample.events import order_events
+from twap_pipeline.sample.orders import draw_orders
+from twap_pipeline.sample.prices import MICROS
+from twap_pipeline_tests.sample.sample_reader import rows_of
 
 
 @pytest.fixture(scope="module")
 def plain(full: tuple[Path, SampleSummary]) -> pl.DataFrame:
-    """All random rows of the usual hourly objects, with parsed statuses and numbers."""
+    """All random rows of the usual hourly objects, with parsed statuses."""
     directory, summary = full
     edge_cases = {directory / key for key in summary.edge_cases.values()}
     paths = sorted(set(directory.glob("hourly/2025/08/**/*.parquet")) - edge_cases)
     message = pl.col("status").str.json_path_match("$.error").alias("message")
-    numbers = pl.col("state_sz", "state_executedSz", "state_executedNtl").cast(pl.Float64).name.suffix("_number")
     ending = pl.when(message.is_not_null()).then(pl.lit("error")).otherwise("status").alias("ending")
-    return pl.concat(map(pl.read_parquet, paths)).with_columns(message, numbers, ending)
+    return pl.concat(map(pl.read_parquet, paths)).with_columns(message, ending)
 
 
 TYPES: dict[str, dict[str, pa.DataType]] = {
@@ -49,9 +52,8 @@ TYPES: dict[str, dict[str, pa.DataType]] = {
 }
 
 
-@pytest.mark.parametrize("size", ["small", "full"])
-def test_every_edge_case_has_an_object(size: str, full: tuple[Path, SampleSummary], tmp_path: Path) -> None:
-    directory, summary = full if size == "full" else (tmp_path / "s", generate_sample(tmp_path / "s", SMALL))
+def test_every_edge_case_has_an_object(any_size: tuple[Path, SampleSummary]) -> None:
+    directory, summary = any_size
     assert summary.edge_cases.keys() == TYPES.keys() | {"nested_state"}
     assert {edge_case.name for edge_case in EDGE_CASES} < summary.edge_cases.keys()
     for name, types in TYPES.items():
@@ -92,35 +94,39 @@ def test_edge_case_rows_have_the_named_content(full: tuple[Path, SampleSummary])
     assert any(row["status"].startswith("error: ") for row in early)
 
 
-def test_random_orders_include_rare_lifecycles(plain: pl.DataFrame) -> None:
-    assert {"waitingForTrigger", "activated", "stopped", "paused"} < set(plain["ending"])
-    failed_at_once = (
-        plain.group_by("twap_id", "state_user", "time").agg("ending").filter(pl.col("ending").list.len() > 1)
-    )
+@pytest.fixture(scope="module")
+def orders() -> pl.DataFrame:
+    """Random orders of four days."""
+    start = datetime(2025, 8, 17, tzinfo=UTC)
+    return draw_orders(np.random.default_rng(1), start=start, days=4, count=20_000, first_twap_id=1)
+
+
+def test_random_orders_include_rare_lifecycles(orders: pl.DataFrame) -> None:
+    message = pl.col("status").str.json_path_match("$.error")
+    ending = pl.when(message.is_not_null()).then(pl.lit("error")).otherwise("status").alias("ending")
+    events = order_events(orders).with_columns(ending)
+    assert {"waitingForTrigger", "activated", "stopped", "paused"} < set(events["ending"])
+    failed_at_once = events.group_by("twap_id", "time").agg("ending").filter(pl.col("ending").list.len() > 1)
     assert failed_at_once.height > 10
     assert failed_at_once["ending"].list.sort().unique(maintain_order=True).to_list() == [["activated", "error"]]
-    statuses = plain.group_by("twap_id").agg("ending")["ending"]
-    assert statuses.list.contains("activated").not_().any()
-    assert (statuses.list.len() == 1).any()
 
 
-def test_random_orders_have_the_shares_of_the_feed(plain: pl.DataFrame) -> None:
-    ended = plain.filter(pl.col("ending").is_in(TERMINAL_STATUSES))
-    shares = {name: count / ended.height for name, count in ended["ending"].value_counts().iter_rows()}
+def test_random_orders_have_the_shares_of_the_feed(orders: pl.DataFrame) -> None:
+    shares = {name: count / orders.height for name, count in orders["status"].value_counts().iter_rows()}
     assert shares["finished"] == pytest.approx(0.47, abs=0.02)
     assert shares["terminated"] == pytest.approx(0.40, abs=0.02)
     assert shares["error"] == pytest.approx(0.12, abs=0.02)
-    size, executed = pl.col("state_sz_number"), pl.col("state_executedSz_number")
-    full_size = pl.col("state_executedNtl_number") / executed * size
-    finished = ended.filter(pl.col("ending") == "finished")
+    size, executed = pl.col("size_micros"), pl.col("executed_micros")
+    finished = orders.filter(pl.col("status") == "finished")
     assert finished.select(executed < size).to_series().mean() == pytest.approx(0.03, abs=0.01)
-    assert finished.select(full_size).to_series().median() == pytest.approx(24_000, rel=0.05)
-    assert ended["state_minutes"].median() == 30
-    assert (ended["state_minutes"] >= 180).mean() == pytest.approx(0.17, abs=0.015)
-    assert (ended["state_side"] == "B").mean() == pytest.approx(0.6, abs=0.015)
-    orders_per_wallet = ended["state_user"].value_counts(sort=True)["count"]
+    notional_usd = pl.col("notional_micros") / executed * size / MICROS
+    assert finished.select(notional_usd).to_series().median() == pytest.approx(24_000, rel=0.1)
+    assert orders["state_minutes"].median() == 30
+    assert (orders["state_minutes"] >= 180).mean() == pytest.approx(0.17, abs=0.015)
+    assert (orders["state_side"] == "B").mean() == pytest.approx(0.6, abs=0.015)
+    orders_per_wallet = orders["state_user"].value_counts(sort=True)["count"]
     assert orders_per_wallet.head(50).sum() > orders_per_wallet.sum() / 2
-    assert ended.select(executed.is_between(0, size)).to_series().all()
+    assert orders.select(executed.is_between(0, size)).to_series().all()
 
 
 def test_random_rows_are_consistent(plain: pl.DataFrame) -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from twap_pipeline.domain.status import TERMINAL_STATUSES
 from twap_pipeline.sample import SampleSummary, generate_sample
-from twap_pipeline.sample.fills import SLICES_MAX_DETAILED
-from twap_pipeline.sample.manifest import fills_directory_of
+from twap_pipeline.sample.dataset import FIRST_TWAP_ID
+from twap_pipeline.sample.fills import SLICES_MAX
+from twap_pipeline.sample.manifest import FILLS
 from twap_pipeline.sample.prices import COINS
 from twap_pipeline_tests.sample.sample_reader import FULL, SMALL, microseconds_of, objects_of, rows_of, status_of
 
@@ -43,7 +44,7 @@ COLUMNS: dict[str, pa.DataType] = {
 @pytest.fixture(scope="module")
 def fills(full: tuple[Path, SampleSummary]) -> pl.DataFrame:
     """All fills of TWAP orders, in the order of time."""
-    paths = objects_of(fills_directory_of(full[0]))
+    paths = objects_of(full[0].with_name(FILLS))
     return pl.concat(map(pl.read_parquet, paths)).drop_nulls("twap_id").sort("timestamp", "trade_id")
 
 
@@ -58,7 +59,7 @@ def fills(full: tuple[Path, SampleSummary]) -> pl.DataFrame:
 def test_columns_and_types_are_those_of_the_vendor(last_day: date, missing: set[str], tmp_path: Path) -> None:
     until = datetime(last_day.year, last_day.month, last_day.day, 12, tzinfo=UTC)
     generate_sample(tmp_path / "s", replace(SMALL, until=until))
-    paths = [path for path in objects_of(tmp_path / "s-fills") if f"date={last_day}" in str(path)]
+    paths = [path for path in objects_of(tmp_path / "s" / FILLS) if f"date={last_day}" in str(path)]
     assert len(paths) == 3
     for path in paths:
         columns = {field.name: field.type for field in pq.read_schema(path)}
@@ -66,7 +67,7 @@ def test_columns_and_types_are_those_of_the_vendor(last_day: date, missing: set[
 
 
 def test_keys_are_those_of_the_vendor(full: tuple[Path, SampleSummary]) -> None:
-    directory = fills_directory_of(full[0])
+    directory = full[0].with_name(FILLS)
     days = [f"date={date(2025, 8, 17) + timedelta(days=number)}/fills.parquet" for number in range(14)]
     folders = ("by_dex/hyperliquid/fills/perp/twap_fills", "by_dex/xyz/fills/perp/twap_fills", "global/fills/spot/all")
     keys = [str(path.relative_to(directory)) for path in objects_of(directory)]
@@ -87,7 +88,7 @@ def test_fills_add_up_to_the_orders(full: tuple[Path, SampleSummary], fills: pl.
     events: dict[int, list[tuple[int, str, str | None, str | None]]] = defaultdict(list)
     for path in objects_of(full[0]):
         for row in rows_of(path):
-            if row["twap_id"] and row["time"]:
+            if row["time"] and int(row["twap_id"] or 0) >= FIRST_TWAP_ID:  # without the rows that must be rejected
                 texts = (str(row["state_executedSz"]), str(row["state_executedNtl"]))
                 events[int(row["twap_id"])].append((microseconds_of(row["time"]), status_of(row["status"])[0], *texts))
     sums = {
@@ -116,15 +117,15 @@ def test_fills_add_up_to_the_orders(full: tuple[Path, SampleSummary], fills: pl.
             assert filled["last"] <= last[0]
             started = next((row[0] for row in of_order if row[1] == "activated"), 0)
             assert filled["first"] >= started - 1_000  # fills have milliseconds
-            assert filled["count"] <= SLICES_MAX_DETAILED
+            assert filled["count"] <= SLICES_MAX
     assert different == [full[1].fill_faults["missing_slice"]]
-    assert running > 50
+    assert running > 5
     assert [str(twap_id) for twap_id in sums if twap_id not in events] == [full[1].fill_faults["no_order"]]
-    assert max(row["count"] for row in sums.values()) == SLICES_MAX_DETAILED
+    assert max(row["count"] for row in sums.values()) == SLICES_MAX
 
 
 def test_summary_equals_counts_of_fills(full: tuple[Path, SampleSummary], fills: pl.DataFrame) -> None:
-    paths = objects_of(fills_directory_of(full[0]))
+    paths = objects_of(full[0].with_name(FILLS))
     assert full[1].fill_objects == len(paths)
     assert full[1].fill_rows == sum(pq.read_metadata(path).num_rows for path in paths) > full[1].fills
     assert full[1].fills == fills.height == fills["trade_id"].n_unique()
@@ -189,9 +190,9 @@ def test_fills_have_prices_and_sizes_of_the_exchange(fills: pl.DataFrame) -> Non
 
 
 def test_spot_files_contain_fills_of_other_orders(full: tuple[Path, SampleSummary]) -> None:
-    rows = pl.concat(map(pl.read_parquet, fills_directory_of(full[0]).glob("global/fills/spot/all/*/*.parquet")))
+    rows = pl.concat(map(pl.read_parquet, full[0].with_name(FILLS).glob("global/fills/spot/all/*/*.parquet")))
     without_order = rows.filter(pl.col("twap_id").is_null())
-    assert full[1].fill_rows - full[1].fills == without_order.height > 100
+    assert full[1].fill_rows - full[1].fills == without_order.height > 10
     sides = rows.group_by("trade_id").agg(pl.col("side").sort(), pl.col("address").n_unique().alias("wallets"))
     both = sides.filter(pl.col("side").list.len() == 2)
     assert both.height == without_order.height
@@ -199,10 +200,9 @@ def test_spot_files_contain_fills_of_other_orders(full: tuple[Path, SampleSummar
     assert both["wallets"].unique().to_list() == [2]
 
 
-def test_later_sample_contains_the_fills_of_the_earlier(tmp_path: Path) -> None:
-    for name, until in {"early": SMALL.until - timedelta(hours=21), "late": SMALL.until}.items():
-        generate_sample(tmp_path / name, replace(SMALL, until=until))
-    for path in objects_of(tmp_path / "early-fills"):
-        later = pl.read_parquet(tmp_path / "late-fills" / path.relative_to(tmp_path / "early-fills"))
-        end = SMALL.until - timedelta(hours=21)
+def test_later_sample_contains_the_fills_of_the_earlier(small: tuple[Path, SampleSummary], tmp_path: Path) -> None:
+    end = SMALL.until - timedelta(hours=21)
+    generate_sample(tmp_path / "early", replace(SMALL, until=end))
+    for path in objects_of(tmp_path / "early" / FILLS):
+        later = pl.read_parquet(small[0].parent / path.relative_to(tmp_path / "early"))
         assert pl.read_parquet(path).rows() == later.filter(pl.col("timestamp") < end).rows()

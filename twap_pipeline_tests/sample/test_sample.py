@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -24,6 +23,7 @@ from twap_pipeline.sample import SampleSummary, generate_sample
 from twap_pipeline.sample.edge_cases import NOT_AN_ORDER
 from twap_pipeline.sample.manifest import (
     MANIFEST,
+    STATUSES,
     WRITE_DELAY_MAX,
     SampleRequest,
     latest_until,
@@ -75,11 +75,8 @@ def _read(directory: Path) -> tuple[Counter[str], dict[tuple[int, str, int], str
     return row_counts, table
 
 
-@pytest.mark.parametrize("size", ["small", "full"])
-def test_summary_equals_counts_of_an_independent_reader(
-    size: str, full: tuple[Path, SampleSummary], tmp_path: Path
-) -> None:
-    directory, summary = full if size == "full" else (tmp_path / "s", generate_sample(tmp_path / "s", SMALL))
+def test_summary_equals_counts_of_an_independent_reader(any_size: tuple[Path, SampleSummary]) -> None:
+    directory, summary = any_size
     row_counts, table = _read(directory)
     assert summary.objects == len(objects_of(directory))
     assert summary.rows == sum(pq.read_metadata(path).num_rows for path in objects_of(directory))
@@ -98,22 +95,22 @@ def test_summary_equals_counts_of_an_independent_reader(
     assert min(twap_id for twap_id, _, _ in table) > NOT_AN_ORDER + 10
 
 
-def test_generate_other_process_same_bytes(tmp_path: Path) -> None:
-    generate_sample(tmp_path / "a", SMALL)
+def test_generate_other_process_same_bytes(small: tuple[Path, SampleSummary], tmp_path: Path) -> None:
+    first = small[0].parent
     call = f"{_GENERATE_SMALL}; generate_sample(Path(sys.argv[1]), SMALL)"
     environment = {**os.environ, "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7"}
     subprocess.run([sys.executable, "-c", call, str(tmp_path / "b")], check=True, env=environment)
     generate_sample(tmp_path / "c", replace(SMALL, seed=2))
-    assert _state(tmp_path / "a") == _state(tmp_path / "b")
-    assert _state(tmp_path / "a-fills") == _state(tmp_path / "b-fills") != {}
-    assert (tmp_path / "a" / MANIFEST).read_bytes() == (tmp_path / "b" / MANIFEST).read_bytes()
-    assert _state(tmp_path / "a") != _state(tmp_path / "c")
+    assert _state(first) == _state(tmp_path / "b")
+    assert (first / MANIFEST).read_bytes() == (tmp_path / "b" / MANIFEST).read_bytes()
+    assert _state(first) != _state(tmp_path / "c")
 
 
 def test_generate_complete_sample_is_kept_without_polars(tmp_path: Path) -> None:
-    summary = generate_sample(tmp_path / "s", SMALL)
-    first = objects_of(tmp_path / "s")[0]
-    first.unlink()
+    """The manifest alone makes a sample complete."""
+    summary = SampleSummary(1, 7, 1, 0, 1, 0, 0, 0, 0, {})
+    (tmp_path / "s").mkdir()
+    write_manifest(tmp_path / "s", SMALL, summary)
     call = (
         f"{_GENERATE_SMALL}; print(generate_sample(Path(sys.argv[1]), SMALL).rows);"
         "print({'polars', 'pyarrow', 'numpy', 'pandas'} & set(sys.modules))"
@@ -122,7 +119,7 @@ def test_generate_complete_sample_is_kept_without_polars(tmp_path: Path) -> None
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert printed.split("\n")[:2] == [str(summary.rows), "set()"]
     assert generate_sample(tmp_path / "s", SMALL) == summary
-    assert not first.exists()
+    assert objects_of(tmp_path / "s") == []
 
 
 def test_generate_in_unwritable_folder_is_refused(tmp_path: Path) -> None:
@@ -142,70 +139,39 @@ def test_generate_interrupted_leaves_no_files(tmp_path: Path, monkeypatch: pytes
             generate_sample(tmp_path / "s", SMALL)
     assert list(tmp_path.iterdir()) == []
     assert generate_sample(tmp_path / "s", SMALL).objects > 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["s", "s-fills"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s"]
 
 
 def test_generate_concurrent_first_process_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = sample._write
     first = replace(SMALL, seed=2)
 
-    def write_after_other_process(
-        new: Path, new_fills: Path, request: SampleRequest
-    ) -> tuple[SampleRequest, SampleSummary]:
-        if not (tmp_path / "s").exists():
-            write(tmp_path / "s", tmp_path / "s-fills", first)
-            (tmp_path / "s" / "first").touch()
-        return write(new, new_fills, request)
+    def write_after_other_process(directory: Path, request: SampleRequest) -> SampleSummary:
+        write(tmp_path / "s", first)
+        (tmp_path / "s" / "first").touch()
+        return write(directory, request)
 
     monkeypatch.setattr(sample, "_write", write_after_other_process)
     summary = generate_sample(tmp_path / "s", SMALL)
     assert (tmp_path / "s" / "first").exists()
-    assert read_manifest(tmp_path / "s") == read_manifest(tmp_path / "s-fills") == (first, summary)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["s", "s-fills"]
-
-
-def test_generate_missing_or_old_fills_are_written_again(tmp_path: Path) -> None:
-    """Fills are old if only the directory of the statuses was deleted."""
-    generate_sample(tmp_path / "s", SMALL)
-    fills = _state(tmp_path / "s-fills")
-    shutil.rmtree(tmp_path / "s-fills")
-    generate_sample(tmp_path / "s", SMALL)
-    assert _state(tmp_path / "s-fills") == fills
-    shutil.rmtree(tmp_path / "s")
-    generate_sample(tmp_path / "s", replace(SMALL, seed=2))
-    assert _state(tmp_path / "s-fills") != fills
-    assert read_manifest(tmp_path / "s-fills") == read_manifest(tmp_path / "s")
-
-
-def test_generate_fills_of_other_libraries_are_refused(tmp_path: Path) -> None:
-    """Missing fills cannot be generated again if the generated statuses differ from those of the sample."""
-    summary = generate_sample(tmp_path / "s", SMALL)
-    write_manifest(tmp_path / "s", SMALL, replace(summary, rows=summary.rows + 1))
-    with pytest.raises(ConfigurationError, match=f"delete the folders postgres, s and dagster in {tmp_path}, and run"):
-        generate_sample(tmp_path / "s", SMALL)
-
-
-def test_generate_foreign_fills_directory_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "s-fills").mkdir()
-    (tmp_path / "s-fills" / "own.parquet").touch()
-    with pytest.raises(ConfigurationError, match="s-fills exists and is not a sample of this version"):
-        generate_sample(tmp_path / "s", SMALL)
-    assert (tmp_path / "s-fills" / "own.parquet").exists()
+    assert read_manifest(tmp_path / "s") == (first, summary)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s"]
 
 
 @pytest.mark.parametrize("changes", [{"seed": 2}, {"until": SMALL.until + timedelta(hours=30)}])
-def test_generate_existing_sample_never_changes(tmp_path: Path, changes: dict[str, Any]) -> None:
-    summary = generate_sample(tmp_path / "s", SMALL)
-    before = _state(tmp_path / "s")
+def test_generate_existing_sample_never_changes(small: tuple[Path, SampleSummary], changes: dict[str, Any]) -> None:
+    directory = small[0].parent
+    before = _state(directory)
 
-    assert generate_sample(tmp_path / "s", replace(SMALL, **changes)) == summary
-    assert _state(tmp_path / "s") == before
-    assert read_manifest(tmp_path / "s") == (SMALL, summary)
+    assert generate_sample(directory, replace(SMALL, **changes)) == small[1]
+    assert _state(directory) == before
+    assert read_manifest(directory) == (SMALL, small[1])
 
 
 def test_generate_empty_directory_is_filled(tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
-    assert generate_sample(tmp_path / "s", SMALL).objects == len(objects_of(tmp_path / "s"))
+    summary = generate_sample(tmp_path / "s", SMALL)
+    assert summary.objects + summary.fill_objects == len(objects_of(tmp_path / "s"))
 
 
 @pytest.mark.parametrize("manifest", [None, "{", "[]", "{}", '{"format": 2, "request": {"days": 14}}'])
@@ -284,33 +250,36 @@ def _shifted_rows(directory: Path, days: int) -> dict[str, tuple[list[dict[str, 
     }
 
 
-def test_generate_other_day_gives_the_sample_shifted(tmp_path: Path) -> None:
+def test_generate_other_day_gives_the_sample_shifted(small: tuple[Path, SampleSummary], tmp_path: Path) -> None:
     """Keys, times, block numbers and file times are shifted; everything else is equal."""
-    generate_sample(tmp_path / "a", SMALL)
     generate_sample(tmp_path / "b", replace(SMALL, until=SMALL.until + timedelta(days=463)))
 
-    assert repr(_shifted_rows(tmp_path / "a", 463)) == repr(_shifted_rows(tmp_path / "b", 0))  # NaN is not equal to NaN
+    assert repr(_shifted_rows(small[0], 463)) == repr(
+        _shifted_rows(tmp_path / "b" / STATUSES, 0)
+    )  # NaN is not equal to NaN
 
 
-def test_generate_earlier_hour_gives_a_part_of_the_sample(tmp_path: Path) -> None:
+def test_generate_earlier_hour_gives_a_part_of_the_sample(small: tuple[Path, SampleSummary], tmp_path: Path) -> None:
     """Of two samples of the same days, the later one has all objects of the earlier one, with the same bytes."""
-    early, late = replace(SMALL, until=SMALL.until - timedelta(hours=21)), replace(SMALL, until=SMALL.until)
+    early = replace(SMALL, until=SMALL.until - timedelta(hours=21))
     generate_sample(tmp_path / "early", early)
-    generate_sample(tmp_path / "late", late)
 
-    objects = _state(tmp_path / "late")
+    objects = _state(small[0])
     last = {key for key in objects if key >= f"hourly/{early.until:%Y/%m/%d/%H}"}
     assert len(last) >= 20
-    assert _state(tmp_path / "early") == {key: state for key, state in objects.items() if key not in last}
+    assert _state(tmp_path / "early" / STATUSES) == {key: state for key, state in objects.items() if key not in last}
 
 
-def test_sample_has_open_orders_at_its_end(full: tuple[Path, SampleSummary]) -> None:
+def test_sample_has_open_orders_at_both_ends(full: tuple[Path, SampleSummary]) -> None:
     events = pl.read_parquet(full[0] / "hourly/2025/08/30/23/*.parquet")
     status = pl.col("status")
     ended = events.filter(status.is_in(TERMINAL_STATUSES) | status.str.starts_with("{"))["twap_id"]
     activated = events.filter(status == "activated")["twap_id"]
 
-    assert len(set(activated) - set(ended)) > 20
+    assert len(set(activated) - set(ended)) > 5
+    first_day = pl.read_parquet(full[0] / "2025/08/17/*.parquet")
+    finished = first_day.filter(status == "finished")["twap_id"]
+    assert set(finished) - set(first_day.filter(status == "activated")["twap_id"])
 
 
 @pytest.mark.parametrize(

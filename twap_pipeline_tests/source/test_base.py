@@ -1,7 +1,6 @@
-"""Unit tests of the store registry, the source URLs and `resolve_source_url`."""
+"""Unit tests of the store registry and the source URLs."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -11,9 +10,7 @@ from hypothesis import strategies as st
 
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ConfigurationError
-from twap_pipeline.sample import SampleRequest
-from twap_pipeline.source import base
-from twap_pipeline.source.base import STORES, ObjectStore, StoreOptions, StoreScheme, open_store, resolve_source_url
+from twap_pipeline.source.base import STORES, ObjectStore, StoreOptions, StoreScheme, open_store
 from twap_pipeline.source.local import LocalDirectory, parse_file_url
 from twap_pipeline.source.s3 import S3Location, make_s3_client, parse_s3_url
 from twap_pipeline.source.selection import SkippedObjects
@@ -184,30 +181,3 @@ def test_url_with_credentials_is_refused_and_not_quoted(url: str) -> None:
         open_store(url)
 
     assert "canary" not in str(raised.value)
-
-
-SAMPLE = SampleRequest(datetime(2025, 8, 31, tzinfo=UTC))
-
-
-def test_source_url_configured_is_returned(tmp_path: Path) -> None:
-    url = resolve_source_url("s3://bucket/", has_database=True, sample_directory=tmp_path / "sample", sample=SAMPLE)
-
-    assert url == "s3://bucket/"
-    assert not (tmp_path / "sample").exists()
-
-
-def test_source_url_unset_with_database_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"TWAP_SOURCE_URL is not.*Set TWAP_SOURCE_URL="):
-        resolve_source_url(None, has_database=True, sample_directory=tmp_path / "sample", sample=SAMPLE)
-
-    assert not (tmp_path / "sample").exists()
-
-
-def test_source_url_unset_generates_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    generated: list[tuple[Path, SampleRequest]] = []
-    monkeypatch.setattr(base, "generate_sample", lambda *arguments: generated.append(arguments))
-
-    url = resolve_source_url(None, has_database=False, sample_directory=tmp_path / "sample", sample=SAMPLE)
-
-    assert url == f"{tmp_path.as_uri()}/sample/"
-    assert generated == [(tmp_path / "sample", SAMPLE)]

@@ -42,7 +42,7 @@ def test_sample_has_one_identity_in_any_directory(tmp_path: Path) -> None:
     before.mkdir()
     request = SampleRequest(datetime(2026, 11, 26, 18, tzinfo=UTC))
     write_manifest(before, request, SampleSummary(1, 1, 1, 0, 1, 0, 0, 0, 0, {}))
-    identity = source_identity(before.as_uri())
+    identity = source_identity((before / "statuses").as_uri())
     before.rename(after)
 
-    assert identity == source_identity(f"{after.as_uri()}/") == "sample/2026-11-26T18:00Z"
+    assert identity == source_identity(f"{after.as_uri()}/statuses/") == "sample/2026-11-26T18:00Z"
