@@ -14,7 +14,6 @@ from sqlalchemy import URL, Engine, text
 from twap_pipeline.api import create_app
 from twap_pipeline.embedded.binaries import OsUser, run_program
 from twap_pipeline.ingest.audit_runner import run_audit
-from twap_pipeline.settings import Settings
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.audit.checksum import content_checksum
 from twap_pipeline.storage.audit.data_check_runs import run_checks
@@ -49,7 +48,6 @@ pytestmark = [
     pytest.mark.skipif(not INSTALLATIONS, reason="no PostgreSQL older than the embedded one in /usr/lib/postgresql"),
 ]
 
-PATHS = sorted(path for path in create_app(Settings()).openapi()["paths"] if path != "/metrics")
 VALUES = {"wallet": WALLET, "twap_id": "1", "format": "koinly"}
 QUERIES = {
     "/api/v1/twaps": (
@@ -117,17 +115,18 @@ def test_schema_on_oldest_server_has_no_drift(oldest: Engine, oldest_server: str
     created = create_database(oldest_server)
     with connected(created) as engine:
         create_schema(engine)
-        downgrade_to(created, "base")
-        upgrade(engine)
         with engine.connect() as connection, oldest.connect() as other:
             major = INSTALLATIONS[0].name
             assert str(connection.scalar(text("SHOW server_version"))).split(".")[0] == major
             assert drift(connection) == drift(other) == []
+    downgrade_to(created, "base")
 
 
-def load(engine: Engine, directory: Path) -> LocalDirectory:
-    """Load new, replaced, late, rejected and unreadable objects; return their store."""
-    tables = Tables(engine, Bucket(directory))
+@pytest.fixture(scope="module")
+def store(oldest: Engine, tmp_path_factory: pytest.TempPathFactory) -> LocalDirectory:
+    """A store of new, replaced, late, rejected and unreadable objects, which are loaded into `oldest`."""
+    directory = tmp_path_factory.mktemp("bucket")
+    tables = Tables(oldest, Bucket(directory))
     orders = [event(1), event(1, status="finished", minute=30, executed="7"), event(2)]
     tables.load("hourly/2025/08/20/12/a.parquet", [*orders, event(5, wallet="?")])
     tables.load("hourly/2025/08/20/13/b.parquet", [event(2, status="error", minute=9), event(3)], hours=1)
@@ -135,13 +134,11 @@ def load(engine: Engine, directory: Path) -> LocalDirectory:
     (directory / "hourly/2025/08/20/14").mkdir(parents=True)
     (directory / "hourly/2025/08/20/14/c.parquet").write_bytes(b"not parquet")
     store = LocalDirectory(directory)
-    ingest_everything(store, engine)
+    ingest_everything(store, oldest)
     return store
 
 
-def test_pipeline_on_oldest_server_runs_every_statement(oldest: Engine, tmp_path: Path) -> None:
-    store = load(oldest, tmp_path)
-
+def test_pipeline_on_oldest_server_runs_every_statement(oldest: Engine, store: LocalDirectory) -> None:
     assert len(list(run_checks(oldest, CHECKS, is_full=True))) == len(CHECKS)
     with oldest.begin() as connection:
         day_reports(connection), failed_objects(connection, ["run"]), daily_figures(connection, [DAY])
@@ -158,13 +155,14 @@ def test_pipeline_on_oldest_server_runs_every_statement(oldest: Engine, tmp_path
     assert not {code for code in codes if code.startswith("rows_")}
 
 
-def test_api_on_oldest_server_answers_every_path(oldest: Engine, tmp_path: Path) -> None:
-    load(oldest, tmp_path)
+@pytest.mark.usefixtures("store")
+def test_api_on_oldest_server_answers_every_path(oldest: Engine) -> None:
     reader = f"reader_{oldest.url.database}"
     url = url_of(oldest).set(username=reader, password=grant_role(oldest, reader, READER).password)
 
-    with serving(create_app(make_settings(url))) as client:
-        for path in PATHS:
+    app = create_app(make_settings(url))
+    with serving(app) as client:
+        for path in sorted(path for path in app.openapi()["paths"] if path != "/metrics"):
             filled = re.sub(r"\{(\w+)\}", lambda found: VALUES[found[1]], path)
             for query in QUERIES.get(path, ("",)):
                 answer = client.get(f"{filled}?{query}")
