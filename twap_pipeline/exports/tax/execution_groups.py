@@ -1,4 +1,4 @@
-"""Groups executions that a tax file treats alike: its review reads one row per group instead of every fill.
+"""Groups executions that a tax file treats the same: its review reads one row per group instead of every fill.
 
 What `execution.execution_to_entries` makes of an execution depends on its texts, the names of its pair at its time, and
 the kind of each decimal. If a rule there depends on anything else, add that to the key of the groups.
