@@ -4,7 +4,7 @@ A cursor is not secret and not signed. A forged cursor can only select rows that
 """
 
 import base64
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Self
 
@@ -17,11 +17,12 @@ from twap_pipeline.api.queries.order_list import Sort
 INVALID_CURSOR = Problem(
     400, "Invalid cursor", "Pass `next_cursor` of the previous page unchanged, or omit `cursor` to start again."
 )
+_Digits = Annotated[int, Field(ge=-1, le=2**31 - 1)]
 _Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 
 
 class Cursor(BaseModel):
-    """The key of a row; each subclass declares the columns of one list."""
+    """The key of a row; each subclass declares the columns of one list, in the order of the key."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -29,6 +30,11 @@ class Cursor(BaseModel):
     def of(cls, row: Row[Any], prefix: str = "") -> Self:
         """Return the key of a row, whose columns are named like the fields, with a prefix."""
         return cls(**{name: row._mapping[prefix + name] for name in cls.model_fields})
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """The key as the statement expects it."""
+        return tuple(getattr(self, name) for name in type(self).model_fields)
 
     def encode(self) -> str:
         """Return the cursor's text."""
@@ -52,39 +58,30 @@ class Cursor(BaseModel):
 class OrderCursor(Cursor):
     """The key of an order in a list by ``twap_id``."""
 
-    digits: Annotated[int, Field(ge=-1, le=2**31 - 1)]
+    digits: _Digits
     twap_id: _Text
     wallet: _Text
 
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """The key as the statement expects it."""
-        return self.digits, self.twap_id, self.wallet
 
-
-class EndedOrderCursor(OrderCursor):
+class EndedOrderCursor(Cursor):
     """The key of an order in a list by the time of its end."""
 
     sort_value: AwareDatetime
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """The key as the statement expects it."""
-        return self.sort_value, self.digits, self.twap_id, self.wallet
+    digits: _Digits
+    twap_id: _Text
+    wallet: _Text
 
 
-class NotionalOrderCursor(OrderCursor):
+class NotionalOrderCursor(Cursor):
     """The key of an order in a list by executed notional."""
 
     sort_value: Annotated[Decimal, Field(ge=-1, max_digits=1000, allow_inf_nan=False)]
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """The key as the statement expects it."""
-        return self.sort_value, self.digits, self.twap_id, self.wallet
+    digits: _Digits
+    twap_id: _Text
+    wallet: _Text
 
 
-ORDER_CURSORS: dict[Sort, type[OrderCursor]] = {
+ORDER_CURSORS: dict[Sort, type[Cursor]] = {
     "twap_id": OrderCursor,
     "ended": EndedOrderCursor,
     "notional": NotionalOrderCursor,
@@ -99,22 +96,12 @@ class EventCursor(Cursor):
     twap_id: _Text
     wallet: _Text
 
-    @property
-    def key(self) -> tuple[datetime, str, str]:
-        """The key as the statement expects it."""
-        return self.ts, self.twap_id, self.wallet
-
 
 class HistoryCursor(Cursor):
     """The key of an event in the history of an order."""
 
     wallet: _Text
     ts: AwareDatetime
-
-    @property
-    def key(self) -> tuple[str, datetime]:
-        """The key as the statement expects it."""
-        return self.wallet, self.ts
 
 
 class FillCursor(Cursor):
@@ -124,11 +111,6 @@ class FillCursor(Cursor):
     ts: AwareDatetime
     trade_id: _Text
 
-    @property
-    def key(self) -> tuple[str, datetime, str]:
-        """The key as the statement expects it."""
-        return self.wallet, self.ts, self.trade_id
-
 
 class ReconciliationCursor(Cursor):
     """The key of an order in the list of a reconciliation state."""
@@ -136,11 +118,6 @@ class ReconciliationCursor(Cursor):
     at: AwareDatetime
     twap_id: _Text
     wallet: _Text
-
-    @property
-    def key(self) -> tuple[datetime, str, str]:
-        """The key as the statement expects it."""
-        return self.at, self.twap_id, self.wallet
 
 
 class DailyStatsCursor(Cursor):
@@ -150,8 +127,3 @@ class DailyStatsCursor(Cursor):
     asset: _Text
     side: _Text
     status: _Text
-
-    @property
-    def key(self) -> tuple[date, str, str, str]:
-        """The key as the statement expects it."""
-        return self.day, self.asset, self.side, self.status

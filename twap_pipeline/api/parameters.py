@@ -77,16 +77,10 @@ TwapIdPath = Annotated[
     str, Path(pattern="^[0-9]{1,40}$", description="The exchange's ID of the order.", examples=["1079490"])
 ]
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Maximum number of items.")]
-FillLimit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Maximum number of fills.")]
-HistoryLimit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Maximum number of events.")]
 IncludeFills = Annotated[
     Literal["fills"] | None,
-    Query(description="`fills`: add the sums of each order's fills. All of them are read: keep `limit` small."),
-]
-IncludeWalletFills = Annotated[
-    Literal["fills"] | None,
     Query(
-        description="`fills`: add fees and realized profit of each wallet's fills in the range. All of them are read:"
+        description="`fills`: add the sums of the fills of each listed order or wallet. All of these fills are read:"
         " keep `limit` and the range small."
     ),
 ]

@@ -4,18 +4,18 @@ The caller executes `PreparedExport.statement` in the same transaction, REPEATAB
 to the writer. So the command and the API share everything except how they read and deliver.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Select, TextClause, func, select
+from sqlalchemy import Connection, Executable, Select, TextualSelect, func, select
 
 from twap_pipeline.domain.symbols import Market
 from twap_pipeline.errors import ExportError
 from twap_pipeline.exports.formats import BATCH_ROWS, DISCLAIMER, FORMATS, Writer
-from twap_pipeline.exports.rows import to_mapping, wallet_orders
+from twap_pipeline.exports.rows import COLUMNS as ORDER_COLUMNS
+from twap_pipeline.exports.rows import wallet_orders
 from twap_pipeline.exports.tax.execution import COLUMNS, execution_to_entries
 from twap_pipeline.exports.tax.execution_groups import group_executions
 from twap_pipeline.exports.tax.queries import FillRange, MarketChoice, TaxRows
@@ -143,23 +143,23 @@ def _review(connection: Connection, request: ExportRequest, tool: TaxTool) -> tu
     rows: TaxRows = request.rows or ("days" if fills.count_orders(connection) else "orders")
     file = _require_file(tool, fills.market, rows)
     symbols = read_symbols(connection)
-    statement: Select[Any] | TextClause
+    statement: Select[Any] | TextualSelect
     if rows == "orders":
         statement = _executed_orders(request, Market.SPOT)
-        review = TaxReview(file, rows, to_mapping, partial(order_to_entries, symbols=symbols))
+        review = TaxReview(file, rows, ORDER_COLUMNS, partial(order_to_entries, symbols=symbols))
         perpetuals = select(func.count()).select_from(_executed_orders(request, Market.PERP).order_by(None).subquery())
         review.perpetual_count = connection.execute(perpetuals).scalar_one()
         for batch in connection.execute(statement, execution_options={"yield_per": BATCH_ROWS}).partitions():
             for order in batch:
-                review.add(to_mapping(order))
+                review.add(order)
     else:
         statement = fills.select_executions(rows)
         to_entries = partial(execution_to_entries, symbols=symbols, tool=file)
-        review = TaxReview(file, rows, _execution_to_mapping, to_entries, fills.read_order_states(connection))
+        review = TaxReview(file, rows, COLUMNS, to_entries, fills.read_order_states(connection))
         if fills.market == "spot":
             review.perpetual_count = replace(fills, market="perp").count_orders(connection)
         for *execution, count in connection.execute(group_executions(statement, file.decimals_max)):
-            review.add(_execution_to_mapping(execution), count)
+            review.add(execution, count)
     return statement, review
 
 
@@ -186,10 +186,6 @@ def _require_file(tool: TaxTool, market: MarketChoice, rows: TaxRows) -> TaxTool
     if market == "perp" and tool.perpetuals:
         return tool.perpetuals
     raise ExportError(f"{tool.title} has one file per market: export the markets spot and perp, each to its own file")
-
-
-def _execution_to_mapping(row: Sequence[Any]) -> Mapping[str, Any]:
-    return dict(zip(COLUMNS, row, strict=True))
 
 
 def _executed_orders(request: ExportRequest, market: Market) -> Select[Any]:

@@ -1,6 +1,5 @@
 """The rows of an export: a wallet's orders, oldest first."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -70,8 +69,3 @@ def wallet_orders(
     if executed_only:
         statement = statement.where(columns.size_executed > 0)
     return statement.order_by(columns.last_status_at, columns.twap_id)
-
-
-def to_mapping(row: Sequence[Any]) -> dict[str, Any]:
-    """Return a row as a mapping from `COLUMNS` to values."""
-    return dict(zip(COLUMNS, row, strict=True))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from twap_pipeline.domain.symbols import SpotPair, SymbolResolver
 from twap_pipeline.errors import ExportError
-from twap_pipeline.exports.rows import COLUMNS, to_mapping
+from twap_pipeline.exports.rows import COLUMNS
 from twap_pipeline.exports.tax.entry import NotATradeError
 from twap_pipeline.exports.tax.review import TaxReview
 from twap_pipeline.exports.tax.tools import AWAKEN, TOOLS
@@ -96,9 +96,9 @@ def order(**fields: object) -> dict[str, Any]:
 
 def review(name: str, *orders: dict[str, Any]) -> TaxReview:
     """Return the review of orders for a tool."""
-    result = TaxReview(TOOLS[name], "orders", to_mapping, partial(order_to_entries, symbols=SYMBOLS))
+    result = TaxReview(TOOLS[name], "orders", COLUMNS, partial(order_to_entries, symbols=SYMBOLS))
     for item in orders:
-        result.add(item)
+        result.add([*item.values()])
     return result
 
 

@@ -133,6 +133,18 @@ def test_tax_rows_of_perpetuals_have_profit_and_fee(engine: Engine, name: str) -
     assert write(engine, request(name, "perp", rows="fills"))[1].split("\r\n") == [*PERP_ROWS[name], ""]
 
 
+@pytest.mark.parametrize("rows", ["days", "fills"])
+def test_tax_rows_are_read_in_batches(engine: Engine, rows: TaxRows) -> None:
+    """A file that is one batch would begin when its last row is read, and need memory for all of them."""
+    insert_fills(engine, *(spot(n, twap_id=n, minute=n) for n in range(1, 6)))
+    insert_orders_of_fills(engine)
+
+    with engine.connect() as connection:
+        statement = prepare_export(connection, request(rows=rows)).statement
+        batches = connection.execute(statement, execution_options={"yield_per": 2}).partitions()
+        assert [len(batch) for batch in batches] == [2, 2, 1]
+
+
 def test_tax_days_have_a_row_per_order_and_day(engine: Engine) -> None:
     """The day of a fill is its UTC day, and a row is dated at the last fill of the day."""
     fills = [spot(n, minute=minute) for n, minute in enumerate((1, 5, 719.99, 720), start=1)]

@@ -14,7 +14,7 @@ from twap_pipeline.api.parameters import (
     EndDay,
     HorizonMinutes,
     HorizonsMinutes,
-    IncludeWalletFills,
+    IncludeFills,
     Limit,
     MarketFilter,
     RequiredAsset,
@@ -45,7 +45,7 @@ async def get_leaderboard(
     end: RequiredEnd,
     asset: AssetFilter = None,
     market: MarketFilter = None,
-    include: IncludeWalletFills = None,
+    include: IncludeFills = None,
     limit: Limit = 100,
 ) -> Response:
     """List the wallets with the highest executed notional of the orders whose last event is in the range.

@@ -15,8 +15,6 @@ from twap_pipeline.api.parameters import (
     AssetFilter,
     CursorText,
     End,
-    FillLimit,
-    HistoryLimit,
     IncludeFills,
     Limit,
     MarketFilter,
@@ -116,7 +114,7 @@ _NOT_FOUND: dict[int | str, dict[str, object]] = {
 
 @router.get("/{twap_id}", response_model=OrderHistory, responses=_NOT_FOUND)
 async def get_order(
-    request: Request, twap_id: TwapIdPath, limit: HistoryLimit = LIMIT_MAX, cursor: CursorText = None
+    request: Request, twap_id: TwapIdPath, limit: Limit = LIMIT_MAX, cursor: CursorText = None
 ) -> Response:
     """Return an order with its events, oldest first. Executed sizes are 0 until the terminal event.
 
@@ -146,7 +144,7 @@ async def get_order(
 
 @router.get("/{twap_id}/fills", response_model=Fills, responses=_NOT_FOUND)
 async def list_order_fills(
-    request: Request, twap_id: TwapIdPath, limit: FillLimit = 100, cursor: CursorText = None
+    request: Request, twap_id: TwapIdPath, limit: Limit = 100, cursor: CursorText = None
 ) -> Response:
     """List the fills of an order (its slices), oldest first, sorted by (`ts`, `trade_id`), which never changes.
 

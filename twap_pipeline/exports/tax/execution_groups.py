@@ -1,4 +1,4 @@
-"""Groups executions that a tax file treats the same: its review reads one row per group instead of every fill.
+"""Groups executions with the same outcome in a tax file: its review reads one row per group instead of every fill.
 
 What `execution.execution_to_entries` makes of an execution depends on its texts, the names of its pair at its time, and
 the kind of each decimal. If a rule there depends on anything else, add that to the key of the groups.
@@ -6,31 +6,17 @@ the kind of each decimal. If a rule there depends on anything else, add that to 
 
 from typing import Any
 
-from sqlalchemy import (
-    Boolean,
-    ColumnElement,
-    DateTime,
-    Integer,
-    Select,
-    Text,
-    TextClause,
-    case,
-    column,
-    func,
-    select,
-    union,
-)
+from sqlalchemy import ColumnElement, Select, TextualSelect, case, func, select, union
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from twap_pipeline.exports.tax.execution import COLUMNS
 from twap_pipeline.storage.schema.models import spot_pairs
 
-_TYPES: dict[str, Any] = {"is_spot": Boolean(), "executed_at": DateTime(timezone=True), "fill_count": Integer()}
 _TEXTS = ("twap_id", "is_spot", "asset", "side", "direction", "fee_token", "quote_symbol")
 _DECIMALS = ("size", "notional", "realized_pnl", "fee", "net_profit", "closed_size", "opened_size")
 
 
-def group_executions(executions: TextClause, decimals_max: int | None) -> Select[Any]:
+def group_executions(executions: TextualSelect, decimals_max: int | None) -> Select[Any]:
     """Return a statement for groups of executions of an order, each with the same lines in a tax file.
 
     Rows: the columns `execution.COLUMNS` and the number of executions, in the order of the first execution. A value
@@ -40,7 +26,7 @@ def group_executions(executions: TextClause, decimals_max: int | None) -> Select
         executions: Selects `execution.COLUMNS`.
         decimals_max: Decimals that the tool accepts; None is unlimited.
     """
-    rows = executions.columns(*(column(name, _TYPES.get(name, Text())) for name in COLUMNS)).subquery("executions").c
+    rows = executions.subquery("executions").c
     values = [rows[name] if name in _TEXTS else func.min(rows[name]).label(name) for name in COLUMNS]
     kinds = [_kind(rows[name]) for name in _DECIMALS]
     if decimals_max is not None:

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Boolean, Connection, DateTime, Integer, Text, TextClause, TextualSelect, column, text
 
+from twap_pipeline.exports.tax.execution import COLUMNS
 from twap_pipeline.storage.sql_files import load_queries
 from twap_pipeline.storage.symbols.markets import FRAGMENTS
 
@@ -15,6 +16,7 @@ TaxRows = Literal["orders", "days", "fills"]
 """What a line of a tax file is: a whole order, the fills of an order on a UTC day, or a fill."""
 
 _QUERIES = load_queries(__package__, "executions.sql", **FRAGMENTS)
+_TYPES: dict[str, Any] = {"is_spot": Boolean(), "executed_at": DateTime(timezone=True), "fill_count": Integer()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +79,13 @@ class FillRange:
     end: datetime | None
     market: MarketChoice
 
-    def select_executions(self, rows: TaxRows) -> TextClause:
-        """Return a statement with the columns `execution.COLUMNS`, oldest first."""
-        return self._bind("select_days" if rows == "days" else "select_fills")
+    def select_executions(self, rows: TaxRows) -> TextualSelect:
+        """Return a statement with the columns `execution.COLUMNS`, oldest first.
+
+        SQLAlchemy ignores ``yield_per`` for a text without declared columns: it would return all rows as one batch.
+        """
+        columns = (column(name, _TYPES.get(name, Text())) for name in COLUMNS)
+        return self._bind("select_days" if rows == "days" else "select_fills").columns(*columns)
 
     def count_orders(self, connection: Connection) -> int:
         """Return the number of orders with a fill."""

@@ -21,8 +21,8 @@ class TaxReview:
     Args:
         tool: The file.
         rows: What a line is.
-        to_mapping: Returns a row of the statement as a mapping, with the key ``twap_id``.
-        to_entries: Returns the lines of a row, or raises NotATradeError.
+        columns: The names of a row's values; one is ``twap_id``.
+        to_entries: Returns the lines of a row, a mapping from its columns; or raises NotATradeError.
         states: The reconciliation of the orders of a file from fills; empty for a file from orders.
         perpetual_count: Executed orders of perpetuals, which the file does not contain.
         skipped: Order → reason, of the orders that are not in the file.
@@ -33,7 +33,7 @@ class TaxReview:
 
     tool: TaxTool
     rows: TaxRows
-    to_mapping: Callable[[Sequence[Any]], Mapping[str, Any]]
+    columns: Sequence[str]
     to_entries: Callable[[Mapping[str, Any]], list[Entry]]
     states: Sequence[OrderState] = ()
     perpetual_count: int = 0
@@ -49,13 +49,14 @@ class TaxReview:
                 filled = f"fills of {order.size_filled} of {order.size_executed}"
                 self.skipped[order.twap_id] = f"{order.state}: {filled}"
 
-    def add(self, row: Mapping[str, Any], count: int = 1) -> None:
+    def add(self, values: Sequence[Any], count: int = 1) -> None:
         """Review rows of an order, in the order of the file.
 
         Args:
-            row: One of the rows; the others differ only in what does not change their lines (see `execution_groups`).
+            values: One of the rows. The others differ in nothing that changes their lines; see `execution_groups`.
             count: Number of rows.
         """
+        row = dict(zip(self.columns, values, strict=True))
         twap_id = row["twap_id"]
         if twap_id in self.skipped:
             return

@@ -32,11 +32,10 @@ class TaxWriter:
         Raises:
             NotATradeError: A row that the review did not see cannot be written.
         """
-        mappings = (self._review.to_mapping(row) for row in batch)
-        kept = (mapping for mapping in mappings if mapping["twap_id"] not in self._review.skipped)
-        return to_csv_bytes(
-            to_cells(entry, self._review.tool) for mapping in kept for entry in self._review.to_entries(mapping)
-        )
+        review = self._review
+        rows = (dict(zip(review.columns, row, strict=True)) for row in batch)
+        kept = (row for row in rows if row["twap_id"] not in review.skipped)
+        return to_csv_bytes(to_cells(entry, review.tool) for row in kept for entry in review.to_entries(row))
 
     def end(self) -> bytes:
         """Return no bytes: a CSV file has no footer."""

@@ -22,15 +22,18 @@ const WITH_WALLET = [COLUMNS[0], WALLET, ...COLUMNS.slice(1)];
 export const ordersTable = (caption, orders, { withWallet = false } = {}) => table(caption, withWallet ? WITH_WALLET : COLUMNS, orders);
 
 /** A table of orders with a button that adds the next page; `parameters` are those of the first page. */
-export function pagedOrders(caption, page, parameters, options) {
-  const list = ordersTable(caption, page.orders, options);
+export const pagedOrders = (caption, page, parameters) => pagedTable(caption, COLUMNS, "/orders", page, parameters);
+
+/** A table of the `orders` of a page of the path, with a button that adds the next page. */
+export function pagedTable(caption, columns, path, page, parameters) {
+  const list = table(caption, columns, page.orders);
   if (!page.next_cursor) return [list];
   let cursor = page.next_cursor;
   const button = make("button", { type: "button" }, "More orders");
   button.addEventListener("click", async () => {
     button.disabled = true;
-    const next = await getJson("/orders", { ...parameters, cursor });
-    const rows = ordersTable("", next.orders, options).querySelectorAll("tbody tr");
+    const next = await getJson(path, { ...parameters, cursor });
+    const rows = table("", columns, next.orders).querySelectorAll("tbody tr");
     list.querySelector("tbody").append(...rows);
     rows[0]?.querySelector("a").focus();
     cursor = next.next_cursor;

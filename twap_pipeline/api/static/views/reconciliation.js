@@ -4,6 +4,7 @@ import { assetName, choices, count, hint, make, minuteTime, orderLink, section, 
 import { day, size, usd } from "../format.js";
 import { getJson } from "../requests.js";
 import { dataUntil } from "./data_until.js";
+import { pagedTable } from "./orders_table.js";
 import { isDoubtful, STATES } from "./slices.js";
 
 const DAY = 86_400_000;
@@ -55,24 +56,6 @@ export async function reconciliationView(state = "missing_fills", start = "", en
     `Reconciliation: ${STATES[state][0]}`,
     choices("State", Object.entries(STATES).map(([name, [text]]) => [text, link(name, range), name === state])),
     make("p", {}, STATES[state][1], ` Last event from ${range.start} to before ${range.end}.`),
-    ...(page.orders.length ? pagedList(page, parameters) : [hint("No order has this state.")]),
+    ...(page.orders.length ? pagedTable("Earliest first", COLUMNS, "/reconciliation/orders", page, parameters) : [hint("No order has this state.")]),
   )];
-}
-
-function pagedList(page, parameters) {
-  const list = table("Earliest first", COLUMNS, page.orders);
-  if (!page.next_cursor) return [list];
-  let cursor = page.next_cursor;
-  const button = make("button", { type: "button" }, "More orders");
-  button.addEventListener("click", async () => {
-    button.disabled = true;
-    const next = await getJson("/reconciliation/orders", { ...parameters, cursor });
-    const rows = table("", COLUMNS, next.orders).querySelectorAll("tbody tr");
-    list.querySelector("tbody").append(...rows);
-    rows[0]?.querySelector("a").focus();
-    cursor = next.next_cursor;
-    button.disabled = false;
-    if (!cursor) button.remove();
-  });
-  return [list, make("p", { class: "actions" }, button)];
 }
