@@ -10,7 +10,7 @@ import dagster as dg
 
 from twap_pipeline.defs.alerts import build_alerts_sensor
 from twap_pipeline.defs.asset_checks import build_asset_checks, checked_tables
-from twap_pipeline.defs.assets import ByteBudget, build_source_asset, build_table_asset
+from twap_pipeline.defs.assets import ByteBudget, build_table_asset
 from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.data_sets import data_set_definitions
 from twap_pipeline.defs.event_log import UnresolvedAssetJobDefinition
@@ -19,8 +19,9 @@ from twap_pipeline.defs.lost_runs import lost_runs
 from twap_pipeline.defs.maintenance_jobs import build_maintenance_jobs
 from twap_pipeline.defs.orders import build_daily_stats_asset, build_orders_asset
 from twap_pipeline.defs.resources import build_resources
-from twap_pipeline.defs.schedules import build_check_schedule, build_full_check_schedule, build_ingest_schedule
+from twap_pipeline.defs.schedules import build_check_schedules, build_ingest_schedule
 from twap_pipeline.defs.sensors import build_checks_sensor, build_new_objects_sensor, build_orders_sensor
+from twap_pipeline.defs.source_assets import build_source_asset
 from twap_pipeline.logs import configure_logging
 from twap_pipeline.settings import Settings, load_settings
 
@@ -99,8 +100,7 @@ def build_definitions(
                 build_ingest_schedule(job, definition, schedule_status)
                 for job, definition in zip(ingest_jobs, data_sets, strict=True)
             ),
-            build_check_schedule(check, schedule_status),
-            build_full_check_schedule(full_check, schedule_status),
+            *build_check_schedules(check, full_check, schedule_status),
         ],
         resources=resources if resources is not None else build_resources(),
         executor=dg.in_process_executor,

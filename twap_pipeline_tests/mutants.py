@@ -173,10 +173,10 @@ def only_known_exceptions(patch: pytest.MonkeyPatch) -> None:
 
 def retries_without_a_cap(patch: pytest.MonkeyPatch) -> None:
     """No object is ever parked, and the sensor requests failed runs without a limit."""
-    from twap_pipeline.defs import sensors  # imports Dagster, which most tests do not need
+    from twap_pipeline.defs import run_requests  # imports Dagster, which most tests do not need
 
     patch.setattr(IngestLogEntry, "is_parked", lambda _entry, _ref: False)
-    patch.setattr(sensors, "MAX_RUNS_PER_BATCH", 1_000_000)
+    patch.setattr(run_requests, "MAX_RUNS_PER_BATCH", 1_000_000)
 
 
 def orders_by_latest_time(patch: pytest.MonkeyPatch) -> None:

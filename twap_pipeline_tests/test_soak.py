@@ -19,7 +19,7 @@ from twap_pipeline_tests.soak.faults import StoreFaults
 from twap_pipeline_tests.soak.simulated_bucket import BUCKET, PREFIX, SimulatedBucket
 from twap_pipeline_tests.soak.verify import find_problems, load_without_faults
 
-STEPS = 40
+STEPS = 12
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The source asset and the table asset of each data set, and what all assets of the package share.
+"""The table asset of each data set, and what all assets of the package share.
 
 An asset body lists objects, calls `ingest` and records metadata per partition. How an object is loaded belongs to
 `ingest`; the downstream assets are in `orders`.
@@ -14,8 +14,8 @@ import dagster as dg
 from pydantic import Field
 
 from twap_pipeline.defs.columns import table_schema
-from twap_pipeline.defs.data_sets import STATUS_FRESHNESS, DataSetDefinition
-from twap_pipeline.defs.event_log import provenance_tags, record_source_partitions
+from twap_pipeline.defs.data_sets import DataSetDefinition
+from twap_pipeline.defs.event_log import provenance_tags
 from twap_pipeline.defs.failures import describe_failed_objects, plain_failure
 from twap_pipeline.defs.partition_metadata import PartitionMetadata, fills_metadata, status_metadata
 from twap_pipeline.defs.refused_runs import tag_refused_run
@@ -24,7 +24,6 @@ from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS
 from twap_pipeline.domain.fill_columns import FILL_COLUMN_DESCRIPTIONS
 from twap_pipeline.domain.status import CONTENT_COLUMN_DESCRIPTIONS, KEY_COLUMN_DESCRIPTIONS
 from twap_pipeline.ingest import plan as ingest_plan
-from twap_pipeline.source.selection import SkippedObjects, join_keys
 from twap_pipeline.storage.ingest_log import bytes_read_today, read_ingest_log
 from twap_pipeline.storage.reports.partition_state import fills_partition, status_partition
 from twap_pipeline.storage.schema import models
@@ -41,9 +40,6 @@ STATUS_CODE_VERSION = "1"
 
 FILLS_CODE_VERSION = "1"
 """Increase it when a code change makes the same objects result in different fills."""
-
-FRESHNESS_POLICY = STATUS_FRESHNESS.policy
-"""The policy of ``twap_status`` and of the assets that are computed from it."""
 
 FAILED_OBJECTS_KEY = "twap/failed_objects"
 """Metadata key of a Failure that objects caused; every other object of the run is loaded and recorded."""
@@ -74,7 +70,6 @@ class _TableAsset:
 
     Args:
         description: Description of the table.
-        source_description: Description of its objects.
         code_version: Version of the code that determines the rows.
         columns: The columns with their descriptions.
         table: The declared table.
@@ -82,7 +77,6 @@ class _TableAsset:
     """
 
     description: str
-    source_description: str
     code_version: str
     columns: Mapping[str, str]
     table: "Table"
@@ -93,7 +87,6 @@ _TABLE_ASSETS = {
     TWAP_STATUS.name: _TableAsset(
         description="One row per status event of a TWAP order, with exact decimals and the key of its source object. An"
         " order normally has two events: activated (executed size 0), then finished, terminated or error.",
-        source_description="Parquet objects with the statuses of Hyperliquid TWAP orders, by UTC day of the object.",
         code_version=STATUS_CODE_VERSION,
         columns=_STATUS_COLUMNS,
         table=models.twap_status,
@@ -104,8 +97,6 @@ _TABLE_ASSETS = {
     TWAP_FILLS.name: _TableAsset(
         description="One row per fill of a TWAP order: the slices that the exchange executed, with price, size, fee and"
         " realized profit as exact decimals, and the key of the source object. twap_id joins twap_orders.",
-        source_description="Parquet objects with the fills of Hyperliquid TWAP orders, by UTC day of the object, from"
-        " the folders of TWAP_FILLS_PREFIXES.",
         code_version=FILLS_CODE_VERSION,
         columns=_FILL_COLUMNS,
         table=models.twap_fills,
@@ -146,89 +137,6 @@ class ByteBudget:
             max_bytes_today=self.max_bytes_per_day,
             read_today_bytes=read_today_bytes,
         )
-
-
-def build_source_asset(definition: DataSetDefinition) -> dg.SourceAsset:
-    """Return the source asset of a data set: the objects of its source, partitioned by UTC day of the object.
-
-    A source asset of Dagster has no owners.
-    """
-
-    @dg.observable_source_asset(
-        key=definition.source_key,
-        partitions_def=definition.partitions,
-        group_name=definition.catalog.group,
-        description=(
-            f"{_TABLE_ASSETS[definition.data_set.name].source_description} A day has a new data version when an object"
-            " was added, overwritten or deleted. Observing lists objects and reads none."
-        ),
-        tags={"dagster/kind/s3": "", "dagster/kind/parquet": ""},
-    )
-    def observe_objects(
-        context: dg.AssetExecutionContext,
-        database: dg.ResourceParam[DatabaseResource],
-        object_store: dg.ResourceParam[ObjectStoreResource],
-        schema_guard: dg.ResourceParam[SchemaGuard],
-    ) -> dg.DataVersionsByPartition:
-        with plain_failure(), database.engine() as engine:
-            schema_guard.require_head(engine)
-            store = object_store.open_for(engine, definition.data_set)
-            if context.has_partition_key or context.has_partition_key_range:
-                observe_days(context, definition, engine, store)
-            else:
-                observe_source(context, definition, engine, store)
-        return dg.DataVersionsByPartition({})  # the lines above recorded them, with metadata
-
-    return observe_objects
-
-
-def observe_days(
-    context: dg.AssetExecutionContext, definition: DataSetDefinition, engine: "Engine", store: "ObjectStore"
-) -> None:
-    """List the selected days and record each changed partition in the event log."""
-    from twap_pipeline.ingest.day_listing import list_days
-
-    days = [date.fromisoformat(partition_key) for partition_key in context.partition_keys]
-    refs_by_date = list_days(store, engine, days, definition.key_date_patterns)
-    changed = record_source_partitions(context.instance, definition.source_key, store.url, refs_by_date)
-    context.log.info(f"{len(refs_by_date)} of {len(days)} partitions have objects; {len(changed)} are new or changed")
-
-
-def observe_source(
-    context: dg.AssetExecutionContext | dg.OpExecutionContext,
-    definition: DataSetDefinition,
-    engine: "Engine",
-    store: "ObjectStore",
-) -> None:
-    """List the whole source and record each changed partition in the event log.
-
-    The metadata also counts the objects of the listing that no partition contains.
-    """
-    from twap_pipeline.ingest.day_listing import list_source
-
-    partitions, skipped = definition.partitions, SkippedObjects()
-    listed = list_source(store, engine, definition.key_date_patterns, skipped=skipped)
-    refs_by_date = {day: refs for day, refs in listed.items() if partitions.has_partition_key(day.isoformat())}
-    early = [ref.key for ref in ingest_plan.objects_before(listed, definition.start_date)]
-    metadata = {
-        "objects_before_start_date": dg.MetadataValue.int(len(early)),
-        "first_keys_before_start_date": dg.MetadataValue.text(join_keys(early)),
-        "objects_skipped": dg.MetadataValue.text(str(skipped)),
-    }
-    changed = record_source_partitions(
-        context.instance,
-        definition.source_key,
-        store.url,
-        refs_by_date,
-        listing_metadata=metadata if early or skipped else {},
-    )
-    context.log.info(f"{len(refs_by_date)} partitions have objects; {len(changed)} are new or changed")
-    if early:
-        context.log.warning(
-            f"ignored {len(early)} objects before {definition.start_date}, the first partition: {join_keys(early)}"
-        )
-    if skipped:
-        context.log.info(f"skipped objects that are not data: {skipped}")
 
 
 def build_table_asset(

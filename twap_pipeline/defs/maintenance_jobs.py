@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import dagster as dg
 from pydantic import Field
 
-from twap_pipeline.defs.assets import ByteBudget, observe_source
+from twap_pipeline.defs.assets import ByteBudget
 from twap_pipeline.defs.data_sets import DataSetDefinition
 from twap_pipeline.defs.failures import plain_failure
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
+from twap_pipeline.defs.source_assets import observe_source
 from twap_pipeline.storage.ingest_log import reset_attempts
 
 _MAX_LOGGED_EXAMPLES = 20

@@ -12,9 +12,9 @@ from datetime import date
 import dagster as dg
 from pydantic import Field
 
-from twap_pipeline.defs.assets import FRESHNESS_POLICY
 from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.columns import column_lineage, table_schema
+from twap_pipeline.defs.data_sets import STATUS_FRESHNESS
 from twap_pipeline.defs.failures import plain_failure
 from twap_pipeline.defs.partition_metadata import daily_stats_metadata, orders_metadata
 from twap_pipeline.defs.refused_runs import tag_refused_run
@@ -55,7 +55,7 @@ def build_orders_asset(
         owners=list(catalog.owners),
         kinds={"postgres", "sql"},
         code_version=ORDERS_CODE_VERSION,
-        freshness_policy=FRESHNESS_POLICY,
+        freshness_policy=STATUS_FRESHNESS.policy,
         pool="twap_orders",
         tags={"feed": "hyperliquid"},
         description=(
@@ -112,7 +112,7 @@ def build_daily_stats_asset(
         owners=list(catalog.owners),
         kinds={"postgres", "view"},
         code_version=ORDERS_CODE_VERSION,
-        freshness_policy=FRESHNESS_POLICY,
+        freshness_policy=STATUS_FRESHNESS.policy,
         tags={"feed": "hyperliquid"},
         description=(
             "Order counts, sizes and executed notional per start date, asset, side and current status. A view of"

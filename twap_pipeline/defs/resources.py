@@ -164,27 +164,28 @@ def build_resources(read_settings: Callable[[], Settings] = load_settings) -> di
         read_settings: Returns the settings when a run or a tick starts; by default those of the environment.
     """
 
-    def build(resource: Callable[[Settings], object], description: str) -> dg.ResourceDefinition:
-        return dg.ResourceDefinition(lambda _: resource(read_settings()), config_schema={}, description=description)
+    def build(make: Callable[[Settings, dg.InitResourceContext], object], description: str) -> dg.ResourceDefinition:
+        return dg.ResourceDefinition(
+            lambda context: make(read_settings(), context), config_schema={}, description=description
+        )
 
     return {
-        "database": dg.ResourceDefinition(
-            lambda context: DatabaseResource(
-                read_settings(), read_settings, _application_name(context), _locked_run(context)
+        "database": build(
+            lambda settings, context: DatabaseResource(
+                settings, read_settings, _application_name(context), _locked_run(context)
             ),
-            config_schema={},
-            description="The PostgreSQL database: DATABASE_URL, or the local server. No run config: set the variable.",
+            "The PostgreSQL database: DATABASE_URL, or the local server. No run config: set the variable.",
         ),
         "object_store": build(
-            ObjectStoreResource,
+            lambda settings, _: ObjectStoreResource(settings),
             "The objects to load: TWAP_SOURCE_URL and TWAP_FILLS_URL, or the sample data. No run config.",
         ),
         "schema_guard": build(
-            lambda _: SchemaGuard(),
+            lambda *_: SchemaGuard(),
             "Stops a run before it starts to work if `twap-pipeline migrate` is needed. No run config.",
         ),
         "notifier": build(
-            lambda settings: Notifier(settings.alert_urls),
+            lambda settings, _: Notifier(settings.alert_urls),
             "Sends the alerts to TWAP_ALERT_URLS. No run config: set the variable.",
         ),
     }

@@ -44,29 +44,26 @@ def build_ingest_schedule(
     return request_yesterday
 
 
-def build_check_schedule(
-    job: UnresolvedAssetJobDefinition, default_status: dg.DefaultScheduleStatus
-) -> dg.ScheduleDefinition:
-    """Return the schedule that runs the asset checks at 01:30 UTC, after the nightly ingest."""
-    return dg.ScheduleDefinition(
+def build_check_schedules(
+    check: UnresolvedAssetJobDefinition,
+    full_check: UnresolvedAssetJobDefinition,
+    default_status: dg.DefaultScheduleStatus,
+) -> list[dg.ScheduleDefinition]:
+    """Return the schedules of the asset checks: after the nightly ingest, and over every day once per week."""
+    daily = dg.ScheduleDefinition(
         name="daily_checks",
-        job=job,
+        job=check,
         default_status=default_status,
         cron_schedule="30 1 * * *",
         execution_timezone="UTC",
         description="At 01:30 UTC: runs every asset check of the tables.",
     )
-
-
-def build_full_check_schedule(
-    job: UnresolvedAssetJobDefinition, default_status: dg.DefaultScheduleStatus
-) -> dg.ScheduleDefinition:
-    """Return the schedule that runs the asset checks over every day, on Sundays at 02:30 UTC."""
-    return dg.ScheduleDefinition(
+    weekly = dg.ScheduleDefinition(
         name="weekly_full_checks",
-        job=job,
+        job=full_check,
         default_status=default_status,
         cron_schedule="30 2 * * 0",
         execution_timezone="UTC",
         description="On Sundays at 02:30 UTC: runs every asset check over every day; reads whole tables.",
     )
+    return [daily, weekly]

@@ -1,14 +1,12 @@
 """Sensors that start runs, one per reason: pending objects, orders to refresh, asset checks to run again.
 
 The ingest log decides what is pending. A cursor only stores where a long listing continues. An object stays pending
-until a run loads it, so that a failed run is requested again, at most `MAX_RUNS_PER_BATCH` times per batch. A tick
-requests no run while the database is not at head, and none that must wait for the byte budget of the next day. The
-sensor for failed runs is in `alerts`, that for lost runs in `lost_runs`.
+until a run loads it, so that a failed run is requested again; `run_requests` limits how often. A tick requests no run
+while the database is not at head. The sensor for failed runs is in `alerts`, that for lost runs in `lost_runs`.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -20,17 +18,15 @@ from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.data_sets import DataSetDefinition
 from twap_pipeline.defs.event_log import (
     IMPLICIT_ASSET_JOB_NAME,
-    PARTITION_NAME_TAG,
     UnresolvedAssetJobDefinition,
     failed_partitions,
     record_source_partitions,
     stale_checks,
 )
 from twap_pipeline.defs.jobs import CHECK_JOB, FULL_CHECK_JOB, INGEST_FILLS_JOB, INGEST_JOB, REFRESH_JOB
-from twap_pipeline.defs.lost_runs import LOST, LOST_TAG
-from twap_pipeline.defs.partitions import group_into_ranges, range_tags
-from twap_pipeline.defs.refused_runs import REFUSED, REFUSED_TAG
+from twap_pipeline.defs.partitions import group_into_ranges
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
+from twap_pipeline.defs.run_requests import TERMINAL_STATUSES, PendingPartition, build_sensor_result
 from twap_pipeline.domain.object_ref import ObjectRef, fingerprint
 from twap_pipeline.errors import SchemaRevisionError
 from twap_pipeline.failpoints import failpoint
@@ -50,15 +46,6 @@ KEYS_PER_TICK = 10_000
 SECONDS_PER_TICK = 20.0
 """Maximum time that a tick lists. Dagster cancels a tick after 60 seconds and discards its result."""
 
-REQUESTS_PER_TICK = 20
-"""Maximum runs that a tick requests; the next ticks request further ones."""
-
-MAX_RUNS_PER_BATCH = 3
-"""Maximum runs for the same batch of pending objects within `RETRY_WINDOW`."""
-
-RETRY_WINDOW = timedelta(hours=24)
-"""After this time a batch is retried, because its failures may have had another cause than the objects."""
-
 RECENT_DAYS = 2
 """Today and yesterday are listed in every tick."""
 
@@ -74,40 +61,9 @@ CHECKS_INTERVAL_SECONDS = 15
 SOURCE_CHECK_INTERVAL = timedelta(hours=24)
 """Minimum age of a passed comparison with the source before ``stale_asset_checks`` requests another."""
 
-BATCH_FINGERPRINT_TAG = "twap/batch_fingerprint"
-ATTEMPT_TAG = "twap/attempt"
-
-UNCOUNTED_RETRY_WINDOW = timedelta(hours=1)
-"""After this time a batch is retried whose runs were refused, lost or never started: the objects are not the cause."""
-
 _ORDERS_JOBS = (IMPLICIT_ASSET_JOB_NAME, INGEST_JOB, REFRESH_JOB)
 _ASSET_JOBS = (*_ORDERS_JOBS, INGEST_FILLS_JOB)
-_TERMINAL_STATUSES = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
-_IN_PROGRESS_STATUSES = [status for status in dg.DagsterRunStatus if status not in _TERMINAL_STATUSES]
-
-
-@dataclass(frozen=True, slots=True)
-class PendingPartition:
-    """A partition with objects to ingest, or a range of partitions with orders to refresh.
-
-    Args:
-        day: The partition, or the first one of the range.
-        fingerprint: Identifies the batch of pending work. It changes with the pending objects, their failed attempts
-            and their requeues, so that the run limit applies per batch.
-        size_bytes: Size of the pending objects.
-        last: The last partition of the range; None for a single partition.
-    """
-
-    day: date
-    fingerprint: str
-    size_bytes: int = 0
-    last: date | None = None
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """Tags that all runs of this batch share."""
-        partition = {PARTITION_NAME_TAG: self.day.isoformat()} if self.last is None else range_tags(self.day, self.last)
-        return {**partition, BATCH_FINGERPRINT_TAG: self.fingerprint}
+_IN_PROGRESS_STATUSES = [status for status in dg.DagsterRunStatus if status not in TERMINAL_STATUSES]
 
 
 def build_new_objects_sensor(
@@ -166,7 +122,7 @@ def build_new_objects_sensor(
             {day: refs for day, refs in refs_by_date.items() if day in complete_days},
             limit=EVENTS_PER_TICK,
         )
-        result = _build_sensor_result(
+        result = build_sensor_result(
             context.instance,
             pending_partitions(refs_by_date, entries),
             skip_message="no pending objects",
@@ -256,7 +212,7 @@ def build_orders_sensor(
             PendingPartition(first, _range_fingerprint(fingerprints, first, last), last=last)
             for first, last in group_into_ranges(fingerprints, max_partitions_per_run)
         ]
-        return _build_sensor_result(
+        return build_sensor_result(
             context.instance, pending, skip_message="orders are up to date", cursor=None if pending else cursor
         )
 
@@ -342,87 +298,3 @@ def pending_partitions(
             batch = f"{fingerprint(pending_refs)}-{failed_attempts}-{history}"
             pending.append(PendingPartition(day, batch, size_bytes))
     return pending
-
-
-def _build_sensor_result(
-    instance: dg.DagsterInstance,
-    pending: Sequence[PendingPartition],
-    *,
-    skip_message: str,
-    cursor: str | None = None,
-    resume_cursors: Mapping[date, str] | None = None,
-    budget: ByteBudget | None = None,
-    read_today_bytes: int = 0,
-) -> dg.SensorResult:
-    """Request a run per pending partition, unless a run is in progress or a run limit or the day's budget is reached.
-
-    Args:
-        instance: The instance with the runs so far.
-        pending: The pending partitions.
-        skip_message: Skip reason if nothing is pending.
-        cursor: Cursor of the next tick.
-        resume_cursors: Cursor of the next tick per partition that exceeds `REQUESTS_PER_TICK`.
-        budget: Limits of the object bytes that runs read.
-        read_today_bytes: Bytes that were read on this UTC day. The bytes of each requested run are added.
-    """
-    requests: list[dg.RunRequest] = []
-    in_progress = exhausted = deferred = 0
-    runs_by_fingerprint = _find_runs(instance, pending)
-    for partition in pending:
-        runs = [
-            run
-            for run in runs_by_fingerprint.get(partition.fingerprint, [])
-            if partition.tags.items() <= run.dagster_run.tags.items()
-        ]
-        if any(run.dagster_run.status not in _TERMINAL_STATUSES for run in runs):
-            in_progress += 1
-        elif budget is not None and budget.defers(partition.size_bytes, read_today_bytes):
-            deferred += 1
-        elif _is_exhausted(runs):
-            exhausted += 1
-        elif len(requests) == REQUESTS_PER_TICK:
-            cursor = (resume_cursors or {}).get(partition.day, cursor)
-            break
-        else:
-            requests.append(_build_run_request(partition, len(runs) + 1))
-            read_today_bytes += partition.size_bytes
-    if requests:
-        return dg.SensorResult(run_requests=requests, cursor=cursor)
-    if pending:
-        skip_message = f"{len(pending)} pending partitions: {in_progress} in progress, {exhausted} exhausted retries"
-        skip_message += f", {deferred} deferred by TWAP_MAX_BYTES_PER_DAY" if deferred else ""
-    return dg.SensorResult(skip_reason=skip_message, cursor=cursor)
-
-
-def _find_runs(
-    instance: dg.DagsterInstance, pending: Sequence[PendingPartition]
-) -> Mapping[str, Sequence[dg.RunRecord]]:
-    """Return batch fingerprint → all its runs, by one query that uses Dagster's index on tags."""
-    runs: dict[str, list[dg.RunRecord]] = {}
-    if fingerprints := [partition.fingerprint for partition in pending]:
-        for run in instance.get_run_records(dg.RunsFilter(tags={BATCH_FINGERPRINT_TAG: fingerprints})):
-            runs.setdefault(run.dagster_run.tags[BATCH_FINGERPRINT_TAG], []).append(run)
-    return runs
-
-
-def _is_exhausted(runs: Sequence[dg.RunRecord]) -> bool:
-    """Return whether these runs reach the run limit. A run that did not try its objects counts for an hour only."""
-    now = datetime.now(UTC)
-    recent = [run for run in runs if run.create_timestamp > now - RETRY_WINDOW]
-    uncounted = [run for run in recent if _is_uncounted(run)]
-    very_recent = [run for run in uncounted if run.create_timestamp > now - UNCOUNTED_RETRY_WINDOW]
-    return max(len(recent) - len(uncounted), len(very_recent)) >= MAX_RUNS_PER_BATCH
-
-
-def _is_uncounted(run: dg.RunRecord) -> bool:
-    """Return whether a run is no attempt at its objects: it was refused or lost, or never started."""
-    tags = run.dagster_run.tags
-    return run.start_time is None or tags.get(REFUSED_TAG) == REFUSED or tags.get(LOST_TAG) == LOST
-
-
-def _build_run_request(partition: PendingPartition, attempt: int) -> dg.RunRequest:
-    return dg.RunRequest(
-        run_key=f"{partition.day}:{partition.fingerprint}:{attempt}",
-        partition_key=partition.day.isoformat() if partition.last is None else None,
-        tags={**partition.tags, ATTEMPT_TAG: str(attempt)},
-    )

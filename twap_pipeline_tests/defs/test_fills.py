@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import URL, Engine, text
 
 from twap_pipeline.definitions import build_definitions
-from twap_pipeline.defs import sensors
+from twap_pipeline.defs import run_requests
 from twap_pipeline.domain.data_set import TWAP_FILLS
 from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS
 from twap_pipeline.ingest.day_listing import list_days
@@ -269,4 +269,4 @@ def test_fills_and_statuses_of_a_batch_have_own_runs(instance: dg.DagsterInstanc
     instance.create_run_for_job(job, tags=dict(request.tags))
 
     assert "1 in progress" in skip_message(tick(instance, name=SENSOR))
-    assert sensors.BATCH_FINGERPRINT_TAG in request.tags
+    assert run_requests.BATCH_FINGERPRINT_TAG in request.tags

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 from sqlalchemy import Engine, text
 
-from twap_pipeline.defs import sensors
+from twap_pipeline.defs import run_requests
 from twap_pipeline.defs.lost_runs import GRACE_SECONDS, LOST_TAG
 from twap_pipeline.defs.resources import RUN_LOCK_TAG, DatabaseResource, build_resources
 from twap_pipeline.storage.run_lock import database_identity, locked_runs, run_lock
@@ -170,7 +170,7 @@ def test_work_of_lost_run_is_requested_again(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lost runs pause a batch for an hour at most, and are no failed attempts of its objects."""
-    monkeypatch.setattr(sensors, "MAX_RUNS_PER_BATCH", 2)
+    monkeypatch.setattr(run_requests, "MAX_RUNS_PER_BATCH", 2)
     bucket.put(key("a"), [event(1)])
     (request,) = tick(instance).run_requests or []
     lost = start_run(instance, identity_of(engine), tags=request.tags)
@@ -196,13 +196,13 @@ def test_lost_runs_do_not_reach_the_limit_of_a_day(
     """Nor do runs that were lost before they started: Dagster's run monitoring ends them."""
     bucket.put(key("a"), [event(1)])
     (request,) = tick(instance).run_requests or []
-    for _ in range(sensors.MAX_RUNS_PER_BATCH):
+    for _ in range(run_requests.MAX_RUNS_PER_BATCH):
         lost = start_run(instance, identity_of(engine), status, request.tags)
         tick(instance, free_for(GRACE_SECONDS, lost), name="lost_runs")
         if status == dg.DagsterRunStatus.STARTING:
             instance.report_run_failed(lost)
     within_the_hour = requested_partitions(tick(instance))
-    monkeypatch.setattr(sensors, "UNCOUNTED_RETRY_WINDOW", timedelta(0))
+    monkeypatch.setattr(run_requests, "UNCOUNTED_RETRY_WINDOW", timedelta(0))
 
     assert within_the_hour == []
     assert requested_partitions(tick(instance)) == [str(DAY)]

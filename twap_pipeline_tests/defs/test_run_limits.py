@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
-from twap_pipeline.defs import sensors
+from twap_pipeline.defs import run_requests
 from twap_pipeline.defs.refused_runs import REFUSED_TAG
 from twap_pipeline.ingest import load
 from twap_pipeline.source.local import LocalDirectory
@@ -66,19 +66,19 @@ def test_runs_per_batch_are_limited_within_retry_window(
     requests = 0
     with monkeypatch.context() as patch:
         fail_loads(patch, RuntimeError("by the test"))
-        for _ in range(sensors.MAX_RUNS_PER_BATCH + 2):
+        for _ in range(run_requests.MAX_RUNS_PER_BATCH + 2):
             result = tick(instance)
             requests += len(requested_partitions(result))
             run_all(instance, result)
 
-    assert requests == sensors.MAX_RUNS_PER_BATCH
+    assert requests == run_requests.MAX_RUNS_PER_BATCH
     assert skip_message(result) == "1 pending partitions: 0 in progress, 1 exhausted retries"
 
-    monkeypatch.setattr(sensors, "RETRY_WINDOW", timedelta(0))
+    monkeypatch.setattr(run_requests, "RETRY_WINDOW", timedelta(0))
     later = tick(instance)
     run_all(instance, later)
 
-    assert str((later.run_requests or [])[0].run_key).endswith(f":{sensors.MAX_RUNS_PER_BATCH + 1}")
+    assert str((later.run_requests or [])[0].run_key).endswith(f":{run_requests.MAX_RUNS_PER_BATCH + 1}")
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM twap_status")).scalar_one() == 1
 
@@ -119,9 +119,9 @@ def test_refused_run_is_not_an_attempt_at_the_objects(
     fail_loads(monkeypatch, error)
     run_all(instance, tick(instance))
     (failed,) = instance.get_runs()
-    monkeypatch.setattr(sensors, "MAX_RUNS_PER_BATCH", 1)
+    monkeypatch.setattr(run_requests, "MAX_RUNS_PER_BATCH", 1)
     within_the_hour = requested_partitions(tick(instance))
-    monkeypatch.setattr(sensors, "UNCOUNTED_RETRY_WINDOW", timedelta(0))
+    monkeypatch.setattr(run_requests, "UNCOUNTED_RETRY_WINDOW", timedelta(0))
 
     after_the_hour = requested_partitions(tick(instance))
 
@@ -143,7 +143,7 @@ def test_tick_defers_runs_over_the_budget_of_the_day(
 
     first = tick(instance)
     run_all(instance, dg.SensorResult(run_requests=(first.run_requests or [])[:1]))
-    monkeypatch.setattr(sensors, "MAX_RUNS_PER_BATCH", 0)
+    monkeypatch.setattr(run_requests, "MAX_RUNS_PER_BATCH", 0)
     second = tick(instance)
 
     assert requested_partitions(first) == [str(DAY), str(DAY + timedelta(days=2))]
@@ -184,7 +184,7 @@ def test_requeued_object_is_requested_without_limit(
     instance: dg.DagsterInstance, bucket: Bucket, engine: Engine
 ) -> None:
     bucket.put(key("a"), [event(1)])
-    for _ in range(sensors.MAX_RUNS_PER_BATCH + 1):
+    for _ in range(run_requests.MAX_RUNS_PER_BATCH + 1):
         ingest_everything(LocalDirectory(bucket.directory), engine)
         with engine.begin() as connection:
             requeue(connection, [key("a")], "by the test")

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, Engine
 from werkzeug.wrappers import Request, Response
 
-from twap_pipeline.defs import sensors
+from twap_pipeline.defs import run_requests, sensors
 from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.domain.data_set import DataSet
 from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS
@@ -81,7 +81,7 @@ def test_mutant_key_alone_is_detected(instance: dg.DagsterInstance, bucket: Buck
 def test_tick_limits_keep_every_partition(
     instance: dg.DagsterInstance, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sensors, "REQUESTS_PER_TICK", 2)
+    monkeypatch.setattr(run_requests, "REQUESTS_PER_TICK", 2)
     monkeypatch.setattr(sensors, "KEYS_PER_TICK", 5)
     for days in range(6):
         for name in "abc":
@@ -146,7 +146,7 @@ def test_tick_with_100k_pending_objects_is_limited(instance: dg.DagsterInstance,
     assert long_bucket.requests["LIST"] <= sensors.KEYS_PER_TICK / 1_000 + 1 + sensors.RECENT_DAYS
     assert long_bucket.requests["GET"] == 0
     assert requested_partitions(result) == [
-        str(DAY + timedelta(days=number)) for number in range(sensors.REQUESTS_PER_TICK)
+        str(DAY + timedelta(days=number)) for number in range(run_requests.REQUESTS_PER_TICK)
     ]
 
 
