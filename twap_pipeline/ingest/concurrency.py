@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from threading import Event, Semaphore
 from typing import TypeVar
 
@@ -56,36 +56,25 @@ class LoadLimits:
         self._cpu_slots = Semaphore(max(1, (os.cpu_count() or 1) - 1))  # PostgreSQL needs the other processor
         self._cancelled = Event()
 
-    @contextmanager
-    def write_slot(self) -> Iterator[None]:
-        """Wait for a write slot and occupy it for the length of the block.
+    def write_slot(self) -> AbstractContextManager[None]:
+        """Return a context that waits for a write slot and occupies it.
 
         Raises:
-            LoadCancelledError: The loads were cancelled.
+            LoadCancelledError: The loads were cancelled. The other slots raise it too.
         """
-        with self._write_slots:
-            self.raise_if_cancelled()
-            yield
+        return self._occupy(self._write_slots)
+
+    def decode_slot(self) -> AbstractContextManager[None]:
+        """Return a context that waits for a decode slot and occupies it: until the decoded object is written."""
+        return self._occupy(self._decode_slots)
+
+    def cpu_slot(self) -> AbstractContextManager[None]:
+        """Return a context that waits for a processor to compute on and occupies it."""
+        return self._occupy(self._cpu_slots)
 
     @contextmanager
-    def decode_slot(self) -> Iterator[None]:
-        """Wait for a decode slot and occupy it for the length of the block: until the decoded object is written.
-
-        Raises:
-            LoadCancelledError: The loads were cancelled.
-        """
-        with self._decode_slots:
-            self.raise_if_cancelled()
-            yield
-
-    @contextmanager
-    def cpu_slot(self) -> Iterator[None]:
-        """Wait for a processor to compute on and occupy it for the length of the block.
-
-        Raises:
-            LoadCancelledError: The loads were cancelled.
-        """
-        with self._cpu_slots:
+    def _occupy(self, slots: Semaphore) -> Iterator[None]:
+        with slots:
             self.raise_if_cancelled()
             yield
 

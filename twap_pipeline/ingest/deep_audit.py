@@ -10,7 +10,7 @@ that such rows were added or deleted. docs/reference/audit-codes.md lists what n
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 
 from sqlalchemy import Connection, Engine, text
@@ -57,14 +57,6 @@ class DeepAuditResult:
 
     findings: list[AuditFinding]
     repair: RepairResult | None = None
-
-
-@dataclass(slots=True)
-class _ReloadResult:
-    """Expected log entries of the objects that were read, and errors of the others, by key."""
-
-    entries: dict[str, ExpectedEntry] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
 
 
 def loaded_objects(
@@ -123,7 +115,9 @@ def deep_audit(
             to_verify = [version for pair in versions.values() for version in pair]
             seed_unverifiable_rows(connection, data_set, to_verify, faults)
         to_read = [ref for ref in refs if ref.key in versions]
-        reloaded = _load_expected_rows(store, connection, to_read, versions, key_date_patterns, data_set=data_set)
+        expected, unreadable = _load_expected_rows(
+            store, connection, to_read, versions, key_date_patterns, data_set=data_set
+        )
         with connection.begin():
             connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
             with statement_timeout(connection, timeout_seconds, "comparison of the tables with the objects"):
@@ -132,7 +126,7 @@ def deep_audit(
                 wrong_entries = {
                     key: columns
                     for key, entry in verified_entries(connection, data_set).items()
-                    if (columns := entry.differing_columns(reloaded.entries[key]))
+                    if (columns := entry.differing_columns(expected[key]))
                 }
                 unverifiable = unverifiable_rows(connection, data_set)
                 archived = archived_rows_by_object(connection, data_set)
@@ -145,7 +139,7 @@ def deep_audit(
                 with statement_timeout(connection, timeout_seconds, "repair"):
                     wrong = {*wrong_entries, *quarantine}
                     stored = stored_objects(connection, data_set)
-                    keys = _keys_to_requeue(stored, refs, key_date_patterns, wrong=wrong, reloaded=reloaded.entries)
+                    keys = _keys_to_requeue(stored, refs, key_date_patterns, wrong=wrong, reloaded=expected)
                     repaired = repair(connection, data_set, keys, deleted_keys=deleted_keys, faults=faults)
 
     def differences() -> Iterator[Difference]:
@@ -158,7 +152,7 @@ def deep_audit(
             yield AuditCode.QUARANTINED_ROWS_MISMATCH, f"{key}: {count} rows"
         for difference, count, example in orders:
             yield AuditCode.ORDERS_MISMATCH, f"{difference}: {count} orders, for example {example}"
-        for key, reason in reloaded.errors.items():
+        for key, reason in unreadable.items():
             yield AuditCode.OBJECT_UNREADABLE, f"{key}: {reason}"
         for key, count in unverifiable.items():
             yield AuditCode.UNVERIFIABLE_ROWS, f"{key}: {count} rows"
@@ -215,9 +209,14 @@ def _load_expected_rows(
     key_date_patterns: Sequence[str],
     *,
     data_set: DataSet,
-) -> _ReloadResult:
-    """Load every object into the expected tables, one transaction each; record the objects that fail."""
-    result = _ReloadResult()
+) -> tuple[dict[str, ExpectedEntry], dict[str, str]]:
+    """Load every object into the expected tables, one transaction each; record the objects that fail.
+
+    Returns:
+        Key → expected log entry of each object that was read, and key → error of each of the others.
+    """
+    entries: dict[str, ExpectedEntry] = {}
+    errors: dict[str, str] = {}
     for ref in refs:
         try:
             with ObjectFile(max_size=_IN_MEMORY_BYTES) as file:
@@ -228,7 +227,7 @@ def _load_expected_rows(
                     row_counts = load_rows(
                         connection, ref, batches, mode=LoadMode.NEW, data_set=data_set, tables=EXPECTED_TABLES
                     )
-            result.entries[ref.key] = ExpectedEntry(
+            entries[ref.key] = ExpectedEntry(
                 row_counts.total,
                 row_counts.quarantined,
                 row_counts.metadata,
@@ -237,6 +236,6 @@ def _load_expected_rows(
                 fetched.checksum_verified,
             )
         except ObjectError as error:
-            result.errors[ref.key] = error.reason
+            errors[ref.key] = error.reason
             record_failed_versions(connection, versions[ref.key])
-    return result
+    return entries, errors

@@ -64,8 +64,7 @@ class ObjectReader:
     ) -> None:
         self.ref = ref
         self.data_set = data_set
-        mapping, rows = _NORMALIZERS[data_set.name]
-        self._map_columns: Callable[..., ColumnMapping] = mapping.map_columns
+        columns, rows = _NORMALIZERS[data_set.name]
         self._normalize_rows: Callable[..., NormalizedBatch] = rows.normalize
         self._batch_rows = batch_rows
         self._batch_bytes = batch_bytes
@@ -74,7 +73,7 @@ class ObjectReader:
         with object_errors(ref.key, "cannot be read"):
             self._object = ParquetObject(ref.key, file, ref.size_bytes)
             self._schema = flat_schema(ref.key, self._object.schema)
-            self._mapping = self._map_columns(ref.key, self._schema)
+            self._mapping: ColumnMapping = columns.map_columns(ref.key, self._schema)
             self._time_range = EventTimeRange.before(ref.last_modified, day)
             self._only_batch = self._read_if_small()
             self._units = self._infer_units()

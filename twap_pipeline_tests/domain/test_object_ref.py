@@ -251,3 +251,22 @@ def test_fingerprint_of_non_utf8_key() -> None:
 @pytest.mark.fault("D7")
 def test_fingerprint_separates_key_and_etag() -> None:
     assert fingerprint([listed(key="ab", etag="c")]) != fingerprint([listed(key="a", etag="bc")])
+
+
+@pytest.mark.fault("F7")
+@pytest.mark.parametrize(
+    ("last_modified", "size_bytes", "reason"),
+    [
+        (datetime(9999, 12, 31, 23, tzinfo=UTC), 1, "LastModified 9999-12-31T23:00:00+00:00 has no time zone or is"),
+        (datetime(2025, 8, 21), 1, "LastModified 2025-08-21T00:00:00 has no time zone"),  # noqa: DTZ001
+        (LAST_MODIFIED, 10**19, "a size of 10000000000000000000 bytes is not valid"),
+        (LAST_MODIFIED, -1, "a size of -1 bytes is not valid"),
+    ],
+)
+def test_ref_of_a_listing_entry_that_is_not_valid_has_reason(
+    last_modified: datetime, size_bytes: int, reason: str
+) -> None:
+    ref = ObjectRef("a.parquet", "e", last_modified, size_bytes)
+
+    assert (ref.invalid or "").startswith(reason)
+    assert (ref.last_modified.tzinfo, ref.size_bytes in (0, 1)) == (UTC, True)

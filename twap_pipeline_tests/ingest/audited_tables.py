@@ -35,8 +35,10 @@ def load(engine: Engine, bucket: Bucket) -> None:
 
 
 def load_fills(engine: Engine, bucket: Bucket) -> None:
+    """Load a bucket of fills. The objects are half an hour newer than those of statuses with the same key."""
+
     def put(key: str, *rows: dict[str, object], hours: float = 0) -> None:
-        bucket.put_frame(key, fill_frame(*rows), hours=hours)
+        bucket.put_frame(key, fill_frame(*rows), hours=hours + 0.5)
 
     put(A, fill(1), fill(2), fill(3, size="0"), fill(4))
     put(B, fill(2, size="7"), fill(5), hours=1)

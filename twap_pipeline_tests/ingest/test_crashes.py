@@ -1,12 +1,13 @@
-"""Loaders that are killed at every step or lose their connection: both rows and log entry are stored, or neither.
+"""Loaders that are killed or stopped at every step or lose their connection: rows and log entry are stored, or neither.
 
-Real processes are killed at failpoints, and real connections are cut. Each test ends with `assert_invariants`.
+Real processes get signals at failpoints, and real connections are cut. Each test ends with `assert_invariants`.
 """
 
 import os
 import random
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,14 @@ from sqlalchemy import Engine, text
 
 from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
 from twap_pipeline.domain.object_ref import partition_date
+from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.embedded import EmbeddedPostgres
 from twap_pipeline.embedded.watchdog import find_postmaster
+from twap_pipeline.errors import DatabaseUnavailableError
 from twap_pipeline.failpoints import FailpointName, activate_failpoint
 from twap_pipeline.ingest.audit_runner import run_audit
 from twap_pipeline.ingest.load import ingest_object
+from twap_pipeline.storage import ingest_log
 from twap_pipeline.storage.data_set_sql import compose
 from twap_pipeline.storage.engine.engine import make_engine
 from twap_pipeline.storage.engine.url import parse_database_url
@@ -37,6 +41,11 @@ from twap_pipeline_tests.tcp_proxy import TcpProxy, tcp_proxy
 _COUNTED_AND_STORED = """
 SELECT s3_object_key, coalesce(rows_ingested, 0), coalesce(stored, 0) FROM etl_s3_ingest_log
 FULL JOIN (SELECT s3_object_key, count(*) AS stored FROM {table} GROUP BY 1) AS of_object USING (s3_object_key)
+"""
+
+_WAITING_IN_COPY = """
+SELECT coalesce(max(pid), 0) FROM pg_stat_activity
+WHERE datname = current_database() AND state = 'active' AND wait_event = 'ClientRead' AND query LIKE 'COPY%'
 """
 
 
@@ -89,6 +98,51 @@ def test_killed_loader_leaves_rows_and_log_entry_or_neither(
 def test_separate_log_transaction_mutant_is_detected(scenario: PipelineScenario, data_set: DataSet) -> None:
     with expect_failure(separate_log_transaction):
         test_killed_loader_leaves_rows_and_log_entry_or_neither(scenario, data_set, "before-commit")
+
+
+def frozen_backend(scenario: PipelineScenario) -> int:
+    """Wait for a session that waits for its client within COPY, and return its process id."""
+    return until(lambda: scenario.count(_WAITING_IN_COPY), 90, "a loader freezes within COPY")
+
+
+@pytest.mark.fault("W3")
+def test_terminated_session_of_a_frozen_loader_cannot_commit(
+    scenario: PipelineScenario,
+) -> None:
+    (scenario.bucket.directory / "b.parquet").unlink()  # the two objects share an event
+    with loader(scenario, at="mid-copy", by=signal.SIGSTOP) as frozen, ThreadPoolExecutor(1) as thread:
+        backend = frozen_backend(scenario)
+        first = next(scenario.store.list_objects())
+        waiting = thread.submit(ingest_object, scenario.store, scenario.engine, first, partition_date(first))
+        scenario.run(f"SELECT pg_cancel_backend({backend})")
+        assert frozen_backend(scenario) == backend, "a cancel is not enough"
+
+        scenario.run(f"SELECT pg_terminate_backend({backend}, 5000)")
+
+        assert waiting.result(20).row_counts == RowCounts(inserted=499)
+        os.kill(frozen.pid or 0, signal.SIGCONT)
+        frozen.join(20)
+        assert frozen.exitcode == 0
+    scenario.assert_invariants()
+
+
+@pytest.mark.fault("W3")
+def test_waiting_for_a_frozen_loader_times_out_with_a_hint(
+    scenario: PipelineScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest_log, "LOCK_WAIT_SECONDS", 0.3)
+    (scenario.bucket.directory / "b.parquet").unlink()
+
+    with loader(scenario, at="mid-copy", by=signal.SIGSTOP):
+        frozen_backend(scenario)
+        with pytest.raises(
+            DatabaseUnavailableError, match=r"^[ab]\.parquet: another session has locked it for more than 0\.3 seconds"
+        ):
+            ingest_everything(scenario.store, scenario.engine)
+
+    assert_no_open_sessions(scenario.engine)
+    ingest_everything(scenario.store, scenario.engine)
+    scenario.assert_invariants()
 
 
 @pytest.fixture

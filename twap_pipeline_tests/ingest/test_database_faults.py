@@ -1,12 +1,10 @@
-"""A database that waits for a frozen loader, fills up, refuses connections or fails over: no row is lost or doubled."""
+"""A database that fills up, refuses connections or fails over: no row is lost or doubled."""
 
 import os
 import shutil
-import signal
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,63 +16,10 @@ from twap_pipeline.errors import DatabaseUnavailableError
 from twap_pipeline.failpoints import activate_failpoint
 from twap_pipeline.ingest import retry
 from twap_pipeline.ingest.load import ingest_object
-from twap_pipeline.storage import ingest_log
 from twap_pipeline.storage.engine.engine import make_engine, translate_connection_errors
-from twap_pipeline_tests.dagster_client import until
 from twap_pipeline_tests.databases import reachable_directory
 from twap_pipeline_tests.factories import event
-from twap_pipeline_tests.invariants import PipelineScenario, assert_no_open_sessions, ingest_everything
-from twap_pipeline_tests.loader_process import loader
-
-_WAITING_IN_COPY = """
-SELECT coalesce(max(pid), 0) FROM pg_stat_activity
-WHERE datname = current_database() AND state = 'active' AND wait_event = 'ClientRead' AND query LIKE 'COPY%'
-"""
-
-
-def frozen_backend(scenario: PipelineScenario) -> int:
-    """Wait for a session that waits for its client within COPY, and return its process id."""
-    return until(lambda: scenario.count(_WAITING_IN_COPY), 90, "a loader freezes within COPY")
-
-
-@pytest.mark.fault("W3")
-def test_terminated_session_of_a_frozen_loader_cannot_commit(
-    scenario: PipelineScenario,
-) -> None:
-    (scenario.bucket.directory / "b.parquet").unlink()  # the two objects share an event
-    with loader(scenario, at="mid-copy", by=signal.SIGSTOP) as frozen, ThreadPoolExecutor(1) as thread:
-        backend = frozen_backend(scenario)
-        first = next(scenario.store.list_objects())
-        waiting = thread.submit(ingest_object, scenario.store, scenario.engine, first, partition_date(first))
-        scenario.run(f"SELECT pg_cancel_backend({backend})")
-        assert frozen_backend(scenario) == backend, "a cancel is not enough"
-
-        scenario.run(f"SELECT pg_terminate_backend({backend}, 5000)")
-
-        assert waiting.result(20).row_counts == RowCounts(inserted=499)
-        os.kill(frozen.pid or 0, signal.SIGCONT)
-        frozen.join(20)
-        assert frozen.exitcode == 0
-    scenario.assert_invariants()
-
-
-@pytest.mark.fault("W3")
-def test_waiting_for_a_frozen_loader_times_out_with_a_hint(
-    scenario: PipelineScenario, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ingest_log, "LOCK_WAIT_SECONDS", 0.3)
-    (scenario.bucket.directory / "b.parquet").unlink()
-
-    with loader(scenario, at="mid-copy", by=signal.SIGSTOP):
-        frozen_backend(scenario)
-        with pytest.raises(
-            DatabaseUnavailableError, match=r"^[ab]\.parquet: another session has locked it for more than 0\.3 seconds"
-        ):
-            ingest_everything(scenario.store, scenario.engine)
-
-    assert_no_open_sessions(scenario.engine)
-    ingest_everything(scenario.store, scenario.engine)
-    scenario.assert_invariants()
+from twap_pipeline_tests.invariants import PipelineScenario, ingest_everything
 
 
 def full_disk(scenario: PipelineScenario) -> None:

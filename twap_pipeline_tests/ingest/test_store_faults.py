@@ -5,7 +5,9 @@ import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
@@ -25,6 +27,9 @@ from twap_pipeline_tests.factories import DAY, event
 from twap_pipeline_tests.invariants import ExpectedHash, assert_invariants, ingest_everything
 from twap_pipeline_tests.mutants import expect_failure, no_if_match
 from twap_pipeline_tests.s3_server import Fault, S3Server
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 NAME, PREFIX = "twap", "raw/twap_statuses/"
 
@@ -57,12 +62,18 @@ class Remote:
         assert_invariants(self.engine, self.store, self.expected_hash(self.store))
 
 
+@cache
+def client_of(url: str) -> "S3Client":
+    """Return a client, which costs more than a request, once per server."""
+    client: S3Client = S3Resource(endpoint_url=url, region_name="us-east-1", max_attempts=3).get_client()
+    return client
+
+
 @pytest.fixture
 def remote(s3: S3Server, engine: Engine, expected_hash: ExpectedHash) -> Remote:
     """An empty bucket."""
     s3.client().create_bucket(Bucket=NAME)
-    client = S3Resource(endpoint_url=s3.url, region_name="us-east-1", max_attempts=3).get_client()
-    return Remote(s3, S3Bucket(client, S3Location(NAME, PREFIX)), engine, expected_hash)
+    return Remote(s3, S3Bucket(client_of(s3.url), S3Location(NAME, PREFIX)), engine, expected_hash)
 
 
 @pytest.mark.fault("D3")
@@ -203,33 +214,30 @@ def test_refused_credentials_end_the_run_and_keep_progress(remote: Remote, statu
     remote.assert_invariants(gets_max=3)
 
 
-def refuse_objects(names: str, code: str, message: str = "no") -> Fault:
+def refuse_objects(names: str, code: str) -> Fault:
     """Return a fault that refuses every GET of the objects whose names start with one of these letters."""
 
     def fault(request: Request, response: Response) -> Response:
         if "list-type" in request.args or not request.path.removeprefix(f"/{NAME}/{PREFIX}").startswith(tuple(names)):
             return response
-        return Response(f"<Error><Code>{code}</Code><Message>{message}</Message></Error>", 403)
+        return Response(f"<Error><Code>{code}</Code><Message>no</Message></Error>", 403)
 
     return fault
 
 
 @pytest.mark.fault("S7")
 @pytest.mark.parametrize(
-    ("names", "code", "message"),
+    ("names", "code"),
     [
-        ("b", "AccessDenied", "Access Denied"),
-        ("ab", "AccessDenied", "not authorized to perform: kms:Decrypt"),
-        ("bd", "AccessDenied", "Access Denied"),
-        ("b", "InvalidObjectState", "archived"),
-        ("abcd", "InvalidObjectState", "archived"),
+        ("bd", "AccessDenied"),
+        ("abcd", "InvalidObjectState"),
     ],
 )
-def test_refused_objects_park_and_the_others_load(remote: Remote, names: str, code: str, message: str) -> None:
+def test_refused_objects_park_and_the_others_load(remote: Remote, names: str, code: str) -> None:
     """An archived object is at fault itself, also if there are many."""
     for name in "abcde":
         remote.put(f"{name}.parquet", ord(name))
-    remote.server.faults.append(refuse_objects(names, code, message))
+    remote.server.faults.append(refuse_objects(names, code))
     remote.server.requests.clear()
 
     for _ in range(4):
@@ -245,21 +253,20 @@ def test_refused_objects_park_and_the_others_load(remote: Remote, names: str, co
 
 
 @pytest.mark.fault("S7")
-@pytest.mark.parametrize("names", ["abc", "cde", "abcde"])
-def test_refusals_in_a_row_end_the_run_and_count_no_attempt(remote: Remote, names: str) -> None:
+def test_refusals_in_a_row_end_the_run_and_count_no_attempt(remote: Remote) -> None:
     for name in "abcde":
         remote.put(f"{name}.parquet", ord(name))
-    remote.server.faults.append(refuse_objects(names, "AccessDenied"))
+    remote.server.faults.append(refuse_objects("cde", "AccessDenied"))
     remote.server.requests.clear()
 
-    for _ in range(4):
+    for _ in range(2):
         with pytest.raises(SourceAccessError, match=r"refused 3 objects in a row.*\.parquet: 403 AccessDenied"):
             ingest_everything(remote.store, remote.engine)
 
     assert all(error is None for _, error in remote.log_entries().values())
     remote.server.faults.clear()
     ingest_everything(remote.store, remote.engine)
-    remote.assert_invariants(gets_max=25)
+    remote.assert_invariants(gets_max=11)
 
 
 @pytest.mark.fault("S7")
@@ -280,16 +287,14 @@ def test_refusals_in_a_row_are_counted_across_days(remote: Remote) -> None:
 
 
 @pytest.mark.fault("W6")
-@pytest.mark.parametrize("folder", ["gone", "a-file/below"])
 def test_missing_temporary_folder_ends_the_run_without_attempt(
-    remote: Remote, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: str
+    remote: Remote, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     remote.put("a.parquet", 1)
-    (tmp_path / "a-file").touch()
     with monkeypatch.context() as patch:
         patch.setattr(load, "_IN_MEMORY_BYTES", 1)
-        patch.setattr(tempfile, "tempdir", str(tmp_path / folder))
-        with pytest.raises(LocalResourceError, match=f"{folder}.*set TMPDIR"):
+        patch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+        with pytest.raises(LocalResourceError, match=r"gone.*set TMPDIR"):
             ingest_everything(remote.store, remote.engine)
 
     assert remote.log_entries() == {}

@@ -210,9 +210,14 @@ def test_tampering_is_found_and_repaired_in_one_round(
 def test_tampering_with_fills_is_found_and_repaired(
     engine: Engine, loaded: Bucket, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
-    """The statuses, whose objects have the same keys, stay as they are."""
+    """The statuses, whose objects have the same keys, stay as they are. An archived month is one of statuses only."""
     bucket = Bucket(tmp_path / "fills")
     load_fills(engine, bucket)
+    run(
+        engine,
+        "INSERT INTO etl_archived_months (month, rows, sha256, file_name, checksum)"
+        " VALUES ('2025-08-01', 7, 's', 'f', 'c')",
+    )
     before, statuses = tables(engine, TWAP_FILLS), tables(engine)
     for name, (statement, codes) in FILLS.items():
         with subtests.test(msg=name):
@@ -225,6 +230,7 @@ def test_tampering_with_fills_is_found_and_repaired(
             assert tables(engine, TWAP_FILLS) == before
             assert quick(engine, bucket, TWAP_FILLS) == {}
     assert_no_errors(engine, bucket, TWAP_FILLS)
+    run(engine, "DELETE FROM etl_archived_months")
     assert tables(engine) == statuses
     assert_no_errors(engine, loaded)
 

@@ -63,15 +63,22 @@ def evaluated(engine: Engine) -> dict[str, int]:
 
 @pytest.fixture
 def two_days(engine: Engine, bucket: Bucket) -> Engine:
-    """Two days with an order each, all checks evaluated."""
+    """Two days with an order each, the check `SIZES` evaluated."""
     load(engine, bucket, DAY, [event(1), event(1, status="finished", minute=30, executed="10")])
     load(engine, bucket, NEXT_DAY, [event(2)])
-    list(run_checks(engine, STORED))
+    run(engine)
     return engine
 
 
-def test_checks_of_unchanged_days_are_not_evaluated(two_days: Engine) -> None:
-    assert evaluated(two_days) == {}
+@pytest.fixture
+def evaluated_days(two_days: Engine) -> Engine:
+    """Two days with an order each, all checks evaluated."""
+    list(run_checks(two_days, STORED))
+    return two_days
+
+
+def test_checks_of_unchanged_days_are_not_evaluated(evaluated_days: Engine) -> None:
+    assert evaluated(evaluated_days) == {}
 
 
 def test_first_run_evaluates_every_day_and_rows_without_one(engine: Engine, bucket: Bucket) -> None:
@@ -89,10 +96,10 @@ def test_first_run_evaluates_every_day_and_rows_without_one(engine: Engine, buck
     }
 
 
-def test_load_of_one_object_evaluates_its_day(two_days: Engine, bucket: Bucket) -> None:
-    load(two_days, bucket, NEXT_DAY, [event(3)], name="b")
+def test_load_of_one_object_evaluates_its_day(evaluated_days: Engine, bucket: Bucket) -> None:
+    load(evaluated_days, bucket, NEXT_DAY, [event(3)], name="b")
 
-    assert set(evaluated(two_days).values()) == {1}
+    assert set(evaluated(evaluated_days).values()) == {1}
 
 
 @pytest.mark.parametrize("change", ["failed load", "requeue", "refresh"])
@@ -135,40 +142,40 @@ def test_violating_days_of_a_run_are_bounded_and_rotate(engine: Engine, bucket: 
     execute(
         engine,
         "INSERT INTO etl_s3_ingest_log (s3_object_key, last_modified, ingested_at, object_date)"
-        " SELECT n, now(), now(), '2025-01-01'::date + n FROM generate_series(1, 60) AS n",
+        " SELECT n, now(), now(), '2025-01-01'::date + n FROM generate_series(1, 40) AS n",
     )
     execute(
         engine,
         "INSERT INTO twap_status (twap_id, wallet, ts, size_requested, size_executed, s3_object_key)"
-        " SELECT n, 'w', '2025-01-01', 1, 2, n FROM generate_series(1, 60) AS n",
+        " SELECT n, 'w', '2025-01-01', 1, 2, n FROM generate_series(1, 40) AS n",
     )
-    assert run(engine)[0].count == 60
+    assert run(engine)[0].count == 40
     execute(engine, "UPDATE twap_status SET size_executed = 1")
 
     results = [run(engine)[0] for _ in range(3)]
 
-    assert [result.evaluated_dates for result in results] == [VIOLATING_DATES_PER_RUN, 60 - VIOLATING_DATES_PER_RUN, 0]
-    assert [result.count for result in results] == [60 - VIOLATING_DATES_PER_RUN, 0, 0]
+    assert [result.evaluated_dates for result in results] == [VIOLATING_DATES_PER_RUN, 40 - VIOLATING_DATES_PER_RUN, 0]
+    assert [result.count for result in results] == [40 - VIOLATING_DATES_PER_RUN, 0, 0]
 
 
-def test_full_run_finds_rows_that_were_edited_by_hand(two_days: Engine) -> None:
-    execute(two_days, TOO_LARGE)
-    execute(two_days, "DELETE FROM twap_status WHERE twap_id = '2'")
+def test_full_run_finds_rows_that_were_edited_by_hand(evaluated_days: Engine) -> None:
+    execute(evaluated_days, TOO_LARGE)
+    execute(evaluated_days, "DELETE FROM twap_status WHERE twap_id = '2'")
     names = (SIZES.name, "row_count_matches_ingest_log", ORDERS.name)
-    assert [result.count for result in run(two_days, *names)] == [0, 0, 0]
+    assert [result.count for result in run(evaluated_days, *names)] == [0, 0, 0]
 
-    results = run(two_days, *names, is_full=True)
+    results = run(evaluated_days, *names, is_full=True)
 
     assert [result.count for result in results] == [2, 1, 2], "order 1 differs, order 2 has no event"
-    assert [result.count for result in run(two_days, *names)] == [2, 1, 2], "the stored results are replaced"
+    assert [result.count for result in run(evaluated_days, *names)] == [2, 1, 2], "the stored results are replaced"
 
 
-def test_check_of_whole_table_is_evaluated_once_per_day(two_days: Engine) -> None:
-    execute(two_days, "DELETE FROM twap_status WHERE twap_id = '2'")
-    assert run(two_days, "row_count_matches_ingest_log")[0].evaluated_dates == 0
-    execute(two_days, "UPDATE etl_data_check_results SET input_digest = left(input_digest, 16) || ' 2025-08-20'")
+def test_check_of_whole_table_is_evaluated_once_per_day(evaluated_days: Engine) -> None:
+    execute(evaluated_days, "DELETE FROM twap_status WHERE twap_id = '2'")
+    assert run(evaluated_days, "row_count_matches_ingest_log")[0].evaluated_dates == 0
+    execute(evaluated_days, "UPDATE etl_data_check_results SET input_digest = left(input_digest, 16) || ' 2025-08-20'")
 
-    (result,) = run(two_days, "row_count_matches_ingest_log")
+    (result,) = run(evaluated_days, "row_count_matches_ingest_log")
 
     assert result.examples == (("3", "2"),)
 

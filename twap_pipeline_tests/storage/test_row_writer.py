@@ -149,9 +149,9 @@ def test_only_batches_with_stored_keys_are_merged(
 
 def test_merge_uses_the_primary_key_with_stale_statistics(engine: Engine, bucket: Bucket) -> None:
     """An ANALYZE during a first load leaves reltuples = 0; a plan that trusts it scans the table once per row."""
-    bucket.put("a.parquet", [event(number) for number in range(20_000)])
+    bucket.put("a.parquet", [event(number) for number in range(5_000)])
     load(engine, bucket, "a.parquet")
-    bucket.put("a.parquet", [event(number, executed="1") for number in range(20_000)], hours=1)
+    bucket.put("a.parquet", [event(number, executed="1") for number in range(5_000)], hours=1)
     with engine.begin() as connection:
         connection.execute(text("UPDATE pg_class SET reltuples = 0 WHERE relname LIKE 'twap_status%'"))
         connection.execute(text("ALTER TABLE twap_status SET (autovacuum_enabled = false)"))
@@ -160,7 +160,7 @@ def test_merge_uses_the_primary_key_with_stale_statistics(engine: Engine, bucket
         results = merge_new_version(connection, bucket)
         rows_scanned = int(connection.execute(scans).scalar_one()) - before
 
-    assert results == RowCounts(updated=20_000)
+    assert results == RowCounts(updated=5_000)
     assert rows_scanned == 0
 
 
@@ -240,12 +240,12 @@ def test_object_without_rows_is_loaded(engine: Engine, bucket: Bucket) -> None:
 
 
 def test_duplicate_across_many_batches_is_superseded(engine: Engine, bucket: Bucket) -> None:
-    many = [event(twap_id) for twap_id in range(1, 120_001)]
+    many = [event(twap_id) for twap_id in range(1, 41)]
     bucket.put("a.parquet", [*many, event(1, status="finished")])
 
-    (result,) = load(engine, bucket, "a.parquet")
+    (result,) = load(engine, bucket, "a.parquet", batch_rows=5)
 
-    assert result.row_counts == RowCounts(inserted=120_000, superseded=1)
+    assert result.row_counts == RowCounts(inserted=40, superseded=1)
     assert statuses(engine, 1) == [("finished", Decimal("0.0"))]
 
 
