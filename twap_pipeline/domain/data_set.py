@@ -51,10 +51,11 @@ TWAP_STATUS = DataSet(
 )
 """Statuses of TWAP orders."""
 
-_FILL_DECIMALS = (
+FILL_DECIMALS = (
     *("price", "size", "realized_pnl", "start_position"),
     *("fee", "builder_fee", "deployer_fee", "priority_fee"),
 )
+"""Columns of fills that contain decimal numbers."""
 
 TWAP_FILLS = DataSet(
     "twap_fills",
@@ -65,6 +66,6 @@ TWAP_FILLS = DataSet(
         *("builder_fee", "deployer_fee", "priority_fee", "order_id", "is_taker", "other_fields"),
     ),
     json_column="other_fields",
-    plain_columns=("trade_id", "wallet", "twap_id", "order_id", *_FILL_DECIMALS),
+    plain_columns=("trade_id", "wallet", "twap_id", "order_id", *FILL_DECIMALS),
 )
 """Fills of TWAP orders: the slices that the exchange executed, with their fees."""

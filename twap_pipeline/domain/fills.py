@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from twap_pipeline.domain import parsers
-from twap_pipeline.domain.data_set import TWAP_FILLS
+from twap_pipeline.domain.data_set import FILL_DECIMALS, TWAP_FILLS
 from twap_pipeline.domain.normalized_batch import (
     NOT_A_DECIMAL,
     NOT_A_WALLET,
@@ -65,15 +65,11 @@ _KNOWN_UNMAPPED = frozenset(
 _IDS = ("trade_id", "twap_id", "order_id")
 _TEXTS = ("asset", "market", "dex", "base_symbol", "quote_symbol", "side", "direction", "fee_token")
 _REQUIRED_TEXTS = ("asset", "side")
-_DECIMALS = (
-    *("price", "size", "realized_pnl", "start_position"),
-    *("fee", "builder_fee", "deployer_fee", "priority_fee"),
-)
 _TEXT_MAX_BYTES = 256
 _ABOVE_ZERO = r"^\+?[0-9.]*[1-9]"
 
 ACCEPTED_TYPES: dict[str, PolarsTypes] = {
-    **{_SOURCES[column]: (pl.String, *NUMBERS) for column in (*_IDS, *_DECIMALS)},
+    **{_SOURCES[column]: (pl.String, *NUMBERS) for column in (*_IDS, *FILL_DECIMALS)},
     **{_SOURCES[column]: (pl.String,) for column in (*_TEXTS, "wallet")},
     _SOURCES["ts"]: TIMES,
     _SOURCES["is_taker"]: (pl.Boolean,),
@@ -124,11 +120,11 @@ def _parse(fills: pl.DataFrame, mapping: ColumnMapping, units: Mapping[str, str 
     source, schema = mapping.sources, fills.schema
     time_column = source["ts"]
     values: dict[str, pl.Expr | pl.Series] = {
-        **{column: pl.lit(None, pl.String) for column in (*_IDS, *_TEXTS, *_DECIMALS)},
+        **{column: pl.lit(None, pl.String) for column in (*_IDS, *_TEXTS, *FILL_DECIMALS)},
         "is_taker": pl.lit(None, pl.Boolean),
         **{ours: pl.col(name).cast(pl.String) for ours, name in source.items() if ours in _TEXTS},
         **{ours: parsers.integer_text(name, schema[name]) for ours, name in source.items() if ours in _IDS},
-        **{ours: parsers.decimal_text(name, schema[name]) for ours, name in source.items() if ours in _DECIMALS},
+        **{ours: parsers.decimal_text(name, schema[name]) for ours, name in source.items() if ours in FILL_DECIMALS},
         "wallet": parsers.parse_wallet(source["wallet"]),
         "ts": to_utc(fills[time_column], units.get(time_column)),
         "other_fields": _other_fields(fills, mapping),
@@ -167,7 +163,7 @@ def _row_validations(mapping: ColumnMapping, time_range: EventTimeRange) -> list
         *(RowValidation(pl.col(column).is_not_null(), source[column], "is missing") for column in _REQUIRED_TEXTS),
         *(
             RowValidation(is_read(column), source[column], NOT_AN_ID if column in _IDS else NOT_A_DECIMAL)
-            for column in ("order_id", *_DECIMALS)
+            for column in ("order_id", *FILL_DECIMALS)
             if column in OPTIONAL_COLUMNS and column in source
         ),
         *(text_validation(column, source[column], _TEXT_MAX_BYTES) for column in _TEXTS if column in source),

@@ -149,12 +149,5 @@ def open_directory(url: str, options: StoreOptions) -> LocalDirectory:
 
 
 def _ref(key: str, stat: os.stat_result) -> ObjectRef:
-    return ObjectRef(key, f"{stat.st_mtime_ns:x}-{stat.st_size:x}", _modified(stat.st_mtime_ns), stat.st_size)
-
-
-def _modified(mtime_ns: int) -> datetime:
-    """Return the modification time, at most the end of the year 9999."""
-    try:
-        return datetime.fromtimestamp(mtime_ns // 1_000 / 1_000_000, UTC)
-    except (ValueError, OverflowError, OSError):
-        return datetime.max.replace(tzinfo=UTC)
+    modified = datetime.fromtimestamp(stat.st_mtime_ns // 1_000 / 1_000_000, UTC)
+    return ObjectRef(key, f"{stat.st_mtime_ns:x}-{stat.st_size:x}", modified, stat.st_size)

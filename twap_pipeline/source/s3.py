@@ -12,10 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote_plus
 
 import boto3
 from botocore.config import Config
@@ -26,6 +24,7 @@ from twap_pipeline.errors import ConfigurationError, ObjectCorruptError, ObjectE
 from twap_pipeline.source.base import SOURCE_SETTING, StoreOptions, invalid_source_url
 from twap_pipeline.source.endpoint_policy import require_safe_endpoint
 from twap_pipeline.source.s3_errors import translate_errors
+from twap_pipeline.source.s3_pages import IncompletePageError, parse_folders, parse_page, require_new_token
 from twap_pipeline.source.selection import EVERY_NAME, SkippedObjects, select_objects
 
 if TYPE_CHECKING:
@@ -46,7 +45,6 @@ _CHUNK_BYTES = 1 << 18
 _MD5_ETAG = re.compile(r"^[0-9a-f]{32}$")
 
 _ACCESS_POINT = re.compile(r"arn:[^/]+:(?:accesspoint|outpost[:/][^/:]+[:/]accesspoint)[:/][^/:]+")
-
 
 _Item = TypeVar("_Item")
 _ParsePage = Callable[["ListObjectsV2OutputTypeDef", str, str], tuple[list[_Item], str]]
@@ -111,16 +109,16 @@ class S3Bucket:
         """Yield the objects in key order, with one LIST request per 1,000 keys.
 
         Raises:
-            SourceUnavailableError: A page is not complete: see `_parse_page`.
+            SourceUnavailableError: A page is not complete: see `parse_page`.
         """
-        refs = self._list(_parse_page, below or self._location.prefix, after)
+        refs = self._list(parse_page, below or self._location.prefix, after)
         yield from select_objects(
             refs, prefix=self._location.prefix, name_pattern=self._object_pattern, skipped=skipped
         )
 
     def list_folders(self, below: str) -> Iterator[str]:
         """Yield the folders directly below a folder, with one LIST request per 1,000 folders and objects."""
-        return self._list(_parse_folders, below, "", Delimiter="/")
+        return self._list(parse_folders, below, "", Delimiter="/")
 
     def _list(
         self,
@@ -149,8 +147,8 @@ class S3Bucket:
             try:
                 items, after = parse(page, prefix, after)
                 if page["IsTruncated"]:
-                    _require_new_token(page.get("NextContinuationToken"), tokens)
-            except _IncompletePageError as error:
+                    require_new_token(page.get("NextContinuationToken"), tokens)
+            except IncompletePageError as error:
                 raise SourceUnavailableError(
                     f"{action}: page {number} of the listing is not complete: {error}; nothing is known about the"
                     " objects after it. Try again later; a proxy in front of the store can be the cause"
@@ -252,85 +250,6 @@ def _require_ca_bundle(path: str | None) -> None:
     """Raise if the file does not exist: botocore would report an unreachable endpoint."""
     if path and not Path(path).exists():
         raise ConfigurationError(f"AWS_CA_BUNDLE, or ca_bundle of the AWS profile, is {path}, which does not exist")
-
-
-class _IncompletePageError(Exception):
-    """A page of a listing does not contain what it must contain."""
-
-
-def _parse_page(page: "ListObjectsV2OutputTypeDef", prefix: str, after: str) -> tuple[list[ObjectRef], str]:
-    """Return the objects of a page and its last key, in which bytes that are not UTF-8 are surrogates.
-
-    Raises:
-        _IncompletePageError: The response is not a listing, or has fewer keys than it declares, or its keys are not
-            in order below the prefix, or an entry lacks a value.
-    """
-    _require_all_keys(page)
-    refs = []
-    for item in page.get("Contents", []):
-        if missing := {"Key", "ETag", "LastModified", "Size"} - set(item):
-            raise _IncompletePageError(f"the entry of {item.get('Key')!r} has no {min(missing)}")
-        key = _decode(page, item["Key"])
-        _require_order(key, prefix, after)
-        modified = item["LastModified"]  # UTC, also if the store omits the zone
-        modified = modified.astimezone(UTC) if modified.tzinfo else modified.replace(tzinfo=UTC)
-        refs.append(ObjectRef(key, item["ETag"].strip('"'), modified, item["Size"]))
-        after = key
-    return refs, after
-
-
-def _parse_folders(page: "ListObjectsV2OutputTypeDef", prefix: str, after: str) -> tuple[list[str], str]:
-    """Return the folders of a page of a listing with a delimiter, and the last one; objects are left out.
-
-    Raises:
-        _IncompletePageError: See `_parse_page`.
-    """
-    _require_all_keys(page)
-    folders = []
-    for item in page.get("CommonPrefixes", []):
-        folder = _decode(page, item["Prefix"])
-        _require_order(folder, prefix, after)
-        folders.append(folder)
-        after = folder
-    return folders, after
-
-
-def _require_all_keys(page: "ListObjectsV2OutputTypeDef") -> None:
-    """Raise `_IncompletePageError` if the response is not a listing, or has fewer keys than it declares."""
-    if "IsTruncated" not in page:
-        status = page["ResponseMetadata"]["HTTPStatusCode"]
-        raise _IncompletePageError(f"the response (HTTP {status}) is not a ListBucketResult")
-    count = len(page.get("Contents", [])) + len(page.get("CommonPrefixes", []))
-    if (declared := page.get("KeyCount", count)) != count:
-        raise _IncompletePageError(f"it declares {declared} keys and contains {count}")
-
-
-def _require_order(key: str, prefix: str, after: str) -> None:
-    """Raise `_IncompletePageError` unless a key follows the one before and is below the prefix."""
-    if _order(key) <= _order(after) or not key.startswith(prefix):
-        raise _IncompletePageError(f"{key!r} follows {after!r}: the keys are not in order below the prefix")
-
-
-def _decode(page: "ListObjectsV2OutputTypeDef", key: str) -> str:
-    """Return a key of a page; bytes that are not UTF-8 become surrogates."""
-    return unquote_plus(key, errors="surrogateescape") if page.get("EncodingType") == "url" else key
-
-
-def _order(key: str) -> bytes:
-    """Return what S3 sorts by: the UTF-8 bytes of the key."""
-    return key.encode("utf-8", "surrogateescape")
-
-
-def _require_new_token(token: str | None, tokens: set[str]) -> None:
-    """Add the token of the next page to ``tokens``.
-
-    Raises:
-        _IncompletePageError: There is no token, or an earlier page had the same one.
-    """
-    if not token or token in tokens:
-        reason = "has the token of an earlier page" if token else "has no token"
-        raise _IncompletePageError(f"it declares that another page follows, and {reason} for it")
-    tokens.add(token)
 
 
 def _verify(ref: ObjectRef, response: "GetObjectOutputTypeDef", md5: bytes) -> bool:

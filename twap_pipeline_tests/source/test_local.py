@@ -13,7 +13,6 @@ from twap_pipeline.errors import (
     SourceAccessError,
     SourceNotFoundError,
 )
-from twap_pipeline.source import local
 from twap_pipeline.source.base import open_store
 from twap_pipeline.source.local import LocalDirectory, parse_file_url
 from twap_pipeline.source.selection import SkippedObjects, SkipReason
@@ -172,11 +171,6 @@ def test_list_extreme_modification_time_is_data(tmp_path: Path, seconds: int, ye
 
     assert fetch(tmp_path, ref) == b"bytes"
     assert ref.last_modified.year == year
-
-
-@pytest.mark.parametrize("seconds", [2**40, 2**62])
-def test_modification_time_after_9999_is_clamped(seconds: int) -> None:
-    assert local._modified(seconds * 10**9) == datetime.max.replace(tzinfo=UTC)
 
 
 @pytest.mark.fault("D7")

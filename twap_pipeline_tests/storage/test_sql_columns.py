@@ -23,7 +23,7 @@ from twap_pipeline.storage.schema.models import (
     twap_status,
 )
 from twap_pipeline.storage.sql_files import load_queries
-from twap_pipeline.storage.status_sql import rank_sql, sql_in_list
+from twap_pipeline.storage.status_sql import rank_sql
 
 pytestmark = pytest.mark.unit
 
@@ -40,6 +40,11 @@ VERSION_COLUMNS = {
     for column in etl_s3_ingest_history.columns
     if column.name not in {"history_id", "s3_object_key", "kind", "recorded_at"}
 }
+
+
+def sql_in_list(statuses: Iterable[str]) -> str:
+    """Return statuses as quoted, sorted elements of an SQL list."""
+    return ", ".join(f"'{status}'" for status in sorted(statuses))
 
 
 def words(sql: str) -> str:

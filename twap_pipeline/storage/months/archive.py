@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -98,8 +98,7 @@ def archive_month(engine: Engine, month: date, directory: Path) -> ArchivedMonth
             archived = ArchivedMonth(month, stored[0], _sha256(path), path.name, stored[1])
             lock_table(cursor, _TABLE)
             cursor.execute(_compose("drop_month", month))
-            record = {name: getattr(archived, name) for name in ArchivedMonth.__dataclass_fields__}
-            cursor.execute(_QUERIES["record"].encode(), record)
+            cursor.execute(_QUERIES["record"].encode(), asdict(archived))
             failpoint("month-dropped")
     return archived
 
@@ -190,32 +189,27 @@ def _removed_after_error(path: Path) -> Iterator[None]:
             f"{path} exists already: an interrupted archive left it, or the month was archived and restored before;"
             " move it to another directory, then run again"
         )
-    partial = path.with_suffix(".part")
     try:
         yield
-    except OSError as error:
+    except BaseException as error:
         path.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise TablePartitionError(
             f"cannot write {path}: {error.strerror or error}; choose an existing directory with free space"
         ) from error
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _write_file(cursor: psycopg.Cursor[TupleRow], month: date, path: Path) -> None:
-    """Write the rows to the file, which gets its name when it is complete and on disk."""
+    """Write the rows to the file, and the file to disk."""
     schema = pa.schema([(column.name, _arrow_type(column.type)) for column in twap_status.columns])
-    partial = path.with_suffix(".part")
     columns = sql.SQL(", ").join(
         sql.SQL("{}::text" if field.type == pa.string() else "{}").format(sql.Identifier(field.name))
         for field in schema
     )
     query = sql.SQL(_QUERIES["select_rows"]).format(columns=columns, table=sql.Identifier(partition_name(month)))
     with (
-        partial.open("wb") as file,
+        path.open("wb") as file,
         pq.ParquetWriter(file, schema, compression="zstd") as writer,
         cursor.connection.cursor(name="archive_month") as rows,
     ):
@@ -224,8 +218,7 @@ def _write_file(cursor: psycopg.Cursor[TupleRow], month: date, path: Path) -> No
             values = zip(*batch, strict=True)
             arrays = [pa.array(column, field.type) for column, field in zip(values, schema, strict=True)]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-    _flush(partial)
-    partial.rename(path)
+    _flush(path)
     _flush(path.parent)
 
 

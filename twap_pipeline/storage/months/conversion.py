@@ -221,21 +221,17 @@ def _copy_rows(cursor: psycopg.Cursor[TupleRow], progress: Progress) -> int:
 
 def _build_indexes(connection: Connection, cursor: psycopg.Cursor[TupleRow], progress: Progress) -> dict[str, str]:
     """Build the declared indexes on the new table; return the name of each → the name that it must get."""
-    copy = twap_status.to_metadata(MetaData(), name=_NEW)
-    primary_key = f"{_NEW}_pkey"
-    names = {primary_key: f"{_TABLE}_pkey"}
-    declared = sorted(twap_status.indexes, key=lambda index: str(index.name))
-    progress(f"building {len(declared) + 1} indexes")
+    indexes = twap_status.to_metadata(MetaData(), name=_NEW).indexes
+    progress(f"building {len(indexes) + 1} indexes")
+    names = {f"{_NEW}_pkey": f"{_TABLE}_pkey"}
     key = sql.SQL(", ").join(sql.Identifier(column.name) for column in twap_status.primary_key)
-    cursor.execute(_compose("add_primary_key", name=sql.Identifier(primary_key), columns=key))
-    for index in copy.indexes:
-        name = str(index.name).replace(_NEW, _TABLE, 1)
+    cursor.execute(_compose("add_primary_key", name=sql.Identifier(f"{_NEW}_pkey"), columns=key))
+    for index in indexes:
+        name = str(index.name)
         new = name.replace(_TABLE, _NEW, 1)
-        index.name = quoted_name(new, quote=None)
         names[new] = name
+        index.name = quoted_name(new, quote=None)
         connection.execute(CreateIndex(index))
-    if set(names.values()) != {f"{_TABLE}_pkey", *(str(index.name) for index in declared)}:
-        raise TablePartitionError(f"the indexes of the new table are {sorted(names.values())}: report this error")
     return names
 
 
@@ -262,14 +258,10 @@ def _lock(cursor: psycopg.Cursor[TupleRow], statement: sql.Composed) -> bool:
         suppress(psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected),
         cursor.connection.transaction(),
     ):
-        _set_lock_timeout(cursor, _LOCK_TIMEOUT)
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
         cursor.execute(statement)
         return True
     return False
-
-
-def _set_lock_timeout(cursor: psycopg.Cursor[TupleRow], value: str) -> None:
-    cursor.execute("SELECT set_config('lock_timeout', %s, true)", (value,))
 
 
 def _compose(query: str, **parts: sql.Composable) -> sql.Composed:

@@ -130,12 +130,14 @@ def create_months(cursor: psycopg.Cursor[TupleRow], table: StatusTable, months: 
         psycopg.errors.InvalidObjectDefinition,
     ) as error:
         names = ", ".join(format_month(month) for month in months if not table.has_month(month))
+        remedy = (
+            "run `twap-pipeline partition-by-month` as the owner of the tables"
+            if isinstance(error, psycopg.errors.InsufficientPrivilege)
+            else "rename, drop or attach the table that is in the way"
+        )
         raise DatabaseUnavailableError(
             f"{table.name} has no partition for {names}, and it cannot be created: {error.diag.message_primary};"
-            " run `twap-pipeline partition-by-month` as the owner of the tables, then run again"
-            if isinstance(error, psycopg.errors.InsufficientPrivilege)
-            else f"{table.name} has no partition for {names}, and it cannot be created: {error.diag.message_primary};"
-            f" rename, drop or attach the table that is in the way, then run again"
+            f" {remedy}, then run again"
         ) from error
     return read_table(cursor, table.name)
 
