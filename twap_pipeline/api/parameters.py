@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from twap_pipeline.api.errors import Problem, ProblemError
-from twap_pipeline.api.queries.order_list import Sort, TimeField
+from twap_pipeline.api.queries.order_filter import Sort, TimeField
 from twap_pipeline.api.schemas.field_types import ReconciliationState
 from twap_pipeline.domain.symbols import Market
 
@@ -117,19 +117,15 @@ MinNotional = Annotated[
         examples=["100000"],
     ),
 ]
-AssetFilter = Annotated[
-    str | None,
+_ASSET = (
     Query(min_length=1, max_length=64, description="Only this asset, as the exchange writes it.", examples=["BTC"]),
     AfterValidator(_require_printable),
-]
+)
+AssetFilter = Annotated[str | None, *_ASSET]
+RequiredAsset = Annotated[str, *_ASSET]
 StatusFilter = Annotated[
     str | None,
     Query(min_length=1, max_length=64, description="Only items with this status.", examples=["finished"]),
-    AfterValidator(_require_printable),
-]
-RequiredAsset = Annotated[
-    str,
-    Query(min_length=1, max_length=64, description="The asset, as the exchange writes it.", examples=["BTC"]),
     AfterValidator(_require_printable),
 ]
 HorizonMinutes = Annotated[int, Query(ge=1, le=10_080, description="Minutes after each hour.")]
@@ -138,50 +134,28 @@ HorizonsMinutes = Annotated[
     Query(min_length=1, max_length=10, description="Minutes from now; can be repeated."),
 ]
 
-_DAY_SCHEMA = WithJsonSchema({"type": "string", "format": "date"})
-_TIMESTAMP_SCHEMA = WithJsonSchema(
-    {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]}
+_TIMESTAMP_TYPE = (
+    BeforeValidator(_parse_timestamp),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]}),
 )
-Start = Annotated[
-    datetime | None,
-    BeforeValidator(_parse_timestamp),
-    _TIMESTAMP_SCHEMA,
-    Query(
-        description="Beginning of the range, inclusive: a day or an RFC 3339 time. Without an offset it is UTC.",
-        examples=["2025-08-17"],
-    ),
-]
-End = Annotated[
-    datetime | None,
-    BeforeValidator(_parse_timestamp),
-    _TIMESTAMP_SCHEMA,
-    Query(
-        description="End of the range, exclusive: 2026-01-01 for the end of 2025.", examples=["2026-01-01T00:00:00Z"]
-    ),
-]
-_START_DAY = (
-    BeforeValidator(_parse_day),
-    _DAY_SCHEMA,
-    Query(description="First UTC day.", examples=["2025-08-17"]),
+_DAY_TYPE = (BeforeValidator(_parse_day), WithJsonSchema({"type": "string", "format": "date"}))
+_START = Query(
+    description="Beginning of the range, inclusive: a day or an RFC 3339 time. Without an offset it is UTC.",
+    examples=["2025-08-17"],
 )
-RequiredStart = Annotated[
-    datetime,
-    BeforeValidator(_parse_timestamp),
-    _TIMESTAMP_SCHEMA,
-    Query(description="Beginning of the range, inclusive.", examples=["2025-08-17"]),
-]
-RequiredEnd = Annotated[
-    datetime,
-    BeforeValidator(_parse_timestamp),
-    _TIMESTAMP_SCHEMA,
-    Query(description="End of the range, exclusive.", examples=["2025-08-24"]),
-]
-RequiredStartDay = Annotated[date, *_START_DAY]
-StartDay = Annotated[date | None, *_START_DAY]
+_END = Query(
+    description="End of the range, exclusive: 2026-01-01 for the end of 2025.", examples=["2025-08-24T00:00:00Z"]
+)
+_START_DAY = Query(description="First UTC day.", examples=["2025-08-17"])
+Start = Annotated[datetime | None, *_TIMESTAMP_TYPE, _START]
+End = Annotated[datetime | None, *_TIMESTAMP_TYPE, _END]
+RequiredStart = Annotated[datetime, *_TIMESTAMP_TYPE, _START]
+RequiredEnd = Annotated[datetime, *_TIMESTAMP_TYPE, _END]
+StartDay = Annotated[date | None, *_DAY_TYPE, _START_DAY]
+RequiredStartDay = Annotated[date, *_DAY_TYPE, _START_DAY]
 EndDay = Annotated[
     date | None,
-    BeforeValidator(_parse_day),
-    _DAY_SCHEMA,
+    *_DAY_TYPE,
     Query(description="Day after the last UTC day: the end is exclusive.", examples=["2025-09-01"]),
 ]
 

@@ -10,26 +10,10 @@ from twap_pipeline.storage.schema.models import twap_orders
 from twap_pipeline.storage.symbols.markets import is_spot
 
 COLUMNS = (
-    "twap_id",
-    "wallet",
-    "asset",
-    "side",
-    "status",
-    "status_error",
-    "size_requested",
-    "size_executed",
-    "notional_executed",
-    "average_price",
-    "is_underfilled",
-    "started_at",
-    "ended_at",
-    "last_status_at",
-    "duration_minutes",
-    "reduce_only",
-    "randomize",
-    "event_count",
-    "first_object_key",
-    "last_object_key",
+    *("twap_id", "wallet", "asset", "side", "status", "status_error"),
+    *("size_requested", "size_executed", "notional_executed", "average_price", "is_underfilled"),
+    *("started_at", "ended_at", "last_status_at", "duration_minutes", "reduce_only", "randomize"),
+    *("event_count", "first_object_key", "last_object_key"),
 )
 """Columns of a row, in order. Decimals are exact text, timestamps have a time zone, other values are as stored."""
 

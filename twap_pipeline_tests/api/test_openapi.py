@@ -45,7 +45,7 @@ _CHECKS = [
 
 @pytest.fixture(scope="module")
 def filled_client(server_url: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
-    """A client of an app that connects as the reader role, on tables with the examples' rows."""
+    """A client of an app on tables with the examples' rows. It connects as the reader, whose role must suffice."""
     database = create_database(server_url, template)
     engine = make_engine(database)
     tables = Tables(engine, Bucket(tmp_path_factory.mktemp("bucket")))

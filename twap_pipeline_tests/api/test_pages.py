@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Select, text
 
 from twap_pipeline.api.queries import events, order_list
+from twap_pipeline.api.queries.order_filter import OrderFilter
 from twap_pipeline.ingest.deep_audit import deep_audit
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.orders.refresh import dates_pending_refresh, refresh_orders
@@ -247,7 +248,7 @@ def test_page_ends_before_its_body_is_too_large(
     assert len({str(item) for items in pages for item in items}) == 20
 
 
-_FILTER = order_list.OrderFilter
+_FILTER = OrderFilter
 _NEXT_NOON = NOON + timedelta(days=1)
 
 
@@ -296,7 +297,7 @@ def test_page_plan_with_empty_statistics_uses_keys(
     ids=["filter", "range"],
 )
 def test_orders_statement_of_other_values_is_the_same(
-    first: order_list.OrderFilter, second: order_list.OrderFilter, other: order_list.OrderFilter
+    first: OrderFilter, second: OrderFilter, other: OrderFilter
 ) -> None:
     """To build a statement takes longer than to execute it."""
     statements = [

@@ -1,5 +1,6 @@
 """The JSON objects of an order, an event and a fill."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Numeric, Text, case, cast, func, literal, or_
@@ -15,6 +16,24 @@ OMITTED_RAW = "raw_payload_omitted"
 """The only key of ``raw`` in place of a source row that is too large."""
 
 
+_ORDER_KEYS = (
+    *("twap_id", "wallet", "asset", "symbol", "market", "side", "status", "status_error", "size_requested"),
+    *("size_executed", "notional_executed", "average_price", "is_underfilled", "started_at", "ended_at"),
+    *("last_status_at", "duration_minutes", "reduce_only", "randomize", "event_count"),
+    *("first_object_key", "last_object_key"),
+)
+_EVENT_KEYS = (
+    *("twap_id", "wallet", "ts", "asset", "symbol", "market", "side", "status", "status_error", "size_requested"),
+    *("size_executed", "notional_executed", "average_price", "started_at", "duration_minutes", "reduce_only"),
+    *("randomize", "object_key", "raw"),
+)
+_FILL_KEYS = (
+    *("trade_id", "twap_id", "wallet", "ts", "asset", "symbol", "market", "dex", "side", "direction", "price", "size"),
+    *("notional", "realized_pnl", "start_position", "fee", "fee_token", "builder_fee", "deployer_fee"),
+    *("priority_fee", "order_id", "is_taker", "object_key"),
+)
+
+
 def _market(asset: ColumnElement[Any]) -> ColumnElement[Any]:
     return case((asset.is_(None), None), (is_spot(asset), literal("spot", Text)), else_=literal("perp", Text))
 
@@ -22,89 +41,49 @@ def _market(asset: ColumnElement[Any]) -> ColumnElement[Any]:
 def order_body(orders: FromClause, **more: ColumnElement[Any]) -> ColumnElement[Any]:
     """Return an order as JSON text, with more keys at its end; NULL if ``twap_id`` is NULL."""
     columns = orders.c
-    body = json_text(
-        twap_id=columns.twap_id,
-        wallet=columns.wallet,
-        asset=columns.asset,
+    values = _values(
+        _ORDER_KEYS,
+        orders,
         symbol=symbol(columns.asset, columns.last_status_at),
         market=_market(columns.asset),
-        side=columns.side,
-        status=columns.status,
-        status_error=columns.status_error,
-        size_requested=columns.size_requested,
-        size_executed=columns.size_executed,
-        notional_executed=columns.notional_executed,
         average_price=to_significant(columns.average_price),
-        is_underfilled=columns.is_underfilled,
-        started_at=columns.started_at,
-        ended_at=columns.ended_at,
-        last_status_at=columns.last_status_at,
-        duration_minutes=columns.duration_minutes,
-        reduce_only=columns.reduce_only,
-        randomize=columns.randomize,
-        event_count=columns.event_count,
-        first_object_key=columns.first_object_key,
-        last_object_key=columns.last_object_key,
-        **more,
     )
-    return case((columns.twap_id.is_not(None), body))
+    return case((columns.twap_id.is_not(None), json_text(**values, **more)))
 
 
 def event_body() -> ColumnElement[str]:
     """Return an event of ``twap_status`` as JSON text."""
     columns = twap_status.c
     price = columns.notional_executed / func.nullif(columns.size_executed, literal(0, Numeric), type_=Numeric)
-    return json_text(
-        twap_id=columns.twap_id,
-        wallet=columns.wallet,
-        ts=columns.ts,
-        asset=columns.asset,
+    values = _values(
+        _EVENT_KEYS,
+        twap_status,
         symbol=symbol(columns.asset, columns.ts),
         market=_market(columns.asset),
-        side=columns.side,
-        status=columns.status,
-        status_error=columns.status_error,
-        size_requested=columns.size_requested,
-        size_executed=columns.size_executed,
-        notional_executed=columns.notional_executed,
         average_price=to_significant(price),
-        started_at=columns.started_at,
-        duration_minutes=columns.duration_minutes,
-        reduce_only=columns.reduce_only,
-        randomize=columns.randomize,
         object_key=columns.s3_object_key,
         raw=_raw(),
     )
+    return json_text(**values)
 
 
 def fill_body() -> ColumnElement[str]:
     """Return a fill of ``twap_fills`` as JSON text."""
     columns = twap_fills.c
-    return json_text(
-        trade_id=columns.trade_id,
-        twap_id=columns.twap_id,
-        wallet=columns.wallet,
-        ts=columns.ts,
-        asset=columns.asset,
+    values = _values(
+        _FILL_KEYS,
+        twap_fills,
         symbol=symbol(columns.asset, columns.ts),
         market=_market(columns.asset),
-        dex=columns.dex,
-        side=columns.side,
-        direction=columns.direction,
-        price=columns.price,
-        size=columns.size,
         notional=columns.price * columns.size,
-        realized_pnl=columns.realized_pnl,
-        start_position=columns.start_position,
-        fee=columns.fee,
-        fee_token=columns.fee_token,
-        builder_fee=columns.builder_fee,
-        deployer_fee=columns.deployer_fee,
-        priority_fee=columns.priority_fee,
-        order_id=columns.order_id,
-        is_taker=columns.is_taker,
         object_key=columns.s3_object_key,
     )
+    return json_text(**values)
+
+
+def _values(keys: Sequence[str], table: FromClause, **computed: ColumnElement[Any]) -> dict[str, ColumnElement[Any]]:
+    """Return key → computed value, or else the column of the same name."""
+    return {key: computed[key] if key in computed else table.c[key] for key in keys}
 
 
 def raw_bytes() -> ColumnElement[Any]:

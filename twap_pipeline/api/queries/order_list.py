@@ -16,9 +16,8 @@ time to build a statement than PostgreSQL to execute it.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import (
     ARRAY,
@@ -46,6 +45,7 @@ from sqlalchemy import (
 
 from twap_pipeline.api.queries.bodies import order_body
 from twap_pipeline.api.queries.fills import fill_totals, reconciliation_of
+from twap_pipeline.api.queries.order_filter import OrderFilter, Sort, TimeField
 from twap_pipeline.domain.symbols import Market
 from twap_pipeline.storage.schema.models import twap_orders
 from twap_pipeline.storage.symbols.markets import is_spot
@@ -53,48 +53,8 @@ from twap_pipeline.storage.symbols.markets import is_spot
 SCAN_ORDERS_MAX = 10_000
 """Maximum number of orders in the order of the key that one page reads."""
 
-Sort = Literal["twap_id", "ended", "notional"]
-TimeField = Literal["started", "ended", "updated"]
-
 _SHAPES_MAX = 128
 _TIMESTAMP = DateTime(timezone=True)
-
-
-@dataclass(frozen=True, slots=True)
-class OrderFilter:
-    """A selection of orders. None selects all.
-
-    Args:
-        wallets: Lower case; empty for all wallets.
-        asset: As the exchange writes it.
-        side: ``A`` or ``B``.
-        status: The order's current status.
-        market: ``spot`` or ``perp``.
-        notional_min: Smallest executed notional, USD.
-        time_field: The time that the range applies to: start, terminal event, or last event.
-        start: Beginning of the range, inclusive.
-        end: End of the range, exclusive.
-    """
-
-    wallets: Sequence[str] = ()
-    asset: str | None = None
-    side: str | None = None
-    status: str | None = None
-    market: Market | None = None
-    notional_min: Decimal | None = None
-    time_field: TimeField = "started"
-    start: datetime | None = None
-    end: datetime | None = None
-
-    @property
-    def has_range(self) -> bool:
-        """Whether a bound of the range is set."""
-        return self.start is not None or self.end is not None
-
-    def is_in_key_order(self, sort: Sort) -> bool:
-        """Return whether a page reads orders in the order of its key, and not all orders of the range."""
-        is_range_of_key = sort == "ended" and self.time_field != "started"
-        return sort != "notional" and (bool(self.wallets) or not self.has_range or is_range_of_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,24 +245,26 @@ def _range_conditions(orders: FromClause, shape: _Shape) -> list[ColumnElement[b
 
 
 def _between(column: ColumnElement[Any], shape: _Shape) -> list[ColumnElement[bool]]:
-    bounds: Sequence[tuple[str, Callable[[Any], ColumnElement[bool]]]] = (
-        ("start", column.__ge__),
-        ("end", column.__lt__),
-    )
-    return [compare(bindparam(name, type_=_TIMESTAMP)) for name, compare in bounds if name in shape.parameters]
+    conditions = []
+    if "start" in shape.parameters:
+        conditions.append(column >= bindparam("start", type_=_TIMESTAMP))
+    if "end" in shape.parameters:
+        conditions.append(column < bindparam("end", type_=_TIMESTAMP))
+    return conditions
 
 
 def _days_between(column: ColumnElement[Any], shape: _Shape) -> list[ColumnElement[bool]]:
     """Return the conditions on the UTC day, which an index contains."""
-    bounds: Sequence[tuple[str, Callable[[Any], ColumnElement[bool]]]] = (
-        ("start", column.__ge__),
-        ("end", column.__le__),
-    )
-    return [
-        compare(cast(func.timezone("UTC", bindparam(name, type_=_TIMESTAMP)), Date))
-        for name, compare in bounds
-        if name in shape.parameters
-    ]
+    conditions = []
+    if "start" in shape.parameters:
+        conditions.append(column >= _day("start"))
+    if "end" in shape.parameters:
+        conditions.append(column <= _day("end"))
+    return conditions
+
+
+def _day(name: str) -> ColumnElement[Any]:
+    return cast(func.timezone("UTC", bindparam(name, type_=_TIMESTAMP)), Date)
 
 
 def _scan_end(shape: _Shape) -> CTE:
