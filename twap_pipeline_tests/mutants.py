@@ -18,7 +18,6 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, text
 
-from twap_pipeline.api.queries import coverage
 from twap_pipeline.domain.data_set import DataSet
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ObjectError, ObjectInvalidError
@@ -143,6 +142,8 @@ def no_object_lock(patch: pytest.MonkeyPatch) -> None:
 
 def plan_by_statistics(patch: pytest.MonkeyPatch) -> None:
     """The coverage joins log and history in a way that leaves the plan to the table statistics."""
+    from twap_pipeline.api.queries import coverage  # in a function: unit tests import this module, but no FastAPI
+
     query = coverage._QUERIES["coverage"]
     assert query.count("FULL JOIN history") == 1
     patch.setitem(coverage._QUERIES, "coverage", query.replace("FULL JOIN history", "LEFT JOIN history"))

@@ -39,6 +39,9 @@ _FOLDERS = ("twap_pipeline", "twap_pipeline_tests", "benchmarks", "alembic", "do
 _SUFFIXES = {".py", ".sql", ".md", ".html", ".js", ".css", ".csv", ".toml", ".yaml", ".yml", ".ini", ""}
 _START, _END = r"(?-i:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))", r"(?-i:(?![a-z]))"
 _PATTERN = re.compile(f"{_START}(?:{'|'.join(f'({word})' for word in RETIRED)}){_END}", re.IGNORECASE)
+_STEMS = [re.sub(r"\(.*?\)+\??|s\?$", "", word).lower() for word in RETIRED]
+"""The plain text of each expression."""
+
 _TEST_FUNCTION = re.compile(r"^(?:async )?def (test_\w+)", re.MULTILINE)
 
 
@@ -58,6 +61,7 @@ def find_retired_words(text: str) -> list[tuple[int, str, str]]:
     return [
         (number, match.group(), replacements[(match.lastindex or 1) - 1])
         for number, line in enumerate(text.splitlines(), start=1)
+        if any(stem in line.lower() for stem in _STEMS)  # many times faster than the expression
         for match in _PATTERN.finditer(line)
     ]
 

@@ -244,7 +244,7 @@ def test_text_is_parsed_independently_of_other_rows() -> None:
     def microseconds(*texts: str) -> list[int | None]:
         return to_utc(column_of(*texts), None).to_physical().to_list()
 
-    texts = neighbours(EVENT_TEXT)[::5]
+    texts = neighbours(EVENT_TEXT)[::4]
 
     assert microseconds(*texts, "no time") == [*(microseconds(text)[0] for text in texts), None]
 

@@ -191,8 +191,14 @@ def test_closing_read_ahead_ends_its_thread() -> None:
     assert threading.active_count() == before
 
 
-@pytest.mark.parametrize("column", ["twap_id", "state_user", "state_sz", "time", "_metadata"])
-@pytest.mark.parametrize("excluded", [range(3_000, 3_005), range(5), range(2_000), range(2_600, 5_000)], ids=str)
+@pytest.mark.parametrize(
+    ("column", "excluded"),
+    [
+        *((column, range(2_000)) for column in ("twap_id", "state_user", "state_sz", "time", "_metadata")),
+        *(("time", excluded) for excluded in (range(3_000, 3_005), range(5), range(2_600, 5_000))),
+    ],
+    ids=str,
+)
 def test_excluded_rows_may_be_anywhere_in_an_object(column: str, excluded: range) -> None:
     """An object is decoded in chunks of a thousand rows; a chunk without valid rows must not affect the others."""
     valid = {"_metadata": None, "state_sz": "1", "state_user": WALLET, "time": EVENT_TEXT, "twap_id": "7"}[column]

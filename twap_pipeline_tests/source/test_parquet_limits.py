@@ -11,9 +11,6 @@ from twap_pipeline.source.parquet import BATCH_ROWS, CELL_MAX_BYTES
 from twap_pipeline_tests.feed_factories import KEY, arrow_table, raw_rows, write_parquet
 from twap_pipeline_tests.source.parquet_reading import column, open_object, refusal
 
-pytestmark = pytest.mark.unit
-
-
 # Batches
 
 
