@@ -33,12 +33,11 @@ def build_definitions(
     start_sensor: bool = False,
     start_schedules: bool = False,
 ) -> dg.Definitions:
-    """Return the definitions.
+    """Return the definitions that the settings shape: asset keys, partitions, limits, intervals.
 
     Args:
-        settings: Values that shape the definitions: asset keys, partitions, limits, intervals.
-        resources: The resources by name; by default `build_resources()`, which reads addresses and secrets from the
-            environment when a run or a tick starts.
+        settings: The settings.
+        resources: By default `build_resources()`, which reads addresses and secrets when a run or a tick starts.
         start_sensor: Whether ``new_twap_objects`` and ``new_twap_fills`` are running until somebody stops them.
         start_schedules: Whether the schedules are running until somebody stops them in the UI.
     """

@@ -101,11 +101,7 @@ def build_alerts_sensor(
 ) -> dg.SensorDefinition:
     """Return the sensor that sends alerts. It is running by default and does nothing without TWAP_ALERT_URLS.
 
-    Args:
-        catalog: The asset keys.
-        data_sets: The data sets.
-        check_keys: All checks.
-        job_names: Jobs whose last run must not have failed. A failed ingest run is reported by its partitions.
+    ``job_names`` are the jobs whose failed run is a problem. A failed ingest run is reported by its partitions.
     """
     checks = [key for key in check_keys if key.name not in _PARKED_CHECKS]  # a parked object is a problem of its own
 

@@ -46,10 +46,6 @@ def build_asset_checks(catalog: AssetCatalog, data_sets: Sequence[DataSetDefinit
 
     Checks that read tables or list the source are skipped in backfill runs: each of the many runs would repeat them.
     The sensor ``stale_asset_checks`` requests one run of them after the last of these runs.
-
-    Args:
-        catalog: The asset keys.
-        data_sets: The data sets; objects before their first partition are ignored.
     """
     table_names = [key.path[-1] for key in checked_tables(catalog, data_sets)]
     return [

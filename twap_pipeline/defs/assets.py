@@ -68,12 +68,7 @@ class IngestConfig(dg.Config):
 class _TableAsset:
     """What an asset of a data set shows, and how the metadata of a partition are read.
 
-    Args:
-        description: Description of the table.
-        code_version: Version of the code that determines the rows.
-        columns: The columns with their descriptions.
-        table: The declared table.
-        read_metadata: Returns the metadata of a partition, from its day, the results and the duration of the run.
+    ``read_metadata`` gets the day of the partition, and the results and the duration of the run.
     """
 
     description: str
@@ -110,12 +105,7 @@ _TABLE_ASSETS = {
 
 @dataclass(frozen=True)
 class ByteBudget:
-    """Limits of the object bytes that runs read.
-
-    Args:
-        max_bytes_per_run: Limit of one run; None for no limit.
-        max_bytes_per_day: Limit of all runs of a UTC day; None for no limit.
-    """
+    """Limits of the object bytes that one run reads, and all runs of a UTC day; None for no limit."""
 
     max_bytes_per_run: int | None
     max_bytes_per_day: int | None
@@ -147,15 +137,7 @@ def build_table_asset(
     max_memory_bytes: int,
     budget: ByteBudget,
 ) -> dg.AssetsDefinition:
-    """Return the asset of the table of a data set, partitioned by UTC day of the object.
-
-    Args:
-        definition: The data set.
-        max_partitions_per_run: Partitions per run of a backfill. The fixed cost of a run is about 3 seconds.
-        write_concurrency: Objects of a partition that a run writes concurrently.
-        max_memory_bytes: Memory that the process of a run may use.
-        budget: Limits of the object bytes that a run reads.
-    """
+    """Return the asset of the table of a data set, partitioned by UTC day of the object."""
     table_name, asset = definition.data_set.name, _TABLE_ASSETS[definition.data_set.name]
 
     @dg.asset(

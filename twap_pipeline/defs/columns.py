@@ -15,13 +15,9 @@ if TYPE_CHECKING:
 def table_schema(
     table: "Table", descriptions: Mapping[str, str], sources: Mapping[str, Sequence[str]] | None = None
 ) -> dg.TableSchema:
-    """Return the described columns of a table as a Dagster table schema.
+    """Return the described columns of a table or view as a Dagster table schema, in the order of the descriptions.
 
-    Args:
-        table: The table or view.
-        descriptions: Column → description, in table order.
-        sources: Column → columns that it is computed from. The description names them if the names differ, because the
-            open-source UI shows no column lineage.
+    A description names the source columns if their names differ, because the open-source UI shows no column lineage.
     """
     return dg.TableSchema(
         columns=[

@@ -159,11 +159,7 @@ def stale_checks(
     """Return the checks without an evaluation of the latest materialization of their asset.
 
     A check that a run planned is stale until the run evaluates it. Call this while no run is in progress.
-
-    Args:
-        instance: The instance with the evaluations.
-        keys: The checks.
-        intervals: Checks that are expensive: one that passed is not stale before its evaluation has this age.
+    ``intervals`` has the expensive checks: one that passed is not stale before its evaluation has this age.
     """
     executions = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     assets = [record.asset_entry for record in instance.get_asset_records(list({key.asset_key for key in keys}))]
@@ -233,15 +229,8 @@ def record_source_partitions(
 ) -> list[str]:
     """Record an observation and a materialization for each partition whose set of object versions changed.
 
-    The observation makes downstream partitions stale; the materialization shows the partition as present.
-
-    Args:
-        instance: The instance to write to.
-        key: The source asset.
-        url: The source URL, shown as metadata.
-        refs_by_date: All objects of each UTC day.
-        limit: Maximum number of partitions to record; the next call records further ones.
-        listing_metadata: Metadata of the listing as a whole, shown with each partition.
+    The observation makes downstream partitions stale; the materialization shows the partition as present. At most
+    ``limit`` partitions are recorded; the next call records further ones. ``refs_by_date`` has all objects of each day.
 
     Returns:
         The keys of the recorded partitions.

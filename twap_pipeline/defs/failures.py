@@ -35,11 +35,7 @@ def describe_failed_objects(
 ) -> str:
     """Return the failure text of a run in which objects failed: a summary, then a line per object.
 
-    Args:
-        errors: One message per failed object, with its key.
-        failed: Keys of the partitions with failed objects.
-        partition_count: Number of partitions of the run.
-        data_set: Data set of the objects.
+    ``errors`` has a message per failed object, with its key; ``failed`` has the keys of the partitions with one.
     """
     objects = f"{len(errors)} object{'' if len(errors) == 1 else 's'} failed"
     lines = [

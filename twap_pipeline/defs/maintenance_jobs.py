@@ -31,12 +31,7 @@ class AuditConfig(dg.Config):
 
 
 def build_maintenance_jobs(data_sets: Sequence[DataSetDefinition], budget: ByteBudget) -> list[dg.JobDefinition]:
-    """Return the maintenance jobs: two per data set, and one for the parked objects of all.
-
-    Args:
-        data_sets: The data sets.
-        budget: Limits of the object bytes that a deep audit reads.
-    """
+    """Return the maintenance jobs: two per data set, and one for the parked objects of all."""
     return [
         *(_build_observe_job(definition) for definition in data_sets),
         *(_build_audit_job(definition, budget) for definition in data_sets),

@@ -38,13 +38,7 @@ _MARKETS_MAX = 10
 def status_metadata(
     state: "StatusPartition", results: Sequence["IngestResult"], duration_seconds: float
 ) -> PartitionMetadata:
-    """Return the metadata of a partition of ``twap_status``.
-
-    Args:
-        state: The state after the run.
-        results: One result per object of this run.
-        duration_seconds: Elapsed time of the partition.
-    """
+    """Return the metadata of a partition of ``twap_status``: its state after the run, and the results per object."""
     preview = [[event[name] for name in _PREVIEW_COLUMNS] for event in state.latest_events]
     return {
         **_objects_metadata(state, state.rows),
@@ -58,7 +52,7 @@ def status_metadata(
 def fills_metadata(
     state: "FillsPartition", results: Sequence["IngestResult"], duration_seconds: float
 ) -> PartitionMetadata:
-    """Return the metadata of a partition of ``twap_fills``; the arguments are those of `status_metadata`."""
+    """Return the metadata of a partition of ``twap_fills``, as `status_metadata` does."""
     preview = [[fill[name] for name in _FILLS_PREVIEW_COLUMNS] for fill in state.latest_fills]
     return {
         **_objects_metadata(state, state.rows),
@@ -115,13 +109,7 @@ def _run_metadata(results: Sequence["IngestResult"], duration_seconds: float) ->
 
 
 def orders_metadata(state: "OrdersPartition", result: "RefreshResult", duration_seconds: float) -> PartitionMetadata:
-    """Return the metadata of a partition of ``twap_orders``.
-
-    Args:
-        state: The state after the run.
-        result: What the refresh of this run changed.
-        duration_seconds: Elapsed time of the refresh.
-    """
+    """Return the metadata of a partition of ``twap_orders``: its state after the run, and what the run changed."""
     counts = {
         "dagster/partition_row_count": sum(state.orders_by_status.values()),
         "open_order_count": state.open_orders,

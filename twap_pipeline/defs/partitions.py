@@ -23,12 +23,7 @@ def group_into_ranges(
     """Return the smallest number of ranges (first day, last day) that cover the days; each has at most ``length`` days.
 
     A range starts and ends with one of the days. It can contain other days, which cost little: they have no pending
-    objects.
-
-    Args:
-        days: The days.
-        length: Maximum days of a range.
-        covered: The other days that a range can contain; every day by default.
+    objects. ``covered`` limits these days.
     """
     ranges: list[tuple[date, date]] = []
     for day in sorted(days):

@@ -30,12 +30,7 @@ RUN_LOCK_TAG = "twap/run_lock"
 
 @dataclass(frozen=True)
 class LockedRun:
-    """The run that uses the database.
-
-    Args:
-        run_id: Its id.
-        tag: Adds `RUN_LOCK_TAG` with this value to the run.
-    """
+    """The run that uses the database; ``tag`` adds `RUN_LOCK_TAG` with its argument to the run."""
 
     run_id: str
     tag: Callable[[str], None]
@@ -45,11 +40,7 @@ class LockedRun:
 class DatabaseResource:
     """The database of DATABASE_URL, or the embedded PostgreSQL.
 
-    Args:
-        settings: The settings.
-        read_settings: Returns the present settings: new connections use their credentials.
-        application_name: Name of the sessions: of the run, or of the code server that evaluates sensors.
-        run: The run; None for a sensor.
+    New connections use the credentials of ``read_settings()``. There is no ``run`` while a sensor is evaluated.
     """
 
     settings: Settings
@@ -92,10 +83,6 @@ class ObjectStoreResource:
 
     def open_for(self, engine: "Engine", data_set: DataSet = TWAP_STATUS) -> ObjectStore:
         """Return the store of a data set after a check that the ingest log contains none of another source.
-
-        Args:
-            engine: A database at head.
-            data_set: The data set.
 
         Raises:
             ConfigurationError: See `open`; or the log contains objects of another source.

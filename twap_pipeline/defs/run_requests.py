@@ -99,7 +99,13 @@ def build_sensor_result(
             cursor = (resume_cursors or {}).get(partition.day, cursor)
             break
         else:
-            requests.append(_build_run_request(partition, len(runs) + 1))
+            attempt = len(runs) + 1
+            request = dg.RunRequest(
+                run_key=f"{partition.day}:{partition.fingerprint}:{attempt}",
+                partition_key=partition.day.isoformat() if partition.last is None else None,
+                tags={**partition.tags, ATTEMPT_TAG: str(attempt)},
+            )
+            requests.append(request)
             read_today_bytes += partition.size_bytes
     if requests:
         return dg.SensorResult(run_requests=requests, cursor=cursor)
@@ -133,11 +139,3 @@ def _is_uncounted(run: dg.RunRecord) -> bool:
     """Return whether a run is no attempt at its objects: it was refused or lost, or never started."""
     tags = run.dagster_run.tags
     return run.start_time is None or tags.get(REFUSED_TAG) == REFUSED or tags.get(LOST_TAG) == LOST
-
-
-def _build_run_request(partition: PendingPartition, attempt: int) -> dg.RunRequest:
-    return dg.RunRequest(
-        run_key=f"{partition.day}:{partition.fingerprint}:{attempt}",
-        partition_key=partition.day.isoformat() if partition.last is None else None,
-        tags={**partition.tags, ATTEMPT_TAG: str(attempt)},
-    )

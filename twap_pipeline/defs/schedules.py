@@ -17,13 +17,7 @@ _INGEST_SCHEDULES = {
 def build_ingest_schedule(
     job: UnresolvedAssetJobDefinition, definition: DataSetDefinition, default_status: dg.DefaultScheduleStatus
 ) -> dg.ScheduleDefinition:
-    """Return the schedule that ingests yesterday.
-
-    Args:
-        job: The ingest job.
-        definition: The data set; a tick is skipped if yesterday is not one of its partitions.
-        default_status: Status until somebody starts or stops the schedule in the UI.
-    """
+    """Return the schedule that ingests yesterday; a tick is skipped if yesterday is not a partition."""
     cron, time, reason = _INGEST_SCHEDULES[definition.names.schedule]
 
     @dg.schedule(

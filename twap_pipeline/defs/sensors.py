@@ -76,12 +76,7 @@ def build_new_objects_sensor(
 ) -> dg.SensorDefinition:
     """Return the sensor that requests a run for each partition of a data set with pending objects.
 
-    Args:
-        job: The ingest job.
-        definition: The data set; objects of other days than its partitions are ignored.
-        interval_seconds: Minimum seconds between two ticks.
-        budget: Limits of the object bytes that runs read.
-        default_status: Status until somebody starts or stops the sensor in the UI.
+    Objects of other days than the partitions are ignored.
     """
     data_set, partitions, key_date_patterns = definition.data_set, definition.partitions, definition.key_date_patterns
 
@@ -228,10 +223,6 @@ def build_checks_sensor(
     request to the source. The check ``ingest_log_matches_source`` lists the source: it is requested once per day while
     it passes, and after a run that planned it and did not evaluate it. The run key is the last run of each job and the
     UTC day, so that a failed run of the checks is repeated on the next day only.
-
-    Args:
-        job: The job that runs the checks.
-        check_keys: All checks.
     """
     intervals = {key: SOURCE_CHECK_INTERVAL for key in check_keys if key.name in SOURCE_CHECKS}
 
