@@ -253,6 +253,17 @@ def test_refused_objects_park_and_the_others_load(remote: Remote, names: str, co
 
 
 @pytest.mark.fault("S7")
+def test_object_that_is_read_ends_a_row_of_refusals(remote: Remote) -> None:
+    for name in "abcd":
+        remote.put(f"{name}.parquet", ord(name))
+    remote.server.faults.append(refuse_objects("abd", "AccessDenied"))
+
+    ingest_everything(remote.store, remote.engine)
+
+    assert [name for name, (_, error) in remote.log_entries().items() if error is None] == ["c.parquet"]
+
+
+@pytest.mark.fault("S7")
 def test_refusals_in_a_row_end_the_run_and_count_no_attempt(remote: Remote) -> None:
     for name in "abcde":
         remote.put(f"{name}.parquet", ord(name))
