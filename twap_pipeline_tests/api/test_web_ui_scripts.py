@@ -1,25 +1,62 @@
-"""What the web page shows, by its scripts in Node.js; its links, policy, URLs and contrast, without Chromium."""
+"""What the functions of the web page return in Chromium; the policy, URLs and contrast of the page without it."""
 
-import json
 import re
+from collections.abc import Iterator
 from http import HTTPStatus
 from importlib.resources import files
+from typing import Any
 from urllib.parse import urljoin
 
 import httpx2
 import pytest
+from playwright.sync_api import Browser, Page
 from sqlalchemy import URL
 
 from twap_pipeline.api import create_app
 from twap_pipeline.exports.formats import FORMATS
 from twap_pipeline.exports.tax.tools import TOOLS
-from twap_pipeline_tests.api.page_scripts import run_script
 from twap_pipeline_tests.api.serving import Tables, ended_order, make_settings, serving
+from twap_pipeline_tests.browser import checked_page, chromium
 from twap_pipeline_tests.factories import WALLET
 from twap_pipeline_tests.fill_rows import fill, insert_fills
 
 
-def test_page_rounds_and_adds_decimals_exactly() -> None:
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium for the tests of the module."""
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page; the test fails if it requests another host, logs an error or opens a dialog."""
+    with checked_page(browser) as page:
+        yield page
+
+
+def evaluate(page: Page, client: httpx2.Client, expression: str, argument: object = None) -> Any:
+    """Return the value of a JavaScript function of one argument on the start page."""
+    if not page.url.startswith(str(client.base_url)):
+        page.goto(str(client.base_url))
+    return page.evaluate(expression, argument)
+
+
+_DOWNLOADS = """async ([wallet, range]) => {
+  const { downloads } = await import("/static/views/wallet.js");
+  const parent = document.createElement("div");
+  parent.append(...[downloads(wallet, range)].flat());
+  const attributes = (link) => ({ href: link.getAttribute("href"), download: link.getAttribute("download") });
+  return Object.fromEntries([...parent.querySelectorAll("a")].map((link) => [link.textContent, attributes(link)]));
+}"""
+_VIEW_TEXT = """async ([module, name, ...values]) => {
+  const view = (await import(`/static/views/${module}.js`))[name];
+  const text = (node) => node.childNodes?.length ? [...node.childNodes].map(text).join(" ") : node.textContent;
+  return (await view(...values)).map(text).join(" ");
+}"""
+
+
+def test_page_rounds_and_adds_decimals_exactly(page: Page, idle_client: httpx2.Client) -> None:
     calls = {
         'price("0.003617499")': "0.0036175",
         'price("60123.456789")': "60,123.5",
@@ -37,15 +74,15 @@ def test_page_rounds_and_adds_decimals_exactly() -> None:
         "duration(1500)": "1 d 1 h",
     }
     values = ", ".join(f"format.{call}" for call in calls)
+    script = f"async () => {{ const format = await import('/static/format.js'); return [{values}]; }}"
 
-    assert run_script(f"const format = await load('format.js'); print([{values}]);") == list(calls.values())
+    assert evaluate(page, idle_client, script) == list(calls.values())
 
 
-def test_page_offers_every_export_and_its_statement(idle_client: httpx2.Client) -> None:
-    script = "const { downloads } = await load('views/wallet.js');"
+def test_page_offers_every_export_and_its_statement(page: Page, idle_client: httpx2.Client) -> None:
     year = {"start": "2025-01-01", "end": "2026-01-01"}
 
-    links = dict(run_script(f"{script} print(links(downloads({json.dumps(WALLET)}, {json.dumps(year)})));"))
+    links = evaluate(page, idle_client, _DOWNLOADS, [WALLET, year])
 
     perpetuals = [f"{name} perpetuals" for name, tool in TOOLS.items() if not tool.no_perpetuals]
     statements = {
@@ -71,37 +108,35 @@ def filled_client(shared_tables: Tables, shared_client: httpx2.Client) -> httpx2
     return shared_client
 
 
-def view_text(client: httpx2.Client, module: str, function: str, *arguments: str) -> str:
+def view_text(page: Page, client: httpx2.Client, module: str, function: str, *arguments: str) -> str:
     """Return the text of a view, with one space between its parts."""
-    call = f"{function}(...{json.dumps(arguments)})"
-    script = f"const {{ {function} }} = await load('views/{module}.js'); print((await {call}).map(text).join(' '));"
-    return " ".join(run_script(script, client).split())
+    return " ".join(evaluate(page, client, _VIEW_TEXT, [module, function, *arguments]).split())
 
 
-def test_page_order_shows_slices_fees_and_its_state(filled_client: httpx2.Client) -> None:
-    content = view_text(filled_client, "order", "orderView", "1")
+def test_page_order_shows_slices_fees_and_its_state(page: Page, filled_client: httpx2.Client) -> None:
+    content = view_text(page, filled_client, "order", "orderView", "1")
 
     assert "reconciled The slices add up to the executed size and notional of the order." in content
     assert "Slices 25 Size of the slices 10 Average price 42.05 Fees 2.5 USDC Realized profit -12.5" in content
     assert content.count("0.4 at 42.05") == 25
-    assert "missing slices Slices are missing" in view_text(filled_client, "order", "orderView", "2")
+    assert "missing slices Slices are missing" in view_text(page, filled_client, "order", "orderView", "2")
 
 
-def test_page_shows_fees_of_wallet_and_leaderboard(filled_client: httpx2.Client) -> None:
-    assert "HYPE 25 420.50 2.5 USDC -12.5" in view_text(filled_client, "wallet", "walletView", WALLET)
-    month, year = (view_text(filled_client, "leaderboard", "leaderboardView", days) for days in ("30", "365"))
+def test_page_shows_fees_of_wallet_and_leaderboard(page: Page, filled_client: httpx2.Client) -> None:
+    assert "HYPE 25 420.50 2.5 USDC -12.5" in view_text(page, filled_client, "wallet", "walletView", WALLET)
+    month, year = (view_text(page, filled_client, "leaderboard", "leaderboardView", days) for days in ("30", "365"))
     assert "Fees Realized profit" in month
     assert "841.00 2.5 USDC -12.5" in month
     assert ("841.00" in year, "USDC" in year) == (True, False)
 
 
-def test_page_without_fills_says_so(client: httpx2.Client, tables: Tables) -> None:
+def test_page_without_fills_says_so(page: Page, client: httpx2.Client, tables: Tables) -> None:
     tables.load("a", ended_order(1))
 
-    assert "No fills are loaded" in view_text(client, "order", "orderView", "1")
-    assert "No fills are loaded" in view_text(client, "wallet", "walletView", WALLET)
-    assert "No fills are loaded" in view_text(client, "coverage", "coverageView")
-    assert "Fees Realized" not in view_text(client, "leaderboard", "leaderboardView")
+    assert "No fills are loaded" in view_text(page, client, "order", "orderView", "1")
+    assert "No fills are loaded" in view_text(page, client, "wallet", "walletView", WALLET)
+    assert "No fills are loaded" in view_text(page, client, "coverage", "coverageView")
+    assert "Fees Realized" not in view_text(page, client, "leaderboard", "leaderboardView")
 
 
 def test_page_policy_allows_only_its_own_files(idle_client: httpx2.Client) -> None:
