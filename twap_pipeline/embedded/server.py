@@ -31,7 +31,6 @@ _START_TIMEOUT_SECONDS = 300  # crash recovery can be slow; a server that ends i
 _PORT_ATTEMPTS = 5
 _POLL_SECONDS = 0.05
 _LIBPQ_VARIABLE = re.compile("PG[A-Z]+")
-_MAX_WAL_SIZE = "max_wal_size=128MB"  # not 1 GB, of which a first load of the sample leaves 225 MB on the disk
 _PORT_LINE = 3  # of postmaster.pid, counted from 0
 # SCRAM only: the password is not sent to the server.
 _CONNECTION = {
@@ -159,7 +158,7 @@ def _start(paths: ServerPaths, server_lock: int) -> int:
     for _ in range(_PORT_ATTEMPTS):
         port = _choose_port(paths.directory / "port")
         options = ["-D", os.fspath(paths.data), "-p", str(port)]
-        for setting in (f"listen_addresses={HOST}", "unix_socket_directories=", "cluster_name=twap", _MAX_WAL_SIZE):
+        for setting in (f"listen_addresses={HOST}", "unix_socket_directories=", "cluster_name=twap"):
             options += ["-c", setting]
         command = [os.fspath(paths.programs / "bin" / "pg_ctl"), "start", "-s", "-w", "-t", str(_START_TIMEOUT_SECONDS)]
         command += ["-o", shlex.join(options)]
