@@ -35,7 +35,7 @@ def test_export_writes_every_text_format(tables: Tables, name: str, rows: int) -
     assert result.exit_code == 0, result.output
     assert len(list(csv.reader(result.stdout.splitlines()))) == rows + 1
     assert f"exported {rows} orders" in result.stderr
-    assert "The feed contains no fees" in result.stderr
+    assert "without fees, closed profit and slices" in result.stderr
     assert ("not in this file: 1 order of perpetuals. " in result.stderr) == (name != "csv")
 
 
