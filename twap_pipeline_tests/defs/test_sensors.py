@@ -134,8 +134,11 @@ def test_tick_sends_one_list_per_thousand_keys_and_no_get(instance: dg.DagsterIn
 
 
 @pytest.mark.fault("D6")
-def test_tick_with_100k_pending_objects_is_limited(instance: dg.DagsterInstance, long_bucket: S3Server) -> None:
-    long_bucket.faults.append(made_up_listing(keys_of_days(400, 250)))
+def test_tick_with_100k_pending_objects_is_limited(
+    instance: dg.DagsterInstance, long_bucket: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensors, "KEYS_PER_TICK", 2_000)
+    long_bucket.faults.append(made_up_listing(keys_of_days(1_250, 80)))
     rss_before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
 
     result = tick(instance)
