@@ -24,7 +24,7 @@ from twap_pipeline.source.base import ObjectStore
 from twap_pipeline.storage.engine.engine import make_engine
 from twap_pipeline.storage.engine.url import parse_database_url
 from twap_pipeline.storage.schema.upgrade import upgrade
-from twap_pipeline_tests.databases import create_database, reachable_directory
+from twap_pipeline_tests.databases import create_database, drop_database, reachable_directory
 from twap_pipeline_tests.factories import Bucket, event
 from twap_pipeline_tests.fault_matrix import FaultMarkers
 from twap_pipeline_tests.hypothesis_profiles import LONG_PROFILE, QUICK_PROFILE
@@ -128,17 +128,20 @@ def template(server_url: str) -> str:
 
 
 @pytest.fixture
-def empty_database(server_url: str) -> URL:
+def empty_database(server_url: str) -> Iterator[URL]:
     """A database without tables."""
-    return create_database(server_url)
+    url = create_database(server_url)
+    yield url
+    drop_database(server_url, url)
 
 
 @pytest.fixture
-def database(server_url: str, template: str, monkeypatch: pytest.MonkeyPatch) -> URL:
+def database(server_url: str, template: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[URL]:
     """A database at head; DATABASE_URL is set to it during the test."""
     url = create_database(server_url, template)
     monkeypatch.setenv("DATABASE_URL", url.render_as_string(hide_password=False))
-    return url
+    yield url
+    drop_database(server_url, url)
 
 
 @pytest.fixture

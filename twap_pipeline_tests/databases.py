@@ -33,6 +33,13 @@ def create_database(server_url: str, template: str = "template1", options: Liter
     return parse_database_url(server_url).set(database=name)
 
 
+def drop_database(server_url: str, url: URL) -> None:
+    """Delete a database and end its sessions: files that are deleted soon are not written to the disk."""
+    statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(str(url.database)))
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(statement)
+
+
 @contextmanager
 def reachable_directory() -> Iterator[Path]:
     """Yield a new directory that other OS users can enter, and delete it together with the server data of its links.

@@ -74,7 +74,7 @@ def test_sample_adds_up_and_second_load_changes_nothing(engine: Engine, sample: 
     before = digest(engine)
     assert ingest_everything(store, engine) == []
     assert digest(engine) == before
-    terminal = "status IN ('error', 'finished', 'terminated')"
+    terminal = "status IN ('error', 'finished', 'stopped', 'terminated')"
     orders_with_end = f"SELECT count(DISTINCT twap_id) FROM twap_status WHERE {terminal}"
     assert scalar(engine, orders_with_end) == expected.orders_ended
     assert scalar(engine, "SELECT count(*) FROM twap_status WHERE started_at < '2023-01-01'") == 0
