@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import URL, Engine, text
 
 from twap_pipeline.api import create_app
+from twap_pipeline.domain.data_set import TWAP_STATUS
 from twap_pipeline.embedded.binaries import OsUser, run_program
 from twap_pipeline.ingest.audit_runner import run_audit
 from twap_pipeline.source.local import LocalDirectory
@@ -141,7 +142,9 @@ def store(oldest: Engine, tmp_path_factory: pytest.TempPathFactory) -> LocalDire
 def test_pipeline_on_oldest_server_runs_every_statement(oldest: Engine, store: LocalDirectory) -> None:
     assert len(list(run_checks(oldest, CHECKS, is_full=True))) == len(CHECKS)
     with oldest.begin() as connection:
-        day_reports(connection), failed_objects(connection, ["run"]), daily_figures(connection, [DAY])
+        day_reports(connection, data_set=TWAP_STATUS)
+        failed_objects(connection, ["run"], data_set=TWAP_STATUS)
+        daily_figures(connection, [DAY])
         assert largest_ended_order(connection) == "1"
         assert len(order_history(connection, "1")) == 2
         dates_pending_refresh(connection)

@@ -207,7 +207,7 @@ def _describe_sample(settings: Settings) -> str:
 def _print_days(engine: Engine) -> None:
     click.echo("")
     with engine.connect() as connection:
-        print_day_summary(day_reports(connection))
+        print_day_summary(day_reports(connection, data_set=TWAP_STATUS))
     click.echo("")
 
 

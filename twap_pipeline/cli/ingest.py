@@ -153,7 +153,7 @@ def ingest(
                 show_progress=not as_json,
                 data_set=data_set,
             )
-            failed_count = _print_outcome(engine, run_ids, summary, as_json=as_json)
+            failed_count = _print_outcome(engine, run_ids, summary, data_set, as_json=as_json)
         else:
             _print_plan(summary, as_json=as_json, dry_run=False)
         if data_set == TWAP_STATUS:
@@ -235,11 +235,13 @@ def _print_plan(summary: _Summary, *, as_json: bool, dry_run: bool) -> None:
     _print_parked(summary)
 
 
-def _print_outcome(engine: Engine, run_ids: Sequence[str], summary: _Summary, *, as_json: bool) -> int:
+def _print_outcome(
+    engine: Engine, run_ids: Sequence[str], summary: _Summary, data_set: DataSet, *, as_json: bool
+) -> int:
     """Print the result of the runs and return the number of failed objects."""
     with engine.connect() as connection:
-        days = day_reports(connection, run_ids)
-        failed = failed_objects(connection, run_ids)
+        days = day_reports(connection, run_ids, data_set=data_set)
+        failed = failed_objects(connection, run_ids, data_set=data_set)
     ingested = sum(day.objects for day in days)
     if as_json:
         row_counts = RowCounts.sum_of(day.row_counts for day in days)

@@ -20,6 +20,7 @@ from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX
 from twap_pipeline_tests.cli.command_runner import Command, count_rows, key, order_ids
 from twap_pipeline_tests.factories import DAY, Bucket, event
+from twap_pipeline_tests.fill_factories import fill, fill_frame
 from twap_pipeline_tests.invariants import ingest_everything
 from twap_pipeline_tests.s3_server import S3Server
 
@@ -109,6 +110,23 @@ def test_ingest_with_bad_object_exits_with_status_1(command: Command, bucket: Bu
     assert f"failed: {key('bad')}: is not a readable parquet file" in outcome.err
     assert "ingested 1 objects, 1 failed" in outcome.out
     assert order_ids(engine) == ["1", "2"]
+
+
+def test_ingest_of_fills_reports_loaded_and_failed_objects(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, database: URL
+) -> None:
+    folder = tmp_path / "fills" / "by_dex" / "xyz" / "fills" / "perp" / "twap_fills" / "date=2026-03-01"
+    folder.mkdir(parents=True)
+    fill_frame(fill(1), fill(2)).write_parquet(folder / "a.parquet")
+    (folder / "bad.parquet").write_bytes(b"not parquet")
+    monkeypatch.setenv("TWAP_FILLS_URL", (tmp_path / "fills").as_uri() + "/")
+
+    outcome = command("ingest", "--data-set", "twap_fills")
+
+    assert outcome.status == 1
+    assert "twap_fills/date=2026-03-01/bad.parquet: is not a readable parquet file" in outcome.err
+    assert "ingested 1 objects, 1 failed" in outcome.out
+    assert ["2026-03-01", "1", "1", "2", "2"] in [line.split()[:5] for line in outcome.out.splitlines()]
 
 
 def test_ingest_with_only_parked_objects_exits_with_status_1(command: Command, bucket: Bucket, engine: Engine) -> None:

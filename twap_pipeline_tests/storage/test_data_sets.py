@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 
 import pytest
 from sqlalchemy import Connection, Engine, text
@@ -42,8 +43,8 @@ REPORTS: dict[str, Callable[[Connection], object]] = {
     "missing days": lambda connection: pipeline_state.missing_days(connection, DAY, DAY + timedelta(days=2)),
     "attempt totals": lambda connection: pipeline_state.attempt_totals(connection, SINCE),
     "loaded objects": pipeline_state.loaded_objects,
-    "day reports": ingest_summary.day_reports,
-    "failed objects": lambda connection: ingest_summary.failed_objects(connection, ["run"]),
+    "day reports": partial(ingest_summary.day_reports, data_set=TWAP_STATUS),
+    "failed objects": partial(ingest_summary.failed_objects, run_ids=["run"], data_set=TWAP_STATUS),
     "partition": lambda connection: status_partition(connection, DAY),
     "last ingested": lambda connection: connection.execute(v1.last_ingested()).all(),
     "pending refreshes": dates_pending_refresh,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, Engine
 
+from twap_pipeline.domain.data_set import TWAP_STATUS
 from twap_pipeline.errors import DatabaseUnavailableError, SchemaRevisionError
 from twap_pipeline.failpoints import activate_failpoint
 from twap_pipeline.ingest.load import IngestResult
@@ -197,7 +198,7 @@ def test_additive_migration_runs_during_loads_and_reads(scenario: PipelineScenar
         while not migrated.is_set():
             with scenario.engine.connect() as connection:
                 read_ingest_log(connection)
-                day_reports(connection)
+                day_reports(connection, data_set=TWAP_STATUS)
                 order_history(connection, "600")
             reads[0] += 1
 

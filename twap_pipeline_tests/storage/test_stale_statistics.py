@@ -157,7 +157,7 @@ OPERATIONS: dict[str, Operation] = {
     "loaded objects": pipeline_state.loaded_objects,
     "unloaded objects": lambda connection: pipeline_state.unloaded_objects(connection, 1_000),
     "daily_figures": lambda connection: daily_figures(connection, [DAY]),
-    "day_reports": day_reports,
+    "day_reports": lambda connection: day_reports(connection, data_set=TWAP_STATUS),
     "fills_partition": lambda connection: fills_partition(connection, DAY),
     "status_partition": lambda connection: status_partition(connection, DAY),
     "orders_partition": lambda connection: orders_partition(connection, DAY),

@@ -6,7 +6,7 @@ from datetime import date
 
 from sqlalchemy import Connection, func, select
 
-from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
+from twap_pipeline.domain.data_set import DataSet
 from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.storage.schema.models import etl_s3_ingest_log as log
 
@@ -23,7 +23,7 @@ class IngestDaySummary:
 
 
 def day_reports(
-    connection: Connection, run_ids: Sequence[str] | None = None, *, data_set: DataSet = TWAP_STATUS
+    connection: Connection, run_ids: Sequence[str] | None = None, *, data_set: DataSet
 ) -> list[IngestDaySummary]:
     """Return a summary per date, in order: of all objects of a data set, or of those that these runs processed."""
     counts = [func.coalesce(func.sum(log.c[f"rows_{outcome}"]), 0) for outcome in RowCounts().as_dict()]
@@ -47,9 +47,7 @@ def day_reports(
     ]
 
 
-def failed_objects(
-    connection: Connection, run_ids: Sequence[str], *, data_set: DataSet = TWAP_STATUS
-) -> list[tuple[str, str, int]]:
+def failed_objects(connection: Connection, run_ids: Sequence[str], *, data_set: DataSet) -> list[tuple[str, str, int]]:
     """Return key, error text and failed attempts of the objects that these runs failed to load, by key."""
     statement = (
         select(log.c.s3_object_key, log.c.error_text, log.c.failed_attempts)
