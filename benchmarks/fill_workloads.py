@@ -19,13 +19,13 @@ from twap_pipeline.storage.engine.engine import make_engine
 from twap_pipeline.storage.engine.url import parse_database_url
 
 FIRST_DAY = datetime(2026, 5, 1, tzinfo=UTC)
-_FILLS_PER_ORDER_MIN = 6
-"""Drawn orders have more fills on average, also those that executed nothing and those of spot pairs included."""
+_FILLS_PER_ORDER_MIN = 1.4
+"""Drawn orders have more fills of perpetuals on average, those without any included."""
 
 
 def write_fill_objects(folder: Path, objects: int, rows: int) -> None:
     """Write objects of perpetual fills with rows each, in the vendor's keys; no fill is in two of them."""
-    count = rows // _FILLS_PER_ORDER_MIN
+    count = round(rows / _FILLS_PER_ORDER_MIN)
     for number in range(objects):
         day = FIRST_DAY + timedelta(days=number)
         rng = np.random.default_rng(number)
