@@ -17,7 +17,6 @@ from twap_pipeline.exports.formats import BATCH_ROWS, DISCLAIMER, FORMATS, Write
 from twap_pipeline.exports.rows import COLUMNS as ORDER_COLUMNS
 from twap_pipeline.exports.rows import wallet_orders
 from twap_pipeline.exports.tax.execution import COLUMNS, execution_to_entries
-from twap_pipeline.exports.tax.execution_groups import group_executions
 from twap_pipeline.exports.tax.queries import FillRange, MarketChoice, TaxRows
 from twap_pipeline.exports.tax.review import TaxReview
 from twap_pipeline.exports.tax.statement import TaxStatement
@@ -88,7 +87,7 @@ class PreparedExport:
 
 
 def prepare_export(connection: Connection, request: ExportRequest) -> PreparedExport:
-    """Return a writer and its statement. For a tax tool, all rows are reviewed first.
+    """Return a writer and its statement. For a tax tool, all rows are read and reviewed first.
 
     Raises:
         ExportError: The tool does not accept the market, or an order cannot be written and must not be skipped.
@@ -149,17 +148,15 @@ def _review(connection: Connection, request: ExportRequest, tool: TaxTool) -> tu
         review = TaxReview(file, rows, ORDER_COLUMNS, partial(order_to_entries, symbols=symbols))
         perpetuals = select(func.count()).select_from(_executed_orders(request, Market.PERP).order_by(None).subquery())
         review.perpetual_count = connection.execute(perpetuals).scalar_one()
-        for batch in connection.execute(statement, execution_options={"yield_per": BATCH_ROWS}).partitions():
-            for order in batch:
-                review.add(order)
     else:
         statement = fills.select_executions(rows)
         to_entries = partial(execution_to_entries, symbols=symbols, tool=file)
         review = TaxReview(file, rows, COLUMNS, to_entries, fills.read_order_states(connection))
         if fills.market == "spot":
             review.perpetual_count = replace(fills, market="perp").count_orders(connection)
-        for *execution, count in connection.execute(group_executions(statement, file.decimals_max)):
-            review.add(execution, count)
+    for batch in connection.execute(statement, execution_options={"yield_per": BATCH_ROWS}).partitions():
+        for row in batch:
+            review.add(row)
     return statement, review
 
 

@@ -49,13 +49,8 @@ class TaxReview:
                 filled = f"fills of {order.size_filled} of {order.size_executed}"
                 self.skipped[order.twap_id] = f"{order.state}: {filled}"
 
-    def add(self, values: Sequence[Any], count: int = 1) -> None:
-        """Review rows of an order, in the order of the file.
-
-        Args:
-            values: One of the rows. The others differ in nothing that changes their lines; see `execution_groups`.
-            count: Number of rows.
-        """
+    def add(self, values: Sequence[Any]) -> None:
+        """Review the next row of the file."""
         row = dict(zip(self.columns, values, strict=True))
         twap_id = row["twap_id"]
         if twap_id in self.skipped:
@@ -71,7 +66,7 @@ class TaxReview:
             self.across_years.append(twap_id)
         if any(self.tool.truncates(quantity) for entry in entries for quantity in entry.amounts.values()):
             self.truncated[twap_id] = None
-        self.line_counts[twap_id] = self.line_counts.get(twap_id, 0) + count * len(entries)
+        self.line_counts[twap_id] = self.line_counts.get(twap_id, 0) + len(entries)
 
     @property
     def orders_across_years(self) -> list[str]:
