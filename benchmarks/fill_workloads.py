@@ -1,6 +1,7 @@
 """Workloads of ``benchmarks.fills``, and their objects: fills of made orders, one object per UTC day."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -19,23 +20,28 @@ from twap_pipeline.storage.engine.engine import make_engine
 from twap_pipeline.storage.engine.url import parse_database_url
 
 FIRST_DAY = datetime(2026, 5, 1, tzinfo=UTC)
-_FILLS_PER_ORDER_MIN = 1.4
-"""Drawn orders have more fills of perpetuals on average, those without any included."""
+_ORDERS = 100_000
+"""Orders that are drawn at once: with more of them, a wallet's position has too many digits."""
 
 
 def write_fill_objects(folder: Path, objects: int, rows: int) -> None:
     """Write objects of perpetual fills with rows each, in the vendor's keys; no fill is in two of them."""
-    count = round(rows / _FILLS_PER_ORDER_MIN)
+    draws = count()
     for number in range(objects):
         day = FIRST_DAY + timedelta(days=number)
-        rng = np.random.default_rng(number)
-        orders = draw_orders(rng, start=day, days=1, count=count, first_twap_id=1_050_000 + number * count)
-        fills = add_positions(draw_fills(rng, orders, day).filter(~pl.col("is_spot")))
-        if fills.height < rows:
-            raise SystemExit(f"{count} orders have {fills.height} fills instead of {rows}: lower _FILLS_PER_ORDER_MIN")
-        ids = pl.col("trade_id", "order_id") + number * 10 * rows
+        fills = _draw(next(draws), day)
+        while fills.height < rows:
+            fills = pl.concat([fills, _draw(next(draws), day)])
         key = PERP_KEY.format(dex="hyperliquid", day=day.date())
-        write_parquet(folder / key, vendor_rows(fills.head(rows).with_columns(ids)), day + timedelta(days=1, hours=10))
+        write_parquet(folder / key, vendor_rows(fills.head(rows)), day + timedelta(days=1, hours=10))
+
+
+def _draw(number: int, day: datetime) -> pl.DataFrame:
+    """Return the perpetual fills of orders of a day; another number gives other ids."""
+    rng = np.random.default_rng(number)
+    orders = draw_orders(rng, start=day, days=1, count=_ORDERS, first_twap_id=1_050_000 + number * _ORDERS)
+    fills = add_positions(draw_fills(rng, orders, day).filter(~pl.col("is_spot")))
+    return fills.with_columns(pl.col("trade_id", "order_id") + number * 100 * _ORDERS)
 
 
 def ingest_fills(url: str, source_url: str) -> Work:
