@@ -16,7 +16,7 @@ _TIMESTAMP = "2025-08-20T12:00:00Z"
 
 @pytest.mark.fault("A1")
 @pytest.mark.parametrize("path", ["orders", "events"])
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     st.one_of(
         st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40),
@@ -74,7 +74,7 @@ _LISTS = {
 
 @pytest.mark.fault("A1", "A9")
 @pytest.mark.parametrize("path", _LISTS, ids=["orders", "ended", "notional", "events", "history", "daily"])
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_cursor_with_forged_values_is_never_a_server_error(
     idle_client: httpx2.Client, path: str, data: st.DataObject

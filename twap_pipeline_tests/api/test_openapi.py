@@ -31,7 +31,7 @@ WALLET = "0x6fa44c6d0584c9f27551533482b256a102194330"
 ORDER = 1079490
 """The examples of the document, so that generated requests return rows."""
 
-EXAMPLES = 8
+EXAMPLES = 20
 """Generated cases per path, in addition to the examples of the document."""
 
 _CHECKS = [

@@ -59,7 +59,7 @@ def zone(offset_minutes: int, colon: str) -> str:
 
 
 @pytest.mark.fault("V4", "V5")
-@examples(30)
+@examples(100)
 @given(ns=nanoseconds, unit=st.sampled_from(list(UNITS)), offset=st.integers(-840, 840))
 @example(ns=EVENT_NS, unit="ns", offset=0)
 @example(ns=EVENT_NS, unit="ms", offset=-330)
@@ -216,7 +216,7 @@ def test_extreme_years_are_out_of_range(text: str) -> None:
 
 @pytest.mark.fault("V6")
 @given(st.lists(st.text() | st.none(), max_size=4))
-@examples(40)
+@examples(100)
 def test_any_text_is_parsed_or_null(texts: list[str | None]) -> None:
     assert to_utc(column_of(*texts, dtype=pl.String()), "ns").len() == len(texts)
 

@@ -113,7 +113,7 @@ def truncate(engine: Engine) -> None:
         )
 
 
-@examples(12)
+@examples(25)
 @given(objects=objects_, data=st.data())
 def test_concurrent_loads_store_winners_and_count_all_rows(
     engine: Engine, bucket: Bucket, objects: list[tuple[list[Row], int]], data: st.DataObject
@@ -165,7 +165,7 @@ def check_row_counts(engine: Engine, objects: Sequence[tuple[Sequence[Row], int]
 
 
 @pytest.mark.fault("V3")
-@examples(20)
+@examples(60)
 @given(st.lists(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**40), max_value=10**40), max_size=5))
 def test_decimal_is_stored_digit_by_digit(engine: Engine, bucket: Bucket, numbers: list[Decimal]) -> None:
     put(
@@ -191,7 +191,7 @@ names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\
 
 
 @pytest.mark.fault("D7")
-@examples(3)
+@examples(4)
 @given(st.lists(names, min_size=1, max_size=12, unique=True))
 def test_any_s3_key_survives_load_partition_and_audit(engine: Engine, s3: S3Server, key_parts: list[str]) -> None:
     keys = sorted(f"raw/hourly/2025/08/20/12/k{part}z" for part in key_parts)

@@ -188,7 +188,7 @@ uploads = st.tuples(st.sampled_from("abc"), st.lists(st.sampled_from("12"), min_
 
 
 @pytest.mark.fault("V13")
-@examples(12)
+@examples(25)
 @given(
     steps=st.lists(uploads | st.none(), min_size=1, max_size=10),
     make_store=st.sampled_from([LocalDirectory, ContentEtags]),

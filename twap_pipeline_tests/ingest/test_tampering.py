@@ -235,7 +235,7 @@ def test_tampering_with_fills_is_found_and_repaired(
     assert_no_errors(engine, loaded)
 
 
-@examples(5)
+@examples(8)
 @given(names=st.lists(st.sampled_from(sorted(TAMPERINGS)), min_size=2, max_size=4, unique=True))
 def test_several_tamperings_are_repaired_in_one_round(
     engine: Engine, tmp_path_factory: pytest.TempPathFactory, names: list[str]

@@ -200,7 +200,7 @@ def test_last_writer_wins_mutant_is_detected(engine: Engine, bucket: Bucket) -> 
         test_winner_does_not_depend_on_the_load_order(engine, bucket, 675)
 
 
-@examples(12)
+@examples(25)
 @given(data=st.data())
 def test_any_order_and_repetition_gives_the_same_table(engine: Engine, bucket: Bucket, data: st.DataObject) -> None:
     bucket.clear()
