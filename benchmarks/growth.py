@@ -128,6 +128,7 @@ def _measure_events(bench: Bench, size: int, rows_per_day: int) -> list[Figure]:
     with _database(bench, "events", size) as target:
         target.progress("filling the tables")
         _fill_events(target, days, rows_per_day)
+        target.progress("measuring")
         new_day = DATASET_START + timedelta(days=days)
         source_url = _write_day(bench.folder / f"new-{size}", new_day, rows_per_day)
         day = new_day.isoformat()

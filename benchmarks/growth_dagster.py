@@ -7,7 +7,8 @@ from typing import cast
 import dagster as dg
 
 from benchmarks.growth_workloads import generated_store, logged_store
-from benchmarks.listed_store import ListedStore, ListedStoreResource
+from benchmarks.listed_store import ListedStore
+from benchmarks.store_resource import GivenStoreResource
 from benchmarks.subprocess_timer import Work
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs.event_log import run_job
@@ -31,7 +32,7 @@ def run_logged_day(url: str, day: str) -> Work:
 def _definitions(url: str, store: ListedStore, first_day: date) -> dg.Definitions:
     values = {"DATABASE_URL": url, "TWAP_SOURCE_URL": store.url, "TWAP_START_DATE": first_day.isoformat()}
     settings = Settings.model_validate(values)
-    resources = {**build_resources(lambda: settings), "object_store": ListedStoreResource(store)}
+    resources = {**build_resources(lambda: settings), "object_store": GivenStoreResource(settings, store)}
     return build_definitions(settings, resources)
 
 

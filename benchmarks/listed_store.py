@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime, timedelta
 from typing import IO, overload
 
 import psycopg
-from sqlalchemy import Engine
 
 from twap_pipeline.domain.object_ref import ObjectRef, partition_date
 from twap_pipeline.errors import ObjectGoneError
@@ -108,22 +107,3 @@ class ListedStore:
     def uri(self, key: str) -> str:
         """Return a URI of one object."""
         return self.url + key
-
-
-@dataclass(frozen=True, slots=True)
-class ListedStoreResource:
-    """The Dagster resource ``object_store``, with this store.
-
-    Args:
-        store: The store.
-    """
-
-    store: ListedStore
-
-    def open_for(self, _engine: Engine) -> ListedStore:
-        """Return the store."""
-        return self.store
-
-    def open(self) -> ListedStore:
-        """Return the store."""
-        return self.store

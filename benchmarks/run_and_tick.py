@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, cast, overload
 
 import dagster as dg
-from sqlalchemy import Engine
 
 from benchmarks.harness import Bench
 from benchmarks.listed_store import record_as_loaded
+from benchmarks.store_resource import GivenStoreResource
 from benchmarks.subprocess_timer import Work
 from twap_pipeline.definitions import build_definitions
 from twap_pipeline.defs.catalog import AssetCatalog
@@ -27,7 +27,6 @@ from twap_pipeline.defs.resources import build_resources
 from twap_pipeline.defs.sensors import KEYS_PER_TICK, RECENT_DAYS
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.settings import DATASET_START, load_settings
-from twap_pipeline.source.base import ObjectStore
 from twap_pipeline.source.s3 import S3Bucket, S3Location
 
 DAYS = (datetime.now(UTC).date() - DATASET_START).days + 1
@@ -105,17 +104,6 @@ class ListingClient:
                 return
 
 
-class _ListingResource:
-    """Replaces the resource ``object_store``."""
-
-    def __init__(self, client: ListingClient) -> None:
-        self._store = S3Bucket(cast(Any, client), S3Location("benchmark", _PREFIX))
-
-    def open_for(self, _engine: Engine) -> ObjectStore:
-        """Return the store."""
-        return self._store
-
-
 def run(bench: Bench) -> None:
     """Print seconds, memory and LIST requests for growing numbers of objects."""
     print(f"{'':<44} {'objects':>9} {'seconds':>8} {'CPU s':>7} {'added MB':>8} {'LIST':>5}")
@@ -188,8 +176,9 @@ def _open_bucket(url: str, count: int) -> _Bucket:
     os.environ |= {"DATABASE_URL": url, "TWAP_SOURCE_URL": _SOURCE_URL}
     keys = DailyKeys(count)
     client = ListingClient(keys)
-    resources = build_resources() | {"object_store": dg.ResourceDefinition(lambda _: _ListingResource(client))}
-    definitions = build_definitions(load_settings(), resources)
+    settings, store = load_settings(), S3Bucket(cast(Any, client), S3Location("benchmark", _PREFIX))
+    resources = {**build_resources(), "object_store": GivenStoreResource(settings, store)}
+    definitions = build_definitions(settings, resources)
     bucket = _Bucket(keys, client, definitions, dg.DagsterInstance.ephemeral())
     refresh = definitions.resolve_job_def("refresh_twap_orders")
     refresh.execute_in_process(instance=bucket.instance, partition_key=str(DATASET_START))

@@ -10,7 +10,8 @@ import dagster as dg
 
 from twap_pipeline.defs.alerts import build_alerts_sensor
 from twap_pipeline.defs.asset_checks import build_asset_checks, checked_tables
-from twap_pipeline.defs.assets import ByteBudget, build_table_asset
+from twap_pipeline.defs.assets import build_table_asset
+from twap_pipeline.defs.byte_budget import ByteBudget
 from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.data_sets import data_set_definitions
 from twap_pipeline.defs.event_log import UnresolvedAssetJobDefinition
@@ -107,7 +108,7 @@ def build_definitions(
 
 
 def _load_code_location() -> dg.Definitions:
-    """Return the definitions for the environment; the loggers of this process log on standard error from now on."""
+    """Configure the logging of this process, to standard error, and return the definitions for the environment."""
     settings = load_settings()
     configure_logging(settings.log_level or "INFO", settings.log_format or "text")
     return build_definitions(settings)

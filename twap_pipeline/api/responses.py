@@ -1,4 +1,4 @@
-"""JSON responses built from JSON text of PostgreSQL, and the error responses of the OpenAPI document."""
+"""Builds responses from JSON text that PostgreSQL wrote; declares the error responses of the OpenAPI document."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -31,7 +31,7 @@ def json_response(values: Mapping[str, object], **json_texts: str | None) -> Res
 
     Args:
         values: Keys and values. A key that is also in ``json_texts`` only determines the position of that key.
-        json_texts: Keys and values that are JSON text already; None is the value of ``values``.
+        json_texts: Keys and values that are JSON text already; None: the value in ``values`` is used.
     """
     parts = (f"{json.dumps(name)}:{json_texts.get(name) or json.dumps(value)}" for name, value in values.items())
     headers = {"Cache-Control": REVALIDATE}

@@ -1,4 +1,7 @@
-"""The state of a running app: engines, rate limit and metrics. `app.create_app` builds it."""
+"""The state of a running app: engines, rate limit, metrics, and the slots that limit concurrent queries.
+
+A request that gets no slot in time is refused with 503. `app.create_app` builds the state.
+"""
 
 import asyncio
 from collections.abc import Mapping, Sequence

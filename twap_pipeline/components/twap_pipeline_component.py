@@ -1,4 +1,4 @@
-"""`TwapPipelineComponent`: all definitions of the pipeline, with the attributes of a ``defs.yaml``."""
+"""`TwapPipelineComponent` mounts all definitions in another Dagster project; a ``defs.yaml`` has its attributes."""
 
 from functools import partial
 

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
+from twap_pipeline.defs.byte_budget import ByteBudget
 from twap_pipeline.defs.columns import table_schema
 from twap_pipeline.defs.data_sets import DataSetDefinition
 from twap_pipeline.defs.event_log import provenance_tags
 from twap_pipeline.defs.failures import describe_failed_objects, plain_failure
 from twap_pipeline.defs.partition_metadata import PartitionMetadata, fills_metadata, status_metadata
-from twap_pipeline.defs.refused_runs import tag_refused_run
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
+from twap_pipeline.defs.uncounted_runs import tag_refused_run
 from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS
 from twap_pipeline.domain.fill_columns import FILL_COLUMN_DESCRIPTIONS
 from twap_pipeline.domain.status import CONTENT_COLUMN_DESCRIPTIONS, KEY_COLUMN_DESCRIPTIONS
@@ -31,7 +32,6 @@ from twap_pipeline.storage.schema import models
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Table
 
-    from twap_pipeline.domain.object_ref import ObjectRef
     from twap_pipeline.ingest.load import IngestResult
     from twap_pipeline.source.base import ObjectStore
 
@@ -101,32 +101,6 @@ _TABLE_ASSETS = {
     ),
 }
 """Name of a data set → what its assets show."""
-
-
-@dataclass(frozen=True)
-class ByteBudget:
-    """Limits of the object bytes that one run reads, and all runs of a UTC day; None for no limit."""
-
-    max_bytes_per_run: int | None
-    max_bytes_per_day: int | None
-
-    def defers(self, size_bytes: int, read_today_bytes: int) -> bool:
-        """Return whether a run of this size exceeds the budget of this UTC day, and fits into that of the next one."""
-        limit = self.max_bytes_per_day
-        return limit is not None and size_bytes <= limit < size_bytes + read_today_bytes
-
-    def enforce(self, refs: Sequence["ObjectRef"], read_today_bytes: int) -> None:
-        """Return if a run may read these objects.
-
-        Raises:
-            BudgetExceededError: These bytes, or the bytes of the day with them, exceed a limit.
-        """
-        ingest_plan.check_budget(
-            refs,
-            max_bytes=self.max_bytes_per_run,
-            max_bytes_today=self.max_bytes_per_day,
-            read_today_bytes=read_today_bytes,
-        )
 
 
 def build_table_asset(

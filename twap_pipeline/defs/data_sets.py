@@ -1,4 +1,4 @@
-"""The data sets as the builders of `defs` need them: names, partitions and how old a materialization may be.
+"""Per data set, the names, partitions and freshness limits from which `defs` builds Dagster definitions.
 
 A builder takes one `DataSetDefinition` and builds the same kind of definition for each data set. What an object of a
 data set contains belongs to `domain.data_set`; keys of other assets belong to `catalog`.
@@ -25,9 +25,9 @@ class DataSetNames:
         source_asset: Source asset of the objects.
         ingest_job: Job that loads the selected days.
         observe_job: Job that lists the source.
-        observe_op: Its op; names of ops are unique in a code location.
+        observe_op: Op of ``observe_job``; names of ops are unique in a code location.
         audit_job: Job that compares source, ingest log and rows.
-        audit_op: Its op, to which run config refers.
+        audit_op: Op of ``audit_job``, to which run config refers.
         sensor: Sensor that requests a run per day with pending objects.
         schedule: Schedule that loads the previous day.
         source_check: Check of the source against the ingest log.

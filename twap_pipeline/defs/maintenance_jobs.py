@@ -1,11 +1,11 @@
-"""Op jobs for maintenance: observe the source, audit the tables, and retry parked objects."""
+"""Dagster jobs without assets: list the source ("observe"), audit the tables, and retry parked objects."""
 
 from collections.abc import Sequence
 
 import dagster as dg
 from pydantic import Field
 
-from twap_pipeline.defs.assets import ByteBudget
+from twap_pipeline.defs.byte_budget import ByteBudget
 from twap_pipeline.defs.data_sets import DataSetDefinition
 from twap_pipeline.defs.failures import plain_failure
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
@@ -31,7 +31,7 @@ class AuditConfig(dg.Config):
 
 
 def build_maintenance_jobs(data_sets: Sequence[DataSetDefinition], budget: ByteBudget) -> list[dg.JobDefinition]:
-    """Return the maintenance jobs: two per data set, and one for the parked objects of all."""
+    """Return the maintenance jobs: two per data set, and one that retries the parked objects of all data sets."""
     return [
         *(_build_observe_job(definition) for definition in data_sets),
         *(_build_audit_job(definition, budget) for definition in data_sets),

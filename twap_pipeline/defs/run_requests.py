@@ -1,4 +1,4 @@
-"""Run requests of sensors: one per pending partition, limited per batch of pending work and by the day's byte budget.
+"""Decides which runs a sensor requests: one per pending partition, limited per batch and by the day's byte budget.
 
 A batch is requested again after a failed run, at most `MAX_RUNS_PER_BATCH` times within `RETRY_WINDOW`. A run that must
 wait for the byte budget of the next day is not requested. What is pending is decided in `sensors`.
@@ -10,11 +10,11 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from twap_pipeline.defs.assets import ByteBudget
+from twap_pipeline.defs.byte_budget import ByteBudget
 from twap_pipeline.defs.event_log import PARTITION_NAME_TAG
 from twap_pipeline.defs.lost_runs import LOST, LOST_TAG
 from twap_pipeline.defs.partitions import range_tags
-from twap_pipeline.defs.refused_runs import REFUSED, REFUSED_TAG
+from twap_pipeline.defs.uncounted_runs import REFUSED, REFUSED_TAG
 
 REQUESTS_PER_TICK = 20
 """Maximum runs that a tick requests; the next ticks request further ones."""
@@ -36,7 +36,7 @@ TERMINAL_STATUSES = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, d
 
 
 @dataclass(frozen=True, slots=True)
-class PendingPartition:
+class PendingWork:
     """A partition with objects to ingest, or a range of partitions with orders to refresh.
 
     Args:
@@ -61,7 +61,7 @@ class PendingPartition:
 
 def build_sensor_result(
     instance: dg.DagsterInstance,
-    pending: Sequence[PendingPartition],
+    pending: Sequence[PendingWork],
     *,
     skip_message: str,
     cursor: str | None = None,
@@ -115,9 +115,7 @@ def build_sensor_result(
     return dg.SensorResult(skip_reason=skip_message, cursor=cursor)
 
 
-def _find_runs(
-    instance: dg.DagsterInstance, pending: Sequence[PendingPartition]
-) -> Mapping[str, Sequence[dg.RunRecord]]:
+def _find_runs(instance: dg.DagsterInstance, pending: Sequence[PendingWork]) -> Mapping[str, Sequence[dg.RunRecord]]:
     """Return batch fingerprint → all its runs, by one query that uses Dagster's index on tags."""
     runs: dict[str, list[dg.RunRecord]] = {}
     if fingerprints := [partition.fingerprint for partition in pending]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from twap_pipeline.defs.asset_checks import SOURCE_CHECKS
-from twap_pipeline.defs.assets import ByteBudget
+from twap_pipeline.defs.byte_budget import ByteBudget
 from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.data_sets import DataSetDefinition
 from twap_pipeline.defs.event_log import (
@@ -26,7 +26,7 @@ from twap_pipeline.defs.event_log import (
 from twap_pipeline.defs.jobs import CHECK_JOB, FULL_CHECK_JOB, INGEST_FILLS_JOB, INGEST_JOB, REFRESH_JOB
 from twap_pipeline.defs.partitions import group_into_ranges
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
-from twap_pipeline.defs.run_requests import TERMINAL_STATUSES, PendingPartition, build_sensor_result
+from twap_pipeline.defs.run_requests import TERMINAL_STATUSES, PendingWork, build_sensor_result
 from twap_pipeline.domain.object_ref import ObjectRef, fingerprint
 from twap_pipeline.errors import SchemaRevisionError
 from twap_pipeline.failpoints import failpoint
@@ -204,7 +204,7 @@ def build_orders_sensor(
             if partitions.has_partition_key(day.isoformat())
         }
         pending = [
-            PendingPartition(first, _range_fingerprint(fingerprints, first, last), last=last)
+            PendingWork(first, _range_fingerprint(fingerprints, first, last), last=last)
             for first, last in group_into_ranges(fingerprints, max_partitions_per_run)
         ]
         return build_sensor_result(
@@ -277,7 +277,7 @@ def _range_fingerprint(fingerprints: Mapping[date, str], first: date, last: date
 
 def pending_partitions(
     refs_by_date: Mapping[date, Sequence[ObjectRef]], entries: Mapping[str, IngestLogEntry]
-) -> list[PendingPartition]:
+) -> list[PendingWork]:
     """Return the partitions with pending objects, in the order of ``refs_by_date``."""
     pending = []
     for day, refs in refs_by_date.items():
@@ -287,5 +287,5 @@ def pending_partitions(
             history = sum(entry.history for entry in known)
             size_bytes = sum(ref.size_bytes for ref in pending_refs)
             batch = f"{fingerprint(pending_refs)}-{failed_attempts}-{history}"
-            pending.append(PendingPartition(day, batch, size_bytes))
+            pending.append(PendingWork(day, batch, size_bytes))
     return pending

@@ -1,4 +1,4 @@
-"""Meaning of the columns of ``twap_fills``. How they are read from an object belongs to `fills`."""
+"""Descriptions of the columns of ``twap_fills``. How they are read from an object belongs to `fills`."""
 
 FILL_COLUMN_DESCRIPTIONS: dict[str, str] = {
     "trade_id": "Id of the trade, as digits; a trade has two sides, so that (trade_id, wallet) identifies a fill.",
@@ -25,4 +25,4 @@ FILL_COLUMN_DESCRIPTIONS: dict[str, str] = {
     "is_taker": "The fill took liquidity.",
     "other_fields": "The other columns of the source row as JSON.",
 }
-"""Content columns in table order → description."""
+"""Column, in table order → description."""

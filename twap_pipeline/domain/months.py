@@ -1,4 +1,4 @@
-"""UTC months: the partitions of ``twap_status``, if it is partitioned. A month is the date of its first day."""
+"""Functions for UTC months, by which the table ``twap_status`` can be partitioned; a month is its first date."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -25,7 +25,7 @@ def month_range(first: date, end: date) -> Iterator[date]:
 
 
 def start_of(month: date) -> datetime:
-    """Return the first microsecond of a month."""
+    """Return the start of a month, 00:00 UTC of its first day."""
     return datetime(month.year, month.month, 1, tzinfo=UTC)
 
 

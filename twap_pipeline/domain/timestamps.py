@@ -1,4 +1,4 @@
-"""Parser of times of the feed, in any encoding, to UTC with microseconds.
+"""Parses the feed's times, in any format (text, epoch, timestamp), to UTC with microseconds.
 
 The feed contains ISO text without a zone, timestamps, milliseconds in timestamp[ns], and epochs in s, ms, µs and ns as
 integers, digit text and doubles; copies of the feed contain the text forms of other systems. The unit of epochs is
@@ -81,7 +81,7 @@ def _microseconds(time: datetime) -> int:
 
 
 def to_epoch(values: pl.Series) -> pl.Series:
-    """Return the values as epochs (Int64) of unknown unit; null if a value is not a whole number."""
+    """Return the values as whole numbers (Int64) of a time unit not known yet; null if a value is none."""
     dtype = values.dtype
     if dtype.is_temporal():
         return values.to_physical()

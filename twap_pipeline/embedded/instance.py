@@ -1,4 +1,4 @@
-"""Clients of the embedded server: the first one starts the server, the last one stops it.
+"""Use of the embedded server by processes, its clients: the first one starts the server, the last one stops it.
 
 There is one server per directory. Processes coordinate by ``flock``, which the kernel releases when a process ends:
 
@@ -37,7 +37,7 @@ LOCK_TIMEOUT_SECONDS = 150.0
 
 
 class _ProcessState:
-    """Servers of `ensure_running` in this process, and the lock of all clients; a forked child resets both."""
+    """The servers that this process uses, and the lock of its threads; a forked child resets both."""
 
     def __init__(self) -> None:
         self.reset()
@@ -48,7 +48,7 @@ class _ProcessState:
 
 
 class EmbeddedPostgres:
-    """One client of the server of a directory.
+    """This process as a client of the server whose data are in a directory.
 
     Args:
         directory: Directory of the server, created by the first start. Its parents are not changed.

@@ -1,4 +1,4 @@
-"""Parquet: times as timestamps, decimals as text, because no parquet type holds every decimal."""
+"""Writes exports as parquet: times as timestamps, decimals as text, because no parquet type holds every decimal."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ _TYPES = {
 
 
 class _ChunkBuffer(io.RawIOBase):
-    """A write-only file whose content is removed when it is read."""
+    """A buffer that pyarrow writes into; each call takes out the bytes that were written since the last one."""
 
     def __init__(self) -> None:
         super().__init__()

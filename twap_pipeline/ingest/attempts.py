@@ -1,6 +1,6 @@
-"""Survives objects that end the process, by a crash in a library or by the memory that they need.
+"""Marks objects before they are read, so that an object that ends the process is found, and finally parked.
 
-No exception reports such an end. Objects are therefore marked in the database before they are read. The next run finds
+A crash in a library, or the memory that an object needs, can end the process without an exception. The next run finds
 the remaining marks and loads these objects last and one at a time. If a process ends while it reads an object alone,
 the next run counts a failed attempt of it: a process that is killed rarely ends three times at the same object.
 """

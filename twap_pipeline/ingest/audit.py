@@ -16,7 +16,7 @@ from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef, day_from_key, is_escaped, utc_date
 from twap_pipeline.storage.audit.counts import IngestLogRecord, StoredObject, stored_objects
 from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX
-from twap_pipeline.storage.maintenance import STATEMENT_TIMEOUT_SECONDS, statement_timeout
+from twap_pipeline.storage.long_statements import STATEMENT_TIMEOUT_SECONDS, statement_timeout
 from twap_pipeline.storage.months.archived import count_archived_rows
 
 EXAMPLES_MAX = 10_000

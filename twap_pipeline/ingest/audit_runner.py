@@ -14,7 +14,7 @@ from twap_pipeline.ingest.plan import check_budget
 from twap_pipeline.source.base import ObjectStore
 from twap_pipeline.storage.audit.repair import RepairResult
 from twap_pipeline.storage.ingest_log import bytes_read_today, record_audit_read
-from twap_pipeline.storage.maintenance import STATEMENT_TIMEOUT_SECONDS
+from twap_pipeline.storage.long_statements import STATEMENT_TIMEOUT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

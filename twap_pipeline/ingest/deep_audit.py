@@ -41,7 +41,7 @@ from twap_pipeline.storage.audit.verification import (
 )
 from twap_pipeline.storage.ingest_log import read_ingest_log
 from twap_pipeline.storage.loading.row_writer import LoadMode, encode_batch, load_rows
-from twap_pipeline.storage.maintenance import STATEMENT_TIMEOUT_SECONDS, statement_timeout
+from twap_pipeline.storage.long_statements import STATEMENT_TIMEOUT_SECONDS, statement_timeout
 
 _IN_MEMORY_BYTES = 32 * 1024 * 1024
 

@@ -38,7 +38,7 @@ from twap_pipeline.storage import ingest_log
 from twap_pipeline.storage.ingest_attempts import remove_attempts
 from twap_pipeline.storage.ingest_log import Attempt, IngestLogEntry
 from twap_pipeline.storage.loading.row_writer import CopyBatch, LoadMode, data_errors, encode_batch, load_rows
-from twap_pipeline.storage.maintenance import correct_empty_statistics
+from twap_pipeline.storage.long_statements import correct_empty_statistics
 
 log = logging.getLogger(__name__)
 """Logs one line per object with the fields ``object_key`` and ``run_id``: INFO if it is loaded, else WARNING."""

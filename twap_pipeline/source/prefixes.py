@@ -1,4 +1,4 @@
-"""Several key prefixes of a store as one source: nothing else of the store is listed.
+"""A store that lists only some folders (key prefixes) of another store.
 
 A prefix can contain `*` for one folder level. The folders are listed at each listing, so that a new folder needs no
 change of the settings. Which prefixes a data set has is a setting.

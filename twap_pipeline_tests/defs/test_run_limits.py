@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from twap_pipeline.defs import run_requests
-from twap_pipeline.defs.refused_runs import REFUSED_TAG
+from twap_pipeline.defs.uncounted_runs import REFUSED_TAG
 from twap_pipeline.ingest import load
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.ingest_log import requeue

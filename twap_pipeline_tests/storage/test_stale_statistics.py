@@ -34,13 +34,13 @@ from twap_pipeline.ingest.audit import audit
 from twap_pipeline.ingest.deep_audit import deep_audit
 from twap_pipeline.paths import ROOT
 from twap_pipeline.source.local import LocalDirectory
-from twap_pipeline.storage import ingest_attempts, ingest_log, maintenance
+from twap_pipeline.storage import ingest_attempts, ingest_log, long_statements
 from twap_pipeline.storage.audit.checksum import content_checksum
 from twap_pipeline.storage.audit.data_check_runs import run_checks
 from twap_pipeline.storage.audit.data_checks import CHECKS, FILLS_CHECKS, TableCheck
 from twap_pipeline.storage.audit.verification import comparison_placeholders
 from twap_pipeline.storage.data_set_sql import compose
-from twap_pipeline.storage.maintenance import statement_timeout
+from twap_pipeline.storage.long_statements import statement_timeout
 from twap_pipeline.storage.orders.refresh import dates_pending_refresh, refresh_orders
 from twap_pipeline.storage.reports import pipeline_state
 from twap_pipeline.storage.reports.daily_orders import daily_figures
@@ -252,15 +252,15 @@ def test_control_of_empty_statistics_detects_bad_plan(filled: Engine) -> None:
 @pytest.mark.parametrize("table", ["twap_status", "twap_orders", "etl_s3_ingest_log"])
 def test_empty_statistics_of_table_with_rows_are_corrected(engine: Engine, table: str) -> None:
     with engine.begin() as connection:
-        assert not connection.execute(text(maintenance._QUERIES["has_empty_statistics"])).scalar_one()
+        assert not connection.execute(text(long_statements._QUERIES["has_empty_statistics"])).scalar_one()
         connection.execute(
             text("UPDATE pg_class SET reltuples = 0, relpages = 5 WHERE relname = :table"), {"table": table}
         )
-        assert connection.execute(text(maintenance._QUERIES["has_empty_statistics"])).scalar_one()
+        assert connection.execute(text(long_statements._QUERIES["has_empty_statistics"])).scalar_one()
 
-        maintenance.correct_empty_statistics(connection)
+        long_statements.correct_empty_statistics(connection)
 
-        assert not connection.execute(text(maintenance._QUERIES["has_empty_statistics"])).scalar_one()
+        assert not connection.execute(text(long_statements._QUERIES["has_empty_statistics"])).scalar_one()
 
 
 def test_load_with_empty_statistics_corrects_them(engine: Engine, bucket: Bucket) -> None:
@@ -273,7 +273,7 @@ def test_load_with_empty_statistics_corrects_them(engine: Engine, bucket: Bucket
     ingest_everything(store, engine)
 
     with engine.connect() as connection:
-        assert not connection.execute(text(maintenance._QUERIES["has_empty_statistics"])).scalar_one()
+        assert not connection.execute(text(long_statements._QUERIES["has_empty_statistics"])).scalar_one()
 
 
 def test_statement_over_timeout_names_task_and_setting(engine: Engine) -> None:

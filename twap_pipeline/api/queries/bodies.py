@@ -1,4 +1,4 @@
-"""The JSON objects of an order, an event and a fill."""
+"""SQL expressions that return an order, an event or a fill as JSON text."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The statement on the ingest log: the data coverage by UTC day of the objects."""
+"""Builds the statement that returns, per UTC day of the objects, what the ingest log says is loaded."""
 
 from datetime import date
 

@@ -1,4 +1,4 @@
-"""The routes of the API, one module per subject. Their statements are in `queries`, their bodies in `schemas`."""
+"""The routes of the API, one module per subject. Statements and bodies are in `queries`."""
 
 V1 = "/api/v1"
 """Path prefix of the original service's contract."""

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, Row, func, select, text
 
 from twap_pipeline.storage.audit.data_checks import CheckScope, TableCheck
 from twap_pipeline.storage.data_set_sql import compose
-from twap_pipeline.storage.maintenance import STATEMENT_TIMEOUT_SECONDS, correct_empty_statistics, statement_timeout
+from twap_pipeline.storage.long_statements import STATEMENT_TIMEOUT_SECONDS, correct_empty_statistics, statement_timeout
 from twap_pipeline.storage.sql_files import load_queries
 
 VIOLATING_DATES_PER_RUN = 31

@@ -18,7 +18,7 @@ from twap_pipeline.storage.audit.counts import HistoryFault, impossible_versions
 from twap_pipeline.storage.data_set_sql import column_list, execute
 from twap_pipeline.storage.engine.session import require_one_session
 from twap_pipeline.storage.loading.merge import copied_columns
-from twap_pipeline.storage.maintenance import correct_empty_statistics
+from twap_pipeline.storage.long_statements import correct_empty_statistics
 from twap_pipeline.storage.orders.refresh import compare_orders
 from twap_pipeline.storage.sql_files import load_queries
 

@@ -1,4 +1,4 @@
-"""Compares the database's Alembic revision with the head of this code: the check before a deployment or a run."""
+"""Decides by the database's revision whether this code may write (at head), or only read (newer, but readable)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Market and symbol of an asset in SQL, as `domain.symbols` in Python.
+"""SQL expressions for the market and the readable symbol of an asset; `domain.symbols` is the same in Python.
 
 Statements in SQLAlchemy use the functions. A ``.sql`` file contains ``{is_spot}`` or ``{current_symbol}``, and its
 module passes `FRAGMENTS` to `load_queries`.
@@ -17,7 +17,7 @@ def is_spot(asset: ColumnElement[Any]) -> ColumnElement[bool]:
 
 
 def symbol(asset: ColumnElement[Any], at: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Return ``HYPE/USDC`` for ``@107``, by the names at a time; other assets as they are; NULL for unknown pairs."""
+    """Return the symbol of an asset at a time: ``HYPE/USDC`` for ``@107``, NULL for an unknown pair, else the asset."""
     columns = spot_pairs.c
     names = (
         select(columns.base + "/" + columns.quote)
@@ -36,4 +36,4 @@ FRAGMENTS = {
     "current_symbol": "CASE WHEN asset ~ '^@[0-9]{1,9}$' THEN (SELECT base || '/' || quote FROM spot_pairs"
     " WHERE pair_index = substr(asset, 2)::integer AND valid_to IS NULL) WHEN asset NOT LIKE '@%' THEN asset END",
 }
-"""`is_spot` and, by the current names, `symbol` of the column ``asset``, for ``.sql`` files."""
+"""SQL text for ``.sql`` files: `is_spot`, and `symbol` with the present names, of the column ``asset``."""

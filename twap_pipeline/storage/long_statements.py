@@ -1,4 +1,4 @@
-"""What statements over many rows need: statistics that are not those of an empty table, and a timeout with a reason.
+"""Corrects the planner's statistics of tables that were empty, and limits the time of statements over many rows.
 
 Audits, repairs and data checks use this module; a refresh of orders uses the timeout only. Queries of one order, one
 wallet or one object must not need statistics: they fix their plan themselves, because the API's role cannot collect
@@ -18,7 +18,7 @@ STATEMENT_TIMEOUT_SECONDS = 3600.0
 """The limit of a statement unless the caller has a setting."""
 
 _QUERY_CANCELED = "57014"
-_QUERIES = load_queries("twap_pipeline.storage", "maintenance.sql")
+_QUERIES = load_queries("twap_pipeline.storage", "long_statements.sql")
 
 
 def correct_empty_statistics(connection: Connection) -> None:

@@ -1,6 +1,7 @@
-"""Runs that were refused: they ended before they could try their objects, for example during an upgrade.
+"""Tags runs that are not an attempt at their objects: refused before they began, or stopped by SIGTERM or SIGINT.
 
-A run that SIGTERM or SIGINT stopped counts as refused, too: a host that is drained does not depend on the objects.
+A run is refused, for example, during an upgrade. A stopped run has the same tag: a host that is drained does not depend
+on the objects.
 
 The cause is the schema revision, the database, the source as a whole, or a setting. A sensor does not count such a run
 as an attempt at the objects. A run over a byte budget counts: a sensor requests none while the day's budget is spent.

@@ -7,7 +7,7 @@ import dagster as dg
 import psycopg
 import pytest
 
-from twap_pipeline.defs.refused_runs import REFUSED, REFUSED_TAG, tag_refused_run
+from twap_pipeline.defs.uncounted_runs import REFUSED, REFUSED_TAG, tag_refused_run
 from twap_pipeline.errors import (
     BudgetExceededError,
     DatabaseUnavailableError,
