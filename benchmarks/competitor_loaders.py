@@ -4,6 +4,7 @@ The module does not import the pipeline, so that the measured peak memory is the
 """
 
 import json
+import subprocess
 from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
@@ -93,9 +94,28 @@ def dlt(url: str, folder: Path) -> None:
         connection.execute("DROP SCHEMA competitor CASCADE")
 
 
+def sling(url: str, folder: Path) -> None:
+    """Load by sling into a staging table, then INSERT ... ON CONFLICT.
+
+    sling would download DuckDB to read parquet, so it reads CSV.
+    """
+    program = Path(str(import_module("sling_linux_amd64").__file__)).parent / "bin" / "sling-linux-amd64"
+    rows = folder / "rows.csv"
+    read_rows(folder).to_csv(rows, index=False)
+    source = ("--src-stream", rows.as_uri())
+    target = ("--tgt-conn", f"{url}?sslmode=disable", "--tgt-object", "public.staging", "--mode", "full-refresh")
+    done = subprocess.run([program, "run", *source, *target], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"sling failed: {done.stdout[-2_000:]}{done.stderr[-2_000:]}")
+    with psycopg.connect(url) as connection:
+        connection.execute(_SQL["insert_from_staging"].encode())
+        connection.execute("DROP TABLE staging")
+
+
 LOADERS: dict[str, tuple[str, Callable[[str, Path], None]]] = {
     "ADBC, then INSERT ... ON CONFLICT": ("adbc_driver_postgresql", adbc),
     "dlt, then INSERT ... ON CONFLICT": ("dlt", dlt),
+    "sling from CSV, then INSERT ... ON CONFLICT": ("sling_linux_amd64", sling),
     "pandas.to_sql(method='multi')": ("pandas", pandas_to_sql),
     "INSERT row by row": ("psycopg", insert_rows),
 }

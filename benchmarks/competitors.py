@@ -1,6 +1,7 @@
 """Other tools on the same objects and the same table, if they are installed. The limit is COPY.
 
-No tool is a dependency: ``pip install --target FOLDER adbc-driver-postgresql dlt[postgres]``, and FOLDER in PYTHONPATH.
+No tool is a dependency: ``pip install --target FOLDER adbc-driver-postgresql dlt[postgres] sling-linux-amd64``, and
+FOLDER in PYTHONPATH.
 """
 
 from functools import partial
