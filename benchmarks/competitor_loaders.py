@@ -100,7 +100,8 @@ def sling(url: str, folder: Path) -> None:
     sling would download DuckDB to read parquet, so it reads CSV.
     """
     program = Path(str(import_module("sling_linux_amd64").__file__)).parent / "bin" / "sling-linux-amd64"
-    rows = folder / "rows.csv"
+    rows = folder / ".sling" / "rows.csv"
+    rows.parent.mkdir(exist_ok=True)
     read_rows(folder).to_csv(rows, index=False)
     source = ("--src-stream", rows.as_uri())
     target = ("--tgt-conn", f"{url}?sslmode=disable", "--tgt-object", "public.staging", "--mode", "full-refresh")
