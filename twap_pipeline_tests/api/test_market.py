@@ -233,7 +233,23 @@ def test_wallet_summary_totals_are_exact(client: httpx2.Client, tables: Tables) 
     assert (Decimal(btc["size_executed"]), Decimal(btc["notional_executed"])) == (Decimal("10.3"), total)
     assert float(btc["average_price"]) == pytest.approx(float(total / Decimal("10.3")))
     assert (hype["order_count"], hype["running"], hype["error"], hype["average_price"]) == (2, 1, 1, None)
+    assert summary["by_day"] == [
+        {"day": "2025-08-20", "order_count": 5, "notional_executed": summary["notional_executed"]}
+    ]
     assert summary["unavailable_metrics"] == ["fees", "closed profit", "slices"]
+
+
+def test_wallet_summary_days_are_those_of_last_events(client: httpx2.Client, tables: Tables) -> None:
+    night = executed_order(1, "1", "2.5", time="2025-08-20T23:59:59.999999")
+    night[1]["time"] = "2025-08-21T00:00:00"
+    tables.load("a", [*night, *executed_order(2, "1", "1"), event(3)])
+
+    days = get_json(client, f"/wallets/{WALLET}/summary")["by_day"]
+
+    assert [(row["day"], row["order_count"], Decimal(row["notional_executed"])) for row in days] == [
+        ("2025-08-20", 2, Decimal(1)),
+        ("2025-08-21", 1, Decimal("2.5")),
+    ]
 
 
 def test_wallet_summary_range_applies_to_last_event(client: httpx2.Client, tables: Tables) -> None:
@@ -242,7 +258,7 @@ def test_wallet_summary_range_applies_to_last_event(client: httpx2.Client, table
     inside = get_json(client, f"/wallets/{WALLET}/summary", start="2025-08-20T12:30:00.123456Z")
     outside = get_json(client, f"/wallets/{WALLET}/summary", end="2025-08-20T12:30:00.123456Z")
 
-    assert (inside["order_count"], outside["order_count"], outside["by_asset"]) == (1, 0, [])
+    assert (inside["order_count"], outside["order_count"], outside["by_asset"], outside["by_day"]) == (1, 0, [], [])
     assert outside["first_order_at"] is None
 
 

@@ -189,6 +189,16 @@ def test_deleted_object_is_informational_and_rows_stay(engine: Engine, loaded: B
     assert digest(engine) == right
 
 
+def test_rows_of_a_database_taken_over_are_no_findings(engine: Engine, loaded: Bucket) -> None:
+    """The original service recorded neither ETag nor LastModified; its objects are read again by the next load."""
+    run(engine, f"UPDATE etl_s3_ingest_log SET etag = NULL WHERE s3_object_key = '{C}'")
+    run(engine, f"UPDATE twap_status SET s3_last_modified = NULL WHERE s3_object_key = '{C}'")
+
+    found = deep(engine, loaded)
+
+    assert not {"rows_added", "rows_changed"} & set(found), found
+
+
 def test_unreadable_object_is_reported_and_rows_stay(engine: Engine, loaded: Bucket) -> None:
     store = LocalDirectory(loaded.directory)
     refs = loaded_objects(engine, store.list_objects(), DAY)

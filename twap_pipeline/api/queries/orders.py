@@ -36,9 +36,9 @@ def orders_with_id(twap_id: str) -> tuple[Select[Any], dict[str, Any]]:
 def wallet_summary(wallet: str, start: datetime | None, end: datetime | None) -> TextClause:
     """Return a statement for the totals of a wallet's orders from ``start`` to before ``end``; None is unbounded.
 
-    One row: ``order_count``, ``notional_executed``, two timestamps as text, ``by_asset``, a JSON array as text, and
-    ``fills_by_asset``, a JSON array as text: of the fills from ``start`` to before ``end``, whatever their order's last
-    event is; None if the database contains no fills.
+    One row: ``order_count``, ``notional_executed``, two timestamps as text, ``by_asset`` and ``by_day``, JSON arrays as
+    text, and ``fills_by_asset``, a JSON array as text: of the fills from ``start`` to before ``end``, whatever their
+    order's last event is; None if the database contains no fills.
     """
     return text(_QUERIES["wallet_summary"]).bindparams(
         bindparam("wallet", wallet), bindparam("start", start, _TIMESTAMP), bindparam("end", end, _TIMESTAMP)

@@ -1,6 +1,6 @@
 -- name: wallet_summary
--- One row: totals of a wallet's orders in a range of last_status_at, by_asset (JSON array as text), and fills_by_asset,
--- the same of the fills in the range of ts; NULL if there are no fills at all.
+-- One row: totals of a wallet's orders in a range of last_status_at, by_asset and by_day (JSON arrays as text), and
+-- fills_by_asset, totals of the fills in the range of ts; NULL if there are no fills at all.
 WITH orders_in_range AS MATERIALIZED (
   SELECT * FROM twap_orders
   WHERE wallet = :wallet
@@ -33,6 +33,12 @@ WITH orders_in_range AS MATERIALIZED (
     trim_scale(to_char(price, '9.999999999EEEE')::numeric)::text AS average_price
   FROM assets
   ORDER BY assets.notional_executed DESC NULLS LAST, asset, side
+), days AS (
+  SELECT (last_status_at AT TIME ZONE 'UTC')::date AS day, count(*) AS order_count,
+    coalesce(sum(notional_executed), 0)::text AS notional_executed
+  FROM orders_in_range
+  GROUP BY 1
+  ORDER BY 1
 ), fills AS (
   SELECT asset, fee_token, count(*) AS fill_count, sum(price * size) AS notional_filled,
     CASE WHEN count(fee) = count(*) THEN sum(fee) END AS fee,
@@ -53,6 +59,7 @@ SELECT
   to_char(min(coalesce(started_at, first_event_at)) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS first_order_at,
   to_char(max(last_status_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS last_event_at,
   (SELECT coalesce(json_agg(totals), '[]')::text FROM totals) AS by_asset,
+  (SELECT coalesce(json_agg(days), '[]')::text FROM days) AS by_day,
   CASE WHEN EXISTS (SELECT FROM twap_fills) THEN (SELECT coalesce(json_agg(fill_totals), '[]')::text FROM fill_totals)
     END AS fills_by_asset
 FROM orders_in_range;

@@ -18,7 +18,9 @@ UNAVAILABLE_METRICS = ["fees", "closed profit", "slices"]
 
 @router.get("/{wallet}/summary", response_model=WalletSummary)
 async def get_wallet_summary(request: Request, wallet: WalletPath, start: Start = None, end: End = None) -> Response:
-    """Return the totals of a wallet's orders by asset and side. The range applies to each order's last event.
+    """Return the totals of a wallet's orders, by asset and side, and by UTC day of the last event.
+
+    The range applies to each order's last event.
 
     `fills_by_asset` has fees and realized profit of the fills whose own time is in the range, so the years of a wallet
     add up, also with orders across New Year. Its cost grows with the fills of the wallet in the range.
@@ -32,4 +34,4 @@ async def get_wallet_summary(request: Request, wallet: WalletPath, start: Start 
         **row._mapping,
         "unavailable_metrics": UNAVAILABLE_METRICS if row.fills_by_asset is None else [],
     }
-    return json_response(values, by_asset=row.by_asset, fills_by_asset=row.fills_by_asset)
+    return json_response(values, by_asset=row.by_asset, by_day=row.by_day, fills_by_asset=row.fills_by_asset)

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from twap_pipeline.api.schemas.base import ApiModel
-from twap_pipeline.api.schemas.field_types import Asset, AveragePrice, Decimal, Side, Symbol, Timestamp, Wallet
+from twap_pipeline.api.schemas.field_types import Asset, AveragePrice, Day, Decimal, Side, Symbol, Timestamp, Wallet
 
 
 class AssetSummary(ApiModel):
@@ -22,6 +22,14 @@ class AssetSummary(ApiModel):
     size_executed: Decimal | None
     notional_executed: Decimal | None
     average_price: AveragePrice
+
+
+class DaySummary(ApiModel):
+    """The totals of a wallet's orders whose last event is on a UTC day."""
+
+    day: Day
+    order_count: int
+    notional_executed: Decimal
 
 
 class AssetFills(ApiModel):
@@ -47,6 +55,7 @@ class WalletSummary(ApiModel):
     first_order_at: Timestamp | None
     last_event_at: Timestamp | None
     by_asset: list[AssetSummary]
+    by_day: list[DaySummary] = Field(description="Days with orders, oldest first.")
     fills_by_asset: list[AssetFills] | None = Field(
         description="Totals of the fills whose time is in the range; null if the database contains no fills."
     )

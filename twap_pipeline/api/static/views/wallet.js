@@ -2,13 +2,12 @@
 
 import { assetName, choices, count, figures, hint, make, minuteTime, section, side, table } from "../elements.js";
 import { day, price, size, usd } from "../format.js";
-import { apiKey, apiUrl, getJson, getPages, request } from "../requests.js";
+import { apiKey, apiUrl, getJson, request } from "../requests.js";
 import { monthCards } from "./calendar.js";
 import { pagedOrders } from "./orders_table.js";
 import { amount } from "./slices.js";
 
 const PAGE_SIZE = 50;
-const CALENDAR_PAGES = 5;
 const DAY = 86_400_000;
 
 /** Download formats. A test holds them against the API's. */
@@ -37,7 +36,7 @@ const FILLS = [
 
 export async function walletView(wallet, start = "", end = "") {
   const range = { start, end };
-  const parameters = { wallet, time_field: "started", limit: PAGE_SIZE, ...range };
+  const parameters = { wallet, time_field: "updated", limit: PAGE_SIZE, ...range };
   const [summary, page, whole] = await Promise.all([
     getJson(`/wallets/${wallet}/summary`, range),
     getJson("/orders", parameters),
@@ -62,7 +61,7 @@ export async function walletView(wallet, start = "", end = "") {
     ),
     section("Fees and realized profit", ...feesPart(summary)),
     section("Download", ...downloads(wallet, range)),
-    section("Calendar", ...(await calendar(wallet, range, summary))),
+    section("Calendar", calendar(wallet, range, summary)),
     section("Orders", ...pagedOrders("Newest first", page, parameters)),
   ];
 }
@@ -118,24 +117,23 @@ function download(path, parameters, label, fileName = "") {
   return link;
 }
 
-/** Orders by day of their start, of the last year of the range. */
-async function calendar(wallet, range, summary) {
+/** Orders by day of their last event, of the last year of the range. */
+function calendar(wallet, range, summary) {
   const last = range.end ? new Date(Date.parse(range.end) - 1) : new Date(summary.last_event_at);
   const end = new Date(Date.UTC(last.getUTCFullYear(), last.getUTCMonth() + 1, 1));
-  const first = [range.start, summary.first_order_at.slice(0, 10), day(new Date(end.getTime() - 366 * DAY))].filter(Boolean).sort().at(-1);
-  const { items, isComplete } = await getPages("/orders", "orders", { wallet, time_field: "started", start: first, end: day(end), limit: 1000 }, CALENDAR_PAGES);
-  const counts = Object.groupBy(items, (order) => (order.started_at ?? "").slice(0, 10));
+  const first = [range.start, summary.by_day[0].day, day(new Date(end.getTime() - 366 * DAY))].filter(Boolean).sort().at(-1);
+  const totals = new Map(summary.by_day.map((row) => [row.day, row]));
   const days = [];
   for (let time = Date.parse(`${first.slice(0, 8)}01`); time < end.getTime(); time += DAY) days.push(day(new Date(time)));
-  const highest = Math.max(...Object.values(counts).map((orders) => orders.length));
+  const highest = Math.max(...days.map((date) => totals.get(date)?.order_count ?? 0));
   const cell = (date) => {
-    const number = counts[date]?.length ?? 0;
-    const label = `${date}: ${number} order${number === 1 ? "" : "s"}`;
+    const number = totals.get(date)?.order_count ?? 0;
+    const executed = number ? `, ${usd(totals.get(date).notional_executed)} USD` : "";
+    const label = `${date}: ${count(number)} order${number === 1 ? "" : "s"}${executed}`;
     const kind = number ? `level-${Math.min(3, 1 + Math.floor((3 * number) / (highest + 1)))}` : "";
     return number
       ? make("a", { href: `#wallet/${wallet}/${date}/${day(new Date(Date.parse(date) + DAY))}`, class: kind, title: label, "aria-label": label }, String(Number(date.slice(8))))
       : make("span", { title: label }, String(Number(date.slice(8))));
   };
-  const note = isComplete ? null : hint(`Only the newest ${count(items.length)} orders are counted; choose a year.`);
-  return [monthCards(days.map((date) => [date, cell(date)])), note].filter(Boolean);
+  return monthCards(days.map((date) => [date, cell(date)]));
 }
