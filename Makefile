@@ -24,7 +24,7 @@ test: ## Run all tests with three workers: many tests wait
 lint: ## Run ruff, the format check, mypy and import contracts
 	python3 start.py lint
 
-long: ## Run the tests that are not part of the gate: dagster dev, several machines with Celery (needs redis-server)
+long: ## Run the tests that are not part of the gate: dagster dev, small benchmarks, Celery (needs redis-server)
 	python3 start.py test -m long
 
 coverage: ## Run all tests with branch coverage; takes about twice as long

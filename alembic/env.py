@@ -15,9 +15,9 @@ from sqlalchemy import Connection
 from twap_pipeline.errors import TwapPipelineError
 from twap_pipeline.settings import load_settings
 from twap_pipeline.storage.engine.engine import open_database
-from twap_pipeline.storage.engine.server import require_supported_server
+from twap_pipeline.storage.engine.server_requirements import require_supported_server
 from twap_pipeline.storage.schema.drift import types_differ
-from twap_pipeline.storage.schema.locks import lock_timeout, migration_lock
+from twap_pipeline.storage.schema.migration_lock import lock_timeout, migration_lock
 from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata
 from twap_pipeline.storage.schema.oldest_reader import record_oldest_reader
 

@@ -8,7 +8,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from twap_pipeline.api.metrics import Metrics
-from twap_pipeline.cli.instance import InstanceState
+from twap_pipeline.cli.dagster_instance import InstanceState
 from twap_pipeline.cli.pipeline_metrics import (
     attempt_families,
     instance_families,

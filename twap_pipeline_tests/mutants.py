@@ -28,7 +28,7 @@ from twap_pipeline.source.s3 import S3Bucket
 from twap_pipeline.storage import ingest_log, sql_files
 from twap_pipeline.storage.ingest_log import Attempt, IngestLogEntry
 from twap_pipeline.storage.loading import merge, row_writer
-from twap_pipeline.storage.schema import locks
+from twap_pipeline.storage.schema import migration_lock
 from twap_pipeline.storage.schema.revision_gate import read_revision
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
@@ -200,9 +200,9 @@ def orders_by_latest_time(patch: pytest.MonkeyPatch) -> None:
 def blocking_migration_lock(patch: pytest.MonkeyPatch) -> None:
     """A deployer waits for the migration lock in a statement, whose snapshot stays open."""
     polled = "pg_try_advisory_xact_lock(x'74776170'::int)"
-    assert locks._TRY_LOCK.count(polled) == 1
-    blocking = locks._TRY_LOCK.replace(polled, "pg_advisory_xact_lock(x'74776170'::int) IS NOT NULL")
-    patch.setattr(locks, "_TRY_LOCK", blocking)
+    assert migration_lock._TRY_LOCK.count(polled) == 1
+    blocking = migration_lock._TRY_LOCK.replace(polled, "pg_advisory_xact_lock(x'74776170'::int) IS NOT NULL")
+    patch.setattr(migration_lock, "_TRY_LOCK", blocking)
 
 
 def read_before_migration(patch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ from twap_pipeline.ingest.audit import AuditCode, AuditFinding
 from twap_pipeline.paths import ROOT
 from twap_pipeline.settings import Settings, load_settings, secret_names
 from twap_pipeline.source.local import LocalDirectory
-from twap_pipeline.storage.engine.server import MINIMUM_SERVER_VERSION
+from twap_pipeline.storage.engine.server_requirements import MINIMUM_SERVER_VERSION
 from twap_pipeline.storage.orders.refresh import RefreshResult
 from twap_pipeline.storage.reports.daily_orders import DailyOrderSummary
 from twap_pipeline.storage.reports.partition_state import FillsPartition, OrdersPartition, StatusPartition

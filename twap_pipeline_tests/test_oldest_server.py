@@ -20,7 +20,7 @@ from twap_pipeline.storage.audit.checksum import content_checksum
 from twap_pipeline.storage.audit.data_check_runs import run_checks
 from twap_pipeline.storage.audit.data_checks import CHECKS
 from twap_pipeline.storage.engine.roles import READER, grant_role
-from twap_pipeline.storage.engine.server import MINIMUM_SERVER_VERSION
+from twap_pipeline.storage.engine.server_requirements import MINIMUM_SERVER_VERSION
 from twap_pipeline.storage.engine.url import parse_database_url
 from twap_pipeline.storage.orders.refresh import dates_pending_refresh, refresh_orders
 from twap_pipeline.storage.reports.daily_orders import daily_figures

@@ -12,7 +12,7 @@ from twap_pipeline.errors import SchemaRevisionError, TwapPipelineError
 from twap_pipeline.settings import Settings, load_settings
 from twap_pipeline.source.configured_store import open_configured_store
 from twap_pipeline.source.selection import SkippedObjects
-from twap_pipeline.storage.engine.server import require_supported_server
+from twap_pipeline.storage.engine.server_requirements import require_supported_server
 from twap_pipeline.storage.engine.url import redacted_url
 from twap_pipeline.storage.schema.drift import drift
 from twap_pipeline.storage.schema.revision_gate import require_head

@@ -10,7 +10,7 @@ from twap_pipeline.cli.progress import step
 from twap_pipeline.cli.tables import format_bytes
 from twap_pipeline.domain.months import format_month, parse_month
 from twap_pipeline.domain.object_ref import resolve_key_date_patterns
-from twap_pipeline.ingest.archive import require_loaded_month
+from twap_pipeline.ingest.archive_precondition import require_loaded_month
 from twap_pipeline.settings import load_settings
 from twap_pipeline.source.configured_store import open_configured_store
 from twap_pipeline.storage.engine.privileges import require_owner

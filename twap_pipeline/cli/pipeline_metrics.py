@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import URL, Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from twap_pipeline.cli.instance import InstanceState, has_instance, read_instance_state
+from twap_pipeline.cli.dagster_instance import InstanceState, has_instance, read_instance_state
 from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
 from twap_pipeline.errors import TwapPipelineError
 from twap_pipeline.settings import Settings
@@ -100,7 +100,7 @@ class PipelineCollector(Collector):
             states = {
                 data_set.name: (
                     read_pipeline_state(connection, data_set),
-                    len(missing_days(connection, *partition_range(self._settings, data_set), data_set)),
+                    len(missing_days(connection, *days_to_be_loaded(self._settings, data_set), data_set)),
                 )
                 for data_set in data_sets
             }
@@ -112,13 +112,13 @@ class PipelineCollector(Collector):
 
         A day is final when the next day has ended, also for long transactions.
         """
-        midnight = datetime.combine(datetime.now(UTC).date() - timedelta(days=1), datetime.min.time(), UTC)
+        start_of_yesterday = datetime.combine(datetime.now(UTC).date() - timedelta(days=1), datetime.min.time(), UTC)
         by_day = self._totals_by_day.setdefault(data_set.name, {})
-        by_day.update(attempt_totals(connection, midnight if by_day else _EPOCH, data_set))
+        by_day.update(attempt_totals(connection, start_of_yesterday if by_day else _EPOCH, data_set))
         return sum(by_day.values(), AttemptTotals())
 
 
-def partition_range(settings: Settings, data_set: DataSet = TWAP_STATUS) -> tuple[date, date]:
+def days_to_be_loaded(settings: Settings, data_set: DataSet = TWAP_STATUS) -> tuple[date, date]:
     """Return the first and last UTC day that must have a loaded object.
 
     Today's first object may not exist yet. The vendor publishes a day of fills during the next day.

@@ -12,8 +12,8 @@ import click
 from sqlalchemy import Connection
 
 from twap_pipeline.cli.context import database
-from twap_pipeline.cli.instance import InstanceState, has_instance, read_instance_state
-from twap_pipeline.cli.pipeline_metrics import partition_range
+from twap_pipeline.cli.dagster_instance import InstanceState, has_instance, read_instance_state
+from twap_pipeline.cli.pipeline_metrics import days_to_be_loaded
 from twap_pipeline.cli.tables import print_table
 from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
 from twap_pipeline.errors import TwapPipelineError
@@ -105,7 +105,7 @@ def read_status(settings: Settings, now: datetime) -> Status:
         with engine.connect() as connection:
             loaded = loaded_objects(connection)
             state = read_pipeline_state(connection)
-            days = missing_days(connection, *partition_range(settings))
+            days = missing_days(connection, *days_to_be_loaded(settings))
             fills = _read_fills(settings, connection)
             unloaded = unloaded_objects(connection, JSON_OBJECTS)
         place = redacted_url(url)
@@ -125,7 +125,7 @@ def read_status(settings: Settings, now: datetime) -> Status:
 def _read_fills(settings: Settings, connection: Connection) -> FillsStatus | None:
     if settings.resolved_fills_url is None:
         return None
-    days = missing_days(connection, *partition_range(settings, TWAP_FILLS), TWAP_FILLS)
+    days = missing_days(connection, *days_to_be_loaded(settings, TWAP_FILLS), TWAP_FILLS)
     return FillsStatus(loaded_objects(connection, TWAP_FILLS), read_pipeline_state(connection, TWAP_FILLS), days)
 
 

@@ -19,7 +19,7 @@ from twap_pipeline.defs.failures import plain_failure
 from twap_pipeline.defs.partition_metadata import daily_stats_metadata, orders_metadata
 from twap_pipeline.defs.resources import DatabaseResource, SchemaGuard
 from twap_pipeline.defs.uncounted_runs import tag_refused_run
-from twap_pipeline.domain.orders import DAILY_STATS_COLUMNS, DAILY_STATS_SOURCES, ORDER_COLUMNS, ORDER_SOURCES
+from twap_pipeline.domain.order_columns import DAILY_STATS_COLUMNS, DAILY_STATS_SOURCES, ORDER_COLUMNS, ORDER_SOURCES
 from twap_pipeline.storage.long_statements import statement_timeout
 from twap_pipeline.storage.orders.refresh import refresh_orders
 from twap_pipeline.storage.reports.daily_orders import daily_figures

@@ -114,9 +114,9 @@ class ObjectStoreResource:
 
 
 class SchemaGuard:
-    """Stops a run unless the database is at this code's Alembic head."""
+    """Lets an asset stop its run unless the database is at this code's Alembic head."""
 
-    # A method that assets call first: Dagster retries a Failure that a resource raises during its initialization.
+    # Assets call it first. It is not checked at initialization: Dagster would retry that Failure.
 
     def require_head(self, engine: "Engine") -> None:
         """Return if the database is at head.
@@ -169,7 +169,7 @@ def build_resources(read_settings: Callable[[], Settings] = load_settings) -> di
         ),
         "schema_guard": build(
             lambda *_: SchemaGuard(),
-            "Stops a run before it starts to work if `twap-pipeline migrate` is needed. No run config.",
+            "Stops a run before it starts to work if the database is not at this code's revision. No run config.",
         ),
         "notifier": build(
             lambda settings, _: Notifier(settings.alert_urls),

@@ -145,6 +145,7 @@ class EmbeddedPostgres:
         return url
 
     def _stop(self) -> None:
+        """Stop the server. This client has locked ``clients.lock`` exclusively."""
         if not watchdog.stop_server(self._server_lock.open(), self._data):
             raise log_error(
                 self._directory,

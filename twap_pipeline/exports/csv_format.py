@@ -33,7 +33,7 @@ def format_timestamp(timestamp: datetime | None) -> str | None:
 
 
 def to_cells(row: Mapping[str, Any], *, decimal_columns: Container[str]) -> list[object]:
-    """Return the cells of a row: decimals as they are, text without formulas, timestamps as RFC 3339."""
+    """Return the cells of a row: text without formulas, timestamps as RFC 3339, ``decimal_columns`` as they are."""
     return [value if name in decimal_columns else _to_cell(value) for name, value in row.items()]
 
 

@@ -14,14 +14,14 @@ from sqlalchemy import Connection, Executable, Select, TextualSelect, func, sele
 from twap_pipeline.domain.symbols import Market
 from twap_pipeline.errors import ExportError
 from twap_pipeline.exports.formats import BATCH_ROWS, DISCLAIMER, FORMATS, Writer
-from twap_pipeline.exports.rows import COLUMNS as ORDER_COLUMNS
-from twap_pipeline.exports.rows import wallet_orders
-from twap_pipeline.exports.tax.execution import COLUMNS, execution_to_entries
+from twap_pipeline.exports.order_rows import COLUMNS as ORDER_COLUMNS
+from twap_pipeline.exports.order_rows import wallet_orders
+from twap_pipeline.exports.tax.fill_entries import COLUMNS, execution_to_entries
+from twap_pipeline.exports.tax.order_entries import order_to_entries
 from twap_pipeline.exports.tax.queries import FillRange, MarketChoice, TaxRows
 from twap_pipeline.exports.tax.review import TaxReview
 from twap_pipeline.exports.tax.statement import TaxStatement
 from twap_pipeline.exports.tax.tools import Label, TaxTool
-from twap_pipeline.exports.tax.trade import order_to_entries
 from twap_pipeline.storage.symbols.spot_pairs import read_symbols
 
 FILLS_DISCLAIMER = (

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 from sqlalchemy import Select
 
-from twap_pipeline.exports import fill_rows, rows
+from twap_pipeline.exports import fill_rows, order_rows
 from twap_pipeline.exports.csv_format import CsvWriter, to_cells
 from twap_pipeline.exports.parquet_format import ParquetWriter
 from twap_pipeline.exports.tax.tools import TOOLS, TaxTool
@@ -34,7 +34,7 @@ class Writer(Protocol):
         """Return the bytes before the first row."""
 
     def rows(self, batch: Sequence[Sequence[Any]]) -> bytes:
-        """Return the bytes of a batch of `rows.wallet_orders`. They can be empty, if the writer buffers rows."""
+        """Return the bytes of a batch of `order_rows.wallet_orders`. They can be empty, if the writer buffers rows."""
 
     def end(self) -> bytes:
         """Return the buffered rows and the bytes after the last row."""
@@ -57,7 +57,7 @@ class ExportFormat:
     extension: str
     media_type: str
     tool: TaxTool | None = None
-    select: Callable[..., Select[Any]] = rows.wallet_orders
+    select: Callable[..., Select[Any]] = order_rows.wallet_orders
     subject: Literal["orders", "fills"] = "orders"
 
 
@@ -75,8 +75,8 @@ def _csv_writer(columns: Sequence[str], decimal_columns: Container[str]) -> Call
 
 
 FORMATS: dict[str, ExportFormat] = {
-    "csv": ExportFormat(_csv_writer(rows.COLUMNS, rows.DECIMAL_COLUMNS), "csv", _CSV),
-    "parquet": ExportFormat(partial(ParquetWriter, rows.COLUMNS, _ORDERS_METADATA), "parquet", _PARQUET),
+    "csv": ExportFormat(_csv_writer(order_rows.COLUMNS, order_rows.DECIMAL_COLUMNS), "csv", _CSV),
+    "parquet": ExportFormat(partial(ParquetWriter, order_rows.COLUMNS, _ORDERS_METADATA), "parquet", _PARQUET),
     "fills-csv": ExportFormat(
         _csv_writer(fill_rows.COLUMNS, fill_rows.DECIMAL_COLUMNS),
         *("csv", _CSV),

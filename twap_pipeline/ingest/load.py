@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
+from itertools import count
 
 from sqlalchemy import Engine
 
@@ -60,7 +61,8 @@ class IngestResult:
         error: Why the load failed; None if the object is loaded.
         failed_attempts: Failed attempts at this version, including this one; 0 for a refusal.
         refusal: The refusal, if the store refused the GET. The caller of `ingest_object` records it.
-        skipped: Whether another run loaded this version, or a newer one, first.
+        skipped: Whether this version, or a newer one, was loaded already: by another run, or the response to this
+            COMMIT was lost.
         seconds: Phase → duration: ``reading`` from the store, ``decoding``, ``writing``. For a large object ``writing``
             includes decoding, which is concurrent. No phase includes the time spent waiting for a slot.
     """
@@ -212,9 +214,14 @@ def ingest_object(
                     reader = ObjectReader(ref, file, max_rows, limits.batch_bytes, day=day, data_set=data_set)
                     batches = _batch_factory(reader, limits)
 
+                repetitions = count()
+
                 def write_in_slot() -> IngestResult:
+                    is_repetition = next(repetitions) > 0
                     with limits.write_slot(), timer.measure("writing"):
-                        return _write(engine, fetched, reader, batches, attempt, timer=timer)
+                        return _write(
+                            engine, fetched, reader, batches, attempt, timer=timer, is_repetition=is_repetition
+                        )
 
                 with explain_lock_timeout(ref.key):
                     result = with_retries(write_in_slot)
@@ -234,7 +241,7 @@ def _log_result(result: IngestResult, run_id: str | None) -> None:
     fields: dict[str, object] = {"object_key": result.ref.key, "run_id": run_id}
     if result.error is None:
         seconds = {f"{phase}_seconds": round(duration, 3) for phase, duration in result.seconds.items()}
-        outcome = "object skipped: another run has loaded it" if result.skipped else "object loaded"
+        outcome = "object skipped: it is already loaded" if result.skipped else "object loaded"
         log.info(outcome, extra={**fields, "rows": result.row_counts.total, **seconds})
         return
     outcome = "object refused" if result.refusal else "object failed"
@@ -285,8 +292,12 @@ def _write(
     attempt: Attempt,
     *,
     timer: PhaseTimer,
+    is_repetition: bool,
 ) -> IngestResult:
     """Write the object's rows and its log entry, unless the log records this version as loaded.
+
+    In a repetition, the entry may be this attempt's own: its COMMIT succeeded and the response was lost. Its bytes are
+    counted already.
 
     The same bytes with a later LastModified are written again: their rows may win against those of other objects. The
     seconds in the log entry end before the COMMIT.
@@ -295,7 +306,8 @@ def _write(
     with transaction(engine) as connection:
         entry = ingest_log.lock_object(connection, attempt.data_set, ref.key)
         if entry is not None and entry.is_loaded(ref):
-            ingest_log.record_skipped(connection, ref, attempt)
+            if not is_repetition:
+                ingest_log.record_skipped(connection, ref, attempt)
             return IngestResult(ref, attempt.day, skipped=True)
         mode = LoadMode.RELOAD if entry is not None and entry.error_text is None else LoadMode.NEW
         with closing(batches()) as encoded:

@@ -1,6 +1,7 @@
 """Retries of a transaction that PostgreSQL ended for a transient reason, on a new connection.
 
-A failed COMMIT may have succeeded on the server. Callers must be idempotent: they check the ingest log before writing.
+A failed COMMIT may have succeeded on the server. Callers must be idempotent, as `load._write` is: it reads the log
+entry again, under the lock of the object.
 """
 
 import logging

@@ -23,7 +23,7 @@ from twap_pipeline.api.routes import exports as route
 from twap_pipeline.exports.csv_format import escape_formula, to_csv_bytes
 from twap_pipeline.exports.export import ExportRequest
 from twap_pipeline.exports.formats import FORMATS
-from twap_pipeline.exports.rows import COLUMNS
+from twap_pipeline.exports.order_rows import COLUMNS
 from twap_pipeline_tests.api.serving import Tables, eventually, make_settings, serving
 from twap_pipeline_tests.factories import WALLET, event
 from twap_pipeline_tests.fill_rows import fill, insert_fills

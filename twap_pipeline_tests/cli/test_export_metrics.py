@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Connection, Engine, text
 
 from twap_pipeline.cli import export_metrics, pipeline_metrics
-from twap_pipeline.cli.pipeline_metrics import CACHE_SECONDS, PipelineCollector, partition_range
+from twap_pipeline.cli.pipeline_metrics import CACHE_SECONDS, PipelineCollector, days_to_be_loaded
 from twap_pipeline.domain.data_set import DataSet
 from twap_pipeline.settings import Settings
 from twap_pipeline.source.local import LocalDirectory
@@ -172,10 +172,10 @@ def test_scrapes_within_the_cache_time_read_once(loaded: Engine, reads: list[dat
 
 
 @pytest.mark.parametrize("start", ["2025-08-17", "2024-01-01"])
-def test_partition_range_ends_yesterday(monkeypatch: pytest.MonkeyPatch, start: str) -> None:
+def test_days_to_be_loaded_end_yesterday(monkeypatch: pytest.MonkeyPatch, start: str) -> None:
     monkeypatch.setenv("TWAP_START_DATE", start)
 
-    first, last = partition_range(Settings())
+    first, last = days_to_be_loaded(Settings())
 
     assert str(first) == start
     assert last == datetime.now(UTC).date() - timedelta(days=1)

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, text
 
-from twap_pipeline.cli.instance import InstanceState
+from twap_pipeline.cli.dagster_instance import InstanceState
 from twap_pipeline.cli.status import Status, format_age, list_problems, print_status
 from twap_pipeline.defs.instance_state import AutomationState, DaemonState, JobState
 from twap_pipeline.source.local import LocalDirectory

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from twap_pipeline.domain.symbols import SpotPair, SymbolResolver
 from twap_pipeline.errors import ExportError
-from twap_pipeline.exports.rows import COLUMNS
+from twap_pipeline.exports.order_rows import COLUMNS
 from twap_pipeline.exports.tax.entry import NotATradeError
+from twap_pipeline.exports.tax.order_entries import order_to_entries
 from twap_pipeline.exports.tax.review import TaxReview
 from twap_pipeline.exports.tax.tools import AWAKEN, TOOLS
-from twap_pipeline.exports.tax.trade import order_to_entries
 from twap_pipeline.exports.tax.writer import TaxWriter
 
 pytestmark = pytest.mark.unit

@@ -7,7 +7,7 @@ import pytest
 
 from twap_pipeline.domain.symbols import SpotPair, SymbolResolver
 from twap_pipeline.exports.tax.entry import NotATradeError
-from twap_pipeline.exports.tax.execution import COLUMNS, execution_to_entries
+from twap_pipeline.exports.tax.fill_entries import COLUMNS, execution_to_entries
 from twap_pipeline.exports.tax.tools import AWAKEN_PERPETUALS, KOINLY, Cell, Label, TaxTool
 
 pytestmark = pytest.mark.unit

@@ -175,6 +175,8 @@ def test_commit_with_a_lost_response_counts_once(
     assert proxy.lost_responses == 1
     assert result.error is None
     assert loaded(scenario) == {"a.parquet": (499, 499)}
+    with scenario.engine.connect() as connection:
+        assert ingest_log.bytes_read_today(connection) == ref.size_bytes
     ingest_everything(scenario.store, proxied_engine)
     scenario.assert_invariants()
 

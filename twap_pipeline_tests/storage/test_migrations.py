@@ -15,7 +15,7 @@ from twap_pipeline.ingest.load import IngestResult
 from twap_pipeline.storage.ingest_log import read_ingest_log
 from twap_pipeline.storage.reports.ingest_summary import day_reports
 from twap_pipeline.storage.reports.order_history import order_history
-from twap_pipeline.storage.schema.locks import migration_lock
+from twap_pipeline.storage.schema.migration_lock import migration_lock
 from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE
 from twap_pipeline.storage.schema.revision_gate import read_revision, require_head
 from twap_pipeline.storage.schema.upgrade import upgrade

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, RowMapping, text
 from sqlalchemy.event import listens_for
 
-from twap_pipeline.domain.orders import DAILY_STATS_COLUMNS, ORDER_COLUMNS
+from twap_pipeline.domain.order_columns import DAILY_STATS_COLUMNS, ORDER_COLUMNS
 from twap_pipeline.domain.status import STATUS_RANK, TERMINAL_STATUSES, UNKNOWN_STATUS_RANK
 from twap_pipeline.ingest.load import ingest_objects
 from twap_pipeline.source.local import LocalDirectory

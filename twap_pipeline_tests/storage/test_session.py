@@ -21,7 +21,7 @@ from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.audit.data_check_runs import run_checks
 from twap_pipeline.storage.audit.data_checks import CHECKS
 from twap_pipeline.storage.audit.verification import verification_session
-from twap_pipeline.storage.engine import server
+from twap_pipeline.storage.engine import server_requirements
 from twap_pipeline.storage.engine.async_engine import fetch_all, make_async_engine
 from twap_pipeline.storage.engine.engine import translate_connection_errors
 from twap_pipeline.storage.engine.roles import READER, grant_role
@@ -29,7 +29,7 @@ from twap_pipeline.storage.months.conversion import partition_by_month
 from twap_pipeline.storage.orders.refresh import refresh_orders
 from twap_pipeline.storage.schema.create import create_schema
 from twap_pipeline.storage.schema.drift import drift
-from twap_pipeline.storage.schema.locks import migration_lock
+from twap_pipeline.storage.schema.migration_lock import migration_lock
 from twap_pipeline.storage.schema.revision_gate import require_head
 from twap_pipeline.storage.schema.upgrade import upgrade
 from twap_pipeline_tests.api.serving import ended_order, make_settings, serving
@@ -111,7 +111,7 @@ def test_database_of_other_encoding_is_refused_by_name(server_url: str, encoding
 
 @pytest.mark.fault("A8")
 def test_older_server_is_refused_by_name(empty_database: URL, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "MINIMUM_SERVER_VERSION", 99)
+    monkeypatch.setattr(server_requirements, "MINIMUM_SERVER_VERSION", 99)
 
     with connected(empty_database) as engine:
         for action in (upgrade, create_schema, require_head):

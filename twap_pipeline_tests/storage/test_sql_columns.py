@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Table
 
 from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
-from twap_pipeline.domain.orders import DAILY_STATS_SOURCES, ORDER_SOURCES
+from twap_pipeline.domain.order_columns import DAILY_STATS_SOURCES, ORDER_SOURCES
 from twap_pipeline.domain.status import STATUS_RANK, TERMINAL_STATUSES, UNKNOWN_STATUS_RANK
 from twap_pipeline.storage.audit.data_checks import CHECKS, FILLS_CHECKS
 from twap_pipeline.storage.audit.verification import comparison_placeholders

@@ -90,7 +90,7 @@ def event_page(
         "side": selection.side,
         "status": selection.status,
     }
-    parameters = {name: value for name, value in values.items() if value is not None} | _after(_KEY, after)
+    parameters = {name: value for name, value in values.items() if value is not None} | _after_parameters(_KEY, after)
     is_filtered = not parameters.keys().isdisjoint(_FILTERS)
     limits = {"limit": limit, "scan_max": SCAN_EVENTS_MAX if is_filtered else limit, "bytes_max": PAGE_RAW_BYTES_MAX}
     return _build_page(frozenset(parameters)), {**parameters, **limits}
@@ -128,7 +128,7 @@ def _scan_conditions(parameters: frozenset[str]) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _after(names: Sequence[str], key: tuple[Any, ...] | None) -> dict[str, Any]:
+def _after_parameters(names: Sequence[str], key: tuple[Any, ...] | None) -> dict[str, Any]:
     """Return the parameters of `_is_after`; none without a key."""
     return {} if key is None else {f"after_{name}": value for name, value in zip(names, key, strict=True)}
 
@@ -156,7 +156,12 @@ def order_events(twap_id: str, *, after: tuple[str, datetime] | None, limit: int
         after: ``wallet`` and ``ts`` of the last event of the previous page.
         limit: Maximum number of events.
     """
-    parameters = {"twap_id": twap_id, "limit": limit, "bytes_max": PAGE_RAW_BYTES_MAX, **_after(_ORDER_KEY, after)}
+    parameters = {
+        "twap_id": twap_id,
+        "limit": limit,
+        "bytes_max": PAGE_RAW_BYTES_MAX,
+        **_after_parameters(_ORDER_KEY, after),
+    }
     return _build_order_events(is_first_page=after is None), parameters
 
 

@@ -59,7 +59,7 @@ def reconciliation_of(orders: FromClause) -> FromClause:
     view = twap_order_reconciliation
     # LIMIT lets PostgreSQL evaluate the view per order, by its indexes, instead of joining it whole.
     row = select(view).where(view.c.twap_id == orders.c.twap_id, view.c.wallet == orders.c.wallet).limit(1)
-    return row.lateral("reconciled")
+    return row.lateral("reconciliation")
 
 
 def fill_totals(reconciled: FromClause) -> ColumnElement[Any]:

@@ -1,4 +1,4 @@
-"""JSON values of the API in SQLAlchemy Core: decimals and timestamps as exact text, rows as JSON objects."""
+"""JSON values of the API in SQLAlchemy Core: decimals and times as exact text, rounded average prices, JSON objects."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ _UTC = literal_column("'UTC'", Text)
 Expression = ColumnElement[Any]
 
 SIGNIFICANT_DIGITS = 10
-"""Of average prices, which are quotients. The queries in ``.sql`` files round in the same way."""
+"""Of average prices, which are quotients. ``orders.sql`` and ``active_orders.sql`` round in the same way."""
 
 
 def to_json_value(column: Expression) -> Expression:

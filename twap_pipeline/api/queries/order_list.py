@@ -132,7 +132,7 @@ def _build_page(shape: _Shape) -> Select[Any]:
     else:
         cut = select(*_no_key(shape.sort)).cte("cut")
         page = _page_of_range(shape)
-    rows = page.limit(_limit("limit")).subquery("page")
+    rows = page.limit(_integer("limit")).subquery("page")
     names = key_names(shape.sort)
     key = [rows.c[name] for name in names]
     cut_key = [cut.c[name].label(f"cut_{name}") for name in names]
@@ -146,7 +146,7 @@ def _build_page(shape: _Shape) -> Select[Any]:
     return statement.order_by(*(column.desc() for column in key))
 
 
-def _limit(name: str) -> BindParameter[int]:
+def _integer(name: str) -> BindParameter[int]:
     return bindparam(name, type_=Integer())
 
 
@@ -274,7 +274,7 @@ def _scan_end(shape: _Shape) -> CTE:
     With ``sort=ended``, it precedes all orders of that time: the time is in an index, the other columns of the key are
     not, and reading 10,000 rows would cost more than the page.
     """
-    orders_max = _limit("scan_max" if _filter_conditions(twap_orders, shape) else "limit")
+    orders_max = _integer("scan_max" if _filter_conditions(twap_orders, shape) else "limit")
     names = key_names(shape.sort)
 
     def scan(wallet: ColumnElement[str] | None) -> Select[Any]:
@@ -307,7 +307,7 @@ def _page_in_key_order(shape: _Shape, cut: CTE) -> Select[Any]:
         )
         if wallet is not None:
             statement = statement.where(twap_orders.c.wallet == wallet)
-        return statement.order_by(*(column.desc() for column in key)).limit(_limit("limit"))
+        return statement.order_by(*(column.desc() for column in key)).limit(_integer("limit"))
 
     orders = _for_each_wallet(shape, page, "orders").subquery("orders")
     return select(orders).order_by(*(orders.c[name].desc() for name in names))
@@ -321,7 +321,7 @@ def _page_of_range(shape: _Shape) -> Select[Any]:
     if shape.sort == "ended" and shape.time_field != "started":
         conditions += _range_conditions(twap_orders, shape)
     if "wallets" in shape.parameters:
-        conditions.append(twap_orders.c.wallet == any_(_wallets()))
+        conditions.append(twap_orders.c.wallet == any_(_wallets_parameter()))
     key = _key(twap_orders, shape.sort)
     if "after_twap_id" in shape.parameters:
         conditions.append(tuple_(*key) < _after(shape.sort))
@@ -336,7 +336,7 @@ def _select_orders(sort: Sort) -> Select[Any]:
     return select(*twap_orders.c, *added)
 
 
-def _wallets() -> BindParameter[Sequence[str]]:
+def _wallets_parameter() -> BindParameter[Sequence[str]]:
     return bindparam("wallets", type_=ARRAY(Text))
 
 
@@ -344,6 +344,6 @@ def _for_each_wallet(shape: _Shape, make: Callable[[ColumnElement[str] | None], 
     """Return the rows of a statement for each requested wallet; of one statement for all wallets without a request."""
     if "wallets" not in shape.parameters:
         return make(None)
-    requested = func.unnest(_wallets()).table_valued("wallet", name="requested").render_derived()
+    requested = func.unnest(_wallets_parameter()).table_valued("wallet", name="requested").render_derived()
     rows = make(requested.c.wallet).lateral(f"{name}_of_wallet")
     return select(rows).join_from(requested, rows, true())

@@ -103,7 +103,7 @@ class ExportResponse(StreamingResponse):
 
 
 def _content_headers(prepared: PreparedExport) -> dict[str, str]:
-    """Return what the file does not contain; of a tax file also what its rows are, and its numbers of orders."""
+    """Return what the file lacks; of a tax file, the kind of rows, and how many orders are skipped or span years."""
     headers = {"X-Data-Limitations": prepared.disclaimer}
     if review := prepared.review:
         headers["X-Rows"] = review.rows

@@ -1,7 +1,7 @@
 """The rows of a tax file, before a tool's columns: a trade, a net profit, or an opened or closed position.
 
 An entry contains the values of cells; `writer` arranges them in the columns of a tool. How rows of the tables become
-entries belongs in `trade` (orders) and `execution` (fills).
+entries belongs in `order_entries` and `fill_entries`.
 """
 
 from collections.abc import Mapping

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Boolean, Connection, DateTime, Integer, Text, TextClause, TextualSelect, column, text
 
-from twap_pipeline.exports.tax.execution import COLUMNS
+from twap_pipeline.exports.tax.fill_entries import COLUMNS
 from twap_pipeline.storage.sql_files import load_queries
 from twap_pipeline.storage.symbols.markets import FRAGMENTS
 

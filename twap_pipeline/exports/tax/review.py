@@ -6,9 +6,9 @@ from typing import Any
 
 from twap_pipeline.errors import ExportError
 from twap_pipeline.exports.tax.entry import Entry, NotATradeError
+from twap_pipeline.exports.tax.order_entries import is_across_years
 from twap_pipeline.exports.tax.queries import OrderState, TaxRows
 from twap_pipeline.exports.tax.tools import TaxTool
-from twap_pipeline.exports.tax.trade import is_across_years
 
 _PRINTED_ORDERS = 10
 _INCOMPLETE_STATES = frozenset({"missing_fills", "surplus_fills", "different_notional", "fills_not_loaded"})

@@ -2,7 +2,7 @@
 
 The headers are the vendors', to the letter: some tools refuse a file whose header differs. Each description links to
 its source. A column contains a value of an entry (`Cell`) or the same text in every row; the columns of fiat values
-stay empty, because the feed contains none. How rows become entries belongs in `trade` and `execution`.
+stay empty, because the feed contains none. How rows become entries belongs in `order_entries` and `fill_entries`.
 """
 
 from collections.abc import Mapping

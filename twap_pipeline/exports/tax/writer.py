@@ -35,14 +35,14 @@ class TaxWriter:
         review = self._review
         rows = (dict(zip(review.columns, row, strict=True)) for row in batch)
         kept = (row for row in rows if row["twap_id"] not in review.skipped)
-        return to_csv_bytes(to_cells(entry, review.tool) for row in kept for entry in review.to_entries(row))
+        return to_csv_bytes(entry_to_cells(entry, review.tool) for row in kept for entry in review.to_entries(row))
 
     def end(self) -> bytes:
         """Return no bytes: a CSV file has no footer."""
         return b""
 
 
-def to_cells(entry: Entry, tool: TaxTool) -> list[str]:
+def entry_to_cells(entry: Entry, tool: TaxTool) -> list[str]:
     """Return the cells of an entry in the columns of a tool."""
     is_truncated = any(map(tool.truncates, entry.amounts.values()))
     note = f", amounts truncated to {tool.decimals_max} decimals" if is_truncated else ""

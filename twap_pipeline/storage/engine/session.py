@@ -144,7 +144,7 @@ def require_one_session(connection: Connection, purpose: str) -> None:
     dbapi_connection(connection).commit()
 
     @event.listens_for(connection, "begin")
-    def compare_session(connection: Connection) -> None:
+    def require_same_session(connection: Connection) -> None:
         try:
             is_same = execute(dbapi_connection(connection), _QUERIES["session_marker"]) == [(marker,)]
         except psycopg.errors.UndefinedObject:

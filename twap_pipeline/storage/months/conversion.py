@@ -31,7 +31,7 @@ from twap_pipeline.storage.months.partitions import (
     read_table,
 )
 from twap_pipeline.storage.schema.drift import drift
-from twap_pipeline.storage.schema.locks import migration_lock
+from twap_pipeline.storage.schema.migration_lock import migration_lock
 from twap_pipeline.storage.schema.models import twap_status
 from twap_pipeline.storage.sql_files import load_queries
 

@@ -12,9 +12,9 @@ from sqlalchemy import Engine, inspect
 from twap_pipeline.errors import SchemaRevisionError, TwapPipelineError
 from twap_pipeline.settings import load_settings
 from twap_pipeline.storage.engine.engine import open_database
-from twap_pipeline.storage.engine.server import require_supported_server
+from twap_pipeline.storage.engine.server_requirements import require_supported_server
 from twap_pipeline.storage.engine.url import redacted_url
-from twap_pipeline.storage.schema.locks import migration_lock
+from twap_pipeline.storage.schema.migration_lock import migration_lock
 from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE, metadata
 from twap_pipeline.storage.schema.oldest_reader import record_oldest_reader
 from twap_pipeline.storage.schema.revision_gate import migrations_config, read_revision

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, select
 
 from twap_pipeline.errors import SchemaRevisionError
 from twap_pipeline.paths import project_file
-from twap_pipeline.storage.engine.server import require_supported_server
+from twap_pipeline.storage.engine.server_requirements import require_supported_server
 from twap_pipeline.storage.schema.models import ALEMBIC_VERSION_TABLE
 from twap_pipeline.storage.schema.oldest_reader import oldest_reader_column
 

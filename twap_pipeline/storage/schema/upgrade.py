@@ -5,9 +5,9 @@ from psycopg import sql
 from sqlalchemy import Connection, Engine, exists, inspect, literal, select, table, text
 
 from twap_pipeline.errors import SchemaRevisionError
-from twap_pipeline.storage.engine.server import require_supported_server
+from twap_pipeline.storage.engine.server_requirements import require_supported_server
 from twap_pipeline.storage.schema.drift import drift
-from twap_pipeline.storage.schema.locks import UPGRADE_DEADLINE_SECONDS, migration_lock
+from twap_pipeline.storage.schema.migration_lock import UPGRADE_DEADLINE_SECONDS, migration_lock
 from twap_pipeline.storage.schema.models import metadata
 from twap_pipeline.storage.schema.revision_gate import RevisionStatus, migrations_config, read_revision, require_head
 

@@ -19,8 +19,8 @@ from twap_pipeline.exports.tax.entry import (
     make_trade,
     require_positive,
 )
+from twap_pipeline.exports.tax.order_entries import resolve_pair
 from twap_pipeline.exports.tax.tools import Label, TaxTool
-from twap_pipeline.exports.tax.trade import resolve_pair
 
 COLUMNS = (
     *("twap_id", "row_id", "is_spot", "asset", "side", "direction", "executed_at", "fill_count", "size", "notional"),

@@ -1,7 +1,7 @@
 """An executed spot order as a trade: what was sent and what was received.
 
 This is the form of tables without fills: amounts are the executed totals, as the exact text of the tables. The time is
-that of the order's last event, and so are the names of the pair. `execution` is the form of tables with fills.
+that of the order's last event, and so are the names of the pair. `fill_entries` is the form of tables with fills.
 """
 
 from collections.abc import Mapping
