@@ -25,7 +25,7 @@ export const side = (letter) => make("span", { class: SIDES[letter] }, sideName(
 export const status = (name) => make("span", { class: `status ${name ?? ""}` }, name ?? "–");
 export const minuteTime = (timestamp) => (timestamp ? make("time", { datetime: timestamp, title: timestamp }, minute(timestamp)) : "–");
 export const secondTime = (timestamp) => (timestamp ? make("time", { datetime: timestamp, title: timestamp }, second(timestamp)) : "–");
-export const walletLink = (wallet) => make("a", { href: `#wallet/${wallet}`, class: "mono", title: wallet }, shortWallet(wallet));
+export const walletLink = (wallet, ...range) => make("a", { href: `#${["wallet", wallet, ...range].join("/")}`, class: "mono", title: wallet }, shortWallet(wallet));
 export const orderLink = (id) => make("a", { href: `#order/${id}`, class: "mono" }, id);
 export const figures = (pairs) => make("dl", { class: "figures" }, pairs.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
 export const hint = (...text) => make("p", { class: "hint" }, ...text);

@@ -1,7 +1,7 @@
 // Wallets by executed notional of the orders that ended in a range.
 
 import { cellBar } from "../charts.js";
-import { choices, count, hint, make, section, table } from "../elements.js";
+import { choices, count, hint, make, section, table, walletLink } from "../elements.js";
 import { day, size, usd } from "../format.js";
 import { getJson } from "../requests.js";
 import { dataUntil } from "./data_until.js";
@@ -29,7 +29,7 @@ export function rankTable(caption, wallets, start, end) {
   const highest = Math.max(...wallets.map((row) => Number(row.notional_executed)));
   return table(caption, [
     ["Rank", (row) => String(wallets.indexOf(row) + 1), "number"],
-    ["Wallet", (row) => make("a", { href: `#wallet/${row.wallet}/${start}/${end}`, class: "mono" }, row.wallet)],
+    ["Wallet", (row) => walletLink(row.wallet, start, end)],
     ["Orders", (row) => count(row.order_count), "number"],
     ["USD", (row) => usd(row.notional_executed), "number"],
     ["Share of the first", (row) => cellBar(Number(row.notional_executed), highest)],
