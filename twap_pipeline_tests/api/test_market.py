@@ -240,7 +240,7 @@ def test_wallet_summary_totals_are_exact(client: httpx2.Client, tables: Tables) 
 
 
 def test_wallet_summary_days_are_those_of_last_events(client: httpx2.Client, tables: Tables) -> None:
-    night = executed_order(1, "1", "2.5", time="2025-08-20T23:59:59.999999")
+    night = executed_order(1, "1", "2.5")
     night[1]["time"] = "2025-08-21T00:00:00"
     tables.load("a", [*night, *executed_order(2, "1", "1"), event(3)])
 

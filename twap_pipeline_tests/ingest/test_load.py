@@ -308,6 +308,6 @@ def test_load_logs_each_object_with_its_run(bucket: Bucket, engine: Engine, capl
         *[("bad.parquet", "object failed", "WARNING")] * 2,
         ("bad.parquet", "object parked", "WARNING"),
         ("good.parquet", "object loaded", "INFO"),
-        *[("good.parquet", "object skipped: another run has loaded it", "INFO")] * 2,
+        *[("good.parquet", "object skipped: it is already loaded", "INFO")] * 2,
     ]
     assert {vars(record)["run_id"] for record in caplog.records} == {"run"}

@@ -1,16 +1,19 @@
 """Tampering with rows, ingest log, quarantine or orders is found, and repaired by a requeue and an ingestion."""
 
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
 from twap_pipeline.domain.data_set import TWAP_FILLS
 from twap_pipeline.ingest.audit import has_errors
+from twap_pipeline.ingest.deep_audit import loaded_objects
+from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline_tests.factories import Bucket
 from twap_pipeline_tests.hypothesis_profiles import examples
 from twap_pipeline_tests.ingest.audited_tables import (
@@ -236,18 +239,23 @@ def test_tampering_with_fills_is_found_and_repaired(
 
 
 @examples(8)
+@example(names=["orders: invented with its event", "log: error and failed_attempts"])
 @given(names=st.lists(st.sampled_from(sorted(TAMPERINGS)), min_size=2, max_size=4, unique=True))
 def test_several_tamperings_are_repaired_in_one_round(
     engine: Engine, tmp_path_factory: pytest.TempPathFactory, names: list[str]
 ) -> None:
+    """In two rounds if an object does not count as loaded any more: its rows are compared after it is loaded again."""
     run(engine, "TRUNCATE twap_status, etl_s3_ingest_log, etl_s3_ingest_history, twap_status_quarantine, twap_orders")
     bucket = Bucket(tmp_path_factory.mktemp("bucket"))
     load(engine, bucket)
     for name in names:
         with suppress(IntegrityError):  # a tampering can contradict an earlier one
             run(engine, TAMPERINGS[name])
+    objects = list(LocalDirectory(bucket.directory).list_objects())
+    is_read = len(loaded_objects(engine, objects, date.min)) == len(objects)
 
-    repair_once(engine, bucket)
+    for _ in range(1 if is_read else 2):
+        repair_once(engine, bucket)
 
     assert_no_errors(engine, bucket)
 
