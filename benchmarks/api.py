@@ -270,7 +270,7 @@ def _print_exports(url: str, port: int, pid: int, folder: Path) -> None:
         row = connection.execute(_SQL["select_wallet_with_most_orders"].encode()).fetchone()
     if row is None:
         raise SystemExit("twap_orders is empty")
-    wallet, expected = row[0], (row[1], row[2])
+    wallet, expected = row[0], (row[1], row[2], row[3])
     started = time.perf_counter()
     body = get_body(
         http.client.HTTPConnection("127.0.0.1", port),
@@ -290,14 +290,15 @@ def _print_exports(url: str, port: int, pid: int, folder: Path) -> None:
         _print_export(f"twap-pipeline export --format {name}", file.read_bytes(), seconds, peak, expected)
 
 
-def _print_export(label: str, file: bytes, seconds: float, peak: float, expected: tuple[int, Decimal]) -> None:
-    orders, notional = expected
+def _print_export(label: str, file: bytes, seconds: float, peak: float, expected: tuple[int, Decimal, Decimal]) -> None:
+    """Print a row of the table of exports. A tax file contains the spot orders only."""
+    orders, notional, spot_notional = expected
     rows = list(csv.DictReader(io.StringIO(file.decode())))
     if "notional_executed" in rows[0]:
         is_equal = len(rows) == orders and sum(Decimal(row["notional_executed"]) for row in rows) == notional
     else:
-        amounts = (row["Sent Amount"] if row["Sent Currency"] == "USD" else row["Received Amount"] for row in rows)
-        is_equal = sum(map(Decimal, amounts)) == notional
+        amounts = (row["Sent Amount"] if row["Sent Currency"] == "USDC" else row["Received Amount"] for row in rows)
+        is_equal = sum(map(Decimal, amounts)) == spot_notional
     comparison = "sums equal SQL" if is_equal else f"SUMS DIFFER FROM SQL: {orders} orders, {notional} USD"
     print(f"{label:<36} {len(rows):>9,} {len(file) / 1e6:>8.1f} {seconds:>8.1f} {peak:>8.0f}  {comparison}")
 

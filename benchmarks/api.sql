@@ -7,7 +7,7 @@ SELECT (1000000 + n)::text AS twap_id,
   '0x' || lpad(to_hex(floor(power(random(), 3) * %(wallets)s)::int), 40, '0') AS wallet,
   timestamptz '2025-01-01Z' + n * (interval '365 days' / %(orders)s) AS began,
   (ARRAY['BTC', 'ETH', 'SOL', 'HYPE', '@107'])[1 + n %% 5] AS asset, (ARRAY['A', 'B'])[1 + n %% 2] AS side,
-  (ARRAY['finished', 'finished', 'finished', 'terminated', 'error'])[1 + n %% 5] AS status,
+  (ARRAY['finished', 'finished', 'finished', 'terminated', 'error'])[1 + n / 5 %% 5] AS status,
   round((random() * 1000)::numeric, 5) AS size, 5 + n %% 300 AS minutes
 FROM generate_series(1, %(orders)s) AS n;
 
@@ -55,6 +55,6 @@ WHERE wallet = %(wallet)s AND last_status_at >= %(start)s AND last_status_at < %
 GROUP BY asset, side;
 
 -- name: select_wallet_with_most_orders
--- Wallet, number of orders and notional in USD of one year.
-SELECT wallet, count(*), sum(notional_executed) FROM twap_orders
+-- Wallet, number of orders, notional in USD of all and of its spot orders, of one year.
+SELECT wallet, count(*), sum(notional_executed), sum(notional_executed) FILTER (WHERE asset LIKE '@%%') FROM twap_orders
 WHERE last_status_at < '2026-01-01Z' GROUP BY wallet ORDER BY count(*) DESC LIMIT 1;
