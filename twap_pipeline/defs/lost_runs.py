@@ -1,7 +1,7 @@
 """The sensor that marks a run as failed after its process or host died without a report, and the tag of such runs.
 
 A run locks itself in the database while it works (`storage.run_lock`), whatever launcher started it. The sensor marks a
-run whose lock is free. Other sensors then request its work again. How the lock is taken belongs to
+run whose lock is free as failed. Other sensors then request its work again. How the lock is taken belongs to
 `resources`; that a lost run does not count as an attempt at its objects is decided in `run_requests`.
 """
 

@@ -81,7 +81,7 @@ def _microseconds(time: datetime) -> int:
 
 
 def to_epoch(values: pl.Series) -> pl.Series:
-    """Return the values as whole numbers (Int64) of a time unit not known yet; null if a value is none."""
+    """Return whole numbers as Int64, in a time unit that is not known yet; any other value becomes null."""
     dtype = values.dtype
     if dtype.is_temporal():
         return values.to_physical()
