@@ -11,9 +11,9 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from benchmarks.backfill_runs import run_times
 from benchmarks.harness import create_database, temporary_server, url_with_password
 from benchmarks.workloads import copy_tables, dump_tables, write_objects
-from twap_pipeline.defs.event_log import BACKFILL_ID_TAG
 from twap_pipeline.ingest.load import ingest_objects
 from twap_pipeline.ingest.plan import group_by_day
 from twap_pipeline.source.base import open_store
@@ -24,9 +24,6 @@ from twap_pipeline_tests.dagster_client import checkout, dagster_dev, until
 _FIRST_DAY = date(2025, 8, 17)
 _ASSETS = ("twap_status", "twap_orders", "twap_daily_stats")
 _TIMEOUT_SECONDS = 7200.0
-_RUNS_QUERY = """
-query { runsOrError(limit: 10000) { ... on Runs { results { startTime endTime tags { key value } } } } }
-"""
 
 
 def main() -> None:
@@ -90,9 +87,7 @@ def _load_by_backfill(engine: Engine, source_url: str, folder: Path, days: Seque
         seconds = time.perf_counter() - started
         if status != "COMPLETED_SUCCESS":
             raise SystemExit(f"the backfill ended with status {status}")
-        runs = web.query(_RUNS_QUERY)["runsOrError"]["results"]
-    tag = {"key": BACKFILL_ID_TAG, "value": backfill_id}  # sensors start other runs meanwhile
-    durations = [run["endTime"] - run["startTime"] for run in runs if tag in run["tags"]]
+        durations = [end - start for start, end in run_times(web, backfill_id)]
     return seconds, len(durations), sum(durations)
 
 
