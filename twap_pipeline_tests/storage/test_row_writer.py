@@ -164,6 +164,27 @@ def test_merge_uses_the_primary_key_with_stale_statistics(engine: Engine, bucket
     assert rows_scanned == 0
 
 
+def test_merge_of_equal_times_reads_one_row_per_key(engine: Engine, bucket: Bucket) -> None:
+    """If the statistics say that all times differ, a lookup by time looks cheap, and reads all rows of that time."""
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE twap_status SET (autovacuum_enabled = false)"))
+    bucket.put("a.parquet", [event(number, minute=number) for number in range(5_000)])
+    load(engine, bucket, "a.parquet")
+    with engine.begin() as connection:
+        connection.execute(text("ANALYZE twap_status"))
+    bucket.put("a.parquet", [event(number) for number in range(10_000, 12_000)], hours=1)
+    load(engine, bucket, "a.parquet")
+    bucket.put("a.parquet", [event(number, executed="1") for number in range(10_000, 12_000)], hours=2)
+    fetched = text("SELECT idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'twap_status'")
+    with engine.begin() as connection:
+        before = connection.execute(fetched).scalar_one()
+        results = merge_new_version(connection, bucket)
+        rows_fetched = connection.execute(fetched).scalar_one() - before
+
+    assert results == RowCounts(updated=2_000)
+    assert rows_fetched < 3 * 2_000
+
+
 @pytest.fixture
 def overlapping(engine: Engine, bucket: Bucket) -> Bucket:
     """Events 1 to 3 are loaded from an older object; newer.parquet contains other versions of them, and event 4."""

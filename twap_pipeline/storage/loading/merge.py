@@ -96,8 +96,8 @@ def _placeholders(data_set: DataSet) -> dict[str, sql.Composable]:
         "key_order": column_list(key, '{column} COLLATE "C"', {"ts": "{column}"}),
         "is_same_key": column_list(
             key,
-            "candidate.{column} = staged.{column}",
-            {"wallet": "candidate.{column} IS NOT DISTINCT FROM staged.{column}"},
+            "candidate.{column} IS NOT DISTINCT FROM staged.{column}",
+            {key[0]: "candidate.{column} = staged.{column}"},
             separator=" AND ",
         ),
         **{f"{row}_rank": sql.SQL(rank) for row, rank in ranks.items()},

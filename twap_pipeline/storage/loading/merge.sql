@@ -26,7 +26,7 @@ WITH classified AS MATERIALIZED (
     stored.inserted_at AS stored_inserted_at
   FROM {staging} AS staged
   -- LATERAL with LIMIT 1 fixes the plan: one lookup by the first column of the key per staged row, with any table
-  -- statistics. IS NOT DISTINCT FROM excludes the index on (wallet, ts): many rows can share both.
+  -- statistics. IS NOT DISTINCT FROM of the other columns excludes the indexes on wallet and ts: many rows share both.
   LEFT JOIN LATERAL (
     SELECT * FROM {target} AS candidate WHERE {is_same_key} LIMIT 1
   ) AS stored ON TRUE
