@@ -1,14 +1,11 @@
-"""The `ObjectStore` protocol, and the registry that maps the scheme of a source URL to a store.
+"""The `ObjectStore` protocol, and the function that opens the store of a source URL.
 
-To add a store, write a class that implements `FolderStore` and a factory function, then add one row to `STORES`.
-Code that is specific to one store belongs in that store's module.
+To add a store, write a class that implements `FolderStore`, then add its URL scheme to `open_store` and
+`invalid_source_url`. Code that is specific to one store belongs in that store's module.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pkgutil import resolve_name
-from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
-from urllib.parse import urlsplit
+from typing import IO, TYPE_CHECKING, Protocol
 
 from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS
 from twap_pipeline.domain.object_ref import ObjectRef
@@ -81,43 +78,6 @@ class FolderStore(ObjectStore, Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class StoreOptions:
-    """Arguments of `open_store` that a store's factory may use.
-
-    Args:
-        make_s3_client: Returns a configured boto3 S3 client; None for the default client.
-        allow_insecure_endpoint: Whether an endpoint without TLS is accepted.
-        object_pattern: Shell pattern of the names of data objects.
-        setting: Name of the setting that contains the URL, for error messages.
-    """
-
-    make_s3_client: "Callable[[], S3Client] | None" = None
-    allow_insecure_endpoint: bool = False
-    object_pattern: str = EVERY_NAME
-    setting: str = SOURCE_SETTING
-
-
-class StoreScheme(NamedTuple):
-    """One row of the registry.
-
-    Args:
-        example: Form of the URLs, for error messages.
-        factory: ``module:function``. The function has the signature ``(url: str, options: StoreOptions) ->
-            FolderStore``. The module is imported on first use, so one store's dependencies do not slow down another.
-    """
-
-    example: str
-    factory: str
-
-
-STORES: dict[str, StoreScheme] = {
-    "s3": StoreScheme("s3://bucket/prefix/", "twap_pipeline.source.s3:open_bucket"),
-    "file": StoreScheme("file:///absolute/directory/", "twap_pipeline.source.local:open_directory"),
-}
-"""Registry of the stores, by URL scheme."""
-
-
 def open_store(
     url: str,
     *,
@@ -127,10 +87,10 @@ def open_store(
     prefixes: Sequence[str] = (),
     setting: str = SOURCE_SETTING,
 ) -> ObjectStore:
-    """Return the object store of a source URL.
+    """Return the object store of a source URL; the modules of the other stores are not imported.
 
     Args:
-        url: A URL in one of the forms listed in `STORES`.
+        url: ``s3://bucket/prefix/`` or ``file:///absolute/directory/``.
         object_pattern: Shell pattern of the names of data objects; every name by default.
         make_s3_client: Called only for ``s3`` URLs; `source.s3.make_s3_client` by default.
         allow_insecure_endpoint: Accept S3 endpoints without TLS, for development.
@@ -140,19 +100,24 @@ def open_store(
     Raises:
         ConfigurationError: The scheme is unknown, the URL is malformed, or the S3 endpoint is refused.
     """
-    try:
-        scheme = urlsplit(url).scheme
-    except ValueError:
-        scheme = ""
-    if scheme not in STORES:
+    store: FolderStore
+    scheme = url.partition(":")[0].lower()
+    if scheme == "s3":
+        from twap_pipeline.source.s3 import open_bucket
+
+        store = open_bucket(
+            url, object_pattern, make_s3_client, setting, allow_insecure_endpoint=allow_insecure_endpoint
+        )
+    elif scheme == "file":
+        from twap_pipeline.source.local import LocalDirectory, parse_file_url
+
+        store = LocalDirectory(parse_file_url(url, setting), object_pattern, setting)
+    else:
         raise invalid_source_url(url, setting)
-    factory: Callable[[str, StoreOptions], FolderStore] = resolve_name(STORES[scheme].factory)
-    store = factory(url, StoreOptions(make_s3_client, allow_insecure_endpoint, object_pattern, setting))
     return PrefixStore(store, prefixes) if prefixes else store
 
 
 def invalid_source_url(url: str, setting: str = SOURCE_SETTING) -> ConfigurationError:
     """Return the error for a URL that no store accepts; a URL that may contain credentials is not quoted."""
     value = repr(url) if "@" not in url else "a URL that contains '@' (not shown)"
-    expected = " or ".join(scheme.example for scheme in STORES.values())
-    return ConfigurationError(f"{setting} is {value}; expected {expected}")
+    return ConfigurationError(f"{setting} is {value}; expected s3://bucket/prefix/ or file:///absolute/directory/")

@@ -22,7 +22,7 @@ from twap_pipeline.errors import (
     SourceAccessError,
     SourceNotFoundError,
 )
-from twap_pipeline.source.base import SOURCE_SETTING, StoreOptions, invalid_source_url
+from twap_pipeline.source.base import SOURCE_SETTING, invalid_source_url
 from twap_pipeline.source.object_file import raise_local_error
 from twap_pipeline.source.selection import EVERY_NAME, SkippedObjects, select_objects
 
@@ -137,15 +137,6 @@ def parse_file_url(url: str, setting: str = SOURCE_SETTING) -> Path:
     if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
         raise invalid_source_url(url, setting)
     return Path(unquote(parts.path))
-
-
-def open_directory(url: str, options: StoreOptions) -> LocalDirectory:
-    """Return the store of a ``file://`` URL.
-
-    Raises:
-        ConfigurationError: The URL is malformed.
-    """
-    return LocalDirectory(parse_file_url(url, options.setting), options.object_pattern, options.setting)
 
 
 def _ref(key: str, stat: os.stat_result) -> ObjectRef:

@@ -21,7 +21,7 @@ from botocore.session import Session
 
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ConfigurationError, ObjectCorruptError, ObjectError, SourceUnavailableError
-from twap_pipeline.source.base import SOURCE_SETTING, StoreOptions, invalid_source_url
+from twap_pipeline.source.base import SOURCE_SETTING, invalid_source_url
 from twap_pipeline.source.endpoint_policy import require_safe_endpoint
 from twap_pipeline.source.s3_errors import translate_errors
 from twap_pipeline.source.s3_pages import IncompletePageError, parse_folders, parse_page, require_new_token
@@ -229,21 +229,28 @@ def make_s3_client() -> "S3Client":
     return boto3.Session(botocore_session=_session()).client("s3", config=config)
 
 
-def open_bucket(url: str, options: StoreOptions) -> S3Bucket:
-    """Return the store of an ``s3://`` URL.
+def open_bucket(
+    url: str,
+    object_pattern: str,
+    make_client: "Callable[[], S3Client] | None",
+    setting: str,
+    *,
+    allow_insecure_endpoint: bool,
+) -> S3Bucket:
+    """Return the store of an ``s3://`` URL; arguments as of `base.open_store`.
 
     Raises:
         ConfigurationError: The URL is malformed, the AWS configuration is not valid, or the client's endpoint is
             refused by `require_safe_endpoint`.
         SourceAccessError: There are no credentials.
     """
-    location = parse_s3_url(url, options.setting)
-    with translate_errors("AWS configuration", setting=options.setting, otherwise=ConfigurationError):
+    location = parse_s3_url(url, setting)
+    with translate_errors("AWS configuration", setting=setting, otherwise=ConfigurationError):
         _require_ca_bundle(_session().get_config_variable("ca_bundle"))
-        client = (options.make_s3_client or make_s3_client)()
-    if not options.allow_insecure_endpoint:
+        client = (make_client or make_s3_client)()
+    if not allow_insecure_endpoint:
         require_safe_endpoint(client.meta.endpoint_url)
-    return S3Bucket(client, location, object_pattern=options.object_pattern, setting=options.setting)
+    return S3Bucket(client, location, object_pattern=object_pattern, setting=setting)
 
 
 def _require_ca_bundle(path: str | None) -> None:

@@ -1,19 +1,16 @@
-"""Unit tests of the store registry and the source URLs."""
+"""Unit tests of `open_store` and the source URLs."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ConfigurationError
-from twap_pipeline.source.base import STORES, ObjectStore, StoreOptions, StoreScheme, open_store
+from twap_pipeline.source.base import open_store
 from twap_pipeline.source.local import LocalDirectory, parse_file_url
 from twap_pipeline.source.s3 import S3Location, make_s3_client, parse_s3_url
-from twap_pipeline.source.selection import SkippedObjects
 from twap_pipeline_tests.hypothesis_profiles import examples
 
 if TYPE_CHECKING:
@@ -24,52 +21,11 @@ pytestmark = pytest.mark.unit
 characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 
 
-class MemoryStore:
-    """A minimal store, for the registry."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def list_objects(
-        self, *, below: str = "", after: str = "", skipped: SkippedObjects | None = None
-    ) -> Iterator[ObjectRef]:
-        yield from ()
-
-    def fetch(self, ref: ObjectRef, into: IO[bytes]) -> bool:
-        raise AssertionError("no test fetches from this store")
-
-    def uri(self, key: str) -> str:
-        return self.url + key
-
-
-def open_memory(url: str, _options: StoreOptions) -> ObjectStore:
-    return MemoryStore(url)
-
-
 def test_open_store_file_url_returns_local_directory(tmp_path: Path) -> None:
     store = open_store(f"{tmp_path.as_uri()}/")
 
     assert isinstance(store, LocalDirectory)
     assert store.url == f"{tmp_path.as_uri()}/"
-
-
-def test_open_store_unknown_scheme_lists_known_ones() -> None:
-    with pytest.raises(ConfigurationError) as raised:
-        open_store("gs://bucket/a")
-
-    assert "'gs://bucket/a'" in str(raised.value)
-    assert all(scheme.example in str(raised.value) for scheme in STORES.values())
-
-
-def test_open_store_registered_scheme_uses_its_factory(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigurationError):
-        open_store("memory://name/")
-
-    monkeypatch.setitem(STORES, "memory", StoreScheme("memory://name/", f"{__name__}:open_memory"))
-
-    assert isinstance(open_store("memory://name/"), MemoryStore)
-    with pytest.raises(ConfigurationError, match="memory://name/"):
-        open_store("gs://bucket/a")
 
 
 def test_open_store_uses_the_client_that_is_passed() -> None:
@@ -164,8 +120,11 @@ def test_file_url_any_directory_round_trips(name: str) -> None:
     ["", "/data", "data", "file:data", "file://host/data", "s3:///a", "s3:bucket/a", "gs://bucket/a", "s3", "s3://"],
 )
 def test_malformed_url_is_refused_with_expected_forms(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="expected s3://bucket/prefix/ or file:///absolute/directory/"):
+    with pytest.raises(ConfigurationError) as raised:
         open_store(url)
+
+    expected = "expected s3://bucket/prefix/ or file:///absolute/directory/"
+    assert str(raised.value) == f"TWAP_SOURCE_URL is {url!r}; {expected}"
 
 
 @pytest.mark.parametrize("url", ["s3://[bucket/a", "file://[host/a", "s3://]/"])
