@@ -24,7 +24,7 @@ from twap_pipeline.errors import ConfigurationError, ObjectCorruptError, ObjectE
 from twap_pipeline.source.base import SOURCE_SETTING, invalid_source_url
 from twap_pipeline.source.endpoint_policy import require_safe_endpoint
 from twap_pipeline.source.s3_errors import translate_errors
-from twap_pipeline.source.s3_pages import IncompletePageError, parse_folders, parse_page, require_new_token
+from twap_pipeline.source.s3_pages import IncompletePageError, parse_folders, parse_page
 from twap_pipeline.source.selection import EVERY_NAME, SkippedObjects, select_objects
 
 if TYPE_CHECKING:
@@ -65,14 +65,9 @@ class S3Location:
 
 
 class S3Bucket:
-    """Object store of the objects below a prefix of a bucket.
+    """Object store of the objects below a prefix of a bucket; the deadline is for all attempts to fetch one object.
 
-    Args:
-        client: boto3 S3 client. Its configuration bounds the retries of one request.
-        location: Bucket and prefix.
-        deadline_seconds: Time limit for fetching one object, all attempts included.
-        object_pattern: Shell pattern of the names of data objects.
-        setting: Name of the setting that contains the location, for error messages.
+    The configuration of the client bounds the retries of one request. Other arguments as of `open_store`.
     """
 
     def __init__(
@@ -137,7 +132,6 @@ class S3Bucket:
                 **parameters,
             )
         )
-        tokens: set[str] = set()
         for number in itertools.count(1):
             action = f"LIST s3://{self._location.bucket}/{prefix}" + (f" (page {number})" if number > 1 else "")
             with translate_errors(action, setting=self._setting):
@@ -146,8 +140,6 @@ class S3Bucket:
                 return
             try:
                 items, after = parse(page, prefix, after)
-                if page["IsTruncated"]:
-                    require_new_token(page.get("NextContinuationToken"), tokens)
             except IncompletePageError as error:
                 raise SourceUnavailableError(
                     f"{action}: page {number} of the listing is not complete: {error}; nothing is known about the"

@@ -55,10 +55,12 @@ def parse_folders(page: "ListObjectsV2OutputTypeDef", prefix: str, after: str) -
 
 
 def _require_all_keys(page: "ListObjectsV2OutputTypeDef") -> None:
-    """Raise `IncompletePageError` if the response is not a listing, or has fewer keys than it declares."""
+    """Raise `IncompletePageError` if the response is not a listing, or lacks the next token or declared keys."""
     if "IsTruncated" not in page:
         status = page["ResponseMetadata"]["HTTPStatusCode"]
         raise IncompletePageError(f"the response (HTTP {status}) is not a ListBucketResult")
+    if page["IsTruncated"] and not page.get("NextContinuationToken"):
+        raise IncompletePageError("it declares that another page follows, and has no token for it")
     count = len(page.get("Contents", [])) + len(page.get("CommonPrefixes", []))
     if (declared := page.get("KeyCount", count)) != count:
         raise IncompletePageError(f"it declares {declared} keys and contains {count}")
@@ -78,15 +80,3 @@ def _decode(page: "ListObjectsV2OutputTypeDef", key: str) -> str:
 def _order(key: str) -> bytes:
     """Return what S3 sorts by: the UTF-8 bytes of the key."""
     return key.encode("utf-8", "surrogateescape")
-
-
-def require_new_token(token: str | None, tokens: set[str]) -> None:
-    """Add the token of the next page to ``tokens``.
-
-    Raises:
-        IncompletePageError: There is no token, or an earlier page had the same one.
-    """
-    if not token or token in tokens:
-        reason = "has the token of an earlier page" if token else "has no token"
-        raise IncompletePageError(f"it declares that another page follows, and {reason} for it")
-    tokens.add(token)
