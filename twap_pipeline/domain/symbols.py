@@ -1,4 +1,4 @@
-"""Markets and readable symbols: ``@107`` is the spot pair ``HYPE/USDC``; ``BTC`` and ``xyz:NVDA`` are perpetuals.
+"""Markets and spot pairs: ``@107`` is the spot pair ``HYPE/USDC``; ``BTC`` and ``xyz:NVDA`` are perpetuals.
 
 The feed and all tables keep the asset as the exchange writes it. The names of a spot pair are in the table
 ``spot_pairs`` (`storage.symbols.spot_pairs`), with the range in which they are valid, because the exchange can rename
@@ -40,56 +40,24 @@ class SpotPair:
     valid_to: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Symbol:
-    """What an asset is called.
-
-    Args:
-        base: Coin or token: ``HYPE`` of ``@107``, ``BTC``, ``xyz:NVDA``; the raw asset if the pair is unknown.
-        quote: Token that pays; None for a perpetual and for an unknown pair.
-        is_known: False if the asset is a spot pair whose names are not recorded.
-    """
-
-    base: str
-    quote: str | None
-    is_known: bool = True
-
-    def __str__(self) -> str:
-        """Return ``HYPE/USDC`` for a spot pair, else the asset."""
-        return self.base if self.quote is None else f"{self.base}/{self.quote}"
-
-
-def market_of(asset: str) -> Market:
-    """Return the market of an asset: ``@107`` and ``PURR/USDC`` are spot pairs, all others are perpetuals."""
-    return Market.SPOT if asset.startswith("@") or "/" in asset else Market.PERP
-
-
 class SymbolResolver:
-    """Returns the symbol of an asset at a time.
-
-    Args:
-        pairs: The recorded names; the ranges of a pair do not overlap.
-    """
+    """Returns the names of a spot pair at a time, from recorded names; the ranges of a pair do not overlap."""
 
     def __init__(self, pairs: Iterable[SpotPair] = ()) -> None:
         self._pairs: dict[int, list[SpotPair]] = {}
         for pair in pairs:
             self._pairs.setdefault(pair.pair_index, []).append(pair)
 
-    def resolve(self, asset: str, at: datetime) -> Symbol:
-        """Return the symbol of an asset; an unknown spot pair keeps its raw name, and `Symbol.is_known` is False.
+    def resolve(self, asset: str, at: datetime) -> tuple[str, str] | None:
+        """Return base and quote of a spot pair at a time; None for a perpetual, and if the names are not recorded.
 
-        Args:
-            asset: As the exchange writes it.
-            at: The time whose names apply: of an order, the time of its last event.
+        The time of an order is that of its last event.
         """
         base, slash, quote = asset.partition("/")
         if slash:
-            return Symbol(base, quote, is_known=bool(base and quote))
+            return (base, quote) if base and quote else None
         match = _PAIR_INDEX.fullmatch(asset)
-        if match is None:
-            return Symbol(asset, None, is_known=market_of(asset) is Market.PERP)
-        for pair in self._pairs.get(int(match[1]), ()):
+        for pair in self._pairs.get(int(match[1]), ()) if match else ():
             if pair.valid_from <= at and (pair.valid_to is None or at < pair.valid_to):
-                return Symbol(pair.base, pair.quote)
-        return Symbol(asset, None, is_known=False)
+                return pair.base, pair.quote
+        return None

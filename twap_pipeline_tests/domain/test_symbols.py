@@ -1,10 +1,10 @@
-"""Markets and symbols of assets."""
+"""Names of spot pairs."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from twap_pipeline.domain.symbols import Market, SpotPair, SymbolResolver, market_of
+from twap_pipeline.domain.symbols import SpotPair, SymbolResolver
 
 pytestmark = pytest.mark.unit
 
@@ -17,41 +17,24 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(
-    ("asset", "market"),
+    ("asset", "names"),
     [
-        ("@107", Market.SPOT),
-        ("PURR/USDC", Market.SPOT),
-        ("@x", Market.SPOT),
-        ("BTC", Market.PERP),
-        ("kBONK", Market.PERP),
-        ("xyz:NVDA", Market.PERP),
+        ("@107", ("HYPE", "USDC")),
+        ("PURR/USDC", ("PURR", "USDC")),
+        ("BTC", None),
+        ("xyz:NVDA", None),
+        ("@999", None),
+        ("@", None),
+        ("@\N{ARABIC-INDIC DIGIT SEVEN}", None),
+        ("/USDC", None),
     ],
 )
-def test_market_of_asset_is_by_its_form(asset: str, market: Market) -> None:
-    assert market_of(asset) is market
-
-
-@pytest.mark.parametrize(
-    ("asset", "text", "is_known"),
-    [
-        ("@107", "HYPE/USDC", True),
-        ("PURR/USDC", "PURR/USDC", True),
-        ("BTC", "BTC", True),
-        ("xyz:NVDA", "xyz:NVDA", True),
-        ("@999", "@999", False),
-        ("@", "@", False),
-        ("@\N{ARABIC-INDIC DIGIT SEVEN}", "@\N{ARABIC-INDIC DIGIT SEVEN}", False),
-        ("/USDC", "/USDC", False),
-    ],
-)
-def test_symbol_unknown_pair_stays_raw_and_is_said_so(asset: str, text: str, is_known: bool) -> None:
-    symbol = SymbolResolver(PAIRS).resolve(asset, RENAMED_AT)
-
-    assert (str(symbol), symbol.is_known) == (text, is_known)
+def test_names_of_a_pair_are_none_unless_recorded(asset: str, names: tuple[str, str] | None) -> None:
+    assert SymbolResolver(PAIRS).resolve(asset, RENAMED_AT) == names
 
 
 def test_symbol_of_renamed_pair_is_that_of_the_time() -> None:
     resolver = SymbolResolver(PAIRS)
     times = (RENAMED_AT - timedelta(microseconds=1), RENAMED_AT)
 
-    assert [str(resolver.resolve("@7", at)) for at in times] == ["OLD/USDC", "NEW/USDH"]
+    assert [resolver.resolve("@7", at) for at in times] == [("OLD", "USDC"), ("NEW", "USDH")]

@@ -49,10 +49,10 @@ def resolve_pair(asset: str, at: datetime, symbols: SymbolResolver) -> tuple[str
     Raises:
         NotATradeError: The names are not recorded.
     """
-    symbol = symbols.resolve(asset, at)
-    if symbol.quote is None or not symbol.is_known:
+    pair = symbols.resolve(asset, at)
+    if pair is None:
         raise NotATradeError(f"unknown spot pair {asset}")
-    return symbol.base, symbol.quote
+    return pair
 
 
 def is_across_years(order: Mapping[str, Any]) -> bool:

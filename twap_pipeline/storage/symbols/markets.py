@@ -1,4 +1,4 @@
-"""SQL expressions for the market and the readable symbol of an asset; `domain.symbols` is the same in Python.
+"""SQL expressions for the market and the readable symbol of an asset; `domain.symbols` has the names in Python.
 
 Statements in SQLAlchemy use the functions. A ``.sql`` file contains ``{is_spot}`` or ``{current_symbol}``, and its
 module passes `FRAGMENTS` to `load_queries`.
