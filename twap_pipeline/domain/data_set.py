@@ -32,7 +32,7 @@ class DataSet:
 
     @property
     def row_columns(self) -> tuple[str, ...]:
-        """Columns of a normalized frame, in order, after ``row_number``."""
+        """Columns of a normalized frame, in order, after ``row_number`` (0-based position in the object)."""
         return (*self.key_columns, *self.content_columns)
 
     @property

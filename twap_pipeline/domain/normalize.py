@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from twap_pipeline.domain import parsers
+from twap_pipeline.domain.data_set import TWAP_STATUS
 from twap_pipeline.domain.normalized_batch import (
     NOT_A_DECIMAL,
     NOT_A_WALLET,
@@ -27,7 +28,7 @@ from twap_pipeline.domain.normalized_batch import (
 )
 from twap_pipeline.domain.payload import printable, to_json_rows
 from twap_pipeline.domain.source_schema import METADATA_FLAG_COLUMN, NESTED_STATE_COLUMN, ColumnMapping
-from twap_pipeline.domain.status import ROW_COLUMNS, STATUS_RANK
+from twap_pipeline.domain.status import STATUS_RANK
 from twap_pipeline.domain.timestamps import UTC_MICROSECONDS, EventTimeRange, to_utc
 
 _TEXT_MAX_BYTES = {"asset": 256, "side": 256, "status": 65_536, "status_error": 65_536}
@@ -71,7 +72,7 @@ def normalize(
     valid, rejected, rejections = reject_invalid(
         parsed, validations, lambda row_numbers: payload.gather(row_numbers - first_row)
     )
-    rows = valid[["row_number", *ROW_COLUMNS]]
+    rows = valid[["row_number", *TWAP_STATUS.row_columns]]
     metadata_rows = numbered.height - events.height
     return NormalizedBatch(rows, rejected, metadata_rows, _data_warnings(rows, mapping), rejections)
 
@@ -88,7 +89,7 @@ def flatten(raw: pl.DataFrame) -> pl.DataFrame:
 def _parse(
     raw: pl.DataFrame, mapping: ColumnMapping, units: Mapping[str, str | None], time_range: EventTimeRange
 ) -> pl.DataFrame:
-    """Return ``row_number``, `ROW_COLUMNS`, and the mapped raw columns as ``raw:NAME``, for rejection reasons."""
+    """Return ``row_number``, the row columns, and the mapped raw columns as ``raw:NAME``, for rejection reasons."""
     source, schema = mapping.sources, raw.schema
     started_at = pl.lit(None, UTC_MICROSECONDS)
     if started := source.get("started_at"):

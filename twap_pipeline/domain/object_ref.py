@@ -51,7 +51,7 @@ class ObjectRef:
 
     def __post_init__(self) -> None:
         """Replace values of the listing that cannot be stored or computed with, and set ``invalid``."""
-        if not _is_storable_text(self.key):
+        if _escape(self.key) != self.key:
             self._replace_invalid(
                 "key", _escape(self.key), "the key contains NUL or bytes that are not UTF-8: rename it"
             )
@@ -64,10 +64,6 @@ class ObjectRef:
     def _replace_invalid(self, name: str, value: object, reason: str) -> None:
         object.__setattr__(self, name, value)
         object.__setattr__(self, "invalid", f"{self.invalid}; {reason}" if self.invalid else reason)
-
-
-def _is_storable_text(text: str) -> bool:
-    return "\0" not in text and (text.isascii() or _escape(text) == text)
 
 
 def _escape(text: str) -> str:

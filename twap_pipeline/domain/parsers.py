@@ -68,9 +68,6 @@ def split_status(text: pl.Series) -> pl.DataFrame:
     """
     statuses = text.to_list()
     parts = {value: _split(value) for value in set(statuses)}
-    if all(part == (value, None) for value, part in parts.items()):
-        no_errors = pl.Series("status_error", [None], pl.String).new_from_index(0, len(text))
-        return pl.DataFrame([text.alias("status"), no_errors])
     columns = {"status": 0, "status_error": 1}
     return pl.DataFrame(
         {name: [parts[value][index] for value in statuses] for name, index in columns.items()},

@@ -46,6 +46,3 @@ KEY_COLUMN_DESCRIPTIONS: dict[str, str] = {
     "wallet": "Owner of the order, 0x and 40 hex digits, lower case.",
     "ts": "Time of this event, UTC, microseconds; never the order's creation.",
 }
-
-ROW_COLUMNS: tuple[str, ...] = (*KEY_COLUMNS, *CONTENT_COLUMNS)
-"""Columns of a normalized frame, in order, after ``row_number`` (0-based position in the object)."""

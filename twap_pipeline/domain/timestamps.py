@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 
-from twap_pipeline.domain.months import FIRST_MONTH, month_of, start_of
+from twap_pipeline.domain.months import FIRST_MONTH, start_of
 from twap_pipeline.errors import ObjectInvalidError
 
 UNITS: dict[str, int] = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -118,12 +118,8 @@ def infer_unit(
     Single values that match no unit are quarantined later. A column in which no value matches, or in which values match
     different units, cannot be read.
 
-    Args:
-        counts: Result of `count_matches_by_unit` over the whole column.
-        values_present: Number of non-null values in the column, without zeros (the feed's "unknown").
-        key: Key of the object, for error messages.
-        column: Name of the column, for error messages.
-        time_range: The valid times, for error messages.
+    The counts are those of `count_matches_by_unit` over the whole column. ``values_present`` is the number of its
+    non-null values, without zeros (the feed's "unknown").
 
     Raises:
         ObjectInvalidError: No unit matches, or more than one unit matches.
@@ -146,11 +142,8 @@ def infer_unit(
 def to_utc(values: pl.Series, unit: str | None) -> pl.Series:
     """Return times in any encoding as Datetime µs UTC; null if a value cannot be parsed.
 
-    Nanoseconds are rounded down to microseconds, PostgreSQL's precision. A time without a zone is UTC.
-
-    Args:
-        values: A column of times, as in the object.
-        unit: Unit of the column's epochs (`infer_unit`).
+    Nanoseconds are rounded down to microseconds, PostgreSQL's precision. A time without a zone is UTC. The unit is that
+    of the column's epochs (`infer_unit`).
     """
     if values.dtype == pl.String:
         times = _from_naive_iso(values)
@@ -202,9 +195,4 @@ def _from_other_text(text: pl.Series, unit: str | None) -> pl.Series:
 
 def months_of(times: pl.Series) -> frozenset[date]:
     """Return the months of event times (Datetime µs, UTC; none is null)."""
-    first, last = times.min(), times.max()
-    if not isinstance(first, datetime) or not isinstance(last, datetime):
-        return frozenset()
-    if month_of(first.date()) == month_of(last.date()):
-        return frozenset([month_of(first.date())])
     return frozenset(times.dt.truncate("1mo").dt.date().unique())

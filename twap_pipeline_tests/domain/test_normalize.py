@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twap_pipeline.domain.data_set import TWAP_STATUS
 from twap_pipeline.domain.normalize import flatten
-from twap_pipeline.domain.status import ROW_COLUMNS
 from twap_pipeline_tests.domain.normalized import label, only_row, read
 from twap_pipeline_tests.feed_factories import CREATED_MS, EVENT, EVENT_NS, EVENT_TEXT, WALLET, nested, raw_rows
 from twap_pipeline_tests.hypothesis_profiles import examples
@@ -58,7 +58,7 @@ def test_frames_have_fixed_columns_and_types(n: int) -> None:
     flags = dict.fromkeys(("reduce_only", "randomize"), pl.Boolean())
     other: dict[str, pl.DataType] = {"row_number": pl.Int64(), "duration_minutes": pl.Int64(), **times, **flags}
 
-    assert normalized.rows.columns == ["row_number", *ROW_COLUMNS]
+    assert normalized.rows.columns == ["row_number", *TWAP_STATUS.row_columns]
     assert dict(normalized.rows.schema) == {name: other.get(name, pl.String()) for name in normalized.rows.columns}
     assert dict(normalized.rejected.schema) == {"row_number": pl.Int64(), "reason": pl.String(), "raw_row": pl.String()}
 
@@ -144,7 +144,7 @@ INTERNAL_NAMES = [
     "raw:time",
     "text",
     "epoch",
-    *ROW_COLUMNS[1:5],
+    *TWAP_STATUS.row_columns[1:5],
 ]
 
 
