@@ -3,7 +3,6 @@
 Put here how work is distributed over threads and cancelled. What is done with an object belongs in `load`.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,7 +36,7 @@ _R = TypeVar("_R")
 
 
 class LoadLimits:
-    """Limits that concurrent loads share: write slots, decode slots, CPU slots, and a flag that cancels all loads.
+    """Limits that concurrent loads share: write slots, decode slots, and a flag that cancels all loads.
 
     Args:
         write_slots: Maximum number of objects that are written at once, each by its own connection.
@@ -53,7 +52,6 @@ class LoadLimits:
         """Maximum decoded size of a batch of more than one row."""
         self._write_slots = Semaphore(write_slots)
         self._decode_slots = Semaphore(decode_slots)
-        self._cpu_slots = Semaphore(max(1, (os.cpu_count() or 1) - 1))  # PostgreSQL needs the other processor
         self._cancelled = Event()
 
     def write_slot(self) -> AbstractContextManager[None]:
@@ -67,10 +65,6 @@ class LoadLimits:
     def decode_slot(self) -> AbstractContextManager[None]:
         """Return a context that waits for a decode slot and occupies it: until the decoded object is written."""
         return self._occupy(self._decode_slots)
-
-    def cpu_slot(self) -> AbstractContextManager[None]:
-        """Return a context that waits for a processor to compute on and occupies it."""
-        return self._occupy(self._cpu_slots)
 
     @contextmanager
     def _occupy(self, slots: Semaphore) -> Iterator[None]:
@@ -95,12 +89,7 @@ def bounded_map(
 
     If the work raises an error, or the caller stops, no further object is started and all threads end. In-flight work
     is cancelled at its next checkpoint. After a `SourceError` in-flight work is finished instead: its objects are
-    already paid for and can still be written.
-
-    Args:
-        work: Called in a thread. Long work contains checkpoints of ``limits``.
-        refs: The objects.
-        limits: The limits to cancel.
+    already paid for and can still be written. Long work contains checkpoints of ``limits``.
     """
     in_flight: deque[tuple[int, Future[_R]]] = deque()
     threads = ThreadPoolExecutor(MAX_IN_FLIGHT_OBJECTS, thread_name_prefix="objects")

@@ -4,52 +4,20 @@ A fetch is bound to the listed version (If-Match), so the bytes always belong to
 """
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ObjectChangedError, ObjectGoneError
 from twap_pipeline.source.base import ObjectStore
-from twap_pipeline.source.object_file import ObjectFile
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
 
 MAX_RELISTS = 3
 """How often one fetch lists an overwritten object again, before it fails."""
 
 
-class CountingFile(ObjectFile):
-    """A temporary file that counts the bytes written to it, repeated GET requests included.
-
-    Args:
-        max_size: Bytes that stay in memory.
-        checkpoint: Called before each write; raises an error if the load was cancelled.
-    """
-
-    def __init__(self, max_size: int, checkpoint: Callable[[], None]) -> None:
-        super().__init__(max_size=max_size)
-        self.bytes_written = 0
-        self._checkpoint = checkpoint
-
-    def write(self, data: "ReadableBuffer") -> int:
-        """Write the bytes and count them."""
-        self._checkpoint()
-        count = super().write(data)
-        self.bytes_written += count
-        return count
-
-
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """What was fetched.
-
-    Args:
-        ref: The version of the object.
-        checksum_verified: Whether the bytes match a checksum of the store.
-        sha256: Of the bytes, in hex.
-    """
+    """The version that was fetched, whether a checksum of the store verified its bytes, and their SHA-256 in hex."""
 
     ref: ObjectRef
     checksum_verified: bool
@@ -58,11 +26,6 @@ class FetchResult:
 
 def fetch_latest(store: ObjectStore, ref: ObjectRef, into: IO[bytes]) -> FetchResult:
     """Write the bytes of the object's latest version to a file and rewind the file.
-
-    Args:
-        store: The object's store.
-        ref: The version that was listed.
-        into: The file.
 
     Raises:
         ObjectChangedError: The object was overwritten more than `MAX_RELISTS` times during the fetch.

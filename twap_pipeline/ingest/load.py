@@ -27,13 +27,14 @@ from twap_pipeline.errors import (
 from twap_pipeline.failpoints import failpoint
 from twap_pipeline.ingest.attempts import PROCESS_ENDED, AttemptMarks
 from twap_pipeline.ingest.concurrency import DEFAULT_MAX_MEMORY_BYTES, LoadLimits, bounded_map
-from twap_pipeline.ingest.fetch import CountingFile, FetchResult, fetch_latest
+from twap_pipeline.ingest.fetch import FetchResult, fetch_latest
 from twap_pipeline.ingest.object_reader import ObjectReader, read_ahead
 from twap_pipeline.ingest.phases import PhaseTimer
 from twap_pipeline.ingest.refusals import Refusal, RefusalStreak
 from twap_pipeline.ingest.retry import explain_lock_timeout, transaction, with_retries
 from twap_pipeline.source.base import ObjectStore
 from twap_pipeline.source.identity import source_identity
+from twap_pipeline.source.object_file import ObjectFile
 from twap_pipeline.source.parquet import BATCH_ROWS
 from twap_pipeline.storage import ingest_log
 from twap_pipeline.storage.ingest_attempts import remove_attempts
@@ -46,8 +47,6 @@ log = logging.getLogger(__name__)
 
 _BatchFactory = Callable[[], Generator[CopyBatch, None, None]]
 """Returns an object's rows from the start, at each call: a transaction may have to be repeated."""
-
-_IN_MEMORY_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +94,9 @@ def ingest_objects(
     failed, and the load of the others continues. Objects that a process was reading when it ended are loaded last, one
     at a time.
 
-    Args:
-        store: The objects' store.
-        engine: The database.
-        refs: The versions to load.
-        day: The UTC day of the objects.
-        run_id: The Dagster run, for the ingest log.
-        connections: Number of objects that are written at once, each in its own transaction.
-        max_memory_bytes: Memory that the process may use. It decides the size of the batches.
-        refusals: The refusals of the run, if it loads several days. Its caller records the last ones.
-        data_set: Data set of the objects.
+    As many objects as ``connections`` are written at once, each in its own transaction. ``max_memory_bytes``, for the
+    whole process, decides the size of the batches. A caller that loads several days passes the ``refusals`` of its run,
+    and records the last ones.
 
     Raises:
         SourceError: The store as a whole refused or failed.
@@ -115,42 +107,40 @@ def ingest_objects(
     load = partial(ingest_object, store, engine, day=day, run_id=run_id, limits=limits, data_set=data_set)
     refs, marks = list(refs), AttemptMarks(engine, data_set)
     streak = RefusalStreak() if refusals is None else refusals
+    results: dict[str, IngestResult] = {}
     with marks.removed_at_end():
         interrupted = marks.find_interrupted(refs)
         others = [ref for ref in refs if ref.key not in interrupted]
         with closing(bounded_map(load, marks.mark(others), limits)) as loads:
-            results = iter(list(_count_refusals(engine, streak, loads)))
-        last = [ref for ref in refs if ref.key in interrupted]
-
-        def load_alone(ref: ObjectRef) -> IngestResult:
+            for result in loads:
+                _count_refusal(engine, streak, result)
+                results[result.ref.key] = result
+        for ref in [ref for ref in refs if ref.key in interrupted]:
             attempt = Attempt(day, source_identity(store.url), ref.size_bytes, run_id, data_set=data_set)
             if interrupted[ref.key] and (ended := _record_process_end(engine, ref, attempt)):
-                _log_result(ended, run_id)
-                return ended
-            (ref,) = marks.mark([ref], is_alone=True)
-            return load(ref)
-
-        loads_alone = map(load_alone, last)
-        alone = dict(zip((ref.key for ref in last), _count_refusals(engine, streak, loads_alone), strict=True))
+                result = ended
+                _log_result(result, run_id)
+            else:
+                result = load(*marks.mark([ref], is_alone=True))
+            _count_refusal(engine, streak, result)
+            results[ref.key] = result
     if refusals is None:
         record_refusals(engine, streak.end())
     with engine.begin() as connection:
         correct_empty_statistics(connection)
-    return [alone[ref.key] if ref.key in alone else next(results) for ref in refs]
+    return [results[ref.key] for ref in refs]
 
 
-def _count_refusals(engine: Engine, streak: RefusalStreak, results: Iterable[IngestResult]) -> Iterator[IngestResult]:
-    """Yield the results; add refusals to the streak, and record them as failed when another object was read.
+def _count_refusal(engine: Engine, streak: RefusalStreak, result: IngestResult) -> None:
+    """Add a refusal to the streak; record the refusals of the streak as failed if the object was read.
 
     Raises:
         SourceAccessError: The store refused too many objects in a row.
     """
-    for result in results:
-        if result.refusal is not None:
-            streak.add(result.refusal)
-        else:
-            record_refusals(engine, streak.end())
-        yield result
+    if result.refusal is not None:
+        streak.add(result.refusal)
+    else:
+        record_refusals(engine, streak.end())
 
 
 def record_refusals(engine: Engine, refusals: Iterable[Refusal]) -> None:
@@ -179,17 +169,9 @@ def ingest_object(
 ) -> IngestResult:
     """Load one object: fetch and decode it, then write its rows and its log entry in one transaction.
 
-    An object that cannot be read is recorded as failed, and no error is raised. A refused object is not recorded.
-
-    Args:
-        store: The object's store.
-        engine: The database.
-        ref: The version to load; if it was overwritten, the latest version is loaded instead.
-        day: The UTC day of the object.
-        run_id: The Dagster run, for the ingest log.
-        limits: The limits that concurrent loads share; None if there are no others.
-        batch_rows: Maximum number of rows that are decoded and written at once; ``limits`` may set a lower one.
-        data_set: Data set of the object.
+    An object that cannot be read is recorded as failed, and no error is raised. A refused object is not recorded. If
+    the version was overwritten, the latest version is loaded instead. Concurrent loads share ``limits``, which can
+    reduce ``batch_rows``, the maximum number of rows that are decoded and written at once.
 
     Raises:
         SourceError: The store as a whole refused or failed.
@@ -199,7 +181,7 @@ def ingest_object(
     limits = limits or LoadLimits(1)
     timer = PhaseTimer()
     source_url = source_identity(store.url)
-    with CountingFile(_IN_MEMORY_BYTES, limits.raise_if_cancelled) as file:
+    with ObjectFile(checkpoint=limits.raise_if_cancelled) as file:
         try:
             if ref.invalid is not None:
                 raise ObjectInvalidError(ref.key, ref.invalid)
@@ -209,7 +191,7 @@ def ingest_object(
             failpoint("downloaded")
             attempt = Attempt(day, source_url, file.bytes_written, run_id, data_set=data_set)
             with limits.decode_slot():
-                with limits.cpu_slot(), timer.measure("decoding"):
+                with timer.measure("decoding"):
                     max_rows = min(batch_rows, limits.batch_rows)
                     reader = ObjectReader(ref, file, max_rows, limits.batch_bytes, day=day, data_set=data_set)
                     batches = _batch_factory(reader, limits)
@@ -225,13 +207,13 @@ def ingest_object(
 
                 with explain_lock_timeout(ref.key):
                     result = with_retries(write_in_slot)
-        except ObjectRefusedError as error:
-            attempt = Attempt(day, source_url, file.bytes_written, run_id, timer.seconds, data_set)
-            result = IngestResult(ref, day, error=error.reason, refusal=Refusal(ref, attempt, error))
         except ObjectError as error:
             attempt = Attempt(day, source_url, file.bytes_written, run_id, timer.seconds, data_set)
-            with limits.write_slot():
-                result = _record_failure(engine, ref, attempt, error)
+            if isinstance(error, ObjectRefusedError):
+                result = IngestResult(ref, day, error=error.reason, refusal=Refusal(ref, attempt, error))
+            else:
+                with limits.write_slot():
+                    result = _record_failure(engine, ref, attempt, error)
     result = replace(result, seconds=timer.seconds)
     _log_result(result, run_id)
     return result

@@ -100,7 +100,9 @@ class ObjectReader:
             for reason, rejected in batch.rejections.items():
                 rejections[reason] = rejections[reason].including(rejected) if reason in rejections else rejected
             first_row += raw.height
-            self.last_event_at = _latest(self.last_event_at, batch.rows["ts"])
+            latest = batch.rows["ts"].max()
+            if isinstance(latest, datetime):  # None if the batch has no valid row
+                self.last_event_at = max(latest, self.last_event_at or latest)
             yield batch
         for name, reason in islice(self._object.lost_columns.items(), WARNINGS_MAX):
             self.data_warnings[f"unknown column {name!r}: values are lost, because it {reason}"] = first_row
@@ -154,14 +156,6 @@ class ObjectReader:
             )
             for name in columns
         }
-
-
-def _latest(earlier: datetime | None, times: pl.Series) -> datetime | None:
-    """Return the latest of a time and of times of normalized events; None if there is none."""
-    latest = times.max()
-    if not isinstance(latest, datetime):
-        return earlier
-    return latest if earlier is None else max(earlier, latest)
 
 
 def read_ahead(items: Iterable[_T]) -> Generator[_T, None, None]:

@@ -42,20 +42,9 @@ class Plan:
     loaded: tuple[ObjectRef, ...]
     parked: tuple[ObjectRef, ...]
 
-    @property
-    def pending_bytes(self) -> int:
-        """Total size of the pending objects."""
-        return sum(ref.size_bytes for ref in self.pending)
-
 
 def plan(listing: Iterable[ObjectRef], entries: Mapping[str, IngestLogEntry], *, only: Collection[str] = ()) -> Plan:
-    """Compare a listing with the ingest log.
-
-    Args:
-        listing: Objects, in any order.
-        entries: Key → log entry.
-        only: If not empty, only these keys become pending, also if they are parked.
-    """
+    """Compare a listing with the ingest log; with ``only``, only these keys become pending, also if they are parked."""
     pending, loaded, parked = [], [], []
     for ref in listing:
         entry = entries.get(ref.key)
@@ -73,13 +62,9 @@ def plan(listing: Iterable[ObjectRef], entries: Mapping[str, IngestLogEntry], *,
 def check_budget(
     pending: Iterable[ObjectRef], *, max_bytes: int | None, max_bytes_today: int | None, read_today_bytes: int
 ) -> None:
-    """Check that reading the pending objects stays within the byte budgets.
+    """Check that reading the pending objects stays within the byte budgets of the run and of the UTC day.
 
-    Args:
-        pending: The objects that the run would read.
-        max_bytes: Budget of one run; None for unlimited.
-        max_bytes_today: Budget of the UTC day; None for unlimited.
-        read_today_bytes: Bytes that other runs have read on this day.
+    A budget of None is unlimited. ``read_today_bytes`` are those that other runs have read on this day.
 
     Raises:
         BudgetExceededError: Names the budget, the work and the remedies.

@@ -6,7 +6,7 @@ A full disk or a missing temporary folder ends the run: it must not count as a f
 import errno
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
@@ -42,13 +42,26 @@ def _local_errors() -> Iterator[None]:
 class ObjectFile(_SpooledFile):
     """A temporary file in memory up to ``max_size`` bytes, then in the temporary folder.
 
+    Args:
+        max_size: Bytes that stay in memory.
+        checkpoint: Called before each write; raises an error if the load was cancelled.
+
     Raises:
         LocalResourceError: From every operation, if the operating system refuses it.
     """
 
+    def __init__(self, max_size: int = 8 * 1024 * 1024, checkpoint: Callable[[], None] = lambda: None) -> None:
+        super().__init__(max_size=max_size)
+        self.bytes_written = 0
+        """Bytes of all writes, repeated GET requests included."""
+        self._checkpoint = checkpoint
+
     @_local_errors()
     def write(self, data: "ReadableBuffer") -> int:  # noqa: D102 - as in the base class
-        return super().write(data)
+        self._checkpoint()
+        count = super().write(data)
+        self.bytes_written += count
+        return count
 
     @_local_errors()
     def read(self, *size: int) -> bytes:  # noqa: D102 - as in the base class

@@ -15,7 +15,7 @@ from twap_pipeline.ingest.concurrency import (
     LoadLimits,
     bounded_map,
 )
-from twap_pipeline.ingest.fetch import CountingFile
+from twap_pipeline.source.object_file import ObjectFile
 from twap_pipeline.source.parquet import BATCH_ROWS
 
 pytestmark = pytest.mark.unit
@@ -112,7 +112,7 @@ def test_bytes_in_flight_are_bounded(size_bytes: int, maximum: int) -> None:
 def test_cancelled_load_ends_its_download() -> None:
     limits = LoadLimits(1)
 
-    with CountingFile(10, limits.raise_if_cancelled) as file:
+    with ObjectFile(10, limits.raise_if_cancelled) as file:
         file.write(b"12")
         limits.cancel()
         with pytest.raises(LoadCancelledError):

@@ -130,13 +130,6 @@ def test_every_object_is_pending_loaded_or_parked(listing: list[ObjectRef], data
     assert sorted([*result.pending, *result.loaded, *result.parked]) == sorted(listing)
     assert all(log[ref.key].is_loaded(ref) for ref in result.loaded)
     assert all(log[ref.key].is_parked(ref) for ref in result.parked)
-    assert result.pending_bytes == sum(ref.size_bytes for ref in result.pending)
-
-
-def test_pending_bytes_are_those_of_pending_objects() -> None:
-    listing = [listed(b"123", key="a"), listed(b"45", key="b"), listed(b"6", key="c")]
-
-    assert plan(listing, {"b": entry()}).pending_bytes == 4
 
 
 @given(st.lists(refs, max_size=8, unique_by=lambda ref: ref.key), st.randoms(use_true_random=False))

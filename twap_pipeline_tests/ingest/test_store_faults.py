@@ -5,7 +5,7 @@ import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from twap_pipeline.ingest import load
 from twap_pipeline.ingest.fetch import MAX_RELISTS
 from twap_pipeline.ingest.load import ingest_object, ingest_objects
 from twap_pipeline.ingest.refusals import RefusalStreak
+from twap_pipeline.source.object_file import ObjectFile
 from twap_pipeline.source.s3 import S3Bucket, S3Location
 from twap_pipeline.storage.ingest_log import read_ingest_log
 from twap_pipeline_tests.factories import DAY, event
@@ -303,7 +304,7 @@ def test_missing_temporary_folder_ends_the_run_without_attempt(
 ) -> None:
     remote.put("a.parquet", 1)
     with monkeypatch.context() as patch:
-        patch.setattr(load, "_IN_MEMORY_BYTES", 1)
+        patch.setattr(load, "ObjectFile", partial(ObjectFile, 1))
         patch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
         with pytest.raises(LocalResourceError, match=r"gone.*set TMPDIR"):
             ingest_everything(remote.store, remote.engine)
