@@ -5,7 +5,7 @@ values are detected by `deep_audit`, which reads the objects. Add a kind of find
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from enum import StrEnum
 from typing import TypeVar
@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef, day_from_key, is_escaped, utc_date
 from twap_pipeline.storage.audit.counts import IngestLogRecord, StoredObject, stored_objects
+from twap_pipeline.storage.audit.repair import RepairResult
 from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX
 from twap_pipeline.storage.long_statements import STATEMENT_TIMEOUT_SECONDS, statement_timeout
 from twap_pipeline.storage.months.archived import count_archived_rows
@@ -126,9 +127,42 @@ class AuditFinding:
         return self.code in _INFORMATIONAL
 
 
-def has_errors(findings: Iterable[AuditFinding]) -> bool:
-    """Return whether any finding is not informational."""
-    return any(not finding.is_informational for finding in findings)
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """Result of an audit.
+
+    Args:
+        findings: Every difference, informational ones included.
+        objects_read: Objects that a deep audit read; 0 for other audits.
+        repair: What was repaired; None if no repair was requested.
+    """
+
+    findings: Sequence[AuditFinding]
+    objects_read: int = 0
+    repair: RepairResult | None = None
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether any finding is not informational."""
+        return any(not finding.is_informational for finding in self.findings)
+
+    def as_json(self) -> dict[str, object]:
+        """Return the report as one JSON object."""
+        return {
+            "has_errors": self.has_errors,
+            "objects_read": self.objects_read,
+            "findings": [
+                {
+                    "code": str(finding.code),
+                    "description": finding.description,
+                    "is_informational": finding.is_informational,
+                    "count": finding.count,
+                    "examples": finding.examples,
+                }
+                for finding in self.findings
+            ],
+            "repair": asdict(self.repair) if self.repair else None,
+        }
 
 
 def to_findings(differences: Iterable[Difference], data_set: DataSet = TWAP_STATUS) -> list[AuditFinding]:
@@ -153,15 +187,9 @@ def audit(
 ) -> list[AuditFinding]:
     """Return the differences between listing, ingest log and tables; empty if there are none.
 
-    The listing and the tables are read as streams: the memory does not depend on the number of objects.
-
-    Args:
-        engine: A database at head. The tables are read in one snapshot, taken before the first object is listed.
-        listing: All objects of the source, in key order.
-        since: First UTC date of the partitions; older objects are an informational finding.
-        key_date_patterns: Regular expressions of dates in keys.
-        timeout_seconds: Limit of each statement.
-        data_set: Data set of the objects.
+    The listing, all objects of the source in key order, and the tables are read as streams: the memory does not depend
+    on the number of objects. The tables are read in one snapshot, taken before the first object is listed. Objects
+    before ``since`` are an informational finding.
 
     Raises:
         StatementTimeoutError: A statement reached the limit.

@@ -1,58 +1,19 @@
 """Runs an audit as a command, a Dagster job and an asset check need it: listing, budget, deep audit, one report."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from datetime import date
 
 from sqlalchemy import Engine
 
 from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef
-from twap_pipeline.ingest.audit import AuditFinding, audit, has_errors
+from twap_pipeline.ingest.audit import AuditReport, audit
 from twap_pipeline.ingest.deep_audit import deep_audit, deleted_objects, loaded_objects
 from twap_pipeline.ingest.plan import check_budget
 from twap_pipeline.source.base import ObjectStore
-from twap_pipeline.storage.audit.repair import RepairResult
 from twap_pipeline.storage.ingest_log import bytes_read_today, record_audit_read
 from twap_pipeline.storage.long_statements import STATEMENT_TIMEOUT_SECONDS
-
-
-@dataclass(frozen=True, slots=True)
-class AuditReport:
-    """Result of an audit.
-
-    Args:
-        findings: Every difference, informational ones included.
-        objects_read: Objects that a deep audit read; 0 for other audits.
-        repair: What was repaired; None if no repair was requested.
-    """
-
-    findings: Sequence[AuditFinding]
-    objects_read: int = 0
-    repair: RepairResult | None = None
-
-    @property
-    def has_errors(self) -> bool:
-        """Whether any finding is not informational."""
-        return has_errors(self.findings)
-
-    def as_json(self) -> dict[str, object]:
-        """Return the report as one JSON object."""
-        return {
-            "has_errors": self.has_errors,
-            "objects_read": self.objects_read,
-            "findings": [
-                {
-                    "code": str(finding.code),
-                    "description": finding.description,
-                    "is_informational": finding.is_informational,
-                    "count": finding.count,
-                    "examples": finding.examples,
-                }
-                for finding in self.findings
-            ],
-            "repair": asdict(self.repair) if self.repair else None,
-        }
 
 
 def run_audit(
@@ -103,7 +64,7 @@ def run_audit(
     check_budget(refs, max_bytes=max_bytes_per_run, max_bytes_today=max_bytes_per_day, read_today_bytes=read_today)
     with engine.begin() as connection:
         record_audit_read(connection, data_set, refs)
-    result = deep_audit(
+    report = deep_audit(
         store,
         engine,
         refs,
@@ -113,4 +74,4 @@ def run_audit(
         timeout_seconds=timeout_seconds,
         data_set=data_set,
     )
-    return AuditReport([*findings, *result.findings], len(refs), result.repair)
+    return replace(report, findings=[*findings, *report.findings])

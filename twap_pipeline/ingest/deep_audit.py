@@ -10,7 +10,6 @@ that such rows were added or deleted. docs/reference/audit-codes.md lists what n
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 
 from sqlalchemy import Connection, Engine, text
@@ -18,13 +17,13 @@ from sqlalchemy import Connection, Engine, text
 from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.domain.object_ref import KEY_DATE_PATTERNS, ObjectRef, day_from_key, partition_date
 from twap_pipeline.errors import ObjectError
-from twap_pipeline.ingest.audit import AuditCode, AuditFinding, Difference, entry_inconsistency, to_findings
+from twap_pipeline.ingest.audit import AuditCode, AuditReport, Difference, entry_inconsistency, to_findings
 from twap_pipeline.ingest.fetch import fetch
 from twap_pipeline.ingest.object_reader import ObjectReader
 from twap_pipeline.source.base import ObjectStore
 from twap_pipeline.source.object_file import ObjectFile
 from twap_pipeline.storage.audit.counts import HistoryFault, StoredObject, stored_objects
-from twap_pipeline.storage.audit.repair import RepairResult, repair
+from twap_pipeline.storage.audit.repair import repair
 from twap_pipeline.storage.audit.verification import (
     EXPECTED_TABLES,
     ExpectedEntry,
@@ -42,21 +41,6 @@ from twap_pipeline.storage.audit.verification import (
 from twap_pipeline.storage.ingest_log import read_ingest_log
 from twap_pipeline.storage.loading.row_writer import LoadMode, encode_batch, load_rows
 from twap_pipeline.storage.long_statements import STATEMENT_TIMEOUT_SECONDS, statement_timeout
-
-_IN_MEMORY_BYTES = 32 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class DeepAuditResult:
-    """Result of a deep audit.
-
-    Args:
-        findings: The differences; empty if every row was verified.
-        repair: What was repaired; None if no repair was requested.
-    """
-
-    findings: list[AuditFinding]
-    repair: RepairResult | None = None
 
 
 def loaded_objects(
@@ -92,18 +76,11 @@ def deep_audit(
     deleted_keys: Collection[str] = (),
     timeout_seconds: float = STATEMENT_TIMEOUT_SECONDS,
     data_set: DataSet = TWAP_STATUS,
-) -> DeepAuditResult:
+) -> AuditReport:
     """Read objects again and compare rows, quarantined rows and log entries with them, and orders with the statuses.
 
-    Args:
-        store: The object store.
-        engine: A database at head.
-        refs: The objects to read, from `loaded_objects`.
-        key_date_patterns: Regular expressions of dates in keys.
-        requeue: Delete wrong rows, requeue the objects that contain the right ones, and write wrong orders.
-        deleted_keys: Loaded keys that the source no longer lists; a repair corrects their row counts.
-        timeout_seconds: Limit of each statement.
-        data_set: Data set of the objects.
+    The objects are those of `loaded_objects`. ``requeue`` deletes wrong rows, requeues the objects that contain the
+    right ones, writes wrong orders, and corrects the row counts of ``deleted_keys``, which the source no longer lists.
 
     Raises:
         SourceError: The store failed or refused access as a whole.
@@ -159,7 +136,7 @@ def deep_audit(
         for key, count in archived.items():
             yield AuditCode.ARCHIVED_ROWS, f"{key}: {count} rows"
 
-    return DeepAuditResult(to_findings(differences(), data_set), repaired)
+    return AuditReport(to_findings(differences(), data_set), len(refs), repaired)
 
 
 def _read_versions(
@@ -219,7 +196,7 @@ def _load_expected_rows(
     errors: dict[str, str] = {}
     for ref in refs:
         try:
-            with ObjectFile(max_size=_IN_MEMORY_BYTES) as file:
+            with ObjectFile() as file:
                 fetched = fetch(store, ref, file)
                 reader = ObjectReader(ref, file, day=partition_date(ref, key_date_patterns), data_set=data_set)
                 batches = (encode_batch(ref, batch, data_set) for batch in reader.batches())

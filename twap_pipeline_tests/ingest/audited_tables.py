@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from sqlalchemy import Engine, text
 
 from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
-from twap_pipeline.ingest.audit import AuditFinding, audit
-from twap_pipeline.ingest.deep_audit import DeepAuditResult, deep_audit, deleted_objects, loaded_objects
+from twap_pipeline.ingest.audit import AuditFinding, AuditReport, audit
+from twap_pipeline.ingest.deep_audit import deep_audit, deleted_objects, loaded_objects
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.orders.refresh import dates_pending_refresh, refresh_orders
 from twap_pipeline_tests.factories import DAY, Bucket, event
@@ -76,7 +76,7 @@ def quick(engine: Engine, bucket: Bucket, data_set: DataSet = TWAP_STATUS) -> di
     return errors(audit(engine, LocalDirectory(bucket.directory).list_objects(), DAY, data_set=data_set))
 
 
-def read(engine: Engine, bucket: Bucket, *, requeue: bool = False, data_set: DataSet = TWAP_STATUS) -> DeepAuditResult:
+def read(engine: Engine, bucket: Bucket, *, requeue: bool = False, data_set: DataSet = TWAP_STATUS) -> AuditReport:
     store = LocalDirectory(bucket.directory)
     listing = list(store.list_objects())
     refs = loaded_objects(engine, listing, DAY, data_set=data_set)
@@ -128,7 +128,7 @@ def of(twap_id: int, minute: int = 0) -> str:
     return f"twap_id = '{twap_id}' AND ts >= '2025-08-20 12:{minute:02}+00' AND ts < '2025-08-20 12:{minute + 1:02}+00'"
 
 
-def repair_once(engine: Engine, bucket: Bucket, data_set: DataSet = TWAP_STATUS) -> DeepAuditResult:
+def repair_once(engine: Engine, bucket: Bucket, data_set: DataSet = TWAP_STATUS) -> AuditReport:
     """Repair the tables as an operator does: audit with requeue, ingestion, refresh of orders."""
     result = read(engine, bucket, requeue=True, data_set=data_set)
     ingest_everything(LocalDirectory(bucket.directory), engine, data_set)

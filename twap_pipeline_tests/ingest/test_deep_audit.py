@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 from sqlalchemy import Engine, text
 
-from twap_pipeline.ingest.audit import audit, has_errors
+from twap_pipeline.ingest.audit import audit
 from twap_pipeline.ingest.deep_audit import deep_audit, loaded_objects
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.audit.data_check_runs import run_checks
@@ -178,12 +178,12 @@ def test_deleted_object_is_informational_and_rows_stay(engine: Engine, loaded: B
     findings = audit(engine, LocalDirectory(loaded.directory).list_objects(), DAY)
 
     assert [(finding.code, finding.examples) for finding in findings] == [("deleted_from_source", (C,))]
-    assert not has_errors(findings)
+    assert errors(findings) == {}
 
     right = digest(engine)
     result = read(engine, loaded, requeue=True)
 
-    assert not has_errors(result.findings)
+    assert not result.has_errors
     assert result.repair is not None
     assert not result.repair.has_changes
     assert digest(engine) == right
@@ -240,7 +240,7 @@ def test_start_date_selects_objects(engine: Engine, loaded: Bucket) -> None:
 
     assert len(loaded_objects(engine, listing, DAY)) == 5
     assert loaded_objects(engine, listing, date(2025, 8, 21)) == []
-    assert not has_errors(audit(engine, listing, date(2025, 8, 21)))
+    assert errors(audit(engine, listing, date(2025, 8, 21))) == {}
 
 
 def test_deep_audit_and_repair_with_stale_statistics_end(engine: Engine, bucket: Bucket) -> None:

@@ -48,7 +48,7 @@ def find_problems(
     """
     store = RecordedStore(bucket.versions)
     listing = sorted({version.ref.key: version.ref for version in bucket.versions}.values())
-    findings = audit(engine, listing, FIRST_DAY) + deep_audit(store, engine, listing).findings
+    findings = [*audit(engine, listing, FIRST_DAY), *deep_audit(store, engine, listing).findings]
     problems = [
         f"{finding.code}: {', '.join(finding.examples[:5])}" for finding in findings if not finding.is_informational
     ]
