@@ -80,10 +80,6 @@ ACCEPTED_TYPES: dict[str, PolarsTypes] = {
 def map_columns(key: str, schema: Mapping[str, pl.DataType]) -> ColumnMapping:
     """Return the mapping of an object's columns.
 
-    Args:
-        key: Key of the object, for error messages.
-        schema: Column → type.
-
     Raises:
         ObjectInvalidError: A required column is missing or has a type that cannot be read without loss.
     """

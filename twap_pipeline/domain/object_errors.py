@@ -14,14 +14,10 @@ from twap_pipeline.errors import ObjectInvalidError, TwapPipelineError
 
 @contextmanager
 def object_errors(key: str, problem: str) -> Iterator[None]:
-    """Raise `ObjectInvalidError` for an exception within the block.
+    """Raise `ObjectInvalidError` for an exception within the block; its reason starts with ``problem``.
 
     The errors of `errors`, a lack of memory and errors of the operating system are raised unchanged: these are not
     faults of the object.
-
-    Args:
-        key: The object's key.
-        problem: Start of the reason; the exception's type and text follow.
     """
     try:
         yield

@@ -113,11 +113,7 @@ def flat_schema(key: str, schema: Sequence[tuple[str, pl.DataType]]) -> dict[str
 
 
 def map_columns(key: str, schema: Mapping[str, pl.DataType]) -> ColumnMapping:
-    """Return the mapping of an object's columns.
-
-    Args:
-        key: Key of the object, for error messages.
-        schema: Column → type, from `flat_schema`.
+    """Return the mapping of an object's columns, whose types are those of `flat_schema`.
 
     Raises:
         ObjectInvalidError: A required column is missing or has a type that cannot be read without loss.

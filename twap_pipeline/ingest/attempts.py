@@ -30,12 +30,7 @@ PROCESS_ENDED = (
 
 
 class AttemptMarks:
-    """The marks of one call of `load.ingest_objects`.
-
-    Args:
-        engine: The database.
-        data_set: Data set of the objects.
-    """
+    """The marks of one call of `load.ingest_objects`."""
 
     def __init__(self, engine: Engine, data_set: DataSet) -> None:
         self._engine = engine

@@ -31,12 +31,6 @@ def list_days(
     Lists the prefixes of the days. Lists the whole source, and records its layouts, if none are known, or if a day has
     no objects in the known ones: a new layout may have replaced them.
 
-    Args:
-        store: The store.
-        engine: A database at head.
-        days: UTC days.
-        key_date_patterns: Patterns of the date in a key.
-
     Raises:
         SourceError: A listing failed.
     """
@@ -57,14 +51,7 @@ def list_source(
     days: Set[date] | None = None,
     skipped: SkippedObjects | None = None,
 ) -> dict[date, list[ObjectRef]]:
-    """List the whole source and record its layouts; return UTC day → objects.
-
-    Args:
-        store: The store.
-        engine: A database at head.
-        key_date_patterns: Patterns of the date in a key.
-        days: Return only these days.
-        skipped: Receives the objects that are not data.
+    """List the whole source and record its layouts; return UTC day → objects, of all or of these days.
 
     Raises:
         SourceError: The listing failed.
@@ -96,12 +83,7 @@ def find_layouts(refs: Iterable[ObjectRef], key_date_patterns: Sequence[str]) ->
 def record_layouts(engine: Engine, store: ObjectStore, seen: Set[str], *, is_complete: bool) -> set[str]:
     """Record the layouts that a listing returned; call it before a run is requested for one of its objects.
 
-    Args:
-        engine: A database at head.
-        store: The listed store.
-        seen: The layouts, from `find_layouts`.
-        is_complete: Whether the listing contained all objects. Without an earlier complete listing, the layouts of a
-            part are not recorded.
+    Without an earlier complete listing, the layouts of a listing that is not complete are not recorded.
 
     Returns:
         All known layouts of the source; empty if they are unknown.

@@ -34,16 +34,9 @@ class ListingSlice:
 def list_slice(
     store: ObjectStore, after: str, key_date_patterns: Sequence[str], *, keys_max: int, seconds_max: float
 ) -> ListingSlice:
-    """List the objects after a key, until the end or a limit is reached.
+    """List the objects after a key, until the end or a limit is reached; after an empty key, from the beginning.
 
     A limit that is reached within a day leaves that day to the next slice, unless it is the only day of this slice.
-
-    Args:
-        store: The store.
-        after: The key after which to start; empty for the beginning.
-        key_date_patterns: Patterns of the date in a key.
-        keys_max: Maximum number of keys.
-        seconds_max: Maximum duration in seconds.
     """
     deadline = time.monotonic() + seconds_max
     days: dict[date, list[ObjectRef]] = {}

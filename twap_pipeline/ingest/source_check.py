@@ -16,12 +16,6 @@ def require_same_source(
 ) -> None:
     """Return if the data set has log entries of this source, or of none, or if the source is accepted by name.
 
-    Args:
-        engine: A database at head.
-        store: The store.
-        accepted_urls: Values of TWAP_ACCEPT_SOURCE_URLS.
-        data_set: Data set of the store's objects.
-
     Raises:
         ConfigurationError: The log contains objects of another source; the message names both sources.
     """

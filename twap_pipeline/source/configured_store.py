@@ -24,11 +24,6 @@ def open_configured_store(
 ) -> ObjectStore:
     """Return the object store of a data set. The sample is generated if it is the source and does not exist.
 
-    Args:
-        settings: The settings.
-        data_set: The data set.
-        make_s3_client: Called only for ``s3`` URLs; `source.s3.make_s3_client` by default.
-
     Raises:
         ConfigurationError: A database is configured without a source, there are no fills, the URL is not valid, or the
             S3 endpoint is not allowed.

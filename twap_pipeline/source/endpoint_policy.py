@@ -17,11 +17,6 @@ _METADATA_NETWORKS = tuple(map(ipaddress.ip_network, ("169.254.0.0/16", "fe80::/
 def require_safe_endpoint(url: str, subject: str = "the S3 endpoint", setting: str = "AWS_ENDPOINT_URL") -> None:
     """Raise if an endpoint has no TLS, or is an address of a metadata service.
 
-    Args:
-        url: The client's endpoint URL: ``https://s3.us-east-1.amazonaws.com``.
-        subject: What the endpoint is, for the error.
-        setting: The setting to correct, for the error.
-
     Raises:
         ConfigurationError: Contains the scheme and host of the endpoint, and the setting that permits it.
     """

@@ -9,10 +9,9 @@ SAMPLE_PREFIX = "sample/"
 
 
 def source_identity(url: str) -> str:
-    """Return the URL of a source with a lower-case scheme and one slash at its end, or the sample's.
+    """Return the URL of a source with a lower-case scheme and one slash at its end, or the sample's identity.
 
-    Args:
-        url: A source URL, or the identity of a sample. A URL in another form is returned as it is.
+    The identity of a sample, and a URL in another form, are returned as they are.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:

@@ -30,13 +30,7 @@ _GONE = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR}
 
 
 class LocalDirectory:
-    """Object store whose objects are the files below a directory.
-
-    Args:
-        directory: The directory.
-        object_pattern: Shell pattern of the names of data files.
-        setting: Name of the setting that contains the directory, for error messages.
-    """
+    """Object store whose objects are the files below a directory; arguments as of `open_store`."""
 
     key_prefix = ""
 

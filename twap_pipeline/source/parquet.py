@@ -37,12 +37,7 @@ _BOMB_ROWS_PER_BYTE = 1.0
 
 
 class ParquetObject:
-    """Schema and rows of one object.
-
-    Args:
-        key: The object's key, for error messages.
-        file: The object's bytes, seekable.
-        size_bytes: Length of ``file``.
+    """Schema and rows of one object; the file is seekable.
 
     Raises:
         ObjectInvalidError: The bytes are not parquet, or the footer declares more rows than the bytes can contain.
@@ -97,12 +92,9 @@ class ParquetObject:
     def batches(
         self, columns: Sequence[str] | None = None, rows: int = BATCH_ROWS, max_bytes: int = BATCH_BYTES
     ) -> Iterator[pl.DataFrame]:
-        """Yield the rows in order.
+        """Yield the rows in order: of these top-level columns, or of all if ``columns`` is None.
 
-        Args:
-            columns: Only these top-level columns; all columns if None.
-            rows: Maximum number of rows per batch.
-            max_bytes: Maximum decoded size of a batch of more than one row.
+        A batch has at most ``rows`` rows, and a decoded size of at most ``max_bytes`` if it has more than one row.
 
         Raises:
             ObjectInvalidError: A page cannot be decoded, text is not UTF-8, or rows are missing.
@@ -186,9 +178,7 @@ def _is_plain(kind: pa.DataType) -> bool:
 def _convert(name: str, array: pa.Array) -> pa.Array:
     """Return an array in types that polars reads without loss, with the types of nested values converted as well.
 
-    Args:
-        name: Name of the column. Only in columns that the pipeline does not read, bytes that are not UTF-8 become hex.
-        array: The array, with offset 0.
+    The array has offset 0. Only in columns that the pipeline does not read, bytes that are not UTF-8 become hex.
 
     Raises:
         pa.ArrowInvalid: Text is not UTF-8, in a column that the pipeline reads.

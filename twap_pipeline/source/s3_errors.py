@@ -98,13 +98,9 @@ def translate_errors(
     setting: str = SOURCE_SETTING,
     otherwise: type[TwapPipelineError] = SourceUnavailableError,
 ) -> Iterator[None]:
-    """Translate exceptions of boto3 within the block; messages start with ``action``.
+    """Translate exceptions of boto3 within the block; messages start with ``action``: ``GET s3://bucket/key``.
 
-    Args:
-        action: What is done: ``GET s3://bucket/key``.
-        key: Key of the object; empty unless the block reads one object.
-        setting: Name of the setting that contains the source URL.
-        otherwise: Class of the error for an exception that is not botocore's.
+    ``key`` is empty unless the block reads one object. An exception that is not botocore's becomes ``otherwise``.
 
     Raises:
         ObjectError: The request for this object failed.

@@ -30,13 +30,10 @@ class SkipReason(StrEnum):
 
 @dataclass(slots=True)
 class SkippedObjects:
-    """The objects that a listing skipped.
-
-    Args:
-        keys: Reason → keys, in the order of the listing.
-    """
+    """The objects that a listing skipped."""
 
     keys: dict[SkipReason, list[str]] = field(default_factory=dict)
+    """Reason → keys, in the order of the listing."""
 
     def add(self, key: str, reason: SkipReason) -> None:
         """Count a skipped object."""
@@ -59,10 +56,7 @@ def join_keys(keys: Sequence[str]) -> str:
 def skip_reason(ref: ObjectRef, prefix: str, name_pattern: str) -> SkipReason | None:
     """Return why the object is not data; None if it is data.
 
-    Args:
-        ref: The object.
-        prefix: Folder of the source, which is part of the key. Its own path segments are not compared.
-        name_pattern: Shell pattern of the names of data objects; case-sensitive.
+    The path segments of ``prefix``, the folder of the source, are not compared. The pattern is case-sensitive.
     """
     *folders, name = ref.key.removeprefix(prefix).split("/")
     if any(segment.startswith(("_", ".")) for segment in [*folders, name]):

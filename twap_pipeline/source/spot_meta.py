@@ -54,10 +54,6 @@ def endpoint_name(url: str) -> str:
 def fetch_spot_pairs(url: str, *, allow_insecure_endpoint: bool = False) -> list[tuple[int, str, str]]:
     """Return index, base and quote of every spot pair that the exchange lists.
 
-    Args:
-        url: Address of the exchange's info endpoint.
-        allow_insecure_endpoint: Also accept an address without TLS.
-
     Raises:
         ConfigurationError: The address is not valid, or not allowed.
         SourceUnavailableError: The exchange cannot be reached, or refused the request.
