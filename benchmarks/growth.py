@@ -35,8 +35,8 @@ from twap_pipeline.api.queries.events import EventFilter, event_page, order_even
 from twap_pipeline.api.queries.order_filter import OrderFilter
 from twap_pipeline.api.queries.order_list import order_page
 from twap_pipeline.api.queries.orders import daily_stats, wallet_summary
-from twap_pipeline.exports import order_rows
 from twap_pipeline.exports.formats import BATCH_ROWS, FORMATS
+from twap_pipeline.exports.rows import select_rows
 from twap_pipeline.paths import ROOT
 from twap_pipeline.settings import DATASET_START
 from twap_pipeline.storage.sql_files import load_queries
@@ -275,7 +275,7 @@ def _api_calls(engine: Engine) -> Iterator[tuple[str, Callable[[], object]]]:
 
     def export() -> None:
         writer = FORMATS["csv"].make_writer()
-        statement = order_rows.wallet_orders(wallet, start, end)
+        statement = select_rows("orders", wallet, start, end, market=None)
         with engine.connect().execution_options(stream_results=True, yield_per=BATCH_ROWS) as connection:
             for batch in connection.execute(statement).partitions():
                 writer.rows(batch)

@@ -3,11 +3,12 @@
 import csv
 import io
 import unicodedata
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from unicodedata import category as _category
+
+from twap_pipeline.exports.rows import DECIMAL_COLUMNS
 
 _FORMULA_STARTS = frozenset("=+-@\N{MINUS SIGN}")
 
@@ -32,14 +33,9 @@ def format_timestamp(timestamp: datetime | None) -> str | None:
     return None if timestamp is None else f"{timestamp:%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
-def to_cells(row: Mapping[str, Any], *, decimal_columns: Container[str]) -> list[object]:
-    """Return the cells of a row: text without formulas, timestamps as RFC 3339, ``decimal_columns`` as they are."""
-    return [value if name in decimal_columns else _to_cell(value) for name, value in row.items()]
-
-
-def _to_cell(value: object) -> object:
+def _to_cell(name: str, value: object) -> object:
     match value:
-        case str():
+        case str() if name not in DECIMAL_COLUMNS:
             return escape_formula(value)
         case datetime():
             return format_timestamp(value)
@@ -55,25 +51,23 @@ def to_csv_bytes(rows: Iterable[Sequence[object]]) -> bytes:
     return text.getvalue().encode()
 
 
-@dataclass(frozen=True, slots=True)
 class CsvWriter:
     """Writes a CSV file with one line per row; implements `formats.Writer`.
 
     Args:
-        header: The first line: the names of the columns of a row.
-        to_cells: Returns the cells of a row, a mapping from column to value.
+        columns: The names of the columns of a row.
     """
 
-    header: Sequence[str]
-    to_cells: Callable[[Mapping[str, Any]], Sequence[object]]
+    def __init__(self, columns: Sequence[str]) -> None:
+        self._columns = columns
 
     def begin(self) -> bytes:
         """Return the header."""
-        return to_csv_bytes([self.header])
+        return to_csv_bytes([self._columns])
 
     def rows(self, batch: Sequence[Sequence[Any]]) -> bytes:
-        """Return one line per row."""
-        return to_csv_bytes(self.to_cells(dict(zip(self.header, row, strict=True))) for row in batch)
+        """Return one line per row: text without formulas, timestamps as RFC 3339, decimals as they are."""
+        return to_csv_bytes([_to_cell(*cell) for cell in zip(self._columns, row, strict=True)] for row in batch)
 
     def end(self) -> bytes:
         """Return no bytes: a CSV file has no footer."""

@@ -14,14 +14,14 @@ from sqlalchemy import Connection, Executable, Select, TextualSelect, func, sele
 from twap_pipeline.domain.symbols import Market
 from twap_pipeline.errors import ExportError
 from twap_pipeline.exports.formats import BATCH_ROWS, DISCLAIMER, FORMATS, Writer
-from twap_pipeline.exports.order_rows import COLUMNS as ORDER_COLUMNS
-from twap_pipeline.exports.order_rows import wallet_orders
+from twap_pipeline.exports.rows import ORDER_COLUMNS, select_rows
 from twap_pipeline.exports.tax.fill_entries import COLUMNS, execution_to_entries
 from twap_pipeline.exports.tax.order_entries import order_to_entries
 from twap_pipeline.exports.tax.queries import FillRange, MarketChoice, TaxRows
 from twap_pipeline.exports.tax.review import TaxReview
 from twap_pipeline.exports.tax.statement import TaxStatement
 from twap_pipeline.exports.tax.tools import Label, TaxTool
+from twap_pipeline.storage.schema.models import twap_orders
 from twap_pipeline.storage.symbols.spot_pairs import read_symbols
 
 FILLS_DISCLAIMER = (
@@ -60,7 +60,7 @@ class ExportRequest:
         parts = [f"twap-{FORMATS[self.format_name].subject}", self.wallet]
         if FORMATS[self.format_name].tool:
             parts += [self.format_name, *([self.market] if self.market in {"perp", "all"} else [])]
-        return f"{'-'.join(map(str, parts))}.{FORMATS[self.format_name].extension}"
+        return f"{'-'.join(parts)}.{FORMATS[self.format_name].extension}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def prepare_export(connection: Connection, request: ExportRequest) -> PreparedEx
     export_format = FORMATS[request.format_name]
     if export_format.tool is None:
         market = None if request.market in {None, "all"} else Market(str(request.market))
-        statement = export_format.select(request.wallet, request.start, request.end, market=market)
+        statement = select_rows(export_format.subject, request.wallet, request.start, request.end, market=market)
         is_of_fills = export_format.subject == "fills"
         return PreparedExport(statement, export_format.make_writer(), None, is_of_fills=is_of_fills)
     executable, review = _review(connection, request, export_format.tool)
@@ -186,4 +186,5 @@ def _require_file(tool: TaxTool, market: MarketChoice, rows: TaxRows) -> TaxTool
 
 
 def _executed_orders(request: ExportRequest, market: Market) -> Select[Any]:
-    return wallet_orders(request.wallet, request.start, request.end, market=market, executed_only=True)
+    orders = select_rows("orders", request.wallet, request.start, request.end, market=market)
+    return orders.where(twap_orders.c.size_executed > 0)

@@ -5,16 +5,14 @@ tax tool, add its description to `tax.tools`; to add another format, write its m
 file is produced belongs in `export`.
 """
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-from sqlalchemy import Select
-
-from twap_pipeline.exports import fill_rows, order_rows
-from twap_pipeline.exports.csv_format import CsvWriter, to_cells
+from twap_pipeline.exports.csv_format import CsvWriter
 from twap_pipeline.exports.parquet_format import ParquetWriter
+from twap_pipeline.exports.rows import FILL_COLUMNS, ORDER_COLUMNS, Subject
 from twap_pipeline.exports.tax.tools import TOOLS, TaxTool
 from twap_pipeline.exports.tax.writer import TaxWriter
 
@@ -34,7 +32,7 @@ class Writer(Protocol):
         """Return the bytes before the first row."""
 
     def rows(self, batch: Sequence[Sequence[Any]]) -> bytes:
-        """Return the bytes of a batch of `order_rows.wallet_orders`. They can be empty, if the writer buffers rows."""
+        """Return the bytes of a batch of `rows.select_rows`. They can be empty, if the writer buffers rows."""
 
     def end(self) -> bytes:
         """Return the buffered rows and the bytes after the last row."""
@@ -49,7 +47,6 @@ class ExportFormat:
         extension: File name extension.
         media_type: Media type of the file.
         tool: The tax tool that reads the file; None for a format that contains every row as stored.
-        select: Returns the statement of the rows; a tax tool has several.
         subject: What a row is, and the name of the file.
     """
 
@@ -57,8 +54,7 @@ class ExportFormat:
     extension: str
     media_type: str
     tool: TaxTool | None = None
-    select: Callable[..., Select[Any]] = order_rows.wallet_orders
-    subject: Literal["orders", "fills"] = "orders"
+    subject: Subject = "orders"
 
 
 _PARQUET = "application/vnd.apache.parquet"
@@ -69,25 +65,12 @@ _ORDERS_METADATA = {
 _FILLS_METADATA = {"decimals": "exact, as text; coin units and USD, fees in fee_token"}
 _CSV = "text/csv; charset=utf-8"
 
-
-def _csv_writer(columns: Sequence[str], decimal_columns: Container[str]) -> Callable[[], Writer]:
-    return partial(CsvWriter, columns, partial(to_cells, decimal_columns=decimal_columns))
-
-
 FORMATS: dict[str, ExportFormat] = {
-    "csv": ExportFormat(_csv_writer(order_rows.COLUMNS, order_rows.DECIMAL_COLUMNS), "csv", _CSV),
-    "parquet": ExportFormat(partial(ParquetWriter, order_rows.COLUMNS, _ORDERS_METADATA), "parquet", _PARQUET),
-    "fills-csv": ExportFormat(
-        _csv_writer(fill_rows.COLUMNS, fill_rows.DECIMAL_COLUMNS),
-        *("csv", _CSV),
-        select=fill_rows.wallet_fills,
-        subject="fills",
-    ),
+    "csv": ExportFormat(partial(CsvWriter, ORDER_COLUMNS), "csv", _CSV),
+    "parquet": ExportFormat(partial(ParquetWriter, ORDER_COLUMNS, _ORDERS_METADATA), "parquet", _PARQUET),
+    "fills-csv": ExportFormat(partial(CsvWriter, FILL_COLUMNS), "csv", _CSV, subject="fills"),
     "fills-parquet": ExportFormat(
-        partial(ParquetWriter, fill_rows.COLUMNS, _FILLS_METADATA),
-        *("parquet", _PARQUET),
-        select=fill_rows.wallet_fills,
-        subject="fills",
+        partial(ParquetWriter, FILL_COLUMNS, _FILLS_METADATA), "parquet", _PARQUET, subject="fills"
     ),
     **{name: ExportFormat(TaxWriter, "csv", _CSV, tool) for name, tool in TOOLS.items()},
 }

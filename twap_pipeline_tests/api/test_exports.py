@@ -23,7 +23,7 @@ from twap_pipeline.api.routes import exports as route
 from twap_pipeline.exports.csv_format import escape_formula, to_csv_bytes
 from twap_pipeline.exports.export import ExportRequest
 from twap_pipeline.exports.formats import FORMATS
-from twap_pipeline.exports.order_rows import COLUMNS
+from twap_pipeline.exports.rows import ORDER_COLUMNS
 from twap_pipeline_tests.api.serving import Tables, eventually, make_settings, serving
 from twap_pipeline_tests.factories import WALLET, event
 from twap_pipeline_tests.fill_rows import fill, insert_fills
@@ -38,10 +38,10 @@ PATH = f"/api/v2/wallets/{WALLET}/exports"
 
 
 def order(**fields: object) -> list[object]:
-    """Return a row of `rows.wallet_orders`."""
+    """Return a row of `rows.select_rows`."""
     ended_at = datetime(2025, 8, 20, 12, 30, 0, 123456, tzinfo=UTC)
     defaults: dict[str, object] = {
-        **dict.fromkeys(COLUMNS),
+        **dict.fromkeys(ORDER_COLUMNS),
         "twap_id": "7",
         "wallet": WALLET,
         "asset": "BTC",
@@ -96,7 +96,7 @@ def test_csv_export_has_orders_of_the_range_oldest_first(client: httpx2.Client, 
     assert response.headers["content-disposition"] == f'attachment; filename="twap-orders-{WALLET}.csv"'
     assert "without fees, closed profit and slices: these are in the fills" in response.headers["x-data-limitations"]
     assert [order["twap_id"] for order in orders] == ["1", "2", "3"]
-    assert list(orders[0]) == list(COLUMNS)
+    assert list(orders[0]) == list(ORDER_COLUMNS)
     assert (orders[0]["size_executed"], orders[0]["notional_executed"]) == ("0.10", "1.50")
     assert (orders[0]["average_price"].rstrip("0"), orders[0]["is_underfilled"]) == ("15.", "true")
     assert orders[0]["ended_at"] == "2025-08-20T12:01:00.123456Z"
@@ -107,7 +107,7 @@ def test_parquet_export_has_timestamps_and_exact_text(client: httpx2.Client, tab
 
     frame = pl.read_parquet(io.BytesIO(client.get(f"{PATH}/parquet").content))
 
-    assert frame.columns == list(COLUMNS)
+    assert frame.columns == list(ORDER_COLUMNS)
     assert frame.schema["ended_at"] == pl.Datetime("us", "UTC")
     assert frame["size_executed"].to_list() == ["0.0", "10"]
     assert frame["ended_at"].to_list() == [None, datetime(2025, 8, 20, 12, 30, 0, 123456, tzinfo=UTC)]

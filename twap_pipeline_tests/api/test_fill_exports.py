@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from sqlalchemy import Engine
 
 from twap_pipeline.cli import cli
-from twap_pipeline.exports.fill_rows import COLUMNS
+from twap_pipeline.exports.rows import FILL_COLUMNS
 from twap_pipeline_tests.factories import NOON, WALLET
 from twap_pipeline_tests.fill_rows import fill, insert_fills
 
@@ -35,7 +35,7 @@ def test_fills_csv_has_exact_values_and_symbols(client: httpx2.Client) -> None:
     first, second = csv.DictReader(io.StringIO(response.text))
     assert response.headers["content-disposition"] == f'attachment; filename="twap-fills-{WALLET}.csv"'
     assert "those of the loaded fills" in response.headers["x-data-limitations"]
-    assert list(first) == list(COLUMNS)
+    assert list(first) == list(FILL_COLUMNS)
     assert (first["trade_id"], second["trade_id"]) == ("1", "2")
     assert (first["price"], first["size"]) == ("0.0000000001", "12345678901234567890")
     assert (first["notional"], first["realized_pnl"]) == ("1234567890.1234567890", "-0.10")
@@ -46,7 +46,7 @@ def test_fills_csv_has_exact_values_and_symbols(client: httpx2.Client) -> None:
 def test_fills_parquet_equals_fills_csv(client: httpx2.Client) -> None:
     frame = pl.read_parquet(io.BytesIO(client.get(f"{PATH}/fills-parquet", params=RANGE).content))
 
-    assert frame.columns == list(COLUMNS)
+    assert frame.columns == list(FILL_COLUMNS)
     assert frame["ts"].to_list() == [NOON + timedelta(minutes=1), NOON + timedelta(minutes=2)]
     assert frame["price"].to_list() == ["0.0000000001", "42.05"]
     assert frame["is_taker"].to_list() == [True, True]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from twap_pipeline.domain.symbols import SpotPair, SymbolResolver
 from twap_pipeline.errors import ExportError
-from twap_pipeline.exports.order_rows import COLUMNS
+from twap_pipeline.exports.rows import ORDER_COLUMNS
 from twap_pipeline.exports.tax.entry import NotATradeError
 from twap_pipeline.exports.tax.order_entries import order_to_entries
 from twap_pipeline.exports.tax.review import TaxReview
@@ -79,9 +79,9 @@ GOLDEN = {
 
 
 def order(**fields: object) -> dict[str, Any]:
-    """Return an executed order, as a mapping from `rows.COLUMNS`."""
+    """Return an executed order, as a mapping from `rows.ORDER_COLUMNS`."""
     defaults: dict[str, object] = {
-        **dict.fromkeys(COLUMNS),
+        **dict.fromkeys(ORDER_COLUMNS),
         "twap_id": "7",
         "asset": "@107",
         "side": "B",
@@ -96,7 +96,7 @@ def order(**fields: object) -> dict[str, Any]:
 
 def review(name: str, *orders: dict[str, Any]) -> TaxReview:
     """Return the review of orders for a tool."""
-    result = TaxReview(TOOLS[name], "orders", COLUMNS, partial(order_to_entries, symbols=SYMBOLS))
+    result = TaxReview(TOOLS[name], "orders", ORDER_COLUMNS, partial(order_to_entries, symbols=SYMBOLS))
     for item in orders:
         result.add([*item.values()])
     return result

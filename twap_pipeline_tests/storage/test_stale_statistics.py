@@ -28,7 +28,7 @@ from twap_pipeline.api.queries.orders import daily_stats, leaderboard, wallet_su
 from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import StatementTimeoutError
-from twap_pipeline.exports import order_rows
+from twap_pipeline.exports.rows import select_rows
 from twap_pipeline.exports.tax.queries import FillRange
 from twap_pipeline.ingest.audit import audit
 from twap_pipeline.ingest.deep_audit import deep_audit
@@ -141,7 +141,7 @@ OPERATIONS: dict[str, Operation] = {
     "pressure_history": statement(pressure_history("BTC", START, END, horizon_minutes=60)),
     "leaderboard": statement(leaderboard(START, END, asset=None, market="perp", limit=100)),
     "leaderboard with fills": statement(leaderboard(START, END, asset=None, market=None, limit=100, with_fills=True)),
-    "export": statement(order_rows.wallet_orders(WALLET, START, END)),
+    "export": statement(select_rows("orders", WALLET, START, END, market=None)),
     "ingest log": ingest_log.read_ingest_log,
     "ingest log of keys": lambda connection: ingest_log.read_ingest_log(connection, keys(connection)),
     "begin_attempts": lambda connection: ingest_attempts.begin_attempts(connection, TWAP_STATUS, objects(connection)),

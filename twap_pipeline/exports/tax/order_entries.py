@@ -16,7 +16,7 @@ def order_to_entries(order: Mapping[str, Any], symbols: SymbolResolver) -> list[
     """Return an executed spot order as one trade.
 
     Args:
-        order: The columns of `rows.COLUMNS`.
+        order: The columns of `rows.ORDER_COLUMNS`.
         symbols: The names of spot pairs.
 
     Raises:
