@@ -4,6 +4,7 @@ The caller executes `PreparedExport.statement` in the same transaction, REPEATAB
 to the writer. So the command and the API share everything except how they read and deliver.
 """
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -125,10 +126,15 @@ def read_statement(connection: Connection, request: ExportRequest) -> TaxStateme
         start=request.start,
         end=request.end,
         is_complete=not review.skipped,
-        review=review,
+        line_count=sum(review.line_counts.values()),
+        order_count=len(review.line_counts),
+        orders_by_state=dict(sorted(Counter(order.state for order in review.states).items())),
+        orders_not_reconciled=[order for order in review.states if order.state != "reconciled"],
+        orders_across_years=review.orders_across_years,
+        skipped_orders=review.skipped,
         fees=fills.read_fees(connection, review.skipped) if has_fills else [],
         realized_profits=fills.read_profits(connection, review.skipped) if has_fills else [],
-        disclaimer=FILLS_DISCLAIMER if has_fills else DISCLAIMER,
+        notes=[*review.notes(), FILLS_DISCLAIMER if has_fills else DISCLAIMER],
     )
 
 

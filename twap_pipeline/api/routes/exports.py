@@ -98,8 +98,7 @@ class ExportResponse(StreamingResponse):
     async def _chunks(first_chunk: bytes, other_chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield first_chunk
         async for chunk in other_chunks:
-            if chunk:
-                yield chunk
+            yield chunk
 
 
 def _content_headers(prepared: PreparedExport) -> dict[str, str]:
@@ -197,4 +196,4 @@ async def get_tax_statement(
             statement = await connection.run_sync(read_statement, export)
         except ExportError as error:
             raise ProblemError(Problem(409, "Export refused", str(error))) from error
-    return TaxStatementBody.model_validate(statement)
+    return TaxStatementBody.model_validate(statement, from_attributes=True)

@@ -2,20 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from twap_pipeline.api.schemas.base import ApiModel
 from twap_pipeline.api.schemas.field_types import Decimal, Timestamp, TwapId, Wallet
 from twap_pipeline.exports.csv_format import format_timestamp
 
 
-class StatementModel(ApiModel):
-    """A part of a tax statement, read from the attributes of an object."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-
-class OrderStateBody(StatementModel):
+class OrderStateBody(ApiModel):
     """An order whose fills do not, or not yet, add up to its executed totals."""
 
     twap_id: TwapId
@@ -28,7 +22,7 @@ class OrderStateBody(StatementModel):
     is_across_years: bool
 
 
-class FeeSumBody(StatementModel):
+class FeeSumBody(ApiModel):
     """The fees of a token. `fee` is in the file, and includes `builder_fee`; the others are not in the file."""
 
     token: str | None
@@ -38,14 +32,14 @@ class FeeSumBody(StatementModel):
     priority_fee: Decimal | None
 
 
-class ProfitSumBody(StatementModel):
+class ProfitSumBody(ApiModel):
     """The realized profit of perpetuals in a token, before fees."""
 
     token: str | None
     realized_profit: Decimal | None
 
 
-class TaxStatementBody(StatementModel):
+class TaxStatementBody(ApiModel):
     """The accompanying statement of a tax file. Sums are those of the orders in the file."""
 
     tool: str = Field(examples=["Koinly"])

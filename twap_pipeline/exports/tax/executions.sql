@@ -56,6 +56,7 @@ WHERE wallet = :wallet AND ts >= CAST(:start AS timestamptz) AND ts < CAST(:end 
 
 -- name: order_states
 -- Orders with fills in the range, and orders of the range that executed something and do not reconcile.
+-- fill_count and the sums are those of all fills of an order; is_across_years: order and fills are in several UTC years.
 SELECT twap_id, state, fill_count, trim_scale(size_executed)::text AS size_executed,
   trim_scale(size_filled)::text AS size_filled, trim_scale(notional_executed)::text AS notional_executed,
   trim_scale(notional_filled)::text AS notional_filled,

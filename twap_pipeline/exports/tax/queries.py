@@ -1,11 +1,11 @@
 """The queries of ``executions.sql``: what a tax file and its accompanying statement read from the fills of a wallet."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Boolean, Connection, DateTime, Integer, Text, TextClause, TextualSelect, column, text
+from sqlalchemy import Boolean, Connection, DateTime, Integer, Row, Text, TextClause, TextualSelect, column, text
 
 from twap_pipeline.exports.tax.fill_entries import COLUMNS
 from twap_pipeline.storage.sql_files import load_queries
@@ -20,52 +20,8 @@ _TYPES: dict[str, Any] = {"is_spot": Boolean(), "executed_at": DateTime(timezone
 
 
 @dataclass(frozen=True, slots=True)
-class OrderState:
-    """An order with its state in the view ``twap_order_reconciliation``, and the totals that the state compares.
-
-    Args:
-        twap_id: The order.
-        state: ``reconciled``, ``running``, ``missing_fills``, …
-        fill_count: All fills of the order, also those outside of the range.
-        size_executed: Of the order; None without an order.
-        size_filled: Sum of the fills.
-        notional_executed: Of the order; None without an order.
-        notional_filled: Sum of the fills.
-        is_across_years: Whether the order and its fills are in more than one UTC year.
-    """
-
-    twap_id: str
-    state: str
-    fill_count: int
-    size_executed: str | None
-    size_filled: str
-    notional_executed: str | None
-    notional_filled: str
-    is_across_years: bool
-
-
-@dataclass(frozen=True, slots=True)
-class FeeSum:
-    """The fees of a token. ``fee`` is in the file; the others are parts of it, or are not in the file."""
-
-    token: str | None
-    fee: str | None
-    builder_fee: str | None
-    deployer_fee: str | None
-    priority_fee: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ProfitSum:
-    """The realized profit of perpetuals in a token, before fees."""
-
-    token: str | None
-    realized_profit: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class FillRange:
-    """The fills of a wallet and market in a range of time.
+    """The fills of a wallet and market in a range of time. ``executions.sql`` describes the rows of each query.
 
     Args:
         wallet: Lower case.
@@ -91,17 +47,17 @@ class FillRange:
         """Return the number of orders with a fill."""
         return int(connection.execute(self._bind("count_orders")).scalar_one())
 
-    def read_order_states(self, connection: Connection) -> list[OrderState]:
+    def read_order_states(self, connection: Connection) -> Sequence[Row[Any]]:
         """Return the orders with fills in the range, and executed orders of the range that do not reconcile."""
-        return [OrderState(*row) for row in connection.execute(self._bind("order_states"))]
+        return connection.execute(self._bind("order_states")).all()
 
-    def read_fees(self, connection: Connection, skipped: Iterable[str]) -> list[FeeSum]:
+    def read_fees(self, connection: Connection, skipped: Iterable[str]) -> Sequence[Row[Any]]:
         """Return the sums of the fees by token, without the fills of skipped orders."""
-        return [FeeSum(*row) for row in connection.execute(self._bind("fees", skipped=list(skipped)))]
+        return connection.execute(self._bind("fees", skipped=list(skipped))).all()
 
-    def read_profits(self, connection: Connection, skipped: Iterable[str]) -> list[ProfitSum]:
+    def read_profits(self, connection: Connection, skipped: Iterable[str]) -> Sequence[Row[Any]]:
         """Return the sums of the realized profit of perpetuals by token, without the fills of skipped orders."""
-        return [ProfitSum(*row) for row in connection.execute(self._bind("profits", skipped=list(skipped)))]
+        return connection.execute(self._bind("profits", skipped=list(skipped))).all()
 
     def _bind(self, query: str, **parameters: object) -> TextClause:
         bounds = {"start": self.start or "-infinity", "end": self.end or "infinity"}

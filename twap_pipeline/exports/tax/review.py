@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy import Row
+
 from twap_pipeline.errors import ExportError
 from twap_pipeline.exports.tax.entry import Entry, NotATradeError
 from twap_pipeline.exports.tax.order_entries import is_across_years
-from twap_pipeline.exports.tax.queries import OrderState, TaxRows
+from twap_pipeline.exports.tax.queries import TaxRows
 from twap_pipeline.exports.tax.tools import TaxTool
 
 _PRINTED_ORDERS = 10
@@ -23,7 +25,7 @@ class TaxReview:
         rows: What a line is.
         columns: The names of a row's values; one is ``twap_id``.
         to_entries: Returns the lines of a row, a mapping from its columns; or raises NotATradeError.
-        states: The reconciliation of the orders of a file from fills; empty for a file from orders.
+        states: Of a file from fills, the rows of `FillRange.read_order_states`; empty for a file from orders.
         perpetual_count: Executed orders of perpetuals, which the file does not contain.
         skipped: Order → reason, of the orders that are not in the file.
         across_years: In a file from orders, those that started in another UTC year than that of their last event.
@@ -35,7 +37,7 @@ class TaxReview:
     rows: TaxRows
     columns: Sequence[str]
     to_entries: Callable[[Mapping[str, Any]], list[Entry]]
-    states: Sequence[OrderState] = ()
+    states: Sequence[Row[Any]] = ()
     perpetual_count: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
     across_years: list[str] = field(default_factory=list)

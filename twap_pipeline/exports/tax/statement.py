@@ -1,12 +1,13 @@
 """The accompanying statement of a tax file: which orders reconcile with their fills, and which sums the file has."""
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from twap_pipeline.exports.tax.queries import FeeSum, MarketChoice, OrderState, ProfitSum, TaxRows
-from twap_pipeline.exports.tax.review import TaxReview
+from sqlalchemy import Row
+
+from twap_pipeline.exports.tax.queries import MarketChoice, TaxRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +22,15 @@ class TaxStatement:
         start: Beginning of the range, inclusive; None is unbounded.
         end: End of the range, exclusive; None is unbounded.
         is_complete: Whether no order is left out; otherwise the file is refused, or lacks the skipped orders.
-        review: The review of the file.
-        fees: Fees by token; empty for a file from orders.
-        realized_profits: Realized profit of perpetuals by token, before fees.
-        disclaimer: What the file does not contain.
+        line_count: Lines of the file, without the header.
+        order_count: Orders in the file.
+        orders_by_state: State of reconciliation → number of orders; empty for a file from orders.
+        orders_not_reconciled: Rows of `FillRange.read_order_states` whose fills do not, or not yet, add up.
+        orders_across_years: Orders in more than one UTC year.
+        skipped_orders: Order → reason, of the orders that cannot be in the file.
+        fees: Rows of `FillRange.read_fees`; empty for a file from orders.
+        realized_profits: Rows of `FillRange.read_profits`.
+        notes: The warnings of the file, and what it does not contain.
     """
 
     tool: str
@@ -34,45 +40,15 @@ class TaxStatement:
     start: datetime | None
     end: datetime | None
     is_complete: bool
-    review: TaxReview
-    fees: Sequence[FeeSum]
-    realized_profits: Sequence[ProfitSum]
-    disclaimer: str
-
-    @property
-    def line_count(self) -> int:
-        """Lines of the file, without the header."""
-        return sum(self.review.line_counts.values())
-
-    @property
-    def order_count(self) -> int:
-        """Orders in the file."""
-        return len(self.review.line_counts)
-
-    @property
-    def orders_by_state(self) -> dict[str, int]:
-        """State of reconciliation → number of orders; empty for a file from orders."""
-        return dict(sorted(Counter(order.state for order in self.review.states).items()))
-
-    @property
-    def orders_not_reconciled(self) -> list[OrderState]:
-        """Orders whose fills do not, or not yet, add up to the executed totals."""
-        return [order for order in self.review.states if order.state != "reconciled"]
-
-    @property
-    def orders_across_years(self) -> list[str]:
-        """Orders in more than one UTC year."""
-        return self.review.orders_across_years
-
-    @property
-    def skipped_orders(self) -> dict[str, str]:
-        """Order → reason, of the orders that cannot be in the file."""
-        return self.review.skipped
-
-    @property
-    def notes(self) -> list[str]:
-        """The warnings of the file, and what it does not contain."""
-        return [*self.review.notes(), self.disclaimer]
+    line_count: int
+    order_count: int
+    orders_by_state: Mapping[str, int]
+    orders_not_reconciled: Sequence[Row[Any]]
+    orders_across_years: Sequence[str]
+    skipped_orders: Mapping[str, str]
+    fees: Sequence[Row[Any]]
+    realized_profits: Sequence[Row[Any]]
+    notes: Sequence[str]
 
     def lines(self) -> Iterator[str]:
         """Yield the statement as text."""
