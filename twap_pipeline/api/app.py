@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.middleware.gzip import GZipMiddleware
-from fastapi.routing import APIRoute
 from sqlalchemy import URL
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES
 
@@ -24,7 +23,6 @@ from twap_pipeline.api.rate_limit import RateLimit
 from twap_pipeline.api.responses import ERROR_RESPONSES
 from twap_pipeline.api.routes import (
     coverage,
-    documentation,
     events,
     exports,
     health,
@@ -108,12 +106,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         redoc_url=None,
         docs_url=None,
-        generate_unique_id_function=_operation_id,
+        generate_unique_id_function=lambda route: route.name,  # OpenAPI clients name their methods after it
     )
     app.state.twap = state
     errors.install(app)
     app.include_router(web_ui.router)
-    app.include_router(documentation.router)
     app.include_router(health.router)
     app.include_router(_data_router())
     app.add_middleware(ETagMiddleware)
@@ -131,11 +128,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         )
     app.add_middleware(RequestLoggingMiddleware, metrics=state.metrics)
     return app
-
-
-def _operation_id(route: APIRoute) -> str:
-    """Return the name of the route's function; OpenAPI clients name their methods after it."""
-    return route.name
 
 
 def _data_router() -> APIRouter:

@@ -6,7 +6,7 @@ message goes to the log, under the request ID.
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -68,13 +68,13 @@ FORBIDDEN = Problem(
 INVALID_VALUE = Problem(400, "Invalid value", "The value of a parameter is not valid in PostgreSQL.")
 UNEXPECTED = Problem(500, "Internal error", "The request failed because of a defect. Report the `request_id`.")
 
-_PROBLEMS_BY_SQLSTATE: Sequence[tuple[str, Problem]] = (
-    ("57014", TOO_SLOW),
-    ("42P01", NOT_AT_HEAD),
-    ("42703", NOT_AT_HEAD),
-    ("42501", FORBIDDEN),
-    ("25006", FORBIDDEN),
-)
+_PROBLEMS_BY_SQLSTATE = {
+    "57014": TOO_SLOW,
+    "42P01": NOT_AT_HEAD,
+    "42703": NOT_AT_HEAD,
+    "42501": FORBIDDEN,
+    "25006": FORBIDDEN,
+}
 """By SQLSTATE (PostgreSQL, appendix A)."""
 
 
@@ -84,10 +84,8 @@ def problem_from_database(error: SQLAlchemyError) -> Problem:
         return BUSY
     if not isinstance(error, DBAPIError):
         return UNEXPECTED
-    sqlstate = getattr(error.orig, "sqlstate", None)
-    for code, problem in _PROBLEMS_BY_SQLSTATE:
-        if sqlstate == code:
-            return problem
+    if problem := _PROBLEMS_BY_SQLSTATE.get(getattr(error.orig, "sqlstate", None) or ""):
+        return problem
     if isinstance(error, DataError):
         return INVALID_VALUE
     if isinstance(error, OperationalError) or error.connection_invalidated:
@@ -110,12 +108,12 @@ def response(request: Request, problem: Problem, errors: list[InvalidParameter] 
     return JSONResponse(body.model_dump(exclude_none=True), problem.status, headers, media_type=MEDIA_TYPE)
 
 
-async def _on_problem(request: Request, error: Exception) -> JSONResponse:
-    return response(request, error.problem if isinstance(error, ProblemError) else UNEXPECTED)
+async def _on_problem(request: Request, error: ProblemError) -> JSONResponse:
+    return response(request, error.problem)
 
 
-async def _on_database_error(request: Request, error: Exception) -> JSONResponse:
-    problem = problem_from_database(error) if isinstance(error, SQLAlchemyError) else UNEXPECTED
+async def _on_database_error(request: Request, error: SQLAlchemyError) -> JSONResponse:
+    problem = problem_from_database(error)
     level = logging.ERROR if problem is UNEXPECTED else logging.WARNING
     _log.log(level, "database error: %s", problem.title, extra={"error": _driver_message(error)})
     return response(request, problem)
@@ -127,20 +125,17 @@ def _driver_message(error: BaseException) -> str:
     return f"{type(cause).__name__}: {' '.join(str(cause).split())}"[:_MESSAGE_CHARACTERS_MAX]
 
 
-async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
-    if isinstance(error, RequestValidationError) and getattr(request.scope.get("route"), "path", "").startswith(V1):
+async def _on_validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
+    if request.scope["route"].path.startswith(V1):
         return await request_validation_exception_handler(request, error)
-    details = error.errors() if isinstance(error, RequestValidationError) else []
     errors = [
         InvalidParameter(parameter=".".join(map(str, detail["loc"][1:])), message=str(detail["msg"]))
-        for detail in details
+        for detail in error.errors()
     ]
     return response(request, Problem(422, "Validation error", "Fix the parameters listed in `errors`."), errors)
 
 
-async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, HTTPException):
-        return response(request, UNEXPECTED)
+async def _on_http_error(request: Request, error: HTTPException) -> JSONResponse:
     details = {
         404: "This path does not exist; see /docs.",
         405: "This API only supports GET and HEAD.",
@@ -180,8 +175,8 @@ class UnhandledErrorMiddleware:
 
 def install(app: FastAPI) -> None:
     """Register the exception handlers and the middleware of all other exceptions."""
-    app.add_exception_handler(ProblemError, _on_problem)
-    app.add_exception_handler(SQLAlchemyError, _on_database_error)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(HTTPException, _on_http_error)
+    app.exception_handler(ProblemError)(_on_problem)
+    app.exception_handler(SQLAlchemyError)(_on_database_error)
+    app.exception_handler(RequestValidationError)(_on_validation_error)
+    app.exception_handler(HTTPException)(_on_http_error)
     app.add_middleware(UnhandledErrorMiddleware)

@@ -45,32 +45,41 @@ class RequestLoggingMiddleware:
         header = Headers(scope=scope).get("x-request-id", "")
         request_id = header if _REQUEST_ID.fullmatch(header) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
-        tracker = _ResponseTracker(request_id, send)
-        with self._metrics.in_progress.track_inprogress():
-            try:
-                await self._app(scope, receive, tracker.send)
-            finally:
-                self._record(scope, tracker)
+        started = time.perf_counter()
+        status, sent_bytes, is_complete = 0, 0, False
 
-    def _record(self, scope: Scope, tracker: "_ResponseTracker") -> None:
-        route = getattr(scope.get("route"), "path", "other")
-        seconds = time.perf_counter() - tracker.started
-        status = tracker.status or 500
-        self._metrics.requests.labels(route, str(status)).inc()
-        self._metrics.duration_seconds.labels(route).observe(seconds)
-        if tracker.is_aborted:
-            self._metrics.aborted.labels(route).inc()
-        fields = {
-            "request_id": tracker.request_id,
-            "method": scope["method"],
-            "path": scope["path"],
-            "status": status,
-            "seconds": round(seconds, 4),
-            "bytes": tracker.bytes,
-            "client": (scope.get("client") or ("-",))[0],
-        }
-        level = logging.WARNING if tracker.is_aborted or not tracker.status else logging.INFO
-        _log.log(level, "response aborted" if tracker.is_aborted else "request", extra=fields)
+        async def send_and_record(message: Message) -> None:
+            nonlocal status, sent_bytes, is_complete
+            if message["type"] == "http.response.start":
+                _add_headers(MutableHeaders(scope=message), request_id)
+                status = message["status"]
+            await send(message)
+            if message["type"] == "http.response.body":
+                sent_bytes += len(message.get("body", b""))
+                is_complete = not message.get("more_body", False)
+
+        try:
+            with self._metrics.in_progress.track_inprogress():
+                await self._app(scope, receive, send_and_record)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            seconds = time.perf_counter() - started
+            is_aborted = status > 0 and not is_complete
+            self._metrics.requests.labels(route, str(status or 500)).inc()
+            self._metrics.duration_seconds.labels(route).observe(seconds)
+            if is_aborted:
+                self._metrics.aborted.labels(route).inc()
+            fields = {
+                "request_id": request_id,
+                "method": scope["method"],
+                "path": scope["path"],
+                "status": status or 500,
+                "seconds": round(seconds, 4),
+                "bytes": sent_bytes,
+                "client": (scope.get("client") or ("-",))[0],
+            }
+            level = logging.INFO if status and is_complete else logging.WARNING
+            _log.log(level, "response aborted" if is_aborted else "request", extra=fields)
 
 
 class HeadMiddleware:
@@ -156,34 +165,7 @@ def _add_etag(start: Message, body: Message, known: set[str]) -> Message:
     return {**body, "body": b""}
 
 
-class _ResponseTracker:
-    """Passes on the messages of one response and records its status, its size and whether it was completed."""
-
-    def __init__(self, request_id: str, send: Send) -> None:
-        self.request_id = request_id
-        self.started = time.perf_counter()
-        self.status: int | None = None
-        self.bytes = 0
-        self._is_complete = False
-        self._send = send
-
-    @property
-    def is_aborted(self) -> bool:
-        """Whether the response began and was not completed."""
-        return self.status is not None and not self._is_complete
-
-    async def send(self, message: Message) -> None:
-        """Pass on a message; add the common headers to the first."""
-        if message["type"] == "http.response.start":
-            add_headers(MutableHeaders(scope=message), self.request_id)
-            self.status = message["status"]
-        await self._send(message)
-        if message["type"] == "http.response.body":
-            self.bytes += len(message.get("body", b""))
-            self._is_complete = not message.get("more_body", False)
-
-
-def add_headers(headers: MutableHeaders, request_id: str) -> None:
+def _add_headers(headers: MutableHeaders, request_id: str) -> None:
     """Add the headers that every response has; headers that the route set stay."""
     headers["X-Request-ID"] = request_id
     for name, value in SECURITY_HEADERS.items():

@@ -4,12 +4,12 @@ import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from sqlalchemy import String, column, func, select, table
 from sqlalchemy.exc import SQLAlchemyError
 
 from twap_pipeline.api.auth import require_key
 from twap_pipeline.api.errors import Problem, ProblemError, problem_from_database
-from twap_pipeline.api.metrics import CONTENT_TYPE
 from twap_pipeline.api.queries.v1 import last_ingested
 from twap_pipeline.api.schemas.health import Health, Readiness
 from twap_pipeline.api.schemas.problems import ProblemBody
@@ -71,4 +71,4 @@ async def get_readiness(request: Request) -> Readiness:
 )
 async def get_metrics(request: Request, _key: Annotated[str | None, Depends(require_key)]) -> Response:
     """Return Prometheus metrics of requests, aborted responses and connections; requires a key if keys are set."""
-    return Response(state_of(request).metrics.render(), media_type=CONTENT_TYPE)
+    return Response(state_of(request).metrics.render(), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -109,12 +109,12 @@ async function pressureByHour(asset, until) {
   }));
   const sizes = body.hours.map((row) => Number(row.estimate_net_size));
   const label = `Estimated pressure of ${asset} by hour in the last three days: net size from ${grouped(Math.min(...sizes))} to ${grouped(Math.max(...sizes))}`;
-  return [make("h3", {}, `${body.symbol ?? asset}: pressure by hour, in coin units`), columnChart(columns, label), hint("Computed from the history as it is now: each order is assumed to execute evenly from its start until it ended.")];
+  return [make("h3", {}, `${asset}: pressure by hour, in coin units`), columnChart(columns, label), hint("Computed from the history as it is now: each order is assumed to execute evenly from its start until it ended.")];
 }
 
 async function largestOrders(until) {
   const body = await getJson("/orders", { ...lastDays(until, 1), time_field: "ended", sort: "notional", limit: LARGEST });
-  return body.orders.length ? ordersTable("By executed notional", body.orders, { withWallet: true }) : hint("No order ended.");
+  return body.orders.length ? ordersTable("By executed notional", body.orders) : hint("No order ended.");
 }
 
 async function ranks(until, days) {

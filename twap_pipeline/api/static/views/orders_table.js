@@ -17,9 +17,9 @@ const COLUMNS = [
   ["Average price", (order) => price(order.average_price), "number"],
   ["Planned", (order) => duration(order.duration_minutes), "number"],
 ];
-const WITH_WALLET = [COLUMNS[0], WALLET, ...COLUMNS.slice(1)];
 
-export const ordersTable = (caption, orders, { withWallet = false } = {}) => table(caption, withWallet ? WITH_WALLET : COLUMNS, orders);
+/** A table of orders of several wallets. */
+export const ordersTable = (caption, orders) => table(caption, [COLUMNS[0], WALLET, ...COLUMNS.slice(1)], orders);
 
 /** A table of orders with a button that adds the next page; `parameters` are those of the first page. */
 export const pagedOrders = (caption, page, parameters) => pagedTable(caption, COLUMNS, "/orders", page, parameters);
