@@ -32,8 +32,7 @@ from benchmarks.subprocess_timer import Measurement, Work, measure
 from twap_pipeline.api.queries.active_orders import active_orders
 from twap_pipeline.api.queries.coverage import coverage
 from twap_pipeline.api.queries.events import EventFilter, event_page, order_events
-from twap_pipeline.api.queries.order_filter import OrderFilter
-from twap_pipeline.api.queries.order_list import order_page
+from twap_pipeline.api.queries.order_list import OrderFilter, order_page
 from twap_pipeline.api.queries.orders import daily_stats, wallet_summary
 from twap_pipeline.exports.formats import BATCH_ROWS, FORMATS
 from twap_pipeline.exports.rows import select_rows

@@ -29,15 +29,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """The content of an error response.
-
-    Args:
-        status: HTTP status.
-        title: The kind of error, in a few words.
-        detail: What failed, and what to do.
-        retry_after_seconds: Value of ``Retry-After``; None if a retry does not help.
-        headers: Further headers.
-    """
+    """The content of an error response; ``retry_after_seconds`` is None if a retry does not help."""
 
     status: int
     title: str

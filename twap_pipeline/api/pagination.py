@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from sqlalchemy import Row
 
 from twap_pipeline.api.errors import Problem, ProblemError
-from twap_pipeline.api.queries.order_filter import Sort
+from twap_pipeline.api.queries.order_list import Sort
 
 INVALID_CURSOR = Problem(
     400, "Invalid cursor", "Pass `next_cursor` of the previous page unchanged, or omit `cursor` to start again."

@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from twap_pipeline.api.errors import Problem, ProblemError
-from twap_pipeline.api.queries.order_filter import Sort, TimeField
+from twap_pipeline.api.queries.order_list import Sort, TimeField
 from twap_pipeline.api.schemas.field_types import ReconciliationState
 from twap_pipeline.domain.symbols import Market
 

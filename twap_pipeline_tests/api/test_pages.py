@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Select, text
 
 from twap_pipeline.api.queries import events, order_list
-from twap_pipeline.api.queries.order_filter import OrderFilter
+from twap_pipeline.api.queries.order_list import OrderFilter
 from twap_pipeline.ingest.deep_audit import deep_audit
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.orders.refresh import dates_pending_refresh, refresh_orders

@@ -22,8 +22,7 @@ from twap_pipeline.api.queries.active_orders import active_orders, pressure, pre
 from twap_pipeline.api.queries.coverage import coverage
 from twap_pipeline.api.queries.events import EventFilter, event_page, order_events
 from twap_pipeline.api.queries.fills import order_fills
-from twap_pipeline.api.queries.order_filter import OrderFilter, Sort
-from twap_pipeline.api.queries.order_list import order_page
+from twap_pipeline.api.queries.order_list import OrderFilter, Sort, order_page
 from twap_pipeline.api.queries.orders import daily_stats, leaderboard, wallet_summary
 from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS
 from twap_pipeline.domain.object_ref import ObjectRef

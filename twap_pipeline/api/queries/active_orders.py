@@ -46,12 +46,6 @@ def pressure_history(asset: str, start: datetime, end: datetime, *, horizon_minu
 
     An order is running from its start until its terminal event, or until its expected end. The price is the average
     price of the orders of the asset that ended on the UTC day. Rows: ``body`` as JSON text, one per hour.
-
-    Args:
-        asset: As the exchange writes it.
-        start: First hour.
-        end: Hour after the last hour.
-        horizon_minutes: Minutes after each hour.
     """
     timestamp = DateTime(timezone=True)
     return text(_QUERIES["pressure_history"]).bindparams(

@@ -12,7 +12,7 @@ Statements differ in their parameters, and in which of these exist. Each stateme
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -50,16 +50,7 @@ _FILTERS = ("asset", "side", "status")
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """A selection of events. None selects all.
-
-    Args:
-        wallet: Lower case.
-        start: Beginning of the range of ``ts``, inclusive.
-        end: End of the range of ``ts``, exclusive.
-        asset: As the exchange writes it.
-        side: ``A`` or ``B``.
-        status: The status of the event.
-    """
+    """A selection of events; None selects all. ``start`` is inclusive, ``end`` exclusive."""
 
     wallet: str | None = None
     start: datetime | None = None
@@ -76,21 +67,9 @@ def event_page(
 
     Rows: those of `_bounded_rows`, and the last key that the page read, as ``scanned_…``, with ``is_scan_cut``, whether
     the scan reached its limit. If no event matches, there is one row, whose ``body`` is NULL; without any event, none.
-
-    Args:
-        selection: Which events.
-        after: Key of the last event of the previous page.
-        limit: Maximum number of events.
     """
-    values = {
-        "wallet": selection.wallet,
-        "start": selection.start,
-        "end": selection.end,
-        "asset": selection.asset,
-        "side": selection.side,
-        "status": selection.status,
-    }
-    parameters = {name: value for name, value in values.items() if value is not None} | _after_parameters(_KEY, after)
+    filters = {name: value for name, value in asdict(selection).items() if value is not None}
+    parameters = filters | _after_parameters(_KEY, after)
     is_filtered = not parameters.keys().isdisjoint(_FILTERS)
     limits = {"limit": limit, "scan_max": SCAN_EVENTS_MAX if is_filtered else limit, "bytes_max": PAGE_RAW_BYTES_MAX}
     return _build_page(frozenset(parameters)), {**parameters, **limits}
@@ -150,11 +129,6 @@ def order_events(twap_id: str, *, after: tuple[str, datetime] | None, limit: int
 
     The exchange gives an ID to one order of one wallet. If the data contain several wallets with the ID, the events are
     sorted by wallet first.
-
-    Args:
-        twap_id: The order.
-        after: ``wallet`` and ``ts`` of the last event of the previous page.
-        limit: Maximum number of events.
     """
     parameters = {
         "twap_id": twap_id,

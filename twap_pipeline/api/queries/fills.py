@@ -39,11 +39,6 @@ def order_fills(twap_id: str, *, after: tuple[str, datetime, str] | None, limit:
 
     Rows: ``body`` as JSON text, and the key ``wallet``, ``ts``, ``trade_id``. The exchange gives an ID to one order of
     one wallet. If the data contain several wallets with the ID, the fills are sorted by wallet first.
-
-    Args:
-        twap_id: The order.
-        after: Key of the last fill of the previous page.
-        limit: Maximum number of fills.
     """
     columns = twap_fills.c
     key = (columns.wallet, columns.ts, columns.trade_id)
@@ -87,13 +82,6 @@ def reconciliation_page(
     """Return a statement for a page of the orders in a state, from ``start`` to before ``end``, earliest first.
 
     Rows: ``body`` as JSON text, and the key ``at``, ``twap_id``, ``wallet``.
-
-    Args:
-        state: A value of the column ``state`` of ``twap_order_reconciliation``.
-        start: Beginning of the range, inclusive.
-        end: End of the range, exclusive.
-        after: Key of the last row of the previous page.
-        limit: Maximum number of rows.
     """
     rows, at = _rows_without_order(start, end) if state == "no_order" else _rows_of_orders(start, end)
     columns = rows.c

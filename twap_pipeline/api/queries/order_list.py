@@ -16,8 +16,9 @@ time to build a statement than PostgreSQL to execute it.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import (
     ARRAY,
@@ -45,7 +46,6 @@ from sqlalchemy import (
 
 from twap_pipeline.api.queries.bodies import order_body
 from twap_pipeline.api.queries.fills import fill_totals, reconciliation_of
-from twap_pipeline.api.queries.order_filter import OrderFilter, Sort, TimeField
 from twap_pipeline.domain.symbols import Market
 from twap_pipeline.storage.schema.models import twap_orders
 from twap_pipeline.storage.symbols.markets import is_spot
@@ -56,19 +56,37 @@ SCAN_ORDERS_MAX = 10_000
 _SHAPES_MAX = 128
 _TIMESTAMP = DateTime(timezone=True)
 
+Sort = Literal["twap_id", "ended", "notional"]
+TimeField = Literal["started", "ended", "updated"]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFilter:
+    """A selection of orders; None selects all.
+
+    Wallets are in lower case, ``notional_min`` is in USD, ``start`` is inclusive and ``end`` exclusive.
+    """
+
+    wallets: Sequence[str] = ()
+    asset: str | None = None
+    side: str | None = None
+    status: str | None = None
+    market: Market | None = None
+    notional_min: Decimal | None = None
+    time_field: TimeField = "started"
+    start: datetime | None = None
+    end: datetime | None = None
+
+    def is_in_key_order(self, sort: Sort) -> bool:
+        """Return whether a page reads orders in the order of its key, and not all orders of the range."""
+        has_range = self.start is not None or self.end is not None
+        is_range_of_key = sort == "ended" and self.time_field != "started"
+        return sort != "notional" and (bool(self.wallets) or not has_range or is_range_of_key)
+
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What determines the text of a statement.
-
-    Args:
-        sort: The sort key.
-        time_field: The time that the range applies to.
-        market: ``spot`` or ``perp``; None for both.
-        is_in_key_order: See `OrderFilter.is_in_key_order`.
-        has_fills: Whether the sums of the fills of each order are added.
-        parameters: Names of the filters, and of the columns of ``after``, that have a value.
-    """
+    """What determines the text of a statement; ``parameters`` are the filters and ``after`` columns with a value."""
 
     sort: Sort
     time_field: TimeField
@@ -92,13 +110,6 @@ def order_page(
     ``sort=notional`` the column `sort_value` precedes it. Rows: ``body`` as JSON text, the key, and ``cut_…``, the key
     of the last order that the page read; its ``cut_digits`` is -1 if no order after it remains. If no order matches,
     there is one row, whose ``body`` is NULL.
-
-    Args:
-        selection: Which orders.
-        sort: The sort key.
-        after: Key of the last order of the previous page.
-        limit: Maximum number of orders.
-        with_fills: Whether to add the sums of the fills of each order, which reads all of them.
     """
     filters = {
         "wallets": list(selection.wallets) or None,
@@ -136,13 +147,13 @@ def _build_page(shape: _Shape) -> Select[Any]:
     names = key_names(shape.sort)
     key = [rows.c[name] for name in names]
     cut_key = [cut.c[name].label(f"cut_{name}") for name in names]
+    joined: FromClause = cut.join(rows, true(), isouter=True)
+    fills = {}
     if shape.has_fills:
         reconciled = reconciliation_of(rows)
-        body = order_body(rows, fills=fill_totals(reconciled))
-        statement = select(body.label("body"), *key, *cut_key).join_from(cut, rows, true(), isouter=True)
-        statement = statement.join(reconciled, true(), isouter=True)
-    else:
-        statement = select(order_body(rows).label("body"), *key, *cut_key).join_from(cut, rows, true(), isouter=True)
+        joined = joined.join(reconciled, true(), isouter=True)
+        fills = {"fills": fill_totals(reconciled)}
+    statement = select(order_body(rows, **fills).label("body"), *key, *cut_key).select_from(joined)
     return statement.order_by(*(column.desc() for column in key))
 
 
@@ -156,10 +167,11 @@ def key_names(sort: Sort) -> tuple[str, ...]:
     return names if sort == "twap_id" else ("sort_value", *names)
 
 
-def _key(orders: FromClause, sort: Sort) -> tuple[ColumnElement[Any], ...]:
+def _key(sort: Sort) -> tuple[ColumnElement[Any], ...]:
     """Return the key of an order. An order that has ended has its last event at its end."""
-    key = (func.length(orders.c.twap_id), orders.c.twap_id, orders.c.wallet)
-    values = {"ended": orders.c.last_status_at, "notional": orders.c.notional_executed}
+    columns = twap_orders.c
+    key = (func.length(columns.twap_id), columns.twap_id, columns.wallet)
+    values = {"ended": columns.last_status_at, "notional": columns.notional_executed}
     return key if sort == "twap_id" else (values[sort], *key)
 
 
@@ -187,21 +199,21 @@ def _after(sort: Sort) -> ColumnElement[Any]:
     )
 
 
-def _scan_conditions(orders: FromClause, shape: _Shape) -> list[ColumnElement[bool]]:
-    """Return the conditions that the index of a scan in key order evaluates."""
+def _scan_conditions(shape: _Shape) -> list[ColumnElement[bool]]:
+    """Return the conditions that the index of the key evaluates."""
     conditions: list[ColumnElement[bool]] = []
     if "after_twap_id" in shape.parameters:
-        conditions.append(tuple_(*_key(orders, shape.sort)) < _after(shape.sort))
+        conditions.append(tuple_(*_key(shape.sort)) < _after(shape.sort))
     if "asset" in shape.parameters and shape.has_asset_index:
-        conditions.append(orders.c.asset == bindparam("asset"))
+        conditions.append(twap_orders.c.asset == bindparam("asset"))
     if shape.sort == "ended" and shape.time_field != "started":
-        conditions += _range_conditions(orders, shape)
+        conditions += _range_conditions(shape)
     return conditions
 
 
-def _index_conditions_on_end(orders: FromClause, shape: _Shape) -> list[ColumnElement[bool]]:
+def _index_conditions_on_end(shape: _Shape) -> list[ColumnElement[bool]]:
     """Return those of `_scan_conditions` with ``sort=ended`` that need no other column than the time."""
-    ended_at = orders.c.last_status_at
+    ended_at = twap_orders.c.last_status_at
     conditions: list[ColumnElement[bool]] = []
     if "after_sort_value" in shape.parameters:
         time = bindparam("after_sort_value", type_=_TIMESTAMP)
@@ -212,26 +224,26 @@ def _index_conditions_on_end(orders: FromClause, shape: _Shape) -> list[ColumnEl
     return conditions
 
 
-def _filter_conditions(orders: FromClause, shape: _Shape) -> list[ColumnElement[bool]]:
+def _filter_conditions(shape: _Shape) -> list[ColumnElement[bool]]:
     """Return the conditions that no index evaluates."""
     names = ("side", "status") if shape.has_asset_index else ("asset", "side", "status")
-    conditions = [orders.c[name] == bindparam(name) for name in names if name in shape.parameters]
+    conditions = [twap_orders.c[name] == bindparam(name) for name in names if name in shape.parameters]
     if shape.market is not None:
-        spot = is_spot(orders.c.asset)
+        spot = is_spot(twap_orders.c.asset)
         conditions.append(spot if shape.market == "spot" else ~spot)
     if "notional_min" in shape.parameters:
-        conditions.append(orders.c.notional_executed >= bindparam("notional_min"))
+        conditions.append(twap_orders.c.notional_executed >= bindparam("notional_min"))
     if shape.sort == "ended":
-        conditions.append(orders.c.ended_at.is_not(None))
+        conditions.append(twap_orders.c.ended_at.is_not(None))
     if shape.sort != "ended" or shape.time_field == "started":
-        conditions += _range_conditions(orders, shape)
+        conditions += _range_conditions(shape)
     if shape.sort == "notional":
-        conditions.append(orders.c.notional_executed.is_not(None))
+        conditions.append(twap_orders.c.notional_executed.is_not(None))
     return conditions
 
 
-def _range_conditions(orders: FromClause, shape: _Shape) -> list[ColumnElement[bool]]:
-    columns = orders.c
+def _range_conditions(shape: _Shape) -> list[ColumnElement[bool]]:
+    columns = twap_orders.c
     if shape.time_field == "started":
         return [
             *_between(func.coalesce(columns.started_at, columns.first_event_at), shape),
@@ -274,17 +286,17 @@ def _scan_end(shape: _Shape) -> CTE:
     With ``sort=ended``, it precedes all orders of that time: the time is in an index, the other columns of the key are
     not, and reading 10,000 rows would cost more than the page.
     """
-    orders_max = _integer("scan_max" if _filter_conditions(twap_orders, shape) else "limit")
+    orders_max = _integer("scan_max" if _filter_conditions(shape) else "limit")
     names = key_names(shape.sort)
 
     def scan(wallet: ColumnElement[str] | None) -> Select[Any]:
-        key = _key(twap_orders, shape.sort)
-        conditions = _scan_conditions(twap_orders, shape)
+        key = _key(shape.sort)
+        conditions = _scan_conditions(shape)
         sorted_by = key
         if shape.sort == "ended":
             sorted_by = key[:1]
             key = (*sorted_by, literal(0, Integer), literal("", Text), literal("", Text))
-            conditions = _index_conditions_on_end(twap_orders, shape)
+            conditions = _index_conditions_on_end(shape)
         statement = select(*(column.label(name) for name, column in zip(names, key, strict=True))).where(*conditions)
         if wallet is not None:
             statement = statement.where(twap_orders.c.wallet == wallet)
@@ -301,9 +313,9 @@ def _page_in_key_order(shape: _Shape, cut: CTE) -> Select[Any]:
     lowest = tuple_(*(select(cut.c[name]).scalar_subquery() for name in names))
 
     def page(wallet: ColumnElement[str] | None) -> Select[Any]:
-        key = _key(twap_orders, shape.sort)
+        key = _key(shape.sort)
         statement = _select_orders(shape.sort).where(
-            *_scan_conditions(twap_orders, shape), *_filter_conditions(twap_orders, shape), tuple_(*key) >= lowest
+            *_scan_conditions(shape), *_filter_conditions(shape), tuple_(*key) >= lowest
         )
         if wallet is not None:
             statement = statement.where(twap_orders.c.wallet == wallet)
@@ -315,23 +327,16 @@ def _page_in_key_order(shape: _Shape, cut: CTE) -> Select[Any]:
 
 def _page_of_range(shape: _Shape) -> Select[Any]:
     """Return the statement that reads all orders of the range first, whatever the table statistics are."""
-    conditions = _filter_conditions(twap_orders, shape)
-    if "asset" in shape.parameters and shape.has_asset_index:
-        conditions.append(twap_orders.c.asset == bindparam("asset"))
-    if shape.sort == "ended" and shape.time_field != "started":
-        conditions += _range_conditions(twap_orders, shape)
+    conditions = [*_filter_conditions(shape), *_scan_conditions(shape)]
     if "wallets" in shape.parameters:
         conditions.append(twap_orders.c.wallet == any_(_wallets_parameter()))
-    key = _key(twap_orders, shape.sort)
-    if "after_twap_id" in shape.parameters:
-        conditions.append(tuple_(*key) < _after(shape.sort))
     in_range = _select_orders(shape.sort).where(*conditions).cte("in_range").prefix_with("MATERIALIZED")
     return select(in_range).order_by(*(in_range.c[name].desc() for name in key_names(shape.sort)))
 
 
 def _select_orders(sort: Sort) -> Select[Any]:
     """Return a statement for all columns of orders and those of the key that are no columns."""
-    key = dict(zip(key_names(sort), _key(twap_orders, sort), strict=True))
+    key = dict(zip(key_names(sort), _key(sort), strict=True))
     added = [column.label(name) for name, column in key.items() if name not in twap_orders.c]
     return select(*twap_orders.c, *added)
 

@@ -69,13 +69,6 @@ def daily_stats(
     """Return a statement for a page of daily statistics from ``start`` to before ``end``, oldest first.
 
     Rows: ``body`` as JSON text, then the key ``day``, ``asset``, ``side``, ``status``, where NULL becomes ''.
-
-    Args:
-        start: First day.
-        end: Day after the last day.
-        asset: Only this asset.
-        after: Key of the last row of the previous page.
-        limit: Maximum number of rows.
     """
     columns = twap_daily_stats.c
     key = (

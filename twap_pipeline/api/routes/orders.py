@@ -31,8 +31,7 @@ from twap_pipeline.api.parameters import (
 )
 from twap_pipeline.api.queries.events import order_events
 from twap_pipeline.api.queries.fills import order_fills
-from twap_pipeline.api.queries.order_filter import OrderFilter, Sort
-from twap_pipeline.api.queries.order_list import order_page
+from twap_pipeline.api.queries.order_list import OrderFilter, Sort, order_page
 from twap_pipeline.api.queries.orders import orders_with_id
 from twap_pipeline.api.responses import json_array, json_response
 from twap_pipeline.api.routes import V2
