@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from twap_pipeline.api.routes import V1
 from twap_pipeline.api.schemas.problems import InvalidParameter, ProblemBody
+from twap_pipeline.errors import ExportError
 
 MEDIA_TYPE = "application/problem+json"
 _MESSAGE_CHARACTERS_MAX = 500
@@ -104,6 +105,10 @@ async def _on_problem(request: Request, error: ProblemError) -> JSONResponse:
     return response(request, error.problem)
 
 
+async def _on_refused_export(request: Request, error: ExportError) -> JSONResponse:
+    return response(request, Problem(409, "Export refused", str(error)))
+
+
 async def _on_database_error(request: Request, error: SQLAlchemyError) -> JSONResponse:
     problem = problem_from_database(error)
     level = logging.ERROR if problem is UNEXPECTED else logging.WARNING
@@ -168,6 +173,7 @@ class UnhandledErrorMiddleware:
 def install(app: FastAPI) -> None:
     """Register the exception handlers and the middleware of all other exceptions."""
     app.exception_handler(ProblemError)(_on_problem)
+    app.exception_handler(ExportError)(_on_refused_export)
     app.exception_handler(SQLAlchemyError)(_on_database_error)
     app.exception_handler(RequestValidationError)(_on_validation_error)
     app.exception_handler(HTTPException)(_on_http_error)

@@ -12,12 +12,7 @@ _CLIENTS_MAX = 10_000
 
 
 class RateLimit:
-    """Token buckets with a capacity of one minute's requests.
-
-    Args:
-        per_minute: Requests per client and minute, in a burst or evenly.
-        clock: Returns monotonic seconds.
-    """
+    """Token buckets with a capacity of one minute's requests, in a burst or evenly."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._capacity = float(per_minute)

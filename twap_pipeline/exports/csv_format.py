@@ -52,11 +52,7 @@ def to_csv_bytes(rows: Iterable[Sequence[object]]) -> bytes:
 
 
 class CsvWriter:
-    """Writes a CSV file with one line per row; implements `formats.Writer`.
-
-    Args:
-        columns: The names of the columns of a row.
-    """
+    """Writes a CSV file with one line per row; implements `formats.Writer`."""
 
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = columns

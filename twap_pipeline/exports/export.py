@@ -66,14 +66,7 @@ class ExportRequest:
 
 @dataclass(frozen=True, slots=True)
 class PreparedExport:
-    """An export that can begin.
-
-    Args:
-        statement: Selects the rows of the writer.
-        writer: A new writer.
-        review: What the reader of a tax file must know; None for other formats.
-        is_of_fills: Whether each row is a fill as stored.
-    """
+    """An export that can begin; ``review`` is None except for a tax file, in which ``is_of_fills`` is False."""
 
     statement: Executable
     writer: Writer
@@ -160,9 +153,8 @@ def _review(connection: Connection, request: ExportRequest, tool: TaxTool) -> tu
         review = TaxReview(file, rows, COLUMNS, to_entries, fills.read_order_states(connection))
         if fills.market == "spot":
             review.perpetual_count = replace(fills, market="perp").count_orders(connection)
-    for batch in connection.execute(statement, execution_options={"yield_per": BATCH_ROWS}).partitions():
-        for row in batch:
-            review.add(row)
+    for row in connection.execute(statement, execution_options={"yield_per": BATCH_ROWS}):
+        review.add(row)
     return statement, review
 
 

@@ -47,12 +47,7 @@ class _ChunkBuffer(io.RawIOBase):
 
 
 class ParquetWriter:
-    """Writes a parquet file, one row group as soon as it is full; implements `formats.Writer`.
-
-    Args:
-        columns: The names of the columns of a row.
-        metadata: Metadata of the file.
-    """
+    """Writes a parquet file, one row group as soon as it is full; implements `formats.Writer`."""
 
     def __init__(self, columns: Sequence[str], metadata: Mapping[str, str]) -> None:
         self._schema = pa.schema([(name, _TYPES.get(name, pa.string())) for name in columns], metadata=dict(metadata))

@@ -21,14 +21,8 @@ def wallet_orders(
     Rows: ``body`` as JSON text, and ``page_count``, the number of orders of the page; fewer rows than ``page_count``
     if their bodies exceed `BYTES_MAX`.
 
-    Args:
-        wallet: Any text. Hexadecimal digits match in any case, because stored wallets are in lower case.
-        start: Beginning of the range, inclusive.
-        end: End of the range, inclusive.
-        asset: Only this asset; None or empty for all.
-        latest_per_twap: False: ``raw`` contains the source rows of all events in the range.
-        limit: Maximum number of orders.
-        offset: Orders to skip, without a maximum.
+    The wallet is any text; its hexadecimal digits match in any case. The range includes its end. An empty asset selects
+    all. Unless ``latest_per_twap``, ``raw`` contains the source rows of all events in the range.
     """
     timestamp = DateTime(timezone=True)
     return text(_QUERIES["wallet_orders"]).bindparams(

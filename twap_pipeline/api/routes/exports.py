@@ -16,13 +16,11 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import Message, Send
 
-from twap_pipeline.api.errors import Problem, ProblemError
 from twap_pipeline.api.parameters import End, Start, WalletPath, require_start_before_end
 from twap_pipeline.api.routes import V2
 from twap_pipeline.api.schemas.problems import ProblemBody
 from twap_pipeline.api.schemas.tax_statement import TaxStatementBody
 from twap_pipeline.api.state import state_of
-from twap_pipeline.errors import ExportError
 from twap_pipeline.exports.export import ExportRequest, PreparedExport, prepare_export, read_statement
 from twap_pipeline.exports.formats import BATCH_ROWS, FORMATS
 from twap_pipeline.exports.tax.queries import MarketChoice, TaxRows
@@ -36,25 +34,12 @@ SEND_TIMEOUT_SECONDS = 20.0
 _log = logging.getLogger("twap_pipeline.api")
 
 
-def _with_timeout(send: Send) -> Send:
-    """Return a function that sends a message, or raises TimeoutError if the client does not read fast enough."""
-
-    async def send_in_time(message: Message) -> None:
-        async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
-            await send(message)
-
-    return send_in_time
-
-
 async def stream_export(
     engine: AsyncEngine, request: ExportRequest, headers: dict[str, str]
 ) -> AsyncGenerator[bytes, None]:
     """Yield a file in chunks. A server-side cursor reads the rows, so memory does not grow with the file.
 
-    Args:
-        engine: Connections for exports.
-        request: What to export.
-        headers: Gets the headers that depend on the orders, before the first chunk.
+    ``headers`` gets the headers that depend on the orders, before the first chunk.
 
     Raises:
         ExportError: The file is refused; no chunk has been yielded.
@@ -88,9 +73,14 @@ class ExportResponse(StreamingResponse):
 
     async def stream_response(self, send: Send) -> None:
         """Send the chunks; close their generator, and with it the database connection, in every case."""
+
+        async def send_in_time(message: Message) -> None:
+            async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+                await send(message)
+
         async with aclosing(self._other_chunks):
             try:
-                await super().stream_response(_with_timeout(send))
+                await super().stream_response(send_in_time)
             except TimeoutError:
                 _log.warning("export aborted: the client did not read a chunk within %g seconds", SEND_TIMEOUT_SECONDS)
 
@@ -166,11 +156,7 @@ async def export_orders(
     export = ExportRequest(format.value, wallet, start, end, market, skip_incomplete, rows)
     headers = {"Content-Disposition": f'attachment; filename="{export.file_name}"'}
     chunks = stream_export(state_of(request).engines["exports"], export, headers)
-    try:
-        first_chunk = await anext(chunks)
-    except ExportError as error:
-        raise ProblemError(Problem(409, "Export refused", str(error))) from error
-    return ExportResponse(first_chunk, chunks, FORMATS[format.value].media_type, headers)
+    return ExportResponse(await anext(chunks), chunks, FORMATS[format.value].media_type, headers)
 
 
 @router.get("/{wallet}/exports/{format}/statement", responses=_REFUSED)
@@ -192,8 +178,5 @@ async def get_tax_statement(
     export = ExportRequest(format.value, wallet, start, end, market, rows=rows)
     engine = state_of(request).engines["exports"]
     async with engine.execution_options(isolation_level="REPEATABLE READ").connect() as connection:
-        try:
-            statement = await connection.run_sync(read_statement, export)
-        except ExportError as error:
-            raise ProblemError(Problem(409, "Export refused", str(error))) from error
+        statement = await connection.run_sync(read_statement, export)
     return TaxStatementBody.model_validate(statement, from_attributes=True)

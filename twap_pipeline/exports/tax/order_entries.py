@@ -15,10 +15,6 @@ from twap_pipeline.exports.tax.entry import Amount, Entry, NotATradeError, make_
 def order_to_entries(order: Mapping[str, Any], symbols: SymbolResolver) -> list[Entry]:
     """Return an executed spot order as one trade.
 
-    Args:
-        order: The columns of `rows.ORDER_COLUMNS`.
-        symbols: The names of spot pairs.
-
     Raises:
         NotATradeError: The order has no asset, no positive size or notional, no side A or B, or its pair is unknown.
     """

@@ -21,13 +21,9 @@ _TYPES: dict[str, Any] = {"is_spot": Boolean(), "executed_at": DateTime(timezone
 
 @dataclass(frozen=True, slots=True)
 class FillRange:
-    """The fills of a wallet and market in a range of time. ``executions.sql`` describes the rows of each query.
+    """The fills of a wallet and market from ``start`` to before ``end``; None is unbounded.
 
-    Args:
-        wallet: Lower case.
-        start: Inclusive; None is unbounded.
-        end: Exclusive; None is unbounded.
-        market: The market, or ``all``.
+    ``executions.sql`` describes the rows of each query.
     """
 
     wallet: str

@@ -13,11 +13,7 @@ from twap_pipeline.exports.tax.tools import Cell, TaxTool
 
 
 class TaxWriter:
-    """Writes one line per entry.
-
-    Args:
-        review: The completed review of the same rows; its skipped orders are left out.
-    """
+    """Writes one line per entry, without the orders that the completed review of the same rows skipped."""
 
     def __init__(self, review: TaxReview) -> None:
         self._review = review
