@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from sqlalchemy import Engine, text
 
-from twap_pipeline.exports.export import ExportRequest, PreparedExport, prepare_export
+from twap_pipeline.exports.export import ExportRequest
 from twap_pipeline.exports.tax.tools import TOOLS
+from twap_pipeline_tests.exports.tax_files import write
 from twap_pipeline_tests.factories import WALLET
 
 ORDERS = """
@@ -48,15 +49,6 @@ def orders(shared_engine: Engine) -> Engine:
     return shared_engine
 
 
-def write(engine: Engine, request: ExportRequest) -> tuple[PreparedExport, bytes]:
-    """Return an export and its file."""
-    with engine.connect() as connection:
-        prepared = prepare_export(connection, request)
-        batches = connection.execute(prepared.statement).partitions(1_000)
-        rows = b"".join(prepared.writer.rows(batch) for batch in batches)
-    return prepared, prepared.writer.begin() + rows + prepared.writer.end()
-
-
 def sums_of(frame: pd.DataFrame, name: str) -> set[tuple[Any, ...]]:
     """Return base, quote, side, base amount and quote amount per pair and side, read from a tool's file."""
     sent, sent_currency, received, received_currency = SENT_AND_RECEIVED[name]
@@ -80,7 +72,7 @@ def test_tax_files_read_by_pandas_have_the_sums_of_sql(orders: Engine) -> None:
 
     for name in TOOLS:
         prepared, content = write(orders, ExportRequest(name, WALLET))
-        frame = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+        frame = pd.read_csv(io.StringIO(content), dtype=str, keep_default_na=False)
         assert sums_of(frame, name) == expected, name
         assert prepared.review is not None
         assert (len(frame), prepared.review.perpetual_count) == (216, 144)

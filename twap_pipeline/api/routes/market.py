@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from twap_pipeline.api.pagination import DailyStatsCursor
 from twap_pipeline.api.parameters import (
     LEADERBOARD_DAYS_MAX,
-    PRESSURE_DAYS_MAX,
+    RANGE_DAYS_MAX,
     STATS_DAYS_MAX,
     AssetFilter,
     CursorText,
@@ -107,7 +107,7 @@ async def list_pressure_by_hour(
     to execute evenly over its planned duration. It is not what `/pressure` returned at that hour. The range is widened
     to full hours and has at most 31 days. The price is the average price of the asset's orders that ended on the day.
     """
-    require_days_at_most(start, end, PRESSURE_DAYS_MAX)
+    require_days_at_most(start, end, RANGE_DAYS_MAX)
     first, last = _floor_hour(start), _floor_hour(end + timedelta(hours=1) - timedelta(microseconds=1))
     rows = await state_of(request).fetch_all(pressure_history(asset, first, last, horizon_minutes=horizon))
     values = {

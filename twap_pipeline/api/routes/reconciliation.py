@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from twap_pipeline.api.pagination import ReconciliationCursor
 from twap_pipeline.api.parameters import (
-    RECONCILIATION_DAYS_MAX,
+    RANGE_DAYS_MAX,
     CursorText,
     Limit,
     RequiredEnd,
@@ -34,7 +34,7 @@ async def get_reconciliation(request: Request, *, start: RequiredStart, end: Req
     `no_order` counts the fills of unknown orders, by the last fill. The range has at most 31 days; all its orders and
     their fills are read. The tolerances are 0.00000001 coins per order and 0.000001 USD per fill.
     """
-    require_days_at_most(start, end, RECONCILIATION_DAYS_MAX)
+    require_days_at_most(start, end, RANGE_DAYS_MAX)
     state = state_of(request)
     counts = {row.state: row.order_count for row in await state.fetch_all(reconciliation_counts(start, end))}
     has_fills = bool(await state.fetch_all(select(twap_fills.c.trade_id).limit(1)))
@@ -62,7 +62,7 @@ async def list_reconciled_orders(
     With `state=no_order`, the fills of unknown orders, by the last fill. The range has at most 31 days. An order that
     changes between two pages can be repeated or missing.
     """
-    require_days_at_most(start, end, RECONCILIATION_DAYS_MAX)
+    require_days_at_most(start, end, RANGE_DAYS_MAX)
     after = ReconciliationCursor.decode(cursor).key if cursor else None
     rows = await state_of(request).fetch_all(reconciliation_page(state, start, end, after=after, limit=limit + 1))
     page = rows[:limit]
