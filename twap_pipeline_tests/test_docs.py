@@ -256,6 +256,15 @@ def test_api_page_lists_every_path() -> None:
     assert sorted(paths) == sorted(create_app(Settings()).openapi()["paths"])
 
 
+def test_api_page_lists_every_filter_of_orders() -> None:
+    filters = first_cells(section(REFERENCE / "api.md", "Parameters"))
+    parameters = create_app(Settings()).openapi()["paths"]["/api/v2/orders"]["get"]["parameters"]
+
+    assert sorted(filters) == sorted(
+        {parameter["name"] for parameter in parameters} - {"limit", "cursor", "time_field"}
+    )
+
+
 def test_export_page_lists_every_format() -> None:
     assert sorted(first_cells(section(HOW_TO / "export.md", "Formats"))) == sorted(FORMATS)
 
@@ -364,6 +373,12 @@ def test_diagrams_are_mermaid_sequence_diagrams() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_code_fences_are_closed(page: Path) -> None:
     assert page.read_text("utf-8").count("```") % 2 == 0
+
+
+def test_examples_name_the_alembic_head() -> None:
+    named = {number for page in PAGES for number in re.findall(r"\bat head (\d{3})", page.read_text("utf-8"))}
+
+    assert named == {REVISIONS[0].revision}
 
 
 def test_changelog_names_the_alembic_head() -> None:

@@ -35,5 +35,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop the table; refused while it contains names of the exchange, unless data loss is allowed explicitly."""
     op.execute("DELETE FROM spot_pairs WHERE source LIKE 'snapshot of %'")  # `upgrade` inserts them again
-    refuse_data_loss("the downgrade to 005", "spot_pairs")
+    refuse_data_loss("the downgrade to 007", "spot_pairs")
     op.execute("DROP TABLE spot_pairs")

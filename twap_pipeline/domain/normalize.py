@@ -31,8 +31,10 @@ from twap_pipeline.domain.source_schema import METADATA_FLAG_COLUMN, NESTED_STAT
 from twap_pipeline.domain.status import STATUS_RANK
 from twap_pipeline.domain.timestamps import UTC_MICROSECONDS, EventTimeRange, to_utc
 
-_TEXT_MAX_BYTES = {"asset": 256, "side": 256, "status": 65_536, "status_error": 65_536}
-"""Maximum length of texts. PostgreSQL's index on ``asset`` cannot contain longer ones."""
+_TEXT_MAX_BYTES = {"asset": 256, "side": 256}
+"""Maximum length of texts that are short or indexed. PostgreSQL's index on ``asset`` cannot contain longer ones."""
+
+_OTHER_TEXT_MAX_BYTES = 65_536
 
 _MESSAGES_OF_NULLABLE_COLUMNS = {
     "size_requested": NOT_A_DECIMAL,
@@ -68,7 +70,7 @@ def normalize(
     if METADATA_FLAG_COLUMN in numbered.columns and numbered.schema[METADATA_FLAG_COLUMN] != pl.Null:
         events = numbered.filter(~pl.col(METADATA_FLAG_COLUMN).fill_null(value=False)).rechunk()
     parsed = _parse(events, mapping, units, time_range)
-    validations = _row_validations(mapping, events.schema, time_range)
+    validations = [*_row_validations(mapping, events.schema, time_range), *_text_validations(mapping, parsed.schema)]
     valid, rejected, rejections = reject_invalid(
         parsed, validations, lambda row_numbers: payload.gather(row_numbers - first_row)
     )
@@ -156,9 +158,20 @@ def _row_validations(
     if started := source.get("started_at"):
         valid = _is_started_at_valid(started, schema[started], time_range)
         validations.append(RowValidation(valid, started, NOT_IN_TIME_RANGE))
-    for column, max_bytes in _TEXT_MAX_BYTES.items():
-        validations.append(text_validation(column, source.get(column, "status"), max_bytes))
     return validations
+
+
+def _text_validations(mapping: ColumnMapping, schema: Mapping[str, pl.DataType]) -> list[RowValidation]:
+    """Return a validation of each text column, except texts of numbers and JSON, which are valid."""
+    valid = (TWAP_STATUS.json_column, *_MESSAGES_OF_NULLABLE_COLUMNS)
+    return [
+        # status_error has no feed column: it is a part of the status.
+        text_validation(
+            column, mapping.sources.get(column, "status"), _TEXT_MAX_BYTES.get(column, _OTHER_TEXT_MAX_BYTES)
+        )
+        for column in TWAP_STATUS.content_columns
+        if schema[column] == pl.String and column not in valid
+    ]
 
 
 def _is_started_at_valid(column: str, dtype: pl.DataType, time_range: EventTimeRange) -> pl.Expr:

@@ -6,7 +6,9 @@ import polars as pl
 import pytest
 
 from twap_pipeline.domain.source_schema import (
+    ACCEPTED_TYPES,
     EVENT_TIME_COLUMNS,
+    OPTIONAL_COLUMNS,
     REQUIRED_COLUMNS,
     ColumnMapping,
     flat_schema,
@@ -44,6 +46,10 @@ def test_usual_columns_are_all_known() -> None:
     assert mapping.event_times == ("time", "block_time")
     assert mapping.time_columns == ("time", "block_time", "state_timestamp")
     assert mapping.sources["size_executed"] == "state_executedSz"
+
+
+def test_every_mapped_column_has_accepted_types() -> None:
+    assert {*REQUIRED_COLUMNS.values(), *OPTIONAL_COLUMNS.values(), *EVENT_TIME_COLUMNS} <= ACCEPTED_TYPES.keys()
 
 
 @pytest.mark.fault("F3")

@@ -64,7 +64,7 @@ TimeField = Literal["started", "ended", "updated"]
 class OrderFilter:
     """A selection of orders; None selects all.
 
-    Wallets are in lower case, ``notional_min`` is in USD, ``start`` is inclusive and ``end`` exclusive.
+    Wallets are in lower case, ``min_notional`` is in USD, ``start`` is inclusive and ``end`` exclusive.
     """
 
     wallets: Sequence[str] = ()
@@ -72,7 +72,7 @@ class OrderFilter:
     side: str | None = None
     status: str | None = None
     market: Market | None = None
-    notional_min: Decimal | None = None
+    min_notional: Decimal | None = None
     time_field: TimeField = "started"
     start: datetime | None = None
     end: datetime | None = None
@@ -116,7 +116,7 @@ def order_page(
         "asset": selection.asset,
         "side": selection.side,
         "status": selection.status,
-        "notional_min": selection.notional_min,
+        "min_notional": selection.min_notional,
         "start": selection.start,
         "end": selection.end,
     }
@@ -231,8 +231,8 @@ def _filter_conditions(shape: _Shape) -> list[ColumnElement[bool]]:
     if shape.market is not None:
         spot = is_spot(twap_orders.c.asset)
         conditions.append(spot if shape.market == "spot" else ~spot)
-    if "notional_min" in shape.parameters:
-        conditions.append(twap_orders.c.notional_executed >= bindparam("notional_min"))
+    if "min_notional" in shape.parameters:
+        conditions.append(twap_orders.c.notional_executed >= bindparam("min_notional"))
     if shape.sort == "ended":
         conditions.append(twap_orders.c.ended_at.is_not(None))
     if shape.sort != "ended" or shape.time_field == "started":

@@ -81,7 +81,15 @@ async def list_orders(
     """
     require_start_before_end(start, end)
     selection = OrderFilter(
-        tuple(dict.fromkeys(wallet)), asset, side, status, market, min_notional, time_field, start, end
+        wallets=tuple(dict.fromkeys(wallet)),
+        asset=asset,
+        side=side,
+        status=status,
+        market=market,
+        min_notional=min_notional,
+        time_field=time_field,
+        start=start,
+        end=end,
     )
     if not selection.is_in_key_order(sort):
         _require_bounded_range(start, end)

@@ -52,7 +52,7 @@ READER = RolePrivileges(
     writable=(),
     forbidden=frozenset({"temporary", "schema", "functions"}),
 )
-"""`serve` and `export`; the quarantine is not included."""
+"""`serve`, `export`, `status` and `export-metrics`; the quarantine is not included."""
 
 LOADER = RolePrivileges(
     readable=("twap_daily_stats", *_FILL_VIEWS, ALEMBIC_VERSION_TABLE),
