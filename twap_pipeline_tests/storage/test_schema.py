@@ -1,16 +1,12 @@
-"""Migrations, schema.sql and the declared tables create the same schema; drift is detected."""
+"""Migrations and the declared tables create the same schema; drift is detected."""
 
 from collections.abc import Iterator
-from importlib.resources import files
 
 import pytest
-from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Engine
 
 from twap_pipeline.storage.schema.create import create_schema
 from twap_pipeline.storage.schema.drift import drift
-from twap_pipeline.storage.schema.models import metadata
-from twap_pipeline.storage.schema.revision_gate import migrations_config
 from twap_pipeline_tests.databases import create_database
 from twap_pipeline_tests.storage.catalog import (
     connected,
@@ -42,19 +38,12 @@ def test_migration_001_equals_given_ddl(server_url: str, empty_database: URL) ->
     assert described_tables(empty_database) == describe(design)
 
 
-def test_schema_sql_equals_migrations(database: URL, empty_database: URL) -> None:
+@pytest.mark.fault("M5")
+def test_created_schema_equals_migrations(database: URL, empty_database: URL) -> None:
     with connected(empty_database) as engine:
         create_schema(engine)
 
     assert describe(empty_database) == describe(database)
-
-
-@pytest.mark.fault("M5")
-def test_declared_tables_equal_migrations(database: URL, empty_database: URL) -> None:
-    with connected(empty_database) as engine:
-        metadata.create_all(engine)
-
-    assert described_tables(empty_database) == described_tables(database)
 
 
 @pytest.mark.fault("M5")
@@ -88,16 +77,6 @@ def test_downgrade_leaves_schema_of_target_revision(database: URL, empty_databas
 
     downgrade_to(database, "base")
     assert described_tables(database) == []
-
-
-@pytest.mark.fault("M5")
-@pytest.mark.unit
-def test_schema_sql_names_the_only_head() -> None:
-    (head,) = ScriptDirectory.from_config(migrations_config()).get_heads()
-
-    text = files("twap_pipeline.storage.schema").joinpath("schema.sql").read_text("utf-8")
-
-    assert f"at revision {head}." in text.splitlines()[0]
 
 
 @pytest.mark.fault("M5")

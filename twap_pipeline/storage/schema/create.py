@@ -1,9 +1,7 @@
 """Creates the schema in an empty database without migrations: ``python -m twap_pipeline.storage.schema.create``.
 
-Executes ``schema.sql`` and stamps Alembic's head in one transaction. Later upgrades start from that revision.
+Creates the declared tables and views, and stamps Alembic's head, in one transaction. Later upgrades start there.
 """
-
-from importlib.resources import files
 
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -35,7 +33,7 @@ def create_schema(engine: Engine) -> str:
         if present:
             names = ", ".join(sorted(present))
             raise SchemaRevisionError(f"the database already contains {names}; use `twap-pipeline migrate`")
-        connection.exec_driver_sql(files("twap_pipeline.storage.schema").joinpath("schema.sql").read_text("utf-8"))
+        metadata.create_all(connection)
         connection.exec_driver_sql(INSERT_SNAPSHOT)
         migration = MigrationContext.configure(connection, opts={"version_table": ALEMBIC_VERSION_TABLE})
         scripts = ScriptDirectory.from_config(migrations_config())

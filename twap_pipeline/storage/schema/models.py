@@ -1,6 +1,6 @@
 """The tables at Alembic's head, declared in SQLAlchemy. A test asserts that the migrations create exactly these.
 
-Add every table, column, constraint and index here, in ``schema.sql`` and in a migration.
+Add every table, column, constraint and index here and in a migration.
 """
 
 from sqlalchemy import (

@@ -1,4 +1,4 @@
--- The views at Alembic's head: what `models` declares. Keep them equal to `schema.sql` and the migrations.
+-- The views at Alembic's head: what `models` declares. Keep them equal to the migrations.
 
 -- name: twap_daily_stats
 -- Orders per start date, asset, side and current status.
