@@ -284,8 +284,8 @@ def pending_partitions(
         if pending_refs := ingest_plan.plan(refs, entries).pending:
             known = [entries[ref.key] for ref in pending_refs if ref.key in entries]
             failed_attempts = sum(entry.failed_attempts for entry in known)
-            history = sum(entry.history for entry in known)
+            last_attempt = max((entry.ingested_at.timestamp() for entry in known), default=0)
             size_bytes = sum(ref.size_bytes for ref in pending_refs)
-            batch = f"{fingerprint(pending_refs)}-{failed_attempts}-{history}"
+            batch = f"{fingerprint(pending_refs)}-{failed_attempts}-{last_attempt}"
             pending.append(PendingWork(day, batch, size_bytes))
     return pending

@@ -10,15 +10,13 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
 
-from sqlalchemy import ARRAY, Connection, Select, Text, any_, bindparam, func, select, text
+from sqlalchemy import ARRAY, Connection, Text, any_, literal, select, text
 
 from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.storage.schema.models import PHASES
-from twap_pipeline.storage.schema.models import etl_s3_ingest_history as history
 from twap_pipeline.storage.schema.models import etl_s3_ingest_log as log
 from twap_pipeline.storage.sql_files import load_queries
 
@@ -39,22 +37,16 @@ class IngestLogEntry:
     Args:
         etag: ETag of the version; None in entries older than revision 002.
         last_modified: LastModified of the version.
-        object_date: UTC date of the object's partition; None in entries older than revision 002.
         error_text: Reason of the last failure; None if the version is loaded.
         failed_attempts: Failed attempts to load this version.
-        row_counts: Row counts of this version; all 0 unless it is loaded.
-        inserted_by_all_versions: Rows that this and all earlier versions of the object inserted.
-        history: Number of history rows of the object.
+        ingested_at: Time of the last attempt.
     """
 
     etag: str | None
     last_modified: datetime
-    object_date: date | None
     error_text: str | None
     failed_attempts: int
-    row_counts: RowCounts
-    inserted_by_all_versions: int
-    history: int = 0
+    ingested_at: datetime
 
     def includes(self, ref: ObjectRef) -> bool:
         """Return whether the entry names this version, or a later upload of the same ETag."""
@@ -90,46 +82,6 @@ class Attempt:
     data_set: DataSet = TWAP_STATUS
 
 
-def _select_entries(*, of_keys: bool) -> Select[Any]:
-    """Return the SELECT of entries with their history totals: of the keys in the parameter ``keys``, or of all.
-
-    The parameter ``data_set`` is the name of the data set.
-    """
-    keys = bindparam("keys", type_=ARRAY(Text))
-    data_set = bindparam("data_set", type_=Text)
-    past_rows = (
-        select(
-            history.c.s3_object_key,
-            func.count().label("events"),
-            func.sum(history.c.rows_inserted).label("rows_inserted"),
-        )
-        .where(history.c.data_set == data_set)
-        .group_by(history.c.s3_object_key)
-    )
-    entries = select(log).where(log.c.data_set == data_set)
-    if of_keys:
-        past_rows = past_rows.where(history.c.s3_object_key == any_(keys))
-        entries = entries.where(log.c.s3_object_key == any_(keys))
-    past, current = past_rows.subquery(), entries.subquery()
-    # History rows reference the log, so that a FULL JOIN returns the same rows as a LEFT JOIN. PostgreSQL has no nested
-    # loop for it, whatever the table statistics are.
-    return select(
-        current.c.s3_object_key,
-        current.c.etag,
-        current.c.last_modified,
-        current.c.object_date,
-        current.c.error_text,
-        current.c.failed_attempts,
-        func.coalesce(past.c.rows_inserted, 0),
-        func.coalesce(past.c.events, 0),
-        *(current.c[name] for name in _ROW_COUNT_COLUMNS),
-    ).select_from(current.outerjoin(past, current.c.s3_object_key == past.c.s3_object_key, full=True))
-
-
-_SELECT_ALL = _select_entries(of_keys=False)
-_SELECT_BY_KEY = _select_entries(of_keys=True)
-
-
 def read_ingest_log(
     connection: Connection, keys: Collection[str] | None = None, *, data_set: DataSet = TWAP_STATUS
 ) -> dict[str, IngestLogEntry]:
@@ -137,19 +89,11 @@ def read_ingest_log(
 
     Keys without an entry are left out.
     """
-    parameters: dict[str, object] = {"data_set": data_set.name}
-    if keys is None:
-        rows = connection.execute(_SELECT_ALL, parameters)
-    else:
-        rows = connection.execute(_SELECT_BY_KEY, {**parameters, "keys": list(keys)})
-    return {row.s3_object_key: _to_entry(row) for row in rows}
-
-
-def _to_entry(row: Sequence[Any]) -> IngestLogEntry:
-    _, etag, last_modified, object_date, error_text, failed_attempts, earlier_inserts, events, *counts = row
-    row_counts = RowCounts(*(count or 0 for count in counts))
-    inserted = row_counts.inserted + earlier_inserts
-    return IngestLogEntry(etag, last_modified, object_date, error_text, failed_attempts, row_counts, inserted, events)
+    columns = (log.c[name] for name in ("s3_object_key", *IngestLogEntry.__dataclass_fields__))
+    statement = select(*columns).where(log.c.data_set == data_set.name)
+    if keys is not None:
+        statement = statement.where(log.c.s3_object_key == any_(literal(list(keys), ARRAY(Text))))
+    return {key: IngestLogEntry(*values) for key, *values in connection.execute(statement)}
 
 
 def lock_object(connection: Connection, data_set: DataSet, key: str) -> IngestLogEntry | None:

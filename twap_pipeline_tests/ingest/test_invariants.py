@@ -149,19 +149,20 @@ def stored(engine: Engine) -> dict[tuple[str, datetime], tuple[object, str | Non
 
 def check_row_counts(engine: Engine, objects: Sequence[tuple[Sequence[Row], int]]) -> None:
     with engine.connect() as connection:
-        entries = read_ingest_log(connection)
+        log = connection.execute(text("SELECT * FROM etl_s3_ingest_log")).all()
         quarantined: dict[str, set[int]] = defaultdict(set)
         for key, number in connection.execute(text("SELECT s3_object_key, row_number FROM twap_status_quarantine")):
             quarantined[key].add(number)
         stored_rows = connection.execute(text("SELECT count(*) FROM twap_status")).scalar_one()
+    entries = {entry.s3_object_key: entry for entry in log}
     for index, (content, _) in enumerate(objects):
         key = f"{index}.parquet"
-        row_counts = entries[key].row_counts
+        entry = entries[key]
         bad = {number for number, row in enumerate(content) if not row["_metadata"] and not is_valid(row)}
-        assert row_counts.total == len(content)
-        assert row_counts.metadata == sum(1 for row in content if row["_metadata"])
-        assert (quarantined[key], row_counts.quarantined) == (bad, len(bad))
-    assert sum(entry.row_counts.inserted for entry in entries.values()) == stored_rows
+        assert entry.rows_read == len(content)
+        assert entry.rows_metadata == sum(1 for row in content if row["_metadata"])
+        assert (quarantined[key], entry.rows_quarantined) == (bad, len(bad))
+    assert sum(entry.rows_inserted for entry in log) == stored_rows
 
 
 @pytest.mark.fault("V3")

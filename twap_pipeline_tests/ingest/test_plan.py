@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twap_pipeline.domain.object_ref import ObjectRef
-from twap_pipeline.domain.row_counts import RowCounts
 from twap_pipeline.errors import BudgetExceededError
 from twap_pipeline.ingest.plan import Plan, check_budget, group_by_day, objects_before, plan
 from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX, IngestLogEntry
@@ -19,7 +18,7 @@ pytestmark = pytest.mark.unit
 
 
 def entry(etag: str | None = "e", error_text: str | None = None, attempts: int = 0) -> IngestLogEntry:
-    return IngestLogEntry(etag, LAST_MODIFIED, LAST_MODIFIED.date(), error_text, attempts, RowCounts(inserted=1), 1)
+    return IngestLogEntry(etag, LAST_MODIFIED, error_text, attempts, ingested_at=LAST_MODIFIED)
 
 
 def failed(attempts: int, etag: str = "e") -> IngestLogEntry:
