@@ -39,7 +39,7 @@ from twap_pipeline.storage.audit.verification import (
     verified_entries,
 )
 from twap_pipeline.storage.ingest_log import read_ingest_log
-from twap_pipeline.storage.loading.row_writer import LoadMode, encode_batch, load_rows
+from twap_pipeline.storage.loading.row_writer import encode_batch, load_rows
 from twap_pipeline.storage.long_statements import STATEMENT_TIMEOUT_SECONDS, statement_timeout
 
 
@@ -201,9 +201,7 @@ def _load_expected_rows(
                 reader = ObjectReader(ref, file, day=partition_date(ref, key_date_patterns), data_set=data_set)
                 batches = (encode_batch(ref, batch, data_set) for batch in reader.batches())
                 with connection.begin():
-                    row_counts = load_rows(
-                        connection, ref, batches, mode=LoadMode.NEW, data_set=data_set, tables=EXPECTED_TABLES
-                    )
+                    row_counts = load_rows(connection, ref, batches, data_set=data_set, tables=EXPECTED_TABLES)
             entries[ref.key] = ExpectedEntry(
                 row_counts.total,
                 row_counts.quarantined,

@@ -39,7 +39,7 @@ from twap_pipeline.source.parquet import BATCH_ROWS
 from twap_pipeline.storage import ingest_log
 from twap_pipeline.storage.ingest_attempts import remove_attempts
 from twap_pipeline.storage.ingest_log import Attempt, IngestLogEntry
-from twap_pipeline.storage.loading.row_writer import CopyBatch, LoadMode, data_errors, encode_batch, load_rows
+from twap_pipeline.storage.loading.row_writer import CopyBatch, data_errors, encode_batch, load_rows
 from twap_pipeline.storage.long_statements import correct_empty_statistics
 
 log = logging.getLogger(__name__)
@@ -291,9 +291,8 @@ def _write(
             if not is_repetition:
                 ingest_log.record_skipped(connection, ref, attempt)
             return IngestResult(ref, attempt.day, skipped=True)
-        mode = LoadMode.RELOAD if entry is not None and entry.error_text is None else LoadMode.NEW
         with closing(batches()) as encoded:
-            row_counts = load_rows(connection, ref, encoded, mode=mode, data_set=attempt.data_set)
+            row_counts = load_rows(connection, ref, encoded, data_set=attempt.data_set)
         with data_errors(ref.key):
             ingest_log.record_loaded(
                 connection,

@@ -30,7 +30,7 @@ def merge_new_version(connection: Connection, bucket: Bucket, data_set: DataSet 
     with (bucket.directory / ref.key).open("rb") as file:
         reader = ObjectReader(ref, file, data_set=data_set)
         batches = [row_writer.encode_batch(ref, batch, data_set) for batch in reader.batches()]
-    return row_writer.load_rows(connection, ref, batches, mode=row_writer.LoadMode.RELOAD, data_set=data_set)
+    return row_writer.load_rows(connection, ref, batches, data_set=data_set)
 
 
 def truncate(engine: Engine) -> None:

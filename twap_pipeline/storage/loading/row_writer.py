@@ -15,7 +15,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date
-from enum import Enum, auto
 
 import polars as pl
 import psycopg
@@ -34,6 +33,7 @@ from twap_pipeline.domain.status import STATUS_RANK, UNKNOWN_STATUS_RANK
 from twap_pipeline.domain.timestamps import months_of
 from twap_pipeline.errors import ObjectInvalidError
 from twap_pipeline.failpoints import failpoint
+from twap_pipeline.storage.engine.session import psycopg_connection
 from twap_pipeline.storage.loading.copy_text import copy_text
 from twap_pipeline.storage.loading.merge import (
     copied_columns,
@@ -48,15 +48,6 @@ MAX_QUARANTINED_ROWS = 100_000
 """`load_rows` refuses an object with more quarantined rows than this: it is not of this feed."""
 
 _QUARANTINE_COLUMNS = ("s3_object_key", "row_number", "raw_row", "reason")
-
-
-class LoadMode(Enum):
-    """What is expected of an object's rows; it affects the speed of a load and not its result."""
-
-    NEW = auto()
-    """No version of the object is loaded: the keys are probably new."""
-    RELOAD = auto()
-    """A version of the object is loaded: the keys are probably stored already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +143,6 @@ def load_rows(
     ref: ObjectRef,
     batches: Iterable[CopyBatch],
     *,
-    mode: LoadMode,
     data_set: DataSet = TWAP_STATUS,
     tables: tuple[str, str] | None = None,
 ) -> RowCounts:
@@ -162,7 +152,6 @@ def load_rows(
         connection: In a transaction, on psycopg 3. The caller commits.
         ref: The object. The caller prevents concurrent loads of the same object.
         batches: All of its rows.
-        mode: Whether a version of the object is loaded already.
         data_set: Data set of the object.
         tables: Tables to write instead of the data set's table and its quarantine.
 
@@ -171,22 +160,20 @@ def load_rows(
             table is partitioned and a month cannot store the rows.
         DatabaseUnavailableError: The table is partitioned, and a partition cannot be created.
     """
-    driver_connection = connection.connection.driver_connection
-    if not isinstance(driver_connection, psycopg.Connection):
-        raise TypeError("rows are loaded through psycopg 3: use a postgresql+psycopg URL")
     table, quarantine_table = tables or (data_set.name, data_set.quarantine_table)
     row_counts = RowCounts()
     quarantined: list[pl.DataFrame] = []
-    with data_errors(ref.key), driver_connection.cursor() as cursor:
+    are_keys_new = True
+    with data_errors(ref.key), psycopg_connection(connection).cursor() as cursor:
         partitioned = find_partitioned(cursor, table)
         for batch in batches:
             if partitioned is not None:
                 partitioned = require_months(cursor, partitioned, batch.months, ref.key)
-            written = _copy_new_rows(cursor, data_set, table, batch) if mode is LoadMode.NEW else None
+            written = _copy_new_rows(cursor, data_set, table, batch) if are_keys_new else None
             if written is None:
                 written = _merge(cursor, data_set, table, batch, partitioned)
             # The next batch is expected to be like this one.
-            mode = LoadMode.NEW if written.inserted == len(batch.copies) else LoadMode.RELOAD
+            are_keys_new = written.inserted == len(batch.copies)
             row_counts += written + RowCounts(
                 superseded=batch.superseded, quarantined=batch.quarantined.height, metadata=batch.metadata_rows
             )
