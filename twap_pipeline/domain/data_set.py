@@ -4,7 +4,6 @@ A data set is described by one `DataSet`. Layers below and above take it as an a
 the columns of its objects are read belongs in `source_schema` and `normalize` (statuses), or in `fills`.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from twap_pipeline.domain import status
@@ -19,7 +18,6 @@ class DataSet:
         key_columns: Columns that identify a row; of several rows with one key, the precedence rule keeps one.
         content_columns: The other columns that the source determines.
         json_column: The content column that contains JSON.
-        plain_columns: Columns whose text consists of letters, digits and signs of numbers: COPY need not escape them.
         status_column: The column whose lifecycle rank the precedence rule compares first; None if there is none.
     """
 
@@ -27,7 +25,6 @@ class DataSet:
     key_columns: tuple[str, ...]
     content_columns: tuple[str, ...]
     json_column: str
-    plain_columns: Collection[str]
     status_column: str | None = None
 
     @property
@@ -46,7 +43,6 @@ TWAP_STATUS = DataSet(
     status.KEY_COLUMNS,
     status.CONTENT_COLUMNS,
     json_column="raw_payload",
-    plain_columns=("twap_id", "wallet", "size_requested", "size_executed", "notional_executed"),
     status_column="status",
 )
 """Statuses of TWAP orders."""
@@ -66,6 +62,5 @@ TWAP_FILLS = DataSet(
         *("builder_fee", "deployer_fee", "priority_fee", "order_id", "is_taker", "other_fields"),
     ),
     json_column="other_fields",
-    plain_columns=("trade_id", "wallet", "twap_id", "order_id", *FILL_DECIMALS),
 )
 """Fills of TWAP orders: the slices that the exchange executed, with their fees."""

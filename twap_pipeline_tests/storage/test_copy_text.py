@@ -78,7 +78,7 @@ def test_json_payload_survives_encoding(values: list[str]) -> None:
     payloads = to_json_rows(pl.DataFrame({"x": pl.Series(values, dtype=pl.String)}))
     frame = pl.DataFrame({"key": "k", "raw_payload": payloads})
 
-    fields = [row[1] for row in decode(copy_text(frame, json=["raw_payload"]))]
+    fields = [row[1] for row in decode(copy_text(frame))]
 
     assert fields == payloads.to_list()
     assert [json.loads(field or "")["x"] for field in fields] == values
@@ -112,10 +112,10 @@ def test_times_keep_microseconds_and_name_utc(times: list[datetime]) -> None:
 @pytest.mark.fault("V3")
 @given(st.lists(st.decimals(allow_nan=False, allow_infinity=False).map(str), max_size=4))
 @examples(50)
-def test_plain_columns_keep_every_digit(sizes: list[str]) -> None:
+def test_numbers_as_text_keep_every_digit(sizes: list[str]) -> None:
     frame = pl.DataFrame({"size": pl.Series(sizes, dtype=pl.String)})
 
-    assert decode(copy_text(frame, plain=["size"])) == [[size] for size in sizes]
+    assert decode(copy_text(frame)) == [[size] for size in sizes]
 
 
 @pytest.mark.fault("D7")
@@ -148,9 +148,8 @@ def test_canonical_frame_survives_encoding() -> None:
     )
     mapping = map_columns(KEY, flat_schema(KEY, list(raw.schema.items())))
     rows = normalize(raw, mapping, {"state_timestamp": "ms"}, TIME_RANGE).rows
-    sizes = ["size_requested", "size_executed", "notional_executed"]
 
-    decoded = decode(copy_text(rows, plain=["twap_id", "wallet", *sizes], json=["raw_payload"]))
+    decoded = decode(copy_text(rows))
 
     expected = rows.with_columns(pl.col("ts", "started_at").dt.strftime("%Y-%m-%d %H:%M:%S%.6f+00"))
     assert decoded == [list(row) for row in expected.with_columns(pl.all().cast(pl.String)).iter_rows()]

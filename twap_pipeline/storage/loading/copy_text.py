@@ -4,7 +4,6 @@ Text and not binary: sizes are text already, NUMERIC parses them digit by digit,
 """
 
 import io
-from collections.abc import Collection
 
 import polars as pl
 
@@ -12,21 +11,15 @@ _ESCAPES = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))
 _SPECIAL = r"[\\\t\n\r]"
 
 
-def copy_text(frame: pl.DataFrame, *, plain: Collection[str] = (), json: Collection[str] = ()) -> bytes:
+def copy_text(frame: pl.DataFrame) -> bytes:
     """Return the frame's rows as COPY text: one line per row, columns in the frame's order.
 
-    Args:
-        frame: Columns of type String, integer, Boolean or Datetime (µs, UTC).
-        plain: String columns without backslash, tab or line end, which need no escaping.
-        json: String columns of JSON, which contains no raw control characters: only backslashes are escaped.
+    The columns are of type String, integer, Boolean or Datetime (µs, UTC).
     """
-    texts = [name for name, dtype in frame.schema.items() if dtype == pl.String and name not in plain]
-    special = frame.select(
-        pl.col(name).str.contains("\\" if name in json else _SPECIAL, literal=name in json).any() for name in texts
-    )
-    escaped = [_escape(name, _ESCAPES[:1] if name in json else _ESCAPES) for name in texts if special[name].item()]
+    special = frame.select(pl.col(pl.String).str.contains(_SPECIAL).any())
+    escaped = [_escape(name) for name in special.columns if special[name].item()]
     out = io.BytesIO()
-    (frame.with_columns(escaped) if escaped else frame).write_csv(
+    frame.with_columns(escaped).write_csv(
         out,
         include_header=False,
         separator="\t",
@@ -37,8 +30,8 @@ def copy_text(frame: pl.DataFrame, *, plain: Collection[str] = (), json: Collect
     return out.getvalue()
 
 
-def _escape(name: str, escapes: tuple[tuple[str, str], ...]) -> pl.Expr:
+def _escape(name: str) -> pl.Expr:
     text = pl.col(name)
-    for raw, escaped in escapes:
+    for raw, escaped in _ESCAPES:
         text = text.str.replace_all(raw, escaped, literal=True)
     return text

@@ -85,7 +85,7 @@ def encode_batch(ref: ObjectRef, batch: NormalizedBatch, data_set: DataSet = TWA
             pl.lit(ref.key).alias("s3_object_key"),
             pl.lit(f"{ref.last_modified.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00").alias("s3_last_modified"),
         )
-        text = copy_text(full, plain=(*data_set.plain_columns, "s3_last_modified"), json=(data_set.json_column,))
+        text = copy_text(full)
         superseded = batch.rows.height - rows.height - sum(copies)
         return CopyBatch(text, copies, superseded, batch.rejected, batch.metadata_rows, months_of(rows["ts"]))
 
@@ -231,4 +231,4 @@ def _replace_quarantine(
     )
     if frames := [frame for frame in quarantined if frame.height]:
         rows = pl.concat(frames).select(pl.lit(ref.key).alias("s3_object_key"), *_QUARANTINE_COLUMNS[1:])
-        _copy(cursor, table, _QUARANTINE_COLUMNS, copy_text(rows, json=("raw_row",)))
+        _copy(cursor, table, _QUARANTINE_COLUMNS, copy_text(rows))
