@@ -13,6 +13,7 @@ from twap_pipeline.storage.audit.data_checks import CHECKS, FILLS_CHECKS
 from twap_pipeline.storage.audit.verification import comparison_placeholders
 from twap_pipeline.storage.data_set_sql import compose
 from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX
+from twap_pipeline.storage.loading.merge import rank_sql
 from twap_pipeline.storage.schema.models import (
     VIEWS,
     etl_s3_ingest_history,
@@ -23,7 +24,6 @@ from twap_pipeline.storage.schema.models import (
     twap_status,
 )
 from twap_pipeline.storage.sql_files import load_queries
-from twap_pipeline.storage.status_sql import rank_sql
 
 pytestmark = pytest.mark.unit
 

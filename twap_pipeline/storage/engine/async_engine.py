@@ -24,6 +24,7 @@ from twap_pipeline.storage.sql_files import load_queries
 
 _QUERIES = load_queries("twap_pipeline.storage.engine", "session.sql")
 _POOL_RECYCLE_SECONDS = 1800
+_IDLE_TIMEOUT_MS = 60_000
 
 
 def make_async_engine(
@@ -32,8 +33,6 @@ def make_async_engine(
     pool_size: int,
     pool_timeout_seconds: float,
     statement_timeout_seconds: float,
-    idle_timeout_seconds: float = 60,
-    connect_timeout_seconds: int = 5,
 ) -> AsyncEngine:
     """Return an engine for reading statements; it connects on first use. See `session` for its sessions.
 
@@ -42,19 +41,15 @@ def make_async_engine(
     the limits of a session would leak to other clients of the pooler.
 
     Args:
-        url: From `url.parse_database_url`. Its options, and PG* variables, replace the timeouts below.
+        url: From `url.parse_database_url`. Its options, and PG* variables, replace the timeouts.
         pool_size: Maximum number of connections. Further callers wait for a free connection.
         pool_timeout_seconds: Maximum wait for a free connection; then SQLAlchemy's `TimeoutError` is raised.
         statement_timeout_seconds: ``statement_timeout`` of each session.
-        idle_timeout_seconds: ``idle_in_transaction_session_timeout`` of each session.
-        connect_timeout_seconds: ``connect_timeout`` per host.
     """
     engine = create_async_engine(
         url.set(drivername="postgresql+psycopg"),
         isolation_level="AUTOCOMMIT",
-        connect_args=connect_arguments(
-            url, application_name="twap_pipeline_api", connect_timeout_seconds=connect_timeout_seconds
-        ),
+        connect_args=connect_arguments(url, application_name="twap_pipeline_api", connect_timeout_seconds=5),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=pool_timeout_seconds,
@@ -63,13 +58,13 @@ def make_async_engine(
         use_native_hstore=False,
     )
     set_session_parameters(engine.sync_engine)
-    _limit_sessions(engine.sync_engine, int(statement_timeout_seconds * 1000), int(idle_timeout_seconds * 1000))
+    _limit_sessions(engine.sync_engine, int(statement_timeout_seconds * 1000))
     return engine
 
 
-def _limit_sessions(engine: Engine, statement_timeout_ms: int, idle_timeout_ms: int) -> None:
+def _limit_sessions(engine: Engine, statement_timeout_ms: int) -> None:
     """Make sessions read-only and limit their time; behind a pooler, the same for each transaction."""
-    limits = {"statement_timeout_ms": statement_timeout_ms, "idle_timeout_ms": idle_timeout_ms}
+    limits = {"statement_timeout_ms": statement_timeout_ms, "idle_timeout_ms": _IDLE_TIMEOUT_MS}
 
     @event.listens_for(engine, "connect")
     def limit_session(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:

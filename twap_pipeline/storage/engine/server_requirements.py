@@ -1,6 +1,5 @@
 """What the package needs of a PostgreSQL server: its version and the encoding of the database."""
 
-import psycopg
 from sqlalchemy import Connection
 
 from twap_pipeline.errors import ConfigurationError
@@ -17,7 +16,11 @@ def require_supported_server(connection: Connection) -> str:
         ConfigurationError: The server is older than `MINIMUM_SERVER_VERSION`, or the database's encoding is not UTF8.
     """
     info = psycopg_connection(connection).info
-    _require_version(info)
+    if info.server_version < MINIMUM_SERVER_VERSION * 10_000:
+        raise ConfigurationError(
+            f"the server is PostgreSQL {info.parameter_status('server_version')}; this package needs"
+            f" {MINIMUM_SERVER_VERSION} or newer: upgrade the server"
+        )
     encoding = info.parameter_status("server_encoding")
     if encoding != "UTF8":
         raise ConfigurationError(
@@ -25,11 +28,3 @@ def require_supported_server(connection: Connection) -> str:
             " another one: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0 LOCALE 'C'"
         )
     return info.parameter_status("server_version") or str(info.server_version)
-
-
-def _require_version(info: psycopg.ConnectionInfo) -> None:
-    if info.server_version < MINIMUM_SERVER_VERSION * 10_000:
-        raise ConfigurationError(
-            f"the server is PostgreSQL {info.parameter_status('server_version')}; this package needs"
-            f" {MINIMUM_SERVER_VERSION} or newer: upgrade the server"
-        )
