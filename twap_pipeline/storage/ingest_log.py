@@ -176,14 +176,11 @@ def _record_version(connection: Connection, ref: ObjectRef, attempt: Attempt, **
         "source_url": attempt.source_url,
         "bytes_fetched": attempt.bytes_fetched,
         "dagster_run_id": attempt.run_id,
-        **{f"{phase}_ms": _milliseconds(attempt.phase_seconds.get(phase)) for phase in PHASES},
+        **dict.fromkeys(f"{phase}_ms" for phase in PHASES),
+        **{f"{phase}_ms": round(seconds * 1000) for phase, seconds in attempt.phase_seconds.items()},
         **values,
     }
     return int(connection.execute(text(_QUERIES["record_version"]), parameters).scalar_one())
-
-
-def _milliseconds(seconds: float | None) -> int | None:
-    return None if seconds is None else round(seconds * 1000)
 
 
 def reset_attempts(connection: Connection, *, data_set: DataSet = TWAP_STATUS) -> list[str]:
@@ -203,15 +200,9 @@ def requeue(connection: Connection, keys: Collection[str], reason: str, *, data_
 
 
 def add_adjustment(connection: Connection, data_set: DataSet, rows: int) -> str | None:
-    """Correct the sum of inserted rows after rows were deleted or row counts were edited.
+    """Add ``rows``, which may be negative, to the sum of inserted rows, after rows were deleted or row counts edited.
 
-    Args:
-        connection: In a transaction.
-        data_set: The data set of the rows.
-        rows: Rows to add to the sum; negative if rows were deleted.
-
-    Returns:
-        The key whose history contains the adjustment; None if the data set has no entry.
+    Return the key whose history contains the adjustment; None if the data set has no entry.
     """
     parameters = {"data_set": data_set.name, "rows": rows}
     return connection.execute(text(_QUERIES["add_adjustment"]), parameters).scalar_one_or_none()

@@ -50,15 +50,7 @@ _EXAMPLES = 5
 
 @dataclass(frozen=True, slots=True)
 class ArchivedMonth:
-    """A month in a file, as ``etl_archived_months`` records it.
-
-    Args:
-        month: The month.
-        rows: Number of events.
-        sha256: SHA-256 of the file.
-        file_name: Name of the file, without its directory.
-        checksum: Checksum of the rows.
-    """
+    """A month in a file, as ``etl_archived_months`` records it: ``sha256`` of the file, ``checksum`` of the rows."""
 
     month: date
     rows: int

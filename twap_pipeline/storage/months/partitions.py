@@ -24,14 +24,8 @@ _QUERIES = load_queries(__package__, "partitions.sql")
 class StatusTable:
     """A table of events, and its partitions.
 
-    Args:
-        name: Its name.
-        schema: Its schema, as an SQL identifier.
-        owner: The role that owns it.
-        is_partitioned: Whether it is partitioned.
-        partitions: Names of its partitions.
-        current_month: The present month, by the server's clock.
-        archived_month: The newest archived month; None if there is none.
+    ``schema`` is an SQL identifier. ``current_month`` is by the server's clock; ``archived_month`` is the newest
+    archived month, or None.
     """
 
     name: str

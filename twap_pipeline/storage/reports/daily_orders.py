@@ -17,8 +17,6 @@ class DailyOrderSummary:
 
     Args:
         rows: Number of rows in ``twap_daily_stats``.
-        order_count: Number of orders.
-        underfilled_order_count: Number of orders that ended with less executed than requested.
         notional_executed: Executed notional, USD.
         by_status: Status → number of orders, descending; "NULL" for a missing status.
         markets: Asset, number of orders and executed notional (USD), by notional, descending.

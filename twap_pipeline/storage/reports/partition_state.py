@@ -25,10 +25,7 @@ class ObjectsPartition:
     """The state of the objects of a partition, of any data set.
 
     Args:
-        objects_loaded: Loaded objects.
         objects_failed: Objects whose last attempt failed, parked ones included.
-        objects_parked: Objects that failed `ATTEMPTS_MAX` times.
-        bytes_loaded: Total size of the loaded objects.
         attempts: Attempts to load an object, failed and replaced ones included.
         bytes_fetched: Bytes that these attempts received from the store.
         row_counts: Row counts of the loaded versions.
@@ -97,11 +94,7 @@ class FillsPartition(ObjectsPartition):
 class OrdersPartition:
     """The orders that started on the date; each order belongs to one date.
 
-    Args:
-        orders_by_status: Status → rows of ``twap_orders``, descending; "NULL" for a missing status.
-        open_orders: Orders without a terminal event.
-        underfilled_orders: Orders that ended with less executed than requested.
-        notional_executed: Executed notional, USD.
+    ``orders_by_status`` is descending, with "NULL" for a missing status. ``notional_executed`` is in USD.
     """
 
     orders_by_status: Mapping[str, int]
