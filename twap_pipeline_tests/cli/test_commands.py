@@ -14,7 +14,7 @@ from twap_pipeline.cli import COMMANDS, load_command
 from twap_pipeline.cli import context as cli_context
 from twap_pipeline.settings import load_settings
 from twap_pipeline.source.local import LocalDirectory
-from twap_pipeline.storage.schema.revision_gate import code_head
+from twap_pipeline.storage.schema.revision_gate import compare_revisions
 from twap_pipeline_tests.cli.command_runner import Command, count_rows, key
 from twap_pipeline_tests.factories import WALLET, Bucket, event
 from twap_pipeline_tests.invariants import ingest_everything
@@ -167,9 +167,9 @@ def test_database_without_tables_error_names_migrate(
     refused, migrated, ingested = command("ingest"), command("migrate"), command("ingest", "--dry-run")
 
     assert (refused.status, migrated.status, ingested.status) == (1, 0, 0)
-    assert code_head() in refused.err
+    assert compare_revisions([], None).head in refused.err
     assert "`twap-pipeline migrate`" in refused.err
-    assert f"at head {code_head()}" in migrated.out
+    assert f"at head {compare_revisions([], None).head}" in migrated.out
 
 
 def test_database_sessions_have_the_name_of_the_command(database: URL) -> None:

@@ -18,7 +18,7 @@ from twap_pipeline.domain.object_ref import ObjectRef
 from twap_pipeline.errors import ObjectRefusedError
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.ingest_log import ATTEMPTS_MAX, IngestLogEntry, read_ingest_log
-from twap_pipeline.storage.schema.revision_gate import code_head
+from twap_pipeline.storage.schema.revision_gate import compare_revisions
 from twap_pipeline_tests.defs.code_location import load_definitions
 from twap_pipeline_tests.factories import DAY, Bucket, event
 from twap_pipeline_tests.invariants import ingest_everything
@@ -252,7 +252,7 @@ def test_database_at_other_revision_fails_before_listing(
     result = run(instance, DAY, DAY)
 
     message = failure_text(result)
-    assert all(part in message for part in ("001", code_head(), "`twap-pipeline migrate`"))
+    assert all(part in message for part in ("001", compare_revisions([], None).head, "`twap-pipeline migrate`"))
 
 
 def test_observe_records_each_changed_partition_once(instance: dg.DagsterInstance, bucket: Bucket) -> None:

@@ -12,7 +12,7 @@ from twap_pipeline.defs.uncounted_runs import REFUSED_TAG
 from twap_pipeline.ingest import load
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.ingest_log import requeue
-from twap_pipeline.storage.schema.revision_gate import code_head
+from twap_pipeline.storage.schema.revision_gate import compare_revisions
 from twap_pipeline_tests.defs.sensor_ticks import (
     add_failed_run,
     add_runs,
@@ -93,7 +93,7 @@ def test_tick_during_upgrade_is_skipped_with_reason(
     add_failed_run(instance)
     set_revision(engine, revision)
     skipped = [tick(instance, name=name) for name in ("new_twap_objects", "stale_twap_orders")]
-    set_revision(engine, code_head())
+    set_revision(engine, compare_revisions([], None).head)
 
     assert [requested_partitions(result) for result in skipped] == [[], []]
     assert all(f"the database is at {revision}, " in skip_message(result) for result in skipped)

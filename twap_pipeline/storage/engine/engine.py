@@ -33,7 +33,6 @@ _POOLER_HINT = (
     "a connection pooler does not accept `options` or PGOPTIONS: remove them and use ALTER ROLE ... SET instead,"
     " or connect to PostgreSQL itself"
 )
-_INSUFFICIENT_PRIVILEGE = "42501"
 
 
 @contextmanager
@@ -118,11 +117,10 @@ def translate_connection_errors(url: URL) -> Iterator[None]:
 def _hint(error: DBAPIError | psycopg.Error, url: URL) -> str | None:
     """Return what to do about an error; None if the statement, and not the database, is wrong."""
     cause = error.orig if isinstance(error, DBAPIError) else error
-    sqlstate = _sqlstate(cause) or ""
-    if sqlstate == _INSUFFICIENT_PRIVILEGE:
+    if isinstance(cause, psycopg.errors.InsufficientPrivilege):
         return grant_hint(str(cause).splitlines()[0], url.username)
-    if sqlstate in _HINTS_BY_SQLSTATE:
-        return _HINTS_BY_SQLSTATE[sqlstate]
+    if hint := _HINTS_BY_SQLSTATE.get(_sqlstate(cause) or ""):
+        return hint
     if isinstance(error, OperationalError | InternalError | psycopg.OperationalError | psycopg.InternalError):
         return _POOLER_HINT if _POOLER_REJECTS_OPTIONS in str(cause) else _DEFAULT_HINT
     return None

@@ -69,7 +69,7 @@ class CopyBatch:
     superseded: int
     quarantined: pl.DataFrame
     metadata_rows: int
-    months: Collection[date] = ()
+    months: Collection[date]
 
 
 def encode_batch(ref: ObjectRef, batch: NormalizedBatch, data_set: DataSet = TWAP_STATUS) -> CopyBatch:

@@ -5,7 +5,7 @@ The metrics and `twap-pipeline status` read these queries; both show the same nu
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from sqlalchemy import Connection, text
@@ -148,4 +148,4 @@ def unloaded_objects(connection: Connection, limit: int) -> Sequence[UnloadedObj
 def loaded_objects(connection: Connection, data_set: DataSet = TWAP_STATUS) -> LoadedObjects:
     """Return the figures of the loaded objects of a data set. Reads the whole log."""
     row = connection.execute(text(_QUERIES["loaded_objects"]), {"data_set": data_set.name}).one()
-    return LoadedObjects(*(row._mapping[column.name] for column in fields(LoadedObjects)))
+    return LoadedObjects(**row._mapping)

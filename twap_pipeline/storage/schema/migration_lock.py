@@ -20,7 +20,6 @@ UPGRADE_DEADLINE_SECONDS = 120.0
 LOCK_TIMEOUT_SECONDS = 5.0
 """``lock_timeout`` of a migration. While a statement waits for a lock, later queries queue behind it."""
 
-_LOCK_NOT_AVAILABLE = "55P03"
 _LOCK_POLL_SECONDS = 0.2
 # Without parameters psycopg uses the simple protocol: no portal keeps a snapshot. The key is "twap".
 _TRY_LOCK = """
@@ -82,7 +81,7 @@ def lock_timeout(connection: Connection | None) -> Iterator[None]:
             _set_lock_timeout(driver, "0")
             driver.commit()
     except OperationalError as error:
-        if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+        if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
             raise
         raise DatabaseUnavailableError(
             f"a migration waited {LOCK_TIMEOUT_SECONDS:g} seconds (lock_timeout) for a lock that a run or a query"

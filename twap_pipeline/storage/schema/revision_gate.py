@@ -83,11 +83,6 @@ def compare_revisions(current: Iterable[str], oldest_reader: str | None) -> Revi
     return RevisionStatus(current, head, known, is_readable)
 
 
-def code_head() -> str:
-    """Return the head of this code."""
-    return _code_revisions()[0]
-
-
 @cache
 def _code_revisions() -> tuple[str, frozenset[str]]:
     """Return the head and all revisions of this code, which do not change while a process runs."""
