@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from twap_pipeline.sample.events import order_events
-from twap_pipeline.sample.files import ROW_GROUP_ROWS, write_parquet
+from twap_pipeline.sample.files import write_parquet
 from twap_pipeline.sample.orders import draw_orders
 
 EVENTS_PER_ORDER = 2
@@ -14,15 +14,9 @@ FIRST_DAY = datetime(2025, 8, 17, tzinfo=UTC)
 
 
 def write_object(
-    path: Path,
-    n_rows: int,
-    seed: int = 1,
-    *,
-    day: datetime = FIRST_DAY,
-    first_twap_id: int = 1_050_000,
-    row_group_rows: int = ROW_GROUP_ROWS,
-) -> int:
-    """Write one parquet object in the feed's usual form and return its size in bytes.
+    path: Path, n_rows: int, seed: int = 1, *, day: datetime = FIRST_DAY, first_twap_id: int = 1_050_000
+) -> None:
+    """Write one parquet object in the feed's usual form.
 
     The rows are the first ``n_rows`` events, by time, of ``n_rows / 2`` orders created on one day. Each row has a
     unique (twap_id, wallet, time). Equal arguments give equal bytes.
@@ -33,10 +27,9 @@ def write_object(
         seed: Seed of the random generator.
         day: Midnight, aware UTC, of the day on which the orders are created.
         first_twap_id: Id of the first order. Objects whose ids do not overlap share no key.
-        row_group_rows: Rows per row group.
     """
     count = -(-n_rows // EVENTS_PER_ORDER)
     rng = np.random.default_rng(seed)
     orders = draw_orders(rng, start=day, days=1, count=count, first_twap_id=first_twap_id, include_rare=False)
     rows = order_events(orders).head(n_rows)
-    return write_parquet(path, rows, day + timedelta(days=2), row_group_rows=row_group_rows)
+    write_parquet(path, rows, day + timedelta(days=2))

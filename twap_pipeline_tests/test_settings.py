@@ -11,7 +11,7 @@ from twap_pipeline.settings import Settings, default_home, load_settings, secret
 
 pytestmark = pytest.mark.unit
 
-SUMMARY = SampleSummary(1, 1, 1, 0, 1, 0, 0, 0, 0, {})
+SUMMARY = SampleSummary({}, {})
 _FIELDS = sorted(name for name, field in Settings.model_fields.items() if name.upper() != field.alias)
 
 

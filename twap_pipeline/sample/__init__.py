@@ -13,15 +13,12 @@ import tempfile
 from pathlib import Path
 
 from twap_pipeline.errors import ConfigurationError
-from twap_pipeline.sample.manifest import SampleRequest, SampleSummary, read_manifest, write_manifest
+from twap_pipeline.sample.manifest import SampleRequest, read_manifest, write_manifest
 
-__all__ = ["SampleRequest", "SampleSummary", "generate_sample"]
-
-MIN_DAYS = 3
-MIN_ORDERS_PER_DAY = 200
+__all__ = ["SampleRequest", "generate_sample"]
 
 
-def generate_sample(directory: Path, request: SampleRequest) -> SampleSummary:
+def generate_sample(directory: Path, request: SampleRequest) -> None:
     """Write the sample, unless the directory already contains a sample: a sample never changes.
 
     The directory appears complete or not at all. If several processes generate the sample concurrently, the first one
@@ -31,18 +28,12 @@ def generate_sample(directory: Path, request: SampleRequest) -> SampleSummary:
         directory: Directory of the sample. Its parents are created.
         request: Parameters of the sample; ignored if the directory contains a sample.
 
-    Returns:
-        The row counts of the sample in the directory.
-
     Raises:
         ConfigurationError: The directory contains other files, or a sample of another version of this program, or its
             parent cannot be written.
-        ValueError: Too few days or orders to contain every edge case.
     """
-    if request.days < MIN_DAYS or request.orders_per_day < MIN_ORDERS_PER_DAY:
-        raise ValueError(f"a sample needs at least {MIN_DAYS} days of {MIN_ORDERS_PER_DAY} orders")
-    if existing := read_manifest(directory):
-        return existing[1]
+    if read_manifest(directory):
+        return
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent)
@@ -53,21 +44,18 @@ def generate_sample(directory: Path, request: SampleRequest) -> SampleSummary:
         ) from error
     with folder as workspace:
         new = Path(workspace) / "new"
-        summary = _write(new, request)
+        _write(new, request)
         try:
             new.rename(directory)
         except OSError as error:
-            if existing := read_manifest(directory):  # of another process that was first
-                return existing[1]
+            if read_manifest(directory):  # of another process that was first
+                return
             raise ConfigurationError(
                 f"{directory} exists and is not a sample of this version; remove it, or set another TWAP_HOME"
             ) from error
-    return summary
 
 
-def _write(directory: Path, request: SampleRequest) -> SampleSummary:
+def _write(directory: Path, request: SampleRequest) -> None:
     from twap_pipeline.sample.dataset import write_dataset  # the one lazy import: polars, pyarrow and numpy
 
-    summary = write_dataset(directory, request)
-    write_manifest(directory, request, summary)
-    return summary
+    write_manifest(directory, request, write_dataset(directory, request))

@@ -1,6 +1,5 @@
-"""Content of the sample: random events, assigned to objects, with edge cases, written and counted."""
+"""Content of the sample: random events, assigned to objects, with edge cases, written."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -11,11 +10,11 @@ import polars as pl
 from twap_pipeline.sample.edge_cases import EDGE_CASES, error_prefix, status_struct
 from twap_pipeline.sample.events import order_events
 from twap_pipeline.sample.files import write_parquet
-from twap_pipeline.sample.fill_files import FillObject, assign_to_files
+from twap_pipeline.sample.fill_files import assign_to_files
 from twap_pipeline.sample.fills import add_faults, add_positions, draw_fills
 from twap_pipeline.sample.layout import Calendar, SampleObject, assign_to_objects
 from twap_pipeline.sample.manifest import FILLS, STATUSES, WRITE_DELAY_MAX, SampleRequest, SampleSummary
-from twap_pipeline.sample.orders import TERMINAL_STATUS_SHARES, draw_orders
+from twap_pipeline.sample.orders import draw_orders
 
 FIRST_TWAP_ID = 1_050_000
 REPUBLISHED_ROWS = 25
@@ -28,11 +27,10 @@ _LEAD_DAYS = 1
 """Days before the first day in which orders are created that end in the sample."""
 
 _WRITE_DELAY_MIN = timedelta(minutes=2)
-_MICROSECOND_TEXT = len("2025-08-17T00:00:00.000000")
 
 
 def write_dataset(directory: Path, request: SampleRequest) -> SampleSummary:
-    """Write the objects below the sample's directory and return their counts; equal requests give equal files.
+    """Write the objects below the sample's directory; equal requests give equal files.
 
     Requests that differ by whole days in ``until`` give the same sample, shifted by these days: keys, times, block
     numbers and file times. Of two requests for the same days, the later one gives all objects of the earlier one and
@@ -57,10 +55,10 @@ def write_dataset(directory: Path, request: SampleRequest) -> SampleSummary:
     delays_seconds = rng.integers(_WRITE_DELAY_MIN.seconds, WRITE_DELAY_MAX.seconds, len(objects))
     for item, seconds in zip(objects, delays_seconds, strict=True):
         write_parquet(directory / STATUSES / item.key, item.rows, item.written_at + timedelta(seconds=int(seconds)))
-    fill_objects = list(assign_to_files(fills, request.until))
-    for file in fill_objects:
+    for file in assign_to_files(fills, request.until):
         write_parquet(directory / FILLS / file.key, file.rows, file.written_at)
-    return _summarize(objects, events, fill_objects, fill_faults)
+    edge_cases = {item.edge_case: item.key for item in reversed(objects) if item.edge_case}
+    return SampleSummary(edge_cases, fill_faults)
 
 
 def _add_notionals(orders: pl.DataFrame, fills: pl.DataFrame) -> pl.DataFrame:
@@ -77,35 +75,6 @@ def _finished_on_first_day(events: pl.DataFrame, calendar: Calendar) -> pl.Serie
     return finished.join(activated, on="twap_id", how="semi")["twap_id"]
 
 
-def _summarize(
-    objects: Sequence[SampleObject],
-    events: pl.DataFrame,
-    fill_objects: Sequence[FillObject],
-    fill_faults: dict[str, str],
-) -> SampleSummary:
-    """Return the counts; ``events`` are all rows that are events, without repetitions, in their usual form."""
-    ended = pl.col("status").is_in([*TERMINAL_STATUS_SHARES, "stopped"]) | pl.col("status").str.starts_with("{")
-    fill_ids = pl.concat(file.rows["twap_id"] for file in fill_objects)
-    keys = events.select("twap_id", pl.col("time").str.slice(0, _MICROSECOND_TEXT)).n_unique()
-    return SampleSummary(
-        objects=len(objects),
-        rows=sum(item.rows.height for item in objects),
-        orders=events["twap_id"].n_unique(),
-        orders_ended=events.filter(ended)["twap_id"].n_unique(),
-        events=events.height,
-        rows_superseded=events.height - keys,
-        rows_republished=sum(item.rows.height for item in objects if item.edge_case == "rows_republished"),
-        rows_quarantined=sum(edge_case.rows_quarantined for edge_case in EDGE_CASES),
-        rows_metadata=sum(edge_case.rows_metadata for edge_case in EDGE_CASES),
-        edge_cases={item.edge_case: item.key for item in reversed(objects) if item.edge_case},
-        fill_objects=len(fill_objects),
-        fill_rows=fill_ids.len(),
-        fills=fill_ids.count(),
-        orders_with_fills=fill_ids.filter(fill_ids.is_in(events["twap_id"].implode())).n_unique(),
-        fill_faults=fill_faults,
-    )
-
-
 def _add_edge_cases(objects: list[SampleObject], calendar: Calendar) -> list[SampleObject]:
     """Return the objects with edge cases applied, and two more: one of republished rows, one of error rows only."""
     unchanged = {*calendar.split_hours, *calendar.last_day_hours}
@@ -116,8 +85,8 @@ def _add_edge_cases(objects: list[SampleObject], calendar: Calendar) -> list[Sam
     count = len(EDGE_CASES) + 1
     *changed, republished = (ordinary[index * len(ordinary) // count] for index in range(count))
     by_period = {
-        item.period: replace(item, rows=edge_case.apply(item.rows), edge_case=edge_case.name)
-        for item, edge_case in zip(changed, EDGE_CASES, strict=True)
+        item.period: replace(item, rows=apply(item.rows), edge_case=name)
+        for item, (name, apply) in zip(changed, EDGE_CASES.items(), strict=True)
     }
     by_period |= {
         item.period: replace(item, rows=error_prefix(item.rows), edge_case="error_prefix")

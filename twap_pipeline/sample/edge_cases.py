@@ -28,7 +28,6 @@ activation, `waitingForTrigger`, `stopped`, an unknown status: ``orders``.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import polars as pl
 
@@ -40,23 +39,6 @@ NOT_AN_ORDER = 1_049_000
 _SIZES = ("state_sz", "state_executedSz", "state_executedNtl")
 _TEXTS = ("state_user", "state_coin", "state_side", "status")
 _ERROR = "$.error"
-
-
-@dataclass(frozen=True, slots=True)
-class EdgeCase:
-    """A format that an object can have.
-
-    Args:
-        name: As in this module's table.
-        apply: Returns the object's rows, from rows of the usual form.
-        rows_quarantined: Number of added rows that a loader must reject.
-        rows_metadata: Number of added metadata rows of the vendor.
-    """
-
-    name: str
-    apply: Callable[[pl.DataFrame], pl.DataFrame]
-    rows_quarantined: int = 0
-    rows_metadata: int = 0
 
 
 def status_struct(rows: pl.DataFrame) -> pl.DataFrame:
@@ -126,21 +108,21 @@ def _invalid_twap_id(number: int) -> pl.Expr:
     return pl.lit(NOT_AN_ORDER + number, pl.Int64).alias("twap_id")
 
 
-EDGE_CASES: tuple[EdgeCase, ...] = (
-    EdgeCase("time_epoch_ms", _time_as(lambda time: time.dt.epoch("ms"))),
-    EdgeCase("time_epoch_ns", _time_as(lambda time: time.dt.epoch("ns"))),
-    EdgeCase("time_timestamp_ns", _time_as(lambda time: time)),
-    EdgeCase("time_timestamp_us_utc", _time_as(lambda time: time.dt.cast_time_unit("us").dt.replace_time_zone("UTC"))),
-    EdgeCase("time_ms_inside_ns", _time_as(lambda time: time.dt.epoch("ms").cast(pl.Datetime("ns")))),
-    EdgeCase("wallets_mixed_case", _wallets_mixed_case),
-    EdgeCase("twap_id_text", lambda rows: rows.with_columns(pl.col("twap_id").cast(pl.String))),
-    EdgeCase("sizes_decimal128", lambda rows: rows.with_columns(pl.col(_SIZES).cast(pl.Decimal(38, 8)))),
-    EdgeCase("sizes_double", _sizes_double, rows_quarantined=1),
-    EdgeCase("nested_state", _nested_state),
-    EdgeCase("metadata_rows", _metadata_rows, rows_metadata=2),
-    EdgeCase("text_dictionary", _text_dictionary),
-    EdgeCase("columns_null", columns_null),
-    EdgeCase("executed_null", _executed_null),
-    EdgeCase("rows_bad", _rows_bad, rows_quarantined=2),
-)
-"""The edge cases that are applied to one ordinary hourly object each."""
+EDGE_CASES: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
+    "time_epoch_ms": _time_as(lambda time: time.dt.epoch("ms")),
+    "time_epoch_ns": _time_as(lambda time: time.dt.epoch("ns")),
+    "time_timestamp_ns": _time_as(lambda time: time),
+    "time_timestamp_us_utc": _time_as(lambda time: time.dt.cast_time_unit("us").dt.replace_time_zone("UTC")),
+    "time_ms_inside_ns": _time_as(lambda time: time.dt.epoch("ms").cast(pl.Datetime("ns"))),
+    "wallets_mixed_case": _wallets_mixed_case,
+    "twap_id_text": lambda rows: rows.with_columns(pl.col("twap_id").cast(pl.String)),
+    "sizes_decimal128": lambda rows: rows.with_columns(pl.col(_SIZES).cast(pl.Decimal(38, 8))),
+    "sizes_double": _sizes_double,
+    "nested_state": _nested_state,
+    "metadata_rows": _metadata_rows,
+    "text_dictionary": _text_dictionary,
+    "columns_null": columns_null,
+    "executed_null": _executed_null,
+    "rows_bad": _rows_bad,
+}
+"""Edge case → function of the rows of an object in the usual form. Each is applied to one ordinary hourly object."""

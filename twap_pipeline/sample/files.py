@@ -8,20 +8,17 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-ROW_GROUP_ROWS = 100_000
+_ROW_GROUP_ROWS = 100_000
 
 
-def write_parquet(
-    path: Path, rows: pl.DataFrame, modified_at: datetime, *, row_group_rows: int = ROW_GROUP_ROWS
-) -> int:
-    """Write one file with Arrow's plain types, set its modification time, and return its size in bytes."""
+def write_parquet(path: Path, rows: pl.DataFrame, modified_at: datetime) -> None:
+    """Write one file with Arrow's plain types and set its modification time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     table = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
     schema = pa.schema([pa.field(field.name, _plain(field.type)) for field in table.schema])
-    pq.write_table(table.cast(schema), path, row_group_size=row_group_rows, compression="snappy")
+    pq.write_table(table.cast(schema), path, row_group_size=_ROW_GROUP_ROWS, compression="snappy")
     seconds = modified_at.timestamp()
     os.utime(path, (seconds, seconds))
-    return path.stat().st_size
 
 
 def _plain(dtype: pa.DataType) -> pa.DataType:

@@ -1,10 +1,10 @@
-"""The manifest of a sample: its parameters and its row counts, as a JSON file that marks the sample as complete.
+"""The manifest of a sample: its parameters, edge cases and faults, as a JSON file that marks the sample as complete.
 
 Imports nothing heavy: settings and the code location read this file.
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -50,44 +50,15 @@ class SampleRequest:
 
 @dataclass(frozen=True, slots=True)
 class SampleSummary:
-    """Row counts of a sample, to compare with what a loader counts.
-
-    ``rows`` is the sum of ``events``, ``rows_republished``, ``rows_quarantined`` and ``rows_metadata``.
+    """What a sample contains on purpose.
 
     Args:
-        objects: Parquet files.
-        rows: Rows of all objects.
-        orders: Orders with at least one event.
-        orders_ended: Orders with an event of a terminal status.
-        events: Rows that are events; repetitions are not counted.
-        rows_superseded: Events replaced by another event of the same (twap_id, wallet, microsecond). The loaded table
-            has ``events - rows_superseded`` rows.
-        rows_republished: Rows that are equal to a row of another object.
-        rows_quarantined: Rows that a loader must reject.
-        rows_metadata: Metadata rows of the vendor.
         edge_cases: Name of each edge case → key of one object that contains it.
-        fill_objects: Parquet files of fills.
-        fill_rows: Rows of all files of fills: ``fills``, and spot fills that belong to no TWAP order.
-        fills: Fills of TWAP orders.
-        orders_with_fills: Orders that have an event and at least one fill.
         fill_faults: Name of each deliberate fault of the fills → id of its order.
     """
 
-    objects: int
-    rows: int
-    orders: int
-    orders_ended: int
-    events: int
-    rows_superseded: int
-    rows_republished: int
-    rows_quarantined: int
-    rows_metadata: int
     edge_cases: dict[str, str]
-    fill_objects: int = 0
-    fill_rows: int = 0
-    fills: int = 0
-    orders_with_fills: int = 0
-    fill_faults: dict[str, str] = field(default_factory=dict)
+    fill_faults: dict[str, str]
 
 
 def latest_until(now: datetime) -> datetime:
@@ -101,11 +72,11 @@ def read_manifest(directory: Path) -> tuple[SampleRequest, SampleSummary] | None
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
             return None
-        request = manifest["request"]
+        request, summary = manifest["request"], manifest["summary"]
     except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
         return None
     until = datetime.fromisoformat(request["until"])
-    return SampleRequest(**{**request, "until": until}), SampleSummary(**manifest["summary"])
+    return SampleRequest(**{**request, "until": until}), SampleSummary(summary["edge_cases"], summary["fill_faults"])
 
 
 def write_manifest(directory: Path, request: SampleRequest, summary: SampleSummary) -> None:

@@ -30,7 +30,7 @@ def test_daily_ingest_after_the_end_of_the_sample_is_skipped(monkeypatch: pytest
     monkeypatch.setenv("TWAP_HOME", str(tmp_path))
     (tmp_path / "sample").mkdir()
     sample = SampleRequest(datetime(2025, 10, 31, 5, tzinfo=UTC))
-    write_manifest(tmp_path / "sample", sample, SampleSummary(1, 1, 1, 0, 1, 0, 0, 0, 0, {}))
+    write_manifest(tmp_path / "sample", sample, SampleSummary({}, {}))
     definitions = load_definitions()
     ticks = [
         definitions.resolve_schedule_def("daily_ingest").evaluate_tick(

@@ -84,7 +84,7 @@ def test_entries_without_a_source_accept_and_record_any(engine: Engine, bucket: 
 
 
 SAMPLE = SampleRequest(datetime(2025, 8, 31, tzinfo=UTC))
-SUMMARY = SampleSummary(1, 1, 1, 0, 1, 0, 0, 0, 0, {})
+SUMMARY = SampleSummary({}, {})
 
 
 def test_other_source_is_refused_after_the_sample(engine: Engine, bucket: Bucket, other: LocalDirectory) -> None:

@@ -4,17 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from twap_pipeline.sample import SampleRequest, SampleSummary, generate_sample
-from twap_pipeline.sample.manifest import STATUSES
+from twap_pipeline.sample import SampleRequest, generate_sample
+from twap_pipeline.sample.manifest import STATUSES, SampleSummary, read_manifest
 from twap_pipeline_tests.sample.sample_reader import FULL, SMALL
 
 Sample = tuple[Path, SampleSummary]
-"""The directory of the statuses, and the summary."""
+"""The directory of the statuses, and its edge cases and faults."""
 
 
 def generate(factory: pytest.TempPathFactory, request: SampleRequest) -> Sample:
     directory = factory.mktemp("sample") / "sample"
-    return directory / STATUSES, generate_sample(directory, request)
+    generate_sample(directory, request)
+    manifest = read_manifest(directory)
+    assert manifest is not None
+    return directory / STATUSES, manifest[1]
 
 
 @pytest.fixture(scope="session")

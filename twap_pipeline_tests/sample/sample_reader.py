@@ -4,7 +4,8 @@ It reads row by row, without polars, so that it shares no code with the package.
 """
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from twap_pipeline.domain.status import STATUS_RANK
 from twap_pipeline.sample import SampleRequest
 
 FULL = SampleRequest(datetime(2025, 8, 31, tzinfo=UTC), orders_per_day=600)
@@ -50,3 +52,29 @@ def status_of(value: str | dict[str, str]) -> tuple[str, str | None]:
     if isinstance(value, dict):
         return "error", value["error"]
     return ("error", value[7:]) if value.startswith("error: ") else (value, None)
+
+
+def read_sample(directory: Path) -> tuple[Counter[str], dict[tuple[int, str, int], str]]:
+    """Return row counts by outcome, and the status with precedence per (twap_id, wallet, microsecond)."""
+    row_counts: Counter[str] = Counter()
+    table: dict[tuple[int, str, int], str] = {}
+    repetitions: dict[tuple[int, str, int, str], int] = {}
+    for path in objects_of(directory):
+        for row in rows_of(path):
+            if row.get("_metadata"):
+                row_counts["metadata_rows"] += 1
+            elif row["twap_id"] is None or row["state_sz"] != row["state_sz"] or str(row["time"]).startswith("1970"):
+                row_counts["quarantined"] += 1
+            else:
+                key = (int(row["twap_id"]), row["state_user"].lower(), microseconds_of(row["time"]))
+                status, _ = status_of(row["status"])
+                repetitions[(*key, status)] = repetitions.get((*key, status), -1) + 1
+                table[key] = max(table.get(key, status), status, key=lambda name: STATUS_RANK.get(name, 2))
+    row_counts["republished"] = sum(repetitions.values())
+    row_counts["superseded"] = len(repetitions) - len(table)
+    return row_counts, table
+
+
+def count_orders(table: dict[tuple[int, str, int], str], statuses: Collection[str]) -> int:
+    """Return the number of orders with an event of one of the statuses."""
+    return len({twap_id for (twap_id, _, _), status in table.items() if status in statuses})

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from twap_pipeline.sample import SampleSummary
 from twap_pipeline.sample.edge_cases import EDGE_CASES
 from twap_pipeline.sample.events import order_events
+from twap_pipeline.sample.manifest import SampleSummary
 from twap_pipeline.sample.orders import draw_orders
 from twap_pipeline.sample.prices import MICROS
 from twap_pipeline_tests.sample.sample_reader import rows_of
@@ -55,7 +55,7 @@ TYPES: dict[str, dict[str, pa.DataType]] = {
 def test_every_edge_case_has_an_object(any_size: tuple[Path, SampleSummary]) -> None:
     directory, summary = any_size
     assert summary.edge_cases.keys() == TYPES.keys() | {"nested_state"}
-    assert {edge_case.name for edge_case in EDGE_CASES} < summary.edge_cases.keys()
+    assert EDGE_CASES.keys() < summary.edge_cases.keys()
     for name, types in TYPES.items():
         schema = pq.read_schema(directory / summary.edge_cases[name])
         assert {column: schema.field(column).type for column in types} == types, name

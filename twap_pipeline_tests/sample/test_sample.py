@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow.parquet as pq
 import pytest
 
 from twap_pipeline import sample
 from twap_pipeline.domain.object_ref import day_from_key
-from twap_pipeline.domain.status import STATUS_RANK, TERMINAL_STATUSES
+from twap_pipeline.domain.status import TERMINAL_STATUSES
 from twap_pipeline.errors import ConfigurationError
-from twap_pipeline.sample import SampleSummary, generate_sample
+from twap_pipeline.sample import generate_sample
 from twap_pipeline.sample.edge_cases import NOT_AN_ORDER
 from twap_pipeline.sample.manifest import (
     MANIFEST,
     STATUSES,
     WRITE_DELAY_MAX,
     SampleRequest,
+    SampleSummary,
     latest_until,
     read_manifest,
     write_manifest,
@@ -37,8 +37,8 @@ from twap_pipeline_tests.sample.sample_reader import (
     SMALL,
     microseconds_of,
     objects_of,
+    read_sample,
     rows_of,
-    status_of,
 )
 
 _GENERATE_SMALL = (
@@ -54,44 +54,11 @@ def _state(directory: Path) -> dict[str, tuple[str, int]]:
     }
 
 
-def _read(directory: Path) -> tuple[Counter[str], dict[tuple[int, str, int], str]]:
-    """Return row counts by outcome, and the status with precedence per (twap_id, wallet, microsecond)."""
-    row_counts: Counter[str] = Counter()
-    table: dict[tuple[int, str, int], str] = {}
-    repetitions: dict[tuple[int, str, int, str], int] = {}
-    for path in objects_of(directory):
-        for row in rows_of(path):
-            if row.get("_metadata"):
-                row_counts["metadata_rows"] += 1
-            elif row["twap_id"] is None or row["state_sz"] != row["state_sz"] or str(row["time"]).startswith("1970"):
-                row_counts["quarantined"] += 1
-            else:
-                key = (int(row["twap_id"]), row["state_user"].lower(), microseconds_of(row["time"]))
-                status, _ = status_of(row["status"])
-                repetitions[(*key, status)] = repetitions.get((*key, status), -1) + 1
-                table[key] = max(table.get(key, status), status, key=lambda name: STATUS_RANK.get(name, 2))
-    row_counts["republished"] = sum(repetitions.values())
-    row_counts["superseded"] = len(repetitions) - len(table)
-    return row_counts, table
-
-
-def test_summary_equals_counts_of_an_independent_reader(any_size: tuple[Path, SampleSummary]) -> None:
-    directory, summary = any_size
-    row_counts, table = _read(directory)
-    assert summary.objects == len(objects_of(directory))
-    assert summary.rows == sum(pq.read_metadata(path).num_rows for path in objects_of(directory))
-    assert row_counts == {
-        "metadata_rows": summary.rows_metadata,
-        "quarantined": summary.rows_quarantined,
-        "republished": summary.rows_republished,
-        "superseded": summary.rows_superseded,
-    }
-    assert summary.rows == summary.events + sum(row_counts.values()) - row_counts["superseded"]
-    assert len(table) == summary.events - summary.rows_superseded
-    assert summary.orders == len({twap_id for twap_id, _, _ in table})
-    assert summary.orders_ended == len({key[0] for key, status in table.items() if status in TERMINAL_STATUSES})
+def test_sample_has_rows_of_each_outcome(any_size: tuple[Path, SampleSummary]) -> None:
+    row_counts, table = read_sample(any_size[0])
+    assert row_counts.keys() == {"metadata_rows", "quarantined", "republished", "superseded"}
     assert min(row_counts.values()) > 0
-    assert 3 <= summary.rows_quarantined <= 5
+    assert 3 <= row_counts["quarantined"] <= 5
     assert min(twap_id for twap_id, _, _ in table) > NOT_AN_ORDER + 10
 
 
@@ -108,17 +75,18 @@ def test_generate_other_process_same_bytes(small: tuple[Path, SampleSummary], tm
 
 def test_generate_complete_sample_is_kept_without_polars(tmp_path: Path) -> None:
     """The manifest alone makes a sample complete."""
-    summary = SampleSummary(1, 7, 1, 0, 1, 0, 0, 0, 0, {})
+    summary = SampleSummary({"rows_bad": "key"}, {})
     (tmp_path / "s").mkdir()
     write_manifest(tmp_path / "s", SMALL, summary)
     call = (
-        f"{_GENERATE_SMALL}; print(generate_sample(Path(sys.argv[1]), SMALL).rows);"
+        f"{_GENERATE_SMALL}; generate_sample(Path(sys.argv[1]), SMALL);"
         "print({'polars', 'pyarrow', 'numpy', 'pandas'} & set(sys.modules))"
     )
     command = [sys.executable, "-c", call, str(tmp_path / "s")]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert printed.split("\n")[:2] == [str(summary.rows), "set()"]
-    assert generate_sample(tmp_path / "s", SMALL) == summary
+    assert printed == "set()\n"
+    generate_sample(tmp_path / "s", SMALL)
+    assert read_manifest(tmp_path / "s") == (SMALL, summary)
     assert objects_of(tmp_path / "s") == []
 
 
@@ -138,7 +106,7 @@ def test_generate_interrupted_leaves_no_files(tmp_path: Path, monkeypatch: pytes
         with pytest.raises(KeyboardInterrupt):
             generate_sample(tmp_path / "s", SMALL)
     assert list(tmp_path.iterdir()) == []
-    assert generate_sample(tmp_path / "s", SMALL).objects > 0
+    generate_sample(tmp_path / "s", SMALL)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s"]
 
 
@@ -146,15 +114,15 @@ def test_generate_concurrent_first_process_wins(tmp_path: Path, monkeypatch: pyt
     write = sample._write
     first = replace(SMALL, seed=2)
 
-    def write_after_other_process(directory: Path, request: SampleRequest) -> SampleSummary:
+    def write_after_other_process(directory: Path, request: SampleRequest) -> None:
         write(tmp_path / "s", first)
         (tmp_path / "s" / "first").touch()
-        return write(directory, request)
+        write(directory, request)
 
     monkeypatch.setattr(sample, "_write", write_after_other_process)
-    summary = generate_sample(tmp_path / "s", SMALL)
+    generate_sample(tmp_path / "s", SMALL)
     assert (tmp_path / "s" / "first").exists()
-    assert read_manifest(tmp_path / "s") == (first, summary)
+    assert (read_manifest(tmp_path / "s") or [None])[0] == first
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s"]
 
 
@@ -163,15 +131,15 @@ def test_generate_existing_sample_never_changes(small: tuple[Path, SampleSummary
     directory = small[0].parent
     before = _state(directory)
 
-    assert generate_sample(directory, replace(SMALL, **changes)) == small[1]
+    generate_sample(directory, replace(SMALL, **changes))
     assert _state(directory) == before
     assert read_manifest(directory) == (SMALL, small[1])
 
 
 def test_generate_empty_directory_is_filled(tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
-    summary = generate_sample(tmp_path / "s", SMALL)
-    assert summary.objects + summary.fill_objects == len(objects_of(tmp_path / "s"))
+    generate_sample(tmp_path / "s", SMALL)
+    assert objects_of(tmp_path / "s") != []
 
 
 @pytest.mark.parametrize("manifest", [None, "{", "[]", "{}", '{"format": 2, "request": {"days": 14}}'])
@@ -189,12 +157,6 @@ def test_generate_file_instead_of_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "s").touch()
     with pytest.raises(ConfigurationError):
         generate_sample(tmp_path / "s", SMALL)
-
-
-@pytest.mark.parametrize("size", [{"days": 2}, {"orders_per_day": 199}])
-def test_generate_too_small_sample_is_refused(tmp_path: Path, size: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="at least 3 days of 200 orders"):
-        generate_sample(tmp_path / "s", replace(SMALL, **size))  # type: ignore[arg-type]
 
 
 def test_layout_has_days_hours_parts_and_gaps(full: tuple[Path, SampleSummary]) -> None:
@@ -299,12 +261,9 @@ def test_sample_days_end_with_the_last_hour(until: str, last_day: int) -> None:
 
 
 def test_write_object_is_valid_and_reproducible(tmp_path: Path) -> None:
-    size_bytes = write_object(tmp_path / "a/one.parquet", 25_001, seed=3, row_group_rows=10_000)
-    write_object(tmp_path / "b/one.parquet", 25_001, seed=3, row_group_rows=10_000)
+    write_object(tmp_path / "a/one.parquet", 25_001, seed=3)
+    write_object(tmp_path / "b/one.parquet", 25_001, seed=3)
     assert _state(tmp_path / "a") == _state(tmp_path / "b")
-    metadata = pq.read_metadata(tmp_path / "a/one.parquet")
-    assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [10_000, 10_000, 5_001]
-    assert size_bytes == (tmp_path / "a/one.parquet").stat().st_size
     frame = pl.read_parquet(tmp_path / "a/one.parquet")
     assert frame.select("twap_id", "state_user", "time").n_unique() == 25_001
     assert frame.null_count().sum_horizontal().item() == 0

@@ -41,7 +41,7 @@ def test_sample_has_one_identity_in_any_directory(tmp_path: Path) -> None:
     before, after = tmp_path / "before", tmp_path / "after"
     before.mkdir()
     request = SampleRequest(datetime(2026, 11, 26, 18, tzinfo=UTC))
-    write_manifest(before, request, SampleSummary(1, 1, 1, 0, 1, 0, 0, 0, 0, {}))
+    write_manifest(before, request, SampleSummary({}, {}))
     identity = source_identity((before / "statuses").as_uri())
     before.rename(after)
 
