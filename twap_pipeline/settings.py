@@ -10,10 +10,19 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.logs import LogFormat
@@ -37,8 +46,13 @@ def default_home() -> Path:
     return (ROOT if IS_CHECKOUT else Path.cwd()) / ".twap"
 
 
-def _split_csv(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+def _split_csv(value: object) -> object:
+    """Return the comma-separated parts of a text without empty ones; another value is returned as it is."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+_CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_csv)]
+_KeyHash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class Settings(BaseSettings):
@@ -56,8 +70,8 @@ class Settings(BaseSettings):
         alias="TWAP_SOURCE_URL",
         description="Location of the objects: s3://bucket/prefix/ or file:///directory/; unset: the sample data.",
     )
-    accept_source_urls: str = Field(
-        default="",
+    accept_source_urls: _CommaSeparated = Field(
+        default=(),
         alias="TWAP_ACCEPT_SOURCE_URLS",
         description="Comma-separated source URLs that may be mixed with the source of the ingest log; unset: none.",
     )
@@ -71,8 +85,8 @@ class Settings(BaseSettings):
         alias="TWAP_FILLS_URL",
         description="Location of the fills: s3://bucket/ or file:///directory/; unset: no fills, or the sample's.",
     )
-    fills_prefixes: str = Field(
-        default="by_dex/*/fills/perp/twap_fills/,global/fills/spot/all/",
+    fills_prefixes: _CommaSeparated = Field(
+        default=("by_dex/*/fills/perp/twap_fills/", "global/fills/spot/all/"),
         alias="TWAP_FILLS_PREFIXES",
         description="Comma-separated folders of the fills below TWAP_FILLS_URL; * is any folder of one level.",
     )
@@ -117,8 +131,8 @@ class Settings(BaseSettings):
         alias="TWAP_ASSET_GROUP",
         description="Group of the assets in Dagster's UI.",
     )
-    asset_owners: str = Field(
-        default="",
+    asset_owners: _CommaSeparated = Field(
+        default=(),
         alias="TWAP_ASSET_OWNERS",
         description="Comma-separated owners of the assets, such as team:finance or an email address; unset: none.",
     )
@@ -175,10 +189,9 @@ class Settings(BaseSettings):
         alias="LOG_FORMAT",
         description="Format of log lines: text or json; unset: json in `serve`, text elsewhere.",
     )
-    api_key_hashes: str = Field(
-        default="",
+    api_key_hashes: Annotated[tuple[_KeyHash, ...], NoDecode, BeforeValidator(_split_csv)] = Field(
+        default=(),
         alias="TWAP_API_KEY_HASHES",
-        pattern=r"^\s*([0-9a-f]{64}(\s*,\s*|\s*$))*$",
         description="Comma-separated hashes of API keys (`twap-pipeline make-api-key`); unset: no authentication.",
     )
     api_rate_limit_per_minute: NonNegativeInt = Field(
@@ -196,8 +209,8 @@ class Settings(BaseSettings):
         alias="TWAP_API_STATEMENT_TIMEOUT_SECONDS",
         description="Timeout of an API query in seconds.",
     )
-    api_cors_origins: str = Field(
-        default="",
+    api_cors_origins: _CommaSeparated = Field(
+        default=(),
         alias="TWAP_API_CORS_ORIGINS",
         description="Comma-separated web origins that may call the API from a browser; unset: none.",
     )
@@ -222,13 +235,12 @@ class Settings(BaseSettings):
 
     @field_validator("fills_prefixes")
     @classmethod
-    def _require_folders(cls, text: str) -> str:
-        prefixes = _split_csv(text)
+    def _require_folders(cls, prefixes: tuple[str, ...]) -> tuple[str, ...]:
         if not prefixes or not all(map(_PREFIX.fullmatch, prefixes)):
             raise ValueError(
                 "must be folders such as by_dex/*/fills/, each with / at its end, with a comma between them"
             )
-        return text
+        return prefixes
 
     @field_validator("asset_key_prefix", "asset_group")
     @classmethod
@@ -239,10 +251,10 @@ class Settings(BaseSettings):
 
     @field_validator("asset_owners")
     @classmethod
-    def _require_owners(cls, text: str) -> str:
-        if not all(map(_OWNER.fullmatch, _split_csv(text))):
+    def _require_owners(cls, owners: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(map(_OWNER.fullmatch, owners)):
             raise ValueError("must be names such as team:finance, or email addresses, with a comma between them")
-        return text
+        return owners
 
     @property
     def database_url_text(self) -> str | None:
@@ -250,34 +262,9 @@ class Settings(BaseSettings):
         return self.database_url.get_secret_value() if self.database_url else None
 
     @property
-    def accept_source_url_list(self) -> tuple[str, ...]:
-        """Source URLs that may be mixed with the source of the ingest log."""
-        return _split_csv(self.accept_source_urls)
-
-    @property
-    def fills_prefix_list(self) -> tuple[str, ...]:
-        """Folders of the fills below their URL."""
-        return _split_csv(self.fills_prefixes)
-
-    @property
     def asset_key_prefix_list(self) -> tuple[str, ...]:
         """Components of the prefix of the asset keys."""
         return tuple(self.asset_key_prefix.split("/")) if self.asset_key_prefix else ()
-
-    @property
-    def asset_owner_list(self) -> tuple[str, ...]:
-        """Owners of the assets."""
-        return _split_csv(self.asset_owners)
-
-    @property
-    def api_key_hash_list(self) -> tuple[str, ...]:
-        """Hashes of the API keys."""
-        return _split_csv(self.api_key_hashes)
-
-    @property
-    def api_cors_origin_list(self) -> tuple[str, ...]:
-        """Web origins that may call the API."""
-        return _split_csv(self.api_cors_origins)
 
     @property
     def sample_directory(self) -> Path:

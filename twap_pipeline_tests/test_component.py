@@ -129,7 +129,7 @@ def test_component_attributes_of_fills_replace_their_settings(monkeypatch: pytes
     )
 
     settings = resource_settings(definitions)
-    assert (settings.fills_url, settings.fills_prefix_list) == ("s3://attribute/", ("fills/*/", "spot/"))
+    assert (settings.fills_url, settings.fills_prefixes) == ("s3://attribute/", ("fills/*/", "spot/"))
     partitions = definitions.get_repository_def().asset_graph.get(dg.AssetKey("twap_fills")).partitions_def
     assert partitions is not None
     assert partitions.get_first_partition_key() == "2026-02-01"

@@ -141,8 +141,10 @@ def default_text(name: str) -> str:
     default = Settings.model_fields[name].default
     if default is PydanticUndefined:
         return "`.twap`"
-    if default in (None, ""):
+    if default in (None, "", ()):
         return "unset"
+    if isinstance(default, tuple):
+        default = ",".join(default)
     return f"`{str(default).lower() if isinstance(default, bool) else default}`".replace(".0`", "`")
 
 

@@ -202,7 +202,7 @@ def test_asset_settings_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings()
 
     assert settings.asset_key_prefix_list == ("hyperliquid", "twap")
-    assert settings.asset_owner_list == ("team:finance", "ops@example.com")
+    assert settings.asset_owners == ("team:finance", "ops@example.com")
 
 
 @pytest.mark.parametrize("prefixes", ["a", "/a/", "a*/", "a/,b", "a//b/", ","])

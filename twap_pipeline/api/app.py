@@ -80,7 +80,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     is_given = settings is not None
     settings = settings or load_settings()
     state = AppState(
-        key_hashes=settings.api_key_hash_list,
+        key_hashes=settings.api_key_hashes,
         rate_limit=RateLimit(settings.api_rate_limit_per_minute) if settings.api_rate_limit_per_minute else None,
         metrics=Metrics(),
         query_slots=asyncio.Semaphore(settings.api_pool_size),
@@ -118,7 +118,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         GZipMiddleware, minimum_size=GZIP_BYTES_MIN, compresslevel=GZIP_LEVEL, exclude_content_types=COMPRESSED_TYPES
     )
     app.add_middleware(HeadMiddleware)
-    if origins := settings.api_cors_origin_list:
+    if origins := settings.api_cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=origins,

@@ -91,7 +91,7 @@ def require_source(settings: Settings, engine: Engine, store: ObjectStore, data_
         ConfigurationError: The ingest log contains objects of another source.
     """
     require_head(engine)
-    require_same_source(engine, store, settings.accept_source_url_list, data_set=data_set)
+    require_same_source(engine, store, settings.accept_source_urls, data_set=data_set)
 
 
 def require_free_port(host: str, port: int) -> None:

@@ -74,15 +74,10 @@ class TwapPipelineComponent(dg.Component, dg.Resolvable, dg.Model):
         values = {
             "source_url": self.source_url,
             "fills_url": self.fills_url,
-            "fills_prefixes": _join(self.fills_prefixes),
+            "fills_prefixes": self.fills_prefixes,
             "configured_fills_start_date": self.fills_start_date,
             "asset_key_prefix": self.asset_key_prefix,
             "asset_group": self.asset_group,
-            "asset_owners": _join(self.asset_owners),
+            "asset_owners": self.asset_owners,
         }
         return {name: value for name, value in values.items() if value is not None}
-
-
-def _join(items: list[str] | None) -> str | None:
-    """Return a list as the text of its setting; None if the attribute is left out."""
-    return None if items is None else ",".join(items)

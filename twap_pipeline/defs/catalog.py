@@ -28,7 +28,7 @@ class AssetCatalog:
     @classmethod
     def from_settings(cls, settings: Settings) -> "AssetCatalog":
         """Return the catalog of the settings."""
-        return cls(settings.asset_key_prefix_list, settings.asset_group, settings.asset_owner_list)
+        return cls(settings.asset_key_prefix_list, settings.asset_group, settings.asset_owners)
 
     def key(self, name: str) -> dg.AssetKey:
         """Return the key of the asset with this name. Assets of tables and views have the name of the table or view."""

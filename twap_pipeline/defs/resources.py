@@ -90,7 +90,7 @@ class ObjectStoreResource:
         from twap_pipeline.ingest.source_check import require_same_source
 
         store = self.open(data_set)
-        require_same_source(engine, store, self.settings.accept_source_url_list, data_set=data_set)
+        require_same_source(engine, store, self.settings.accept_source_urls, data_set=data_set)
         return store
 
     def open(self, data_set: DataSet = TWAP_STATUS) -> ObjectStore:

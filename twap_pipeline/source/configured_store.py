@@ -34,7 +34,7 @@ def open_configured_store(
         object_pattern=settings.object_pattern,
         make_s3_client=make_s3_client,
         allow_insecure_endpoint=settings.allow_insecure_endpoint,
-        prefixes=settings.fills_prefix_list if is_fills else (),
+        prefixes=settings.fills_prefixes if is_fills else (),
         setting=URL_SETTINGS[data_set.name],
     )
 

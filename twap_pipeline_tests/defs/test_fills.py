@@ -159,7 +159,7 @@ def test_fills_sensor_and_run_read_an_s3_bucket(
 def mark_loaded(engine: Engine) -> None:
     """Add a log entry of each object of the source, as if a run had loaded it."""
     settings = load_settings()
-    store = open_store(settings.resolved_fills_url or "", prefixes=settings.fills_prefix_list)
+    store = open_store(settings.resolved_fills_url or "", prefixes=settings.fills_prefixes)
     statement = text(
         "INSERT INTO etl_s3_ingest_log (data_set, s3_object_key, etag, last_modified, ingested_at)"
         " VALUES ('twap_fills', :key, :etag, :last_modified, now())"
@@ -174,7 +174,7 @@ def test_day_of_known_dexes_is_listed_without_the_folders(put: Put, engine: Engi
     """A run of one day does not find a dex that no listing has recorded; the sensor records it first."""
     put(PERP.format("xyz", DAY), SPOT.format(DAY))
     settings = load_settings()
-    store = open_store(settings.resolved_fills_url or "", prefixes=settings.fills_prefix_list)
+    store = open_store(settings.resolved_fills_url or "", prefixes=settings.fills_prefixes)
 
     def keys_of_day(day: date) -> list[str]:
         return [ref.key for refs in list_days(store, engine, [day], KEY_DATE_PATTERNS).values() for ref in refs]
