@@ -115,10 +115,13 @@ def read_status(settings: Settings, now: datetime) -> Status:
             dagster = read_instance_state(settings)
         except TwapPipelineError as unavailable:
             error = str(unavailable)
-    problems = list_problems(state, days, dagster, error, now, feed_ends=settings.end_date is not None)
+    problems = [
+        *data_problems(state, days, now, feed_ends=settings.end_date is not None),
+        *dagster_problems(dagster, error),
+    ]
     if fills is not None:
         feed_ends = settings.fills_end_date is not None
-        problems += _data_problems(fills.state, fills.missing_days, now, TWAP_FILLS, feed_ends=feed_ends)
+        problems += data_problems(fills.state, fills.missing_days, now, TWAP_FILLS, feed_ends=feed_ends)
     return Status(place, revision, loaded, state, days, fills, unloaded, dagster, error, problems)
 
 
@@ -129,29 +132,7 @@ def _read_fills(settings: Settings, connection: Connection) -> FillsStatus | Non
     return FillsStatus(loaded_objects(connection, TWAP_FILLS), read_pipeline_state(connection, TWAP_FILLS), days)
 
 
-def list_problems(
-    state: PipelineState,
-    days: Sequence[date],
-    dagster: InstanceState | None,
-    dagster_error: str | None,
-    now: datetime,
-    *,
-    feed_ends: bool = False,
-) -> list[Problem]:
-    """Return what needs a person.
-
-    Args:
-        state: The state of the ingest log.
-        days: The missing days.
-        dagster: The state of the Dagster instance; None if there is none, or if it cannot be read.
-        dagster_error: Why it cannot be read.
-        now: The time of the state.
-        feed_ends: Whether the source gets no new objects, such as the sample.
-    """
-    return [*_data_problems(state, days, now, feed_ends=feed_ends), *_dagster_problems(dagster, dagster_error)]
-
-
-def _data_problems(
+def data_problems(
     state: PipelineState,
     days: Sequence[date],
     now: datetime,
@@ -159,7 +140,7 @@ def _data_problems(
     *,
     feed_ends: bool,
 ) -> Iterator[Problem]:
-    """Yield the problems of a data set."""
+    """Yield the problems of a data set; ``feed_ends`` if its source gets no new objects, such as the sample."""
     is_fills = data_set == TWAP_FILLS
     row, of_data_set = ("fill", f" of {data_set.name}") if is_fills else ("event", "")
     ingest = f"twap-pipeline ingest --data-set {data_set.name}" if is_fills else "twap-pipeline ingest"
@@ -201,7 +182,8 @@ def _data_problems(
         )
 
 
-def _dagster_problems(dagster: InstanceState | None, error: str | None) -> Iterator[Problem]:
+def dagster_problems(dagster: InstanceState | None, error: str | None) -> Iterator[Problem]:
+    """Yield the problems of the Dagster instance; ``error`` is the reason why it cannot be read."""
     if error is not None:
         yield Problem("TwapMetricsMissing", "the Dagster instance cannot be read", error)
     if dagster is None:

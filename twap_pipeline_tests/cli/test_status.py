@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from twap_pipeline.cli.dagster_instance import InstanceState
-from twap_pipeline.cli.status import Status, format_age, list_problems, print_status
+from twap_pipeline.cli.status import Status, dagster_problems, data_problems, format_age, print_status
 from twap_pipeline.defs.instance_state import AutomationState, DaemonState, JobState
 from twap_pipeline.source.local import LocalDirectory
 from twap_pipeline.storage.reports.pipeline_state import LoadedObjects, PipelineState, UnloadedObject
@@ -26,11 +26,12 @@ HEALTHY_DAGSTER = InstanceState(
 
 
 def problems(state: PipelineState = HEALTHY, *days: date, feed_ends: bool = False) -> list[str]:
-    return [problem.name for problem in list_problems(state, days, HEALTHY_DAGSTER, None, NOW, feed_ends=feed_ends)]
+    return [problem.name for problem in data_problems(state, days, NOW, feed_ends=feed_ends)]
 
 
 def test_status_of_healthy_pipeline_has_no_problem() -> None:
     assert problems() == []
+    assert list(dagster_problems(HEALTHY_DAGSTER, None)) == []
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_age_of_the_sample_is_no_problem() -> None:
     ],
 )
 def test_failed_run_and_dead_daemon_are_problems(dagster: InstanceState, name: str) -> None:
-    assert [problem.name for problem in list_problems(HEALTHY, [], dagster, None, NOW)] == [name]
+    assert [problem.name for problem in dagster_problems(dagster, None)] == [name]
 
 
 def test_status_prints_each_part_in_one_screen(capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,7 +77,7 @@ def test_status_prints_each_part_in_one_screen(capsys: pytest.CaptureFixture[str
         HEALTHY_DAGSTER,
         automation=[AutomationState("new_twap_objects", "sensor", True, NOW, "no new objects (3 already ingested)")],
     )
-    found = list(list_problems(state, days, dagster, None, NOW))
+    found = list(data_problems(state, days, NOW, feed_ends=False))
     loaded = LoadedObjects(1200, 3, date(2025, 12, 31), date(2026, 1, 2), 1_000_000)
     status = Status("postgresql://db/twap", "006", loaded, state, days, None, unloaded, dagster, None, found)
 
