@@ -173,14 +173,14 @@ def run_ingest(
         ranges = group_into_ranges(pending_by_date, settings.max_partitions_per_run, covered=refs_by_date.keys())
         run_ids = []
         for number, days in enumerate(ranges, start=1):
-            refs = [ref for day, pending in pending_by_date.items() if days[0] <= day <= days[-1] for ref in pending]
-            with ingest_steps(f"run {number} of {len(ranges)}", refs) if show_progress else nullcontext():
+            count = sum(len(pending) for day, pending in pending_by_date.items() if days[0] <= day <= days[-1])
+            with ingest_steps(f"run {number} of {len(ranges)}", count) if show_progress else nullcontext():
                 run_ids.append(_run_job(instance, job, tags=range_tags(*days), run_config=config))
         return run_ids
 
 
-def run_refresh(settings: Settings) -> list[str]:
-    """Refresh stale orders and return the run ids; there is no run if no order is stale.
+def run_refresh(settings: Settings) -> None:
+    """Refresh stale orders; there is no run if no order is stale.
 
     Raises:
         click.ClickException: A run failed.
@@ -189,11 +189,11 @@ def run_refresh(settings: Settings) -> list[str]:
         first = settings.start_date
         days = [day for day in dates_pending_refresh(connection) if day >= first]
     if not days:
-        return []
+        return
     job = _resolve_job(settings, REFRESH_JOB)
     with open_instance(settings) as instance:
-        ranges = group_into_ranges(days, settings.max_partitions_per_run)
-        return [_run_job(instance, job, tags=range_tags(*days)) for days in ranges]
+        for days_of_run in group_into_ranges(days, settings.max_partitions_per_run):
+            _run_job(instance, job, tags=range_tags(*days_of_run))
 
 
 def run_checks(settings: Settings) -> None:

@@ -7,22 +7,26 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-from twap_pipeline.domain.object_ref import ObjectRef
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 LINE_INTERVAL_SECONDS = 5.0
 """Time between two lines of a step if standard error is not a terminal."""
 
 _LOAD_LOG = logging.getLogger("twap_pipeline.ingest.load")
-_OBJECT_COST_BYTES = 200_000
-"""An object takes about as long as this many bytes, in addition to its own bytes."""
 
 
 class Step:
@@ -31,13 +35,12 @@ class Step:
     Args:
         text: What the step does, such as ``running the asset checks``.
         stream: Where to print; a bar if it is a terminal.
-        refs: The objects that the step loads, if it loads objects.
+        object_count: Number of objects that the step loads, if it loads objects.
     """
 
-    def __init__(self, text: str, stream: TextIO, refs: Sequence[ObjectRef] = ()) -> None:
-        self._text, self._stream = text, stream
-        self._costs = {ref.key: ref.size_bytes + _OBJECT_COST_BYTES for ref in refs}
-        self._object_count = 0
+    def __init__(self, text: str, stream: TextIO, object_count: int = 0) -> None:
+        self._text, self._stream, self._object_count = text, stream, object_count
+        self._loaded_count = 0
         self._started = self._printed = time.monotonic()
         self._bar = self._start_bar() if stream.isatty() else None
         if self._bar is None:
@@ -46,17 +49,18 @@ class Step:
     @property
     def is_complete(self) -> bool:
         """Whether as many objects were counted as the step loads."""
-        return self._object_count >= len(self._costs)
+        return self._loaded_count >= self._object_count
 
-    def count_object(self, key: str) -> None:
-        """Count a loaded or failed object. The estimate of the remaining time is by bytes, not by objects."""
-        self._object_count += 1
+    def count_object(self) -> None:
+        """Count a loaded or failed object."""
+        self._loaded_count += 1
         now = time.monotonic()
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], advance=self._costs.get(key, 0), count=self._count_text())
+            self._bar.advance(self._bar.task_ids[0])
         elif now - self._printed >= LINE_INTERVAL_SECONDS:
             self._printed = now
-            click.echo(f"{self._text}: {self._count_text()}, {now - self._started:.0f} s", file=self._stream)
+            count = f"{self._loaded_count:,} of {self._object_count:,}"
+            click.echo(f"{self._text}: {count}, {now - self._started:.0f} s", file=self._stream)
 
     def finish(self) -> None:
         """Print the seconds of the step."""
@@ -65,20 +69,12 @@ class Step:
         else:
             click.echo(f"{self._text}: {time.monotonic() - self._started:.1f} s", file=self._stream)
 
-    def _count_text(self) -> str:
-        return f"{self._object_count:,} of {len(self._costs):,}"
-
     def _start_bar(self) -> Progress:
         columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False), TimeElapsedColumn()]
-        if self._costs:
-            columns[1:] = [
-                BarColumn(20),
-                TextColumn("{task.fields[count]}"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-            ]
+        if self._object_count:
+            columns[1:] = [BarColumn(20), MofNCompleteColumn(" of "), TimeElapsedColumn(), TimeRemainingColumn()]
         bar = Progress(*columns, console=Console(file=self._stream), redirect_stdout=False, redirect_stderr=False)
-        bar.add_task(self._text, total=sum(self._costs.values()) or None, count=self._count_text())
+        bar.add_task(self._text, total=self._object_count or None)
         bar.start()
         return bar
 
@@ -95,14 +91,14 @@ def step(text: str) -> Iterator[None]:
 
 
 @contextmanager
-def ingest_steps(text: str, refs: Sequence[ObjectRef]) -> Iterator[None]:
+def ingest_steps(text: str, object_count: int) -> Iterator[None]:
     """Print the progress of a run that loads objects, and then refreshes orders, as two steps.
 
     The second step begins when `ingest.load` has logged each object.
     """
     level = _LOAD_LOG.level
     with _open_stderr() as stream:
-        handler = _LoadHandler(text, refs, stream)
+        handler = _LoadHandler(text, object_count, stream)
         _LOAD_LOG.addHandler(handler)
         _LOAD_LOG.setLevel(logging.INFO)
         try:
@@ -128,17 +124,16 @@ def _open_stderr() -> Iterator[TextIO]:
 class _LoadHandler(logging.Handler):
     """Counts the objects that `ingest.load` logs; the base class calls it in one thread at a time."""
 
-    def __init__(self, text: str, refs: Sequence[ObjectRef], stream: TextIO) -> None:
+    def __init__(self, text: str, object_count: int, stream: TextIO) -> None:
         super().__init__(logging.INFO)
         self._text, self._stream = text, stream
-        self.step = Step(f"{text}: loading {len(refs):,} objects", stream, refs)
+        self.step = Step(f"{text}: loading {object_count:,} objects", stream, object_count)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Count the object of the record; after the last object, begin the next step."""
-        key = getattr(record, "object_key", None)
-        if self.step.is_complete or key is None:
+        if self.step.is_complete or not hasattr(record, "object_key"):
             return
-        self.step.count_object(key)
+        self.step.count_object()
         if self.step.is_complete:
             self.step.finish()
             self.step = Step(f"{self._text}: refreshing the orders", self._stream)

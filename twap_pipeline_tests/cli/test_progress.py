@@ -1,4 +1,4 @@
-"""Progress of commands: steps with their seconds on standard error, and an estimate by bytes in a terminal."""
+"""Progress of commands: steps with their seconds on standard error, and a bar in a terminal."""
 
 import atexit
 import gc
@@ -7,19 +7,13 @@ import logging
 import re
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import pytest
 
 from twap_pipeline.cli import main, progress
 from twap_pipeline.cli.progress import Step, ingest_steps, step
-from twap_pipeline.domain.object_ref import ObjectRef
 
 LOAD_LOG = logging.getLogger("twap_pipeline.ingest.load")
-
-
-def make_ref(key: str, size_bytes: int = 1) -> ObjectRef:
-    return ObjectRef(key=key, etag="e", size_bytes=size_bytes, last_modified=datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def log_object(key: str) -> None:
@@ -39,7 +33,7 @@ def test_step_prints_start_and_seconds_to_stderr(capsys: pytest.CaptureFixture[s
 
 
 def test_ingest_steps_refresh_begins_after_last_object(capsys: pytest.CaptureFixture[str]) -> None:
-    with ingest_steps("run 1 of 1", [make_ref("a"), make_ref("b")]):
+    with ingest_steps("run 1 of 1", 2):
         log_object("a")
         assert "refreshing" not in capsys.readouterr().err
         log_object("b")
@@ -55,7 +49,7 @@ def test_ingest_steps_without_terminal_print_lines(
 ) -> None:
     monkeypatch.setattr(progress, "LINE_INTERVAL_SECONDS", 0.0)
 
-    with ingest_steps("run 1 of 1", [make_ref("a"), make_ref("b")]):
+    with ingest_steps("run 1 of 1", 2):
         log_object("a")
 
     assert without_seconds(capsys.readouterr().err)[1] == "run 1 of 1: loading 2 objects: 1 of 2, N s"
@@ -68,23 +62,21 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_bar_in_terminal_advances_by_bytes() -> None:
-    small, large = make_ref("small", 0), make_ref("large", 600_000)
-
-    current = Step("loading", Terminal(), [small, large])
+def test_bar_in_terminal_advances_by_objects() -> None:
+    current = Step("loading", Terminal(), 5)
     bar = current._bar
-    current.count_object("small")
+    current.count_object()
     current.finish()
 
     assert bar is not None
-    assert (bar.tasks[0].percentage, bar.tasks[0].fields["count"]) == (20, "1 of 2")
+    assert bar.tasks[0].percentage == 20
 
 
 def test_steps_of_run_ignore_redirected_stderr(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dagster redirects standard error while a step of a run is executed."""
-    with ingest_steps("run 1 of 1", [make_ref("a")]):
+    with ingest_steps("run 1 of 1", 1):
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stderr", Terminal())
             log_object("a")
