@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 
 import click
+from rich import filesize
 
 from twap_pipeline.cli.context import (
     DATA_SETS,
@@ -17,7 +18,6 @@ from twap_pipeline.cli.context import (
     source_option,
 )
 from twap_pipeline.cli.progress import step
-from twap_pipeline.cli.tables import format_bytes
 from twap_pipeline.domain.data_set import DataSet
 from twap_pipeline.domain.object_ref import ObjectRef, resolve_key_date_patterns
 from twap_pipeline.ingest.audit import AuditFinding, ingest_command
@@ -81,7 +81,8 @@ def _print_cost(refs: Sequence[ObjectRef]) -> None:
     size_bytes = sum(ref.size_bytes for ref in refs)
     cost_usd = get_cost_usd(len(refs), size_bytes)
     click.echo(
-        f"reading {len(refs):,} objects, {format_bytes(size_bytes)}, ${cost_usd:.6f} from outside the bucket's region"
+        f"reading {len(refs):,} objects, {filesize.decimal(size_bytes)}, ${cost_usd:.6f} from outside the bucket's"
+        " region"
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 
 import click
+from rich import filesize
 
 from twap_pipeline.cli.context import (
     DATA_SETS,
@@ -12,7 +13,7 @@ from twap_pipeline.cli.context import (
     load_command_settings,
     source_option,
 )
-from twap_pipeline.cli.tables import format_bytes, print_table
+from twap_pipeline.cli.tables import print_table
 from twap_pipeline.domain import fills
 from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
 from twap_pipeline.domain.object_ref import ObjectRef, day_from_key, partition_date, resolve_key_date_patterns
@@ -52,7 +53,7 @@ def discover(data_set_name: str, source_url: str | None) -> None:
         reason = f"; check TWAP_OBJECT_PATTERN; skipped objects: {skipped}" if skipped else ""
         raise SourceNotFoundError(f"{store.url} contains no data; {_ADVICE[data_set.name]}{reason}")
     size_bytes = sum(ref.size_bytes for ref in listing)
-    click.echo(f"{store.url}: {len(listing):,} objects, {format_bytes(size_bytes)}")
+    click.echo(f"{store.url}: {len(listing):,} objects, {filesize.decimal(size_bytes)}")
     click.echo(
         f"estimated cost: listing ${list_cost_usd(len(listing)):.4f} ({list_requests(len(listing))} LIST requests);"
         f" reading all objects ${get_cost_usd(len(listing), size_bytes):.2f} from outside the bucket's region\n"
@@ -112,7 +113,7 @@ def _print_object(store: ObjectStore, data_set: DataSet, ref: ObjectRef) -> None
         else:
             mapping, remaining = map_columns(ref.key, flat_schema(ref.key, parquet.schema)), "raw_payload only"
         click.echo(
-            f"newest object: {store.uri(ref.key)}, {parquet.num_rows:,} rows, {format_bytes(ref.size_bytes)},"
+            f"newest object: {store.uri(ref.key)}, {parquet.num_rows:,} rows, {filesize.decimal(ref.size_bytes)},"
             f" checksum {'verified' if is_verified else 'not available'}\n"
         )
         targets = {source_name: column for column, source_name in mapping.sources.items()}

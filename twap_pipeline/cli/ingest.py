@@ -7,6 +7,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 import click
+from rich import filesize
 from sqlalchemy import Engine
 
 from twap_pipeline.cli.context import (
@@ -20,7 +21,7 @@ from twap_pipeline.cli.context import (
     source_option,
 )
 from twap_pipeline.cli.dagster_runs import run_ingest, run_refresh
-from twap_pipeline.cli.tables import format_bytes, print_day_summary
+from twap_pipeline.cli.tables import print_day_summary
 from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.domain.object_ref import ObjectRef, resolve_key_date_patterns
 from twap_pipeline.domain.row_counts import RowCounts
@@ -228,7 +229,7 @@ def _print_plan(summary: _Summary, *, as_json: bool, dry_run: bool) -> None:
     if dry_run:
         click.echo(
             f"dry run: would ingest {summary.objects:,} objects in {summary.partitions} partitions"
-            f" ({format_bytes(summary.bytes)}, ${summary.estimated_cost_usd:.6f} from outside the bucket's region)"
+            f" ({filesize.decimal(summary.bytes)}, ${summary.estimated_cost_usd:.6f} from outside the bucket's region)"
         )
     else:
         click.echo(f"no new objects ({summary.objects_already_ingested:,} already ingested)")

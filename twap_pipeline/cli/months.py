@@ -4,10 +4,10 @@ from datetime import date
 from pathlib import Path
 
 import click
+from rich import filesize
 
 from twap_pipeline.cli.context import database, load_command_settings, require_source, source_option
 from twap_pipeline.cli.progress import step
-from twap_pipeline.cli.tables import format_bytes
 from twap_pipeline.domain.months import format_month, parse_month
 from twap_pipeline.domain.object_ref import resolve_key_date_patterns
 from twap_pipeline.ingest.archive_precondition import require_loaded_month
@@ -49,8 +49,8 @@ def partition_by_month(*, undo: bool, until: date | None, dry_run: bool) -> None
         with engine.connect() as connection:
             estimate = conversion.estimate_conversion(connection)
         click.echo(
-            f"twap_status: about {estimate.rows:,} rows, {format_bytes(estimate.size_bytes)} with indexes; a conversion"
-            f" needs as much free disk space and about {estimate.seconds:,.0f} s",
+            f"twap_status: about {estimate.rows:,} rows, {filesize.decimal(estimate.size_bytes)} with indexes; a"
+            f" conversion needs as much free disk space and about {estimate.seconds:,.0f} s",
             err=not dry_run,
         )
         if dry_run:

@@ -1,4 +1,4 @@
-"""Tables and sizes for terminal output."""
+"""Tables for terminal output."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,6 @@ from twap_pipeline.storage.reports.ingest_summary import IngestDaySummary
 from twap_pipeline.storage.reports.order_history import Event
 
 _UNLIMITED_WIDTH = 10_000
-_KILO = 1000
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -61,16 +60,6 @@ def print_order_history(events: Sequence[Event]) -> None:
             for event in events
         ],
     )
-
-
-def format_bytes(count: int) -> str:
-    """Return a number of bytes with a decimal unit, such as ``1.5 MB``."""
-    value = float(count)
-    for unit in ("B", "kB", "MB"):
-        if value < _KILO:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= _KILO
-    return f"{value:.2f} GB"
 
 
 def _to_text(value: object) -> str:

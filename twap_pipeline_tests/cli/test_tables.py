@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from twap_pipeline.cli.tables import format_bytes, print_table
+from twap_pipeline.cli.tables import print_table
 
 
 def test_table_on_a_pipe_is_plain_text_with_full_cells(capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,10 +24,3 @@ def test_table_prints_decimals_without_exponent(capsys: pytest.CaptureFixture[st
     print_table(["size"], [(Decimal("1E-7"),), (Decimal("1E+3"),)])
 
     assert capsys.readouterr().out.split()[-2:] == ["0.0000001", "1000"]
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (2_500_000, "2.5 MB"), (10**12, "1000.00 GB")]
-)
-def test_bytes_have_a_decimal_unit(count: int, text: str) -> None:
-    assert format_bytes(count) == text
