@@ -1,30 +1,5 @@
 """Every error that the pipeline raises on purpose.
 
-The tree::
-
-    TwapPipelineError
-    ├── ConfigurationError          a setting is not valid
-    ├── DatabaseUnavailableError    PostgreSQL refused, failed or did not respond
-    ├── StatementTimeoutError       PostgreSQL cancelled a statement of a refresh, an audit or a data check
-    ├── EmbeddedDatabaseError       the local PostgreSQL could not be set up or started
-    ├── SchemaRevisionError         the database is not at this code's Alembic head
-    ├── TablePartitionError         twap_status cannot be partitioned, or a month of it archived or restored
-    ├── BudgetExceededError         the run would read more bytes than its budget
-    ├── ExportError                 an order cannot be written in the requested format, or the file cannot be written
-    ├── LoadCancelledError          the load of an object was cancelled, because another one failed
-    ├── LocalResourceError          this host lacks disk space, file descriptors or a temporary folder
-    └── SourceError                 the object store, or one object of it
-        ├── SourceUnavailableError  the store failed after bounded retries
-        ├── SourceAccessError       refused: credentials, permission, requester-pays
-        ├── SourceNotFoundError     the bucket, prefix or directory does not exist
-        └── ObjectError             one object; names its key
-            ├── ObjectGoneError     deleted between listing and reading
-            ├── ObjectChangedError  overwritten between listing and reading
-            ├── ObjectCorruptError  bytes differ from the store's checksum or length
-            ├── ObjectRefusedError  the store refused the GET of this object
-            ├── ObjectArchivedError in an archive storage class, and not restored
-            └── ObjectInvalidError  not parquet, or its columns cannot be read without loss
-
 Put new error types here. The code that detects an error raises it and writes its message: what failed, why, and what
 to do. A message never contains a password, a key or a token.
 """
