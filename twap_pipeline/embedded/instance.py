@@ -32,19 +32,8 @@ from twap_pipeline.embedded.server_log import log_error
 from twap_pipeline.embedded.watchdog import find_postmaster
 from twap_pipeline.errors import EmbeddedDatabaseError
 
-LOCK_TIMEOUT_SECONDS = 150.0
-"""Longer than a start or a stop in another process takes."""
-
-
-class _ProcessState:
-    """The servers that this process uses, and the lock of its threads; a forked child resets both."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        self.lock = threading.RLock()
-        self.servers: dict[Path, EmbeddedPostgres] = {}
+_process_lock = threading.RLock()
+"""Lock of the threads of this process."""
 
 
 class EmbeddedPostgres:
@@ -52,11 +41,9 @@ class EmbeddedPostgres:
 
     Args:
         directory: Directory of the server, created by the first start. Its parents are not changed.
-        lock_timeout_seconds: Time limit of waiting for another process that starts or stops the server.
     """
 
-    def __init__(self, directory: Path, *, lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> None:
-        self._lock_timeout_seconds = lock_timeout_seconds
+    def __init__(self, directory: Path) -> None:
         self._directory = directory.resolve()
         self._start_lock = FileLock(self._directory / "start.lock")
         self._clients_lock = FileLock(self._directory / "clients.lock")
@@ -76,7 +63,7 @@ class EmbeddedPostgres:
         Raises:
             EmbeddedDatabaseError: The server could not be started; contains what to do.
         """
-        with _process.lock:
+        with _process_lock:
             if not self._clients_lock.is_locked or find_postmaster(self._data) is None:
                 self._release()  # the lock files of an earlier start may have been deleted
                 self._url = self._start()
@@ -88,18 +75,18 @@ class EmbeddedPostgres:
         Raises:
             EmbeddedDatabaseError: The server does not stop, or another process does not release a lock.
         """
-        with _process.lock:
+        with _process_lock:
             if not self._clients_lock.is_locked:
                 return
             try:
                 # Clients close one at a time. Otherwise two closing clients would each see the other's shared lock,
                 # and neither would stop the server.
-                self._start_lock.acquire(timeout_seconds=self._lock_timeout_seconds)
+                self._start_lock.acquire()
                 if self._clients_lock.try_acquire():
                     self._stop()
                 else:
                     # There are other clients, or the watchdog is stopping the server; then this waits for its end.
-                    self._clients_lock.acquire(shared=True, timeout_seconds=self._lock_timeout_seconds)
+                    self._clients_lock.acquire(shared=True)
             finally:
                 self._release()
 
@@ -134,9 +121,9 @@ class EmbeddedPostgres:
         return url
 
     def _start_locked(self, installation: Path) -> str:
-        with self._start_lock.locked(timeout_seconds=self._lock_timeout_seconds):
+        with self._start_lock.locked():
             # With this lock no watchdog stops the server. A watchdog that is stopping it delays the lock.
-            self._clients_lock.acquire(shared=True, timeout_seconds=self._lock_timeout_seconds)
+            self._clients_lock.acquire(shared=True)
             paths = resolve_server_paths(self._directory, installation)
             self._data = paths.data
             _ensure_watchdog(self._directory)  # before the server starts: if this process is killed, it is stopped
@@ -160,6 +147,10 @@ class EmbeddedPostgres:
             lock.close()
 
 
+_servers: dict[Path, EmbeddedPostgres] = {}
+"""Directory → the client of `ensure_running`."""
+
+
 def ensure_running(directory: Path) -> str:
     """Return the URL of the server of a directory; start it if it does not run.
 
@@ -169,10 +160,10 @@ def ensure_running(directory: Path) -> str:
         EmbeddedDatabaseError: See `EmbeddedPostgres.start`.
     """
     directory = directory.resolve()
-    with _process.lock:
-        server = _process.servers.get(directory)
+    with _process_lock:
+        server = _servers.get(directory)
         if server is None:
-            server = _process.servers[directory] = EmbeddedPostgres(directory)
+            server = _servers[directory] = EmbeddedPostgres(directory)
             atexit.register(server.close)
         return server.start()
 
@@ -183,8 +174,8 @@ def close_clients() -> None:
     Raises:
         EmbeddedDatabaseError: See `EmbeddedPostgres.close`.
     """
-    with _process.lock:
-        for server in _process.servers.values():
+    with _process_lock:
+        for server in _servers.values():
             server.close()
 
 
@@ -201,8 +192,3 @@ def _ensure_watchdog(directory: Path) -> None:
         raise EmbeddedDatabaseError(
             f"the watchdog of the local PostgreSQL in {directory} did not start: {done.stderr.strip()}"
         )
-
-
-_process = _ProcessState()
-
-os.register_at_fork(after_in_child=_process.reset)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from twap_pipeline.embedded import EmbeddedPostgres, server
+from twap_pipeline.embedded import EmbeddedPostgres, locks, server
 from twap_pipeline.embedded.binaries import find_installation, run_program
 from twap_pipeline.embedded.locks import FileLock
 from twap_pipeline.embedded.paths import resolve_server_paths
@@ -28,11 +28,12 @@ def test_start_without_wheel_names_the_remedy(directory: Path, monkeypatch: pyte
     assert not directory.exists()
 
 
-def test_start_lock_timeout_names_the_lock(directory: Path) -> None:
+def test_start_lock_timeout_names_the_lock(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "LOCK_TIMEOUT_SECONDS", 0.2)
     directory.mkdir(parents=True)
     lock = FileLock(directory / "start.lock")
-    with lock.locked(timeout_seconds=1), pytest.raises(EmbeddedDatabaseError) as caught:
-        EmbeddedPostgres(directory, lock_timeout_seconds=0.2).start()
+    with lock.locked(), pytest.raises(EmbeddedDatabaseError) as caught:
+        EmbeddedPostgres(directory).start()
     assert str(directory / "start.lock") in str(caught.value)
 
 

@@ -169,34 +169,6 @@ print(*set(urls))
     assert is_gone(stopped)
 
 
-def test_forked_child_is_not_a_client_until_it_starts(stopped: Path) -> None:
-    code = """
-import os, sys
-from pathlib import Path
-from twap_pipeline.embedded import ensure_running, EmbeddedPostgres
-from twap_pipeline_tests.embedded.client_process import is_gone, query
-directory = Path(sys.argv[1])
-server = EmbeddedPostgres(directory)
-server.start()
-stop, stopped = os.pipe(), os.pipe()
-child = os.fork()
-if not child:
-    server.close()                                            # a client of the parent: no effect
-    os.write(stopped[1], b"x")
-    os.read(stop[0], 1)
-    assert query(ensure_running(directory), "SELECT 1") == 1  # a client of its own
-    sys.exit(0)
-os.read(stopped[0], 1)
-assert query(server.start(), "SELECT 1") == 1
-server.close()
-assert is_gone(directory), "the child was still a client"
-os.write(stop[1], b"x")
-assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-"""
-    subprocess.run([sys.executable, "-c", code, str(stopped)], check=True)
-    assert is_gone(stopped)
-
-
 def test_second_watchdog_ends_immediately(stopped: Path) -> None:
     command = [sys.executable, "-m", "twap_pipeline.embedded.watchdog", str(stopped)]
     with EmbeddedPostgres(stopped) as server:
