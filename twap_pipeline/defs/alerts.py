@@ -140,13 +140,10 @@ def build_alerts_sensor(
 
 def _add_database_problems(state: State, database: DatabaseResource) -> None:
     from twap_pipeline.storage.reports.pipeline_state import unloaded_objects
-    from twap_pipeline.storage.schema.revision_gate import require_head
 
     try:
-        with database.engine() as engine:
-            require_head(engine)
-            with engine.connect() as connection:
-                unloaded = unloaded_objects(connection, _PARKED_MAX)
+        with database.engine_at_head() as engine, engine.connect() as connection:
+            unloaded = unloaded_objects(connection, _PARKED_MAX)
     except (DatabaseUnavailableError, SchemaRevisionError) as error:
         state.problems[Problem(Kind.DATABASE, "DATABASE_URL")] = str(error)
         state.unknown.append(f"{Kind.PARKED}: ")

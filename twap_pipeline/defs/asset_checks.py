@@ -14,7 +14,7 @@ from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.data_sets import FILLS_NAMES, STATUS_NAMES, DataSetDefinition
 from twap_pipeline.defs.event_log import BACKFILL_ID_TAG
 from twap_pipeline.defs.failures import plain_failure
-from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
+from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
 from twap_pipeline.defs.tables import text_table
 from twap_pipeline.defs.texts import data_set_option
 from twap_pipeline.errors import SchemaRevisionError
@@ -79,7 +79,6 @@ def _build_table_checks(table_name: str, asset: dg.AssetKey, checks: Sequence[Ta
         context: dg.AssetCheckExecutionContext,
         config: DataCheckConfig,
         database: dg.ResourceParam[DatabaseResource],
-        schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> Iterator[dg.AssetCheckResult]:
         from twap_pipeline.storage.audit.data_check_runs import run_checks
 
@@ -88,8 +87,7 @@ def _build_table_checks(table_name: str, asset: dg.AssetKey, checks: Sequence[Ta
         selected = [
             check for check in checks if dg.AssetCheckKey(asset, check.name) in context.selected_asset_check_keys
         ]
-        with plain_failure(), database.engine() as engine:
-            schema_guard.require_head(engine)
+        with plain_failure(), database.engine_at_head() as engine:
             for check, result in run_checks(
                 engine,
                 selected,

@@ -19,7 +19,7 @@ from twap_pipeline.defs.data_sets import DataSetDefinition
 from twap_pipeline.defs.event_log import provenance_tags
 from twap_pipeline.defs.failures import describe_failed_objects, plain_failure
 from twap_pipeline.defs.partition_metadata import PartitionMetadata, fills_metadata, status_metadata
-from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
+from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
 from twap_pipeline.defs.uncounted_runs import tag_refused_run
 from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS
 from twap_pipeline.domain.fill_columns import FILL_COLUMN_DESCRIPTIONS
@@ -140,10 +140,8 @@ def build_table_asset(
         config: IngestConfig,
         database: dg.ResourceParam[DatabaseResource],
         object_store: dg.ResourceParam[ObjectStoreResource],
-        schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> dg.MaterializeResult[None]:
-        with plain_failure(), tag_refused_run(context), database.engine() as engine:
-            schema_guard.require_head(engine)
+        with plain_failure(), tag_refused_run(context), database.engine_at_head() as engine:
             results = _ingest_partitions(
                 context,
                 definition,

@@ -8,7 +8,7 @@ from pydantic import Field
 from twap_pipeline.defs.byte_budget import ByteBudget
 from twap_pipeline.defs.data_sets import DataSetDefinition
 from twap_pipeline.defs.failures import plain_failure
-from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
+from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
 from twap_pipeline.defs.source_assets import observe_source
 from twap_pipeline.storage.ingest_log import reset_attempts
 
@@ -45,10 +45,8 @@ def _build_observe_job(definition: DataSetDefinition) -> dg.JobDefinition:
         context: dg.OpExecutionContext,
         database: dg.ResourceParam[DatabaseResource],
         object_store: dg.ResourceParam[ObjectStoreResource],
-        schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> None:
-        with plain_failure(), database.engine() as engine:
-            schema_guard.require_head(engine)
+        with plain_failure(), database.engine_at_head() as engine:
             observe_source(context, definition, engine, object_store.open_for(engine, definition.data_set))
 
     @dg.job(
@@ -72,12 +70,10 @@ def _build_audit_job(definition: DataSetDefinition, budget: ByteBudget) -> dg.Jo
         config: AuditConfig,
         database: dg.ResourceParam[DatabaseResource],
         object_store: dg.ResourceParam[ObjectStoreResource],
-        schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> None:
         from twap_pipeline.ingest import audit_runner
 
-        with plain_failure(), database.engine() as engine:
-            schema_guard.require_head(engine)
+        with plain_failure(), database.engine_at_head() as engine:
             store = object_store.open_for(engine, definition.data_set)
             report = audit_runner.run_audit(
                 store,
@@ -126,14 +122,9 @@ def _build_retry_job(data_sets: Sequence[DataSetDefinition]) -> dg.JobDefinition
     def unpark_objects(
         context: dg.OpExecutionContext,
         database: dg.ResourceParam[DatabaseResource],
-        schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> None:
-        with plain_failure(), database.engine() as engine:
-            schema_guard.require_head(engine)
-            with engine.begin() as connection:
-                keys = [
-                    key for definition in data_sets for key in reset_attempts(connection, data_set=definition.data_set)
-                ]
+        with plain_failure(), database.engine_at_head() as engine, engine.begin() as connection:
+            keys = [key for definition in data_sets for key in reset_attempts(connection, data_set=definition.data_set)]
         context.log.info(f"reset {len(keys)} parked objects: {', '.join(keys[:_MAX_LOGGED_KEYS])}")
 
     @dg.job(

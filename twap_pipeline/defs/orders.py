@@ -17,7 +17,7 @@ from twap_pipeline.defs.columns import column_lineage, table_schema
 from twap_pipeline.defs.data_sets import STATUS_FRESHNESS
 from twap_pipeline.defs.failures import plain_failure
 from twap_pipeline.defs.partition_metadata import daily_stats_metadata, orders_metadata
-from twap_pipeline.defs.resources import DatabaseResource, SchemaGuard
+from twap_pipeline.defs.resources import DatabaseResource
 from twap_pipeline.defs.uncounted_runs import tag_refused_run
 from twap_pipeline.domain.order_columns import DAILY_STATS_COLUMNS, DAILY_STATS_SOURCES, ORDER_COLUMNS, ORDER_SOURCES
 from twap_pipeline.storage.long_statements import statement_timeout
@@ -73,10 +73,8 @@ def build_orders_asset(
         context: dg.AssetExecutionContext,
         config: RefreshConfig,
         database: dg.ResourceParam[DatabaseResource],
-        schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> dg.MaterializeResult[None]:
-        with plain_failure(), tag_refused_run(context), database.engine() as engine:
-            schema_guard.require_head(engine)
+        with plain_failure(), tag_refused_run(context), database.engine_at_head() as engine:
             for partition_key in context.partition_keys:
                 started = time.perf_counter()
                 with (
@@ -127,13 +125,10 @@ def build_daily_stats_asset(
     def twap_daily_stats(
         context: dg.AssetExecutionContext,
         database: dg.ResourceParam[DatabaseResource],
-        schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> dg.MaterializeResult[None]:
         days = {partition_key: date.fromisoformat(partition_key) for partition_key in context.partition_keys}
-        with plain_failure(), database.engine() as engine:
-            schema_guard.require_head(engine)
-            with engine.connect() as connection:
-                summaries = daily_figures(connection, list(days.values()))
+        with plain_failure(), database.engine_at_head() as engine, engine.connect() as connection:
+            summaries = daily_figures(connection, list(days.values()))
         for partition_key, day in days.items():
             context.add_asset_metadata(daily_stats_metadata(summaries[day]), partition_key=partition_key)
         return dg.MaterializeResult()

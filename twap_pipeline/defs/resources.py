@@ -1,4 +1,4 @@
-"""Dagster resources: the database, the object store, the schema guard and the notifier.
+"""Dagster resources: the database, the object store and the notifier.
 
 This is the only module of `defs` that reads the environment at run time: addresses and secrets are read when a run or
 a tick starts. They are never part of run config, so that Dagster does not store them. A resource builds a plain
@@ -74,6 +74,19 @@ class DatabaseResource:
                 self.run.tag(identity)
                 yield engine
 
+    @contextmanager
+    def engine_at_head(self) -> Iterator["Engine"]:
+        """Yield `engine()` if the database is at this code's Alembic head.
+
+        Raises:
+            SchemaRevisionError: The revisions differ; the message names both and the command that upgrades.
+        """
+        from twap_pipeline.storage.schema.revision_gate import require_head
+
+        with self.engine() as engine:
+            require_head(engine)
+            yield engine
+
 
 @dataclass(frozen=True)
 class ObjectStoreResource:
@@ -113,22 +126,6 @@ class ObjectStoreResource:
         )
 
 
-class SchemaGuard:
-    """Lets an asset stop its run unless the database is at this code's Alembic head."""
-
-    # Assets call it first. It is not checked at initialization: Dagster would retry that Failure.
-
-    def require_head(self, engine: "Engine") -> None:
-        """Return if the database is at head.
-
-        Raises:
-            SchemaRevisionError: The revisions differ; the message names both and the command that upgrades.
-        """
-        from twap_pipeline.storage.schema.revision_gate import require_head
-
-        require_head(engine)
-
-
 def _locked_run(context: dg.InitResourceContext) -> LockedRun | None:
     """Return the run that initializes the resource; None for a sensor. The run is tagged once, not once per step."""
     run, instance = context.run, context.instance
@@ -166,10 +163,6 @@ def build_resources(read_settings: Callable[[], Settings] = load_settings) -> di
         "object_store": build(
             lambda settings, _: ObjectStoreResource(settings),
             "The objects to load: TWAP_SOURCE_URL and TWAP_FILLS_URL, or the sample data. No run config.",
-        ),
-        "schema_guard": build(
-            lambda *_: SchemaGuard(),
-            "Stops a run before it starts to work if the database is not at this code's revision. No run config.",
         ),
         "notifier": build(
             lambda settings, _: Notifier(settings.alert_urls),

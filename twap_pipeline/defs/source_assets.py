@@ -8,7 +8,7 @@ import dagster as dg
 from twap_pipeline.defs.data_sets import DataSetDefinition
 from twap_pipeline.defs.event_log import record_source_partitions
 from twap_pipeline.defs.failures import plain_failure
-from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource, SchemaGuard
+from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
 from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS
 from twap_pipeline.ingest import plan as ingest_plan
 from twap_pipeline.source.selection import SkippedObjects, join_keys
@@ -45,10 +45,8 @@ def build_source_asset(definition: DataSetDefinition) -> dg.SourceAsset:
         context: dg.AssetExecutionContext,
         database: dg.ResourceParam[DatabaseResource],
         object_store: dg.ResourceParam[ObjectStoreResource],
-        schema_guard: dg.ResourceParam[SchemaGuard],
     ) -> dg.DataVersionsByPartition:
-        with plain_failure(), database.engine() as engine:
-            schema_guard.require_head(engine)
+        with plain_failure(), database.engine_at_head() as engine:
             store = object_store.open_for(engine, definition.data_set)
             if context.has_partition_key or context.has_partition_key_range:
                 observe_days(context, definition, engine, store)
