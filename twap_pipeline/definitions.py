@@ -11,7 +11,6 @@ import dagster as dg
 from twap_pipeline.defs.alerts import build_alerts_sensor
 from twap_pipeline.defs.asset_checks import build_asset_checks, checked_tables
 from twap_pipeline.defs.assets import build_table_asset
-from twap_pipeline.defs.byte_budget import ByteBudget
 from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.data_sets import data_set_definitions
 from twap_pipeline.defs.event_log import UnresolvedAssetJobDefinition
@@ -44,7 +43,6 @@ def build_definitions(
     """
     catalog, data_sets = AssetCatalog.from_settings(settings), data_set_definitions(settings)
     partitions, max_partitions_per_run = data_sets[0].partitions, settings.max_partitions_per_run
-    budget = ByteBudget(settings.max_bytes_per_run, settings.max_bytes_per_day)
     ingest_jobs = [build_ingest_job(definition) for definition in data_sets]
     checked = checked_tables(catalog, data_sets)
     refresh, check, full_check = build_refresh_job(catalog), build_check_job(checked), build_full_check_job(checked)
@@ -54,16 +52,7 @@ def build_definitions(
         warnings.simplefilter("ignore", dg.BetaWarning)  # observable_source_asset and backfill_policy are in beta
         assets: list[dg.AssetsDefinition | dg.SourceAsset] = [
             *map(build_source_asset, data_sets),
-            *(
-                build_table_asset(
-                    definition,
-                    max_partitions_per_run=max_partitions_per_run,
-                    write_concurrency=settings.write_concurrency,
-                    max_memory_bytes=settings.max_memory_mb * 1_000_000,
-                    budget=budget,
-                )
-                for definition in data_sets
-            ),
+            *(build_table_asset(definition, max_partitions_per_run) for definition in data_sets),
             build_orders_asset(catalog, partitions, max_partitions_per_run),
             build_daily_stats_asset(catalog, partitions, max_partitions_per_run),
         ]
@@ -73,7 +62,7 @@ def build_definitions(
         refresh,
         check,
         full_check,
-        *build_maintenance_jobs(data_sets, budget),
+        *build_maintenance_jobs(data_sets),
     ]
     return dg.Definitions(
         assets=assets,
@@ -81,13 +70,7 @@ def build_definitions(
         jobs=[*ingest_jobs, *other_jobs],
         sensors=[
             *(
-                build_new_objects_sensor(
-                    job,
-                    definition,
-                    interval_seconds=settings.sensor_interval_seconds,
-                    budget=budget,
-                    default_status=sensor_status,
-                )
+                build_new_objects_sensor(job, definition, settings.sensor_interval_seconds, sensor_status)
                 for job, definition in zip(ingest_jobs, data_sets, strict=True)
             ),
             build_orders_sensor(refresh, catalog, partitions, max_partitions_per_run),

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from twap_pipeline.defs.byte_budget import ByteBudget
 from twap_pipeline.defs.columns import table_schema
 from twap_pipeline.defs.data_sets import DataSetDefinition
 from twap_pipeline.defs.event_log import provenance_tags
@@ -25,6 +24,7 @@ from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS
 from twap_pipeline.domain.fill_columns import FILL_COLUMN_DESCRIPTIONS
 from twap_pipeline.domain.status import CONTENT_COLUMN_DESCRIPTIONS, KEY_COLUMN_DESCRIPTIONS
 from twap_pipeline.ingest import plan as ingest_plan
+from twap_pipeline.settings import Settings
 from twap_pipeline.storage.ingest_log import bytes_read_today, read_ingest_log
 from twap_pipeline.storage.reports.partition_state import fills_partition, status_partition
 from twap_pipeline.storage.schema import models
@@ -103,14 +103,7 @@ _TABLE_ASSETS = {
 """Name of a data set → what its assets show."""
 
 
-def build_table_asset(
-    definition: DataSetDefinition,
-    *,
-    max_partitions_per_run: int,
-    write_concurrency: int,
-    max_memory_bytes: int,
-    budget: ByteBudget,
-) -> dg.AssetsDefinition:
+def build_table_asset(definition: DataSetDefinition, max_partitions_per_run: int) -> dg.AssetsDefinition:
     """Return the asset of the table of a data set, partitioned by UTC day of the object."""
     table_name, asset = definition.data_set.name, _TABLE_ASSETS[definition.data_set.name]
 
@@ -147,10 +140,8 @@ def build_table_asset(
                 definition,
                 engine,
                 object_store.open_for(engine, definition.data_set),
+                settings=database.settings,
                 object_keys=config.object_keys,
-                budget=budget,
-                write_concurrency=write_concurrency,
-                max_memory_bytes=max_memory_bytes,
             )
         if any(result.errors for result in results.values()):
             _record_successes_and_fail(context, definition, results)
@@ -175,10 +166,8 @@ def _ingest_partitions(
     engine: "Engine",
     store: "ObjectStore",
     *,
+    settings: Settings,
     object_keys: Sequence[str],
-    budget: ByteBudget,
-    write_concurrency: int,
-    max_memory_bytes: int,
 ) -> dict[str, _PartitionResult]:
     """Ingest the pending objects of the run's partitions and return the result per partition key.
 
@@ -196,7 +185,12 @@ def _ingest_partitions(
         entries = read_ingest_log(connection, keys, data_set=definition.data_set)
         read_today = bytes_read_today(connection)
     plans = {day: ingest_plan.plan(listed.get(day, []), entries, only=object_keys) for day in days}
-    budget.enforce([ref for plan in plans.values() for ref in plan.pending], read_today)
+    ingest_plan.check_budget(
+        [ref for plan in plans.values() for ref in plan.pending],
+        max_bytes=settings.max_bytes_per_run,
+        max_bytes_today=settings.max_bytes_per_day,
+        read_today_bytes=read_today,
+    )
     partition_results: dict[str, _PartitionResult] = {}
     asset = _TABLE_ASSETS[definition.data_set.name]
     refusals = RefusalStreak()
@@ -208,8 +202,8 @@ def _ingest_partitions(
             plan.pending,
             day,
             run_id=context.run.run_id,
-            connections=write_concurrency,
-            max_memory_bytes=max_memory_bytes,
+            connections=settings.write_concurrency,
+            max_memory_bytes=settings.max_memory_mb * 1_000_000,
             refusals=refusals,
             data_set=definition.data_set,
         )

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import dagster as dg
 from pydantic import Field
 
-from twap_pipeline.defs.byte_budget import ByteBudget
 from twap_pipeline.defs.data_sets import DataSetDefinition
 from twap_pipeline.defs.failures import plain_failure
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
@@ -30,11 +29,11 @@ class AuditConfig(dg.Config):
     )
 
 
-def build_maintenance_jobs(data_sets: Sequence[DataSetDefinition], budget: ByteBudget) -> list[dg.JobDefinition]:
+def build_maintenance_jobs(data_sets: Sequence[DataSetDefinition]) -> list[dg.JobDefinition]:
     """Return the maintenance jobs: two per data set, and one that retries the parked objects of all data sets."""
     return [
         *(_build_observe_job(definition) for definition in data_sets),
-        *(_build_audit_job(definition, budget) for definition in data_sets),
+        *(_build_audit_job(definition) for definition in data_sets),
         _build_retry_job(data_sets),
     ]
 
@@ -60,7 +59,7 @@ def _build_observe_job(definition: DataSetDefinition) -> dg.JobDefinition:
     return observe_objects
 
 
-def _build_audit_job(definition: DataSetDefinition, budget: ByteBudget) -> dg.JobDefinition:
+def _build_audit_job(definition: DataSetDefinition) -> dg.JobDefinition:
     @dg.op(
         name=definition.names.audit_op,
         description="Compares the listing of the source, the ingest log and the stored rows; fails if they differ.",
@@ -82,8 +81,8 @@ def _build_audit_job(definition: DataSetDefinition, budget: ByteBudget) -> dg.Jo
                 key_date_patterns=definition.key_date_patterns,
                 deep=config.deep,
                 requeue=config.requeue,
-                max_bytes_per_run=budget.max_bytes_per_run,
-                max_bytes_per_day=budget.max_bytes_per_day,
+                max_bytes_per_run=database.settings.max_bytes_per_run,
+                max_bytes_per_day=database.settings.max_bytes_per_day,
                 timeout_seconds=database.settings.maintenance_timeout_seconds,
                 data_set=definition.data_set,
             )

@@ -2,8 +2,8 @@
 
 This is the only module of `defs` that reads the environment at run time: addresses and secrets are read when a run or
 a tick starts. They are never part of run config, so that Dagster does not store them. A resource builds a plain
-object; code below `defs` receives plain arguments. Settings that shape definitions are arguments of
-`build_definitions`; do not read them here.
+object; code below `defs` receives plain arguments. Limits of a run are read from the settings of `DatabaseResource`;
+settings that shape definitions are arguments of `build_definitions`.
 """
 
 from collections.abc import Callable, Iterator

@@ -10,7 +10,6 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from twap_pipeline.defs.byte_budget import ByteBudget
 from twap_pipeline.defs.event_log import PARTITION_NAME_TAG
 from twap_pipeline.defs.lost_runs import LOST, LOST_TAG
 from twap_pipeline.defs.partitions import range_tags
@@ -66,7 +65,7 @@ def build_sensor_result(
     skip_message: str,
     cursor: str | None = None,
     resume_cursors: Mapping[date, str] | None = None,
-    budget: ByteBudget | None = None,
+    max_bytes_per_day: int | None = None,
     read_today_bytes: int = 0,
 ) -> dg.SensorResult:
     """Request a run per pending partition, unless a run is in progress or a run limit or the day's budget is reached.
@@ -77,7 +76,7 @@ def build_sensor_result(
         skip_message: Skip reason if nothing is pending.
         cursor: Cursor of the next tick.
         resume_cursors: Cursor of the next tick per partition that exceeds `REQUESTS_PER_TICK`.
-        budget: Limits of the object bytes that runs read.
+        max_bytes_per_day: Limit of the object bytes that all runs of this UTC day read; None for no limit.
         read_today_bytes: Bytes that were read on this UTC day. The bytes of each requested run are added.
     """
     requests: list[dg.RunRequest] = []
@@ -91,8 +90,10 @@ def build_sensor_result(
         ]
         if any(run.dagster_run.status not in TERMINAL_STATUSES for run in runs):
             in_progress += 1
-        elif budget is not None and budget.defers(partition.size_bytes, read_today_bytes):
-            deferred += 1
+        elif max_bytes_per_day is not None and (
+            partition.size_bytes <= max_bytes_per_day < partition.size_bytes + read_today_bytes
+        ):
+            deferred += 1  # fits into the budget of the next day
         elif _is_exhausted(runs):
             exhausted += 1
         elif len(requests) == REQUESTS_PER_TICK:

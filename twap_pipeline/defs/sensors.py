@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from twap_pipeline.defs.asset_checks import SOURCE_CHECKS
-from twap_pipeline.defs.byte_budget import ByteBudget
 from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.data_sets import DataSetDefinition
 from twap_pipeline.defs.event_log import (
@@ -69,9 +68,7 @@ _IN_PROGRESS_STATUSES = [status for status in dg.DagsterRunStatus if status not 
 def build_new_objects_sensor(
     job: UnresolvedAssetJobDefinition,
     definition: DataSetDefinition,
-    *,
     interval_seconds: int,
-    budget: ByteBudget,
     default_status: dg.DefaultSensorStatus,
 ) -> dg.SensorDefinition:
     """Return the sensor that requests a run for each partition of a data set with pending objects.
@@ -121,7 +118,7 @@ def build_new_objects_sensor(
             context.instance,
             pending_partitions(refs_by_date, entries),
             skip_message="no pending objects",
-            budget=budget,
+            max_bytes_per_day=database.settings.max_bytes_per_day,
             read_today_bytes=read_today_bytes,
             cursor=listing.next_cursor,
             resume_cursors=listing.resume_after_by_date,
