@@ -2,7 +2,7 @@
 
 import click
 
-from twap_pipeline.defs.notifier import Notifier
+from twap_pipeline.defs.notifier import open_targets
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline.settings import load_settings
 
@@ -19,7 +19,7 @@ def test_alert() -> None:
     Exit status 1 means that at least one receiver did not accept it.
     """
     failed = False
-    for target in Notifier(load_settings().alert_urls).targets():
+    for target in open_targets(load_settings().alert_urls):
         try:
             target.send("twap_pipeline: test message", _BODY)
             click.echo(f"ok    {target.name}")

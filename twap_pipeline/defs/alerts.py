@@ -28,7 +28,7 @@ from twap_pipeline.defs.event_log import (
     partition_statuses,
 )
 from twap_pipeline.defs.jobs import INGEST_FILLS_JOB, INGEST_JOB
-from twap_pipeline.defs.notifier import Notifier
+from twap_pipeline.defs.notifier import Target, open_targets
 from twap_pipeline.defs.resources import DatabaseResource
 from twap_pipeline.defs.texts import data_set_option, shorten
 from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS
@@ -114,12 +114,8 @@ def build_alerts_sensor(
             " to TWAP_ALERT_URLS: each once, and once when it is over. Skips if the setting is unset."
         ),
     )
-    def alerts(
-        context: dg.SensorEvaluationContext,
-        database: dg.ResourceParam[DatabaseResource],
-        notifier: dg.ResourceParam[Notifier],
-    ) -> dg.SensorResult:
-        if notifier.urls is None:
+    def alerts(context: dg.SensorEvaluationContext, database: dg.ResourceParam[DatabaseResource]) -> dg.SensorResult:
+        if database.settings.alert_urls is None:
             return dg.SensorResult(skip_reason="TWAP_ALERT_URLS is not set")
         state = State()
         _add_database_problems(state, database)
@@ -129,7 +125,8 @@ def build_alerts_sensor(
         _add_failed_jobs(state, context.instance, job_names)
         for key, overdue_after in _overdue_limits(catalog, data_sets).items():
             _add_overdue_asset(state, context.instance, key, overdue_after)
-        sent, errors = _send_changes(context.instance, notifier, state, json.loads(context.cursor or "{}"))
+        targets = open_targets(database.settings.alert_urls)
+        sent, errors = _send_changes(context.instance, targets, state, json.loads(context.cursor or "{}"))
         if len(errors) == len(sent):  # nothing was sent, so that nothing is lost if the tick fails
             raise ConfigurationError("; ".join(errors))
         summary = "; ".join(errors) or f"{len(state.problems)} problems, all sent"
@@ -210,7 +207,7 @@ def _add_overdue_asset(state: State, instance: dg.DagsterInstance, key: dg.Asset
 
 
 def _send_changes(
-    instance: dg.DagsterInstance, notifier: Notifier, state: State, sent: Mapping[str, Sequence[str]]
+    instance: dg.DagsterInstance, targets: Sequence[Target], state: State, sent: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, list[str]], list[str]]:
     """Send to each receiver what it does not know yet.
 
@@ -220,7 +217,7 @@ def _send_changes(
     current = {str(problem): problem for problem in state.problems}
     known_by_target: dict[str, list[str]] = {}
     errors = []
-    for target in notifier.targets():
+    for target in targets:
         known = set(sent.get(target.name, []))
         new = [problem for text, problem in current.items() if text not in known]
         over = sorted(text for text in known - current.keys() if not text.startswith(tuple(state.unknown)))

@@ -1,4 +1,4 @@
-"""The notifier: sends messages to the Apprise URLs of TWAP_ALERT_URLS. What is sent is decided in `alerts`.
+"""Sends messages to the Apprise URLs of TWAP_ALERT_URLS. What is sent is decided in `alerts`.
 
 Apprise is imported when the first message is sent: import and its plugins take some four seconds and 50 MB.
 """
@@ -49,37 +49,27 @@ class Target:
             )
 
 
-@dataclass(frozen=True)
-class Notifier:
-    """The receivers of alerts.
+def open_targets(urls: SecretStr | None) -> list[Target]:
+    """Return the receivers of comma-separated Apprise URLs, in their order.
 
-    Args:
-        urls: Comma-separated Apprise URLs, which are secrets; None disables alerts.
+    Raises:
+        ConfigurationError: There is no URL, or one is not valid. The message contains no part of a URL.
     """
+    from apprise import Apprise
+    from apprise.utils.parse import parse_urls  # understands commas within a URL
 
-    urls: SecretStr | None
-
-    def targets(self) -> list[Target]:
-        """Return the receivers in the order of the URLs.
-
-        Raises:
-            ConfigurationError: There is no URL, or one is not valid. The message contains no part of a URL.
-        """
-        from apprise import Apprise
-        from apprise.utils.parse import parse_urls  # understands commas within a URL
-
-        logging.getLogger("apprise").propagate = False  # its lines contain parts of URLs
-        targets = []
-        text = self.urls.get_secret_value() if self.urls else ""
-        urls: list[str] = parse_urls(text)  # type: ignore[no-untyped-call]  # Apprise declares no types for it
-        for number, url in enumerate(urls, start=1):
-            service = Apprise.instantiate(url)
-            if service is None:
-                raise ConfigurationError(
-                    f"URL {number} of TWAP_ALERT_URLS is not a valid Apprise URL; a webhook is json://HOST/PATH or"
-                    " jsons://HOST/PATH, Slack is slack://TOKEN_A/TOKEN_B/TOKEN_C"
-                )
-            targets.append(Target(f"{number} ({service.service_name})", service))
-        if not targets:
-            raise ConfigurationError("TWAP_ALERT_URLS is not set: it names the receivers of alerts, as Apprise URLs")
-        return targets
+    logging.getLogger("apprise").propagate = False  # its lines contain parts of URLs
+    targets = []
+    text = urls.get_secret_value() if urls else ""
+    parsed: list[str] = parse_urls(text)  # type: ignore[no-untyped-call]  # Apprise declares no types for it
+    for number, url in enumerate(parsed, start=1):
+        service = Apprise.instantiate(url)
+        if service is None:
+            raise ConfigurationError(
+                f"URL {number} of TWAP_ALERT_URLS is not a valid Apprise URL; a webhook is json://HOST/PATH or"
+                " jsons://HOST/PATH, Slack is slack://TOKEN_A/TOKEN_B/TOKEN_C"
+            )
+        targets.append(Target(f"{number} ({service.service_name})", service))
+    if not targets:
+        raise ConfigurationError("TWAP_ALERT_URLS is not set: it names the receivers of alerts, as Apprise URLs")
+    return targets

@@ -1,4 +1,4 @@
-"""Dagster resources: the database, the object store and the notifier.
+"""Dagster resources: the database and the object store.
 
 This is the only module of `defs` that reads the environment at run time: addresses and secrets are read when a run or
 a tick starts. They are never part of run config, so that Dagster does not store them. A resource builds a plain
@@ -9,12 +9,10 @@ settings that shape definitions are arguments of `build_definitions`.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from twap_pipeline.defs.notifier import Notifier
 from twap_pipeline.domain.data_set import TWAP_STATUS, DataSet
 from twap_pipeline.settings import Settings, load_settings
 from twap_pipeline.source.base import ObjectStore
@@ -29,14 +27,6 @@ RUN_LOCK_TAG = "twap/run_lock"
 
 
 @dataclass(frozen=True)
-class LockedRun:
-    """The run that uses the database; ``tag`` adds `RUN_LOCK_TAG` with its argument to the run."""
-
-    run_id: str
-    tag: Callable[[str], None]
-
-
-@dataclass(frozen=True)
 class DatabaseResource:
     """The database of DATABASE_URL, or the embedded PostgreSQL.
 
@@ -45,8 +35,13 @@ class DatabaseResource:
 
     settings: Settings
     read_settings: Callable[[], Settings]
-    application_name: str
-    run: LockedRun | None = None
+    instance: dg.DagsterInstance | None = None
+    run: dg.DagsterRun | None = None
+
+    @property
+    def application_name(self) -> str:
+        """``twap_pipeline_run_`` and the short id that Dagster's UI shows, or the name of the code server."""
+        return f"twap_pipeline_run_{self.run.run_id[:8]}" if self.run else "twap_pipeline_code_server"
 
     @contextmanager
     def engine(self) -> Iterator["Engine"]:
@@ -65,13 +60,13 @@ class DatabaseResource:
             self.application_name,
             lambda: self.read_settings().database_url_text,
         ) as (engine, _):
-            if self.run is None:
+            if self.run is None or self.instance is None:
                 yield engine
                 return
             with engine.connect() as connection:
                 identity = database_identity(connection)
             with run_lock(engine, self.run.run_id):
-                self.run.tag(identity)
+                self.instance.add_run_tags(self.run.run_id, {RUN_LOCK_TAG: identity})
                 yield engine
 
     @contextmanager
@@ -126,46 +121,21 @@ class ObjectStoreResource:
         )
 
 
-def _locked_run(context: dg.InitResourceContext) -> LockedRun | None:
-    """Return the run that initializes the resource; None for a sensor. The run is tagged once, not once per step."""
-    run, instance = context.run, context.instance
-    if run is None or instance is None:
-        return None
-    return LockedRun(
-        run.run_id, cache(lambda identity: instance.add_run_tags(run.run_id, {RUN_LOCK_TAG: str(identity)}))
-    )
-
-
-def _application_name(context: dg.InitResourceContext) -> str:
-    """Return ``twap_pipeline_run_`` and the short id that Dagster's UI shows, or the name of the code server."""
-    return f"twap_pipeline_run_{context.run.run_id[:8]}" if context.run else "twap_pipeline_code_server"
-
-
 def build_resources(read_settings: Callable[[], Settings] = load_settings) -> dict[str, dg.ResourceDefinition]:
     """Return all resources by name. None accepts run config.
 
     Args:
         read_settings: Returns the settings when a run or a tick starts; by default those of the environment.
     """
-
-    def build(make: Callable[[Settings, dg.InitResourceContext], object], description: str) -> dg.ResourceDefinition:
-        return dg.ResourceDefinition(
-            lambda context: make(read_settings(), context), config_schema={}, description=description
-        )
-
     return {
-        "database": build(
-            lambda settings, context: DatabaseResource(
-                settings, read_settings, _application_name(context), _locked_run(context)
-            ),
-            "The PostgreSQL database: DATABASE_URL, or the local server. No run config: set the variable.",
+        "database": dg.ResourceDefinition(
+            lambda context: DatabaseResource(read_settings(), read_settings, context.instance, context.run),
+            config_schema={},
+            description="The PostgreSQL database: DATABASE_URL, or the local server. No run config: set the variable.",
         ),
-        "object_store": build(
-            lambda settings, _: ObjectStoreResource(settings),
-            "The objects to load: TWAP_SOURCE_URL and TWAP_FILLS_URL, or the sample data. No run config.",
-        ),
-        "notifier": build(
-            lambda settings, _: Notifier(settings.alert_urls),
-            "Sends the alerts to TWAP_ALERT_URLS. No run config: set the variable.",
+        "object_store": dg.ResourceDefinition(
+            lambda _: ObjectStoreResource(read_settings()),
+            config_schema={},
+            description="The objects to load: TWAP_SOURCE_URL and TWAP_FILLS_URL, or the sample data. No run config.",
         ),
     }

@@ -5,7 +5,7 @@ import traceback
 import pytest
 from pydantic import SecretStr
 
-from twap_pipeline.defs.notifier import Notifier
+from twap_pipeline.defs.notifier import open_targets
 from twap_pipeline.errors import ConfigurationError
 from twap_pipeline_tests.receivers import smtp_receiver
 
@@ -13,7 +13,7 @@ from twap_pipeline_tests.receivers import smtp_receiver
 def test_send_by_smtp_delivers_an_email() -> None:
     with smtp_receiver() as receiver:
         url = f"mailto://127.0.0.1:{receiver.port}?from=twap@example.org&to=a@example.org,b@example.org&mode=insecure"
-        (target,) = Notifier(SecretStr(url)).targets()
+        (target,) = open_targets(SecretStr(url))
         target.send("the title", "the body")
 
     assert len(receiver.messages) == 2
@@ -38,7 +38,7 @@ def test_send_by_smtp_delivers_an_email() -> None:
 )
 def test_send_to_an_unusable_url_error_omits_it(urls: str, capfd: pytest.CaptureFixture[str]) -> None:
     def send() -> None:
-        for target in Notifier(SecretStr(urls)).targets():
+        for target in open_targets(SecretStr(urls)):
             target.send("title", "text")
 
     with pytest.raises(ConfigurationError, match="TWAP_ALERT_URLS") as caught:

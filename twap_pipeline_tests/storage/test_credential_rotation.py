@@ -53,7 +53,7 @@ def opened(request: pytest.FixtureRequest, role: URL) -> Iterator[Engine]:
     """The engine of a command, or of a run, before the password is replaced."""
     settings = load_settings()
     if request.param == "run":
-        with DatabaseResource(settings, load_settings, "test").engine() as engine:
+        with DatabaseResource(settings, load_settings).engine() as engine:
             yield engine
     else:
         with open_database(
