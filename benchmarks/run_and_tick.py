@@ -143,7 +143,7 @@ def prepare_tick(url: str, count: str, counter: str) -> Work:
     cursor = "" if is_one_slice else bucket.keys[len(bucket.keys) // 2]
     for number in range(DAYS) if is_one_slice else range(DAYS - RECENT_DAYS, DAYS):
         refs = {DATASET_START + timedelta(days=number): bucket.refs_of_day(number)}
-        record_source_partitions(bucket.instance, AssetCatalog().source_key, _SOURCE_URL, refs)
+        record_source_partitions(bucket.instance, AssetCatalog().key("twap_s3_objects"), _SOURCE_URL, refs)
 
     def tick() -> None:
         result = _tick(bucket, "new_twap_objects", cursor)

@@ -11,7 +11,6 @@ import dagster as dg
 from twap_pipeline.defs.alerts import build_alerts_sensor
 from twap_pipeline.defs.asset_checks import build_asset_checks, checked_tables
 from twap_pipeline.defs.assets import build_table_asset
-from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.data_sets import data_set_definitions
 from twap_pipeline.defs.event_log import UnresolvedAssetJobDefinition
 from twap_pipeline.defs.jobs import build_check_job, build_full_check_job, build_ingest_job, build_refresh_job
@@ -41,8 +40,9 @@ def build_definitions(
         start_sensor: Whether ``new_twap_objects`` and ``new_twap_fills`` are running until somebody stops them.
         start_schedules: Whether the schedules are running until somebody stops them in the UI.
     """
-    catalog, data_sets = AssetCatalog.from_settings(settings), data_set_definitions(settings)
-    partitions, max_partitions_per_run = data_sets[0].partitions, settings.max_partitions_per_run
+    data_sets = data_set_definitions(settings)
+    catalog, partitions = data_sets[0].catalog, data_sets[0].partitions
+    max_partitions_per_run = settings.max_partitions_per_run
     ingest_jobs = [build_ingest_job(definition) for definition in data_sets]
     checked = checked_tables(catalog, data_sets)
     refresh, check, full_check = build_refresh_job(catalog), build_check_job(checked), build_full_check_job(checked)

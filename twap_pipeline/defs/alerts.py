@@ -9,7 +9,7 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -20,9 +20,11 @@ from twap_pipeline.defs.data_sets import STATUS_FRESHNESS, DataSetDefinition
 from twap_pipeline.defs.event_log import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
+    FINISHED_STATUSES,
     IMPLICIT_ASSET_JOB_NAME,
     PARTITION_NAME_TAG,
     AssetPartitionStatus,
+    TimeWindowFreshnessPolicy,
     failed_checks,
     failure_text,
     partition_statuses,
@@ -39,7 +41,6 @@ ALERTS_INTERVAL_SECONDS = 60
 """Interval of ``alerts``. A tick reads Dagster's storage and runs one query."""
 
 _PARKED_CHECKS = ("no_parked_objects", "no_parked_fill_objects")
-_ENDED_STATUSES = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _SEARCHED_RUNS = 100
 _ITEMS_MAX = 10
 _PARKED_MAX = 1_000
@@ -121,10 +122,11 @@ def build_alerts_sensor(
         _add_database_problems(state, database)
         for definition in data_sets:
             _add_failed_partitions(state, context.instance, definition)
+            _add_overdue_asset(state, context.instance, definition.table_key, definition.freshness)
         _add_failed_checks(state, context.instance, checks)
         _add_failed_jobs(state, context.instance, job_names)
-        for key, overdue_after in _overdue_limits(catalog, data_sets).items():
-            _add_overdue_asset(state, context.instance, key, overdue_after)
+        for key in (catalog.orders_key, catalog.daily_stats_key):
+            _add_overdue_asset(state, context.instance, key, STATUS_FRESHNESS)
         targets = open_targets(database.settings.alert_urls)
         sent, errors = _send_changes(context.instance, targets, state, json.loads(context.cursor or "{}"))
         if len(errors) == len(sent):  # nothing was sent, so that nothing is lost if the tick fails
@@ -182,23 +184,19 @@ def _add_failed_checks(state: State, instance: dg.DagsterInstance, keys: Sequenc
 def _add_failed_jobs(state: State, instance: dg.DagsterInstance, job_names: Sequence[str]) -> None:
     """Add the jobs whose last run that has ended failed."""
     for name in job_names:
-        runs = instance.get_runs(dg.RunsFilter(job_name=name, statuses=_ENDED_STATUSES), limit=1)
+        runs = instance.get_runs(dg.RunsFilter(job_name=name, statuses=FINISHED_STATUSES), limit=1)
         if runs and runs[0].status == dg.DagsterRunStatus.FAILURE:
             state.problems[Problem(Kind.JOB, name)] = None
 
 
-def _overdue_limits(catalog: AssetCatalog, data_sets: Sequence[DataSetDefinition]) -> dict[dg.AssetKey, timedelta]:
-    """Return asset → age of its last materialization from which on it is overdue."""
-    limits = {definition.table_key: definition.freshness.overdue_after for definition in data_sets}
-    return limits | dict.fromkeys((catalog.orders_key, catalog.daily_stats_key), STATUS_FRESHNESS.overdue_after)
-
-
-def _add_overdue_asset(state: State, instance: dg.DagsterInstance, key: dg.AssetKey, overdue_after: timedelta) -> None:
+def _add_overdue_asset(
+    state: State, instance: dg.DagsterInstance, key: dg.AssetKey, freshness: TimeWindowFreshnessPolicy
+) -> None:
     """Add the asset if its last materialization is older than its freshness policy allows."""
     event = instance.get_latest_materialization_event(key)
     if event is None:
         return
-    time = datetime.fromtimestamp(event.timestamp, UTC)
+    time, overdue_after = datetime.fromtimestamp(event.timestamp, UTC), freshness.fail_window.to_timedelta()
     if time < datetime.now(UTC) - overdue_after:
         text = (
             f"last materialization at {time:%Y-%m-%d %H:%M} UTC, limit {overdue_after.total_seconds() / 3600:.0f} hours"

@@ -117,7 +117,7 @@ def build_table_asset(definition: DataSetDefinition, max_partitions_per_run: int
         kinds={"postgres", "python"},
         code_version=asset.code_version,
         pool=table_name,
-        freshness_policy=definition.freshness.policy,
+        freshness_policy=definition.freshness,
         tags={"feed": "hyperliquid", "cost": "requester-pays"},
         description=(
             f"{asset.description} Materializing a day loads its objects that are not loaded yet; it does not load an"

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from twap_pipeline.settings import Settings
-
 
 @dataclass(frozen=True)
 class AssetCatalog:
@@ -25,19 +23,9 @@ class AssetCatalog:
     group: str = "twap"
     owners: tuple[str, ...] = ()
 
-    @classmethod
-    def from_settings(cls, settings: Settings) -> "AssetCatalog":
-        """Return the catalog of the settings."""
-        return cls(settings.asset_key_prefix_list, settings.asset_group, settings.asset_owners)
-
     def key(self, name: str) -> dg.AssetKey:
         """Return the key of the asset with this name. Assets of tables and views have the name of the table or view."""
         return dg.AssetKey([*self.key_prefix, name])
-
-    @property
-    def source_key(self) -> dg.AssetKey:
-        """The objects of the bucket."""
-        return self.key("twap_s3_objects")
 
     @property
     def status_key(self) -> dg.AssetKey:

@@ -11,6 +11,7 @@ from datetime import date, timedelta
 import dagster as dg
 
 from twap_pipeline.defs.catalog import AssetCatalog
+from twap_pipeline.defs.event_log import TimeWindowFreshnessPolicy
 from twap_pipeline.defs.partitions import daily_partitions
 from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
 from twap_pipeline.domain.object_ref import resolve_key_date_patterns
@@ -21,16 +22,7 @@ from twap_pipeline.settings import Settings
 class DataSetNames:
     """Names of the definitions of a data set. Users see them: they are stable.
 
-    Args:
-        source_asset: Source asset of the objects.
-        ingest_job: Job that loads the selected days.
-        observe_job: Job that lists the source.
-        observe_op: Op of ``observe_job``; names of ops are unique in a code location.
-        audit_job: Job that compares source, ingest log and rows.
-        audit_op: Op of ``audit_job``, to which run config refers.
-        sensor: Sensor that requests a run per day with pending objects.
-        schedule: Schedule that loads the previous day.
-        source_check: Check of the source against the ingest log.
+    Names of ops are unique in a code location; run config refers to them.
     """
 
     source_asset: str
@@ -69,28 +61,10 @@ FILLS_NAMES = DataSetNames(
 )
 
 
-@dataclass(frozen=True)
-class Freshness:
-    """How old the last materialization of any partition may be.
-
-    Args:
-        warn_after: From this age on, Dagster's UI shows a warning.
-        overdue_after: From this age on, the asset is overdue.
-    """
-
-    warn_after: timedelta
-    overdue_after: timedelta
-
-    @property
-    def policy(self) -> dg.FreshnessPolicy:
-        """The policy that Dagster's UI shows."""
-        return dg.FreshnessPolicy.time_window(fail_window=self.overdue_after, warn_window=self.warn_after)
-
-
-STATUS_FRESHNESS = Freshness(timedelta(hours=30), timedelta(hours=48))
+STATUS_FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=48), warn_window=timedelta(hours=30))
 """`daily_ingest` loads every 24 hours; six hours are for its run."""
 
-FILLS_FRESHNESS = Freshness(timedelta(hours=36), timedelta(hours=60))
+FILLS_FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=60), warn_window=timedelta(hours=36))
 """`daily_fills_ingest` loads every 24 hours. The vendor publishes around 10:00 UTC, without a promise: a publication
 that is up to twelve hours late is no warning, and two missing ones are overdue. The age is that of the load."""
 
@@ -113,7 +87,7 @@ class DataSetDefinition:
     catalog: AssetCatalog
     partitions: dg.DailyPartitionsDefinition
     key_date_patterns: Sequence[str]
-    freshness: Freshness
+    freshness: TimeWindowFreshnessPolicy
 
     @property
     def source_key(self) -> dg.AssetKey:
@@ -133,7 +107,7 @@ class DataSetDefinition:
 
 def data_set_definitions(settings: Settings) -> list[DataSetDefinition]:
     """Return the data sets: the statuses, then the fills if they have a source."""
-    catalog = AssetCatalog.from_settings(settings)
+    catalog = AssetCatalog(settings.asset_key_prefix_list, settings.asset_group, settings.asset_owners)
     key_date_patterns = resolve_key_date_patterns(settings.key_date_pattern)
     definitions = [
         DataSetDefinition(

@@ -18,11 +18,12 @@ Import names that the package ``dagster`` does not export from here, not from ``
 
 * tags of partitions, backfills and data versions: part of the stored data, but without public constants;
 * the name of the job that runs the assets of backfills and of the UI;
+* the statuses of finished and of other runs;
 * functions that build the names of the data-version tags, for the same reason;
 * the enumeration of the public `get_status_by_partition`;
-* `UnresolvedAssetJobDefinition`: the return type of the public `define_asset_job`;
-* `SerializableErrorInfo`: the type of the error in a step failure event;
-* `observe`: runs observable source assets in process; tests use it.
+* `UnresolvedAssetJobDefinition` and `TimeWindowFreshnessPolicy`: the return types of the public `define_asset_job` and
+  `FreshnessPolicy.time_window`;
+* `SerializableErrorInfo`: the type of the error in a step failure event.
 
 dagster is pinned below its next minor version for this reason (see pyproject.toml).
 """
@@ -41,14 +42,15 @@ from dagster._core.definitions.data_version import (
     get_input_data_version_tag,
     get_input_event_pointer_tag,
 )
+from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
 from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.definitions.observe import observe
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.execution.api import execute_run
 from dagster._core.instance.types import InstanceType
 from dagster._core.launcher import DefaultRunLauncher
 from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteRepositoryOrigin
+from dagster._core.storage.dagster_run import FINISHED_STATUSES, NOT_FINISHED_STATUSES
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 from dagster._core.storage.runs import InMemoryRunStorage
 from dagster._core.storage.tags import (
@@ -66,15 +68,17 @@ __all__ = [
     "ASSET_PARTITION_RANGE_END_TAG",
     "ASSET_PARTITION_RANGE_START_TAG",
     "BACKFILL_ID_TAG",
+    "FINISHED_STATUSES",
     "IMPLICIT_ASSET_JOB_NAME",
+    "NOT_FINISHED_STATUSES",
     "PARTITION_NAME_TAG",
     "AssetPartitionStatus",
     "SerializableErrorInfo",
+    "TimeWindowFreshnessPolicy",
     "UnresolvedAssetJobDefinition",
     "failed_checks",
     "failed_partitions",
     "failure_text",
-    "observe",
     "partition_statuses",
     "provenance_tags",
     "record_source_partitions",

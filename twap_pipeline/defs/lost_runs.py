@@ -14,9 +14,7 @@ from twap_pipeline.defs.resources import RUN_LOCK_TAG, DatabaseResource
 from twap_pipeline.errors import TwapPipelineError
 
 LOST_TAG = "twap/lost"
-"""Tag of a run that the sensor ended; its value is `LOST`."""
-
-LOST = "true"
+"""Tag of a run that the sensor ended; its value is ``true``."""
 
 INTERVAL_SECONDS = 10
 """Interval of ``lost_runs``. A tick reads the runs in progress, and the locks of the database if there are any."""
@@ -75,7 +73,7 @@ def _end(instance: dg.DagsterInstance, run_id: str, free_seconds: float) -> None
     run = instance.get_run_by_id(run_id)
     if run is None or run.status != dg.DagsterRunStatus.STARTED:
         return
-    instance.add_run_tags(run_id, {LOST_TAG: LOST})
+    instance.add_run_tags(run_id, {LOST_TAG: "true"})
     instance.report_run_failed(
         run,
         f"The process of this run has ended, or its host is not reachable: the lock of the run in the database has been"

@@ -55,7 +55,7 @@ def build_orders_asset(
         owners=list(catalog.owners),
         kinds={"postgres", "sql"},
         code_version=ORDERS_CODE_VERSION,
-        freshness_policy=STATUS_FRESHNESS.policy,
+        freshness_policy=STATUS_FRESHNESS,
         pool="twap_orders",
         tags={"feed": "hyperliquid"},
         description=(
@@ -110,7 +110,7 @@ def build_daily_stats_asset(
         owners=list(catalog.owners),
         kinds={"postgres", "view"},
         code_version=ORDERS_CODE_VERSION,
-        freshness_policy=STATUS_FRESHNESS.policy,
+        freshness_policy=STATUS_FRESHNESS,
         tags={"feed": "hyperliquid"},
         description=(
             "Order counts, sizes and executed notional per start date, asset, side and current status. A view of"

@@ -11,9 +11,9 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from twap_pipeline.defs.event_log import PARTITION_NAME_TAG
-from twap_pipeline.defs.lost_runs import LOST, LOST_TAG
+from twap_pipeline.defs.lost_runs import LOST_TAG
 from twap_pipeline.defs.partitions import range_tags
-from twap_pipeline.defs.uncounted_runs import REFUSED, REFUSED_TAG
+from twap_pipeline.defs.uncounted_runs import REFUSED_TAG
 
 REQUESTS_PER_TICK = 20
 """Maximum runs that a tick requests; the next ticks request further ones."""
@@ -29,9 +29,6 @@ ATTEMPT_TAG = "twap/attempt"
 
 UNCOUNTED_RETRY_WINDOW = timedelta(hours=1)
 """After this time a batch is retried whose runs were refused, lost or never started: the objects are not the cause."""
-
-TERMINAL_STATUSES = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
-"""Statuses of runs that have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +85,7 @@ def build_sensor_result(
             for run in runs_by_fingerprint.get(partition.fingerprint, [])
             if partition.tags.items() <= run.dagster_run.tags.items()
         ]
-        if any(run.dagster_run.status not in TERMINAL_STATUSES for run in runs):
+        if any(not run.dagster_run.is_finished for run in runs):
             in_progress += 1
         elif max_bytes_per_day is not None and (
             partition.size_bytes <= max_bytes_per_day < partition.size_bytes + read_today_bytes
@@ -137,4 +134,4 @@ def _is_exhausted(runs: Sequence[dg.RunRecord]) -> bool:
 def _is_uncounted(run: dg.RunRecord) -> bool:
     """Return whether a run is no attempt at its objects: it was refused or lost, or never started."""
     tags = run.dagster_run.tags
-    return run.start_time is None or tags.get(REFUSED_TAG) == REFUSED or tags.get(LOST_TAG) == LOST
+    return run.start_time is None or REFUSED_TAG in tags or LOST_TAG in tags

@@ -17,6 +17,7 @@ from twap_pipeline.defs.catalog import AssetCatalog
 from twap_pipeline.defs.data_sets import DataSetDefinition
 from twap_pipeline.defs.event_log import (
     IMPLICIT_ASSET_JOB_NAME,
+    NOT_FINISHED_STATUSES,
     UnresolvedAssetJobDefinition,
     failed_partitions,
     record_source_partitions,
@@ -25,7 +26,7 @@ from twap_pipeline.defs.event_log import (
 from twap_pipeline.defs.jobs import CHECK_JOB, FULL_CHECK_JOB, INGEST_FILLS_JOB, INGEST_JOB, REFRESH_JOB
 from twap_pipeline.defs.partitions import group_into_ranges
 from twap_pipeline.defs.resources import DatabaseResource, ObjectStoreResource
-from twap_pipeline.defs.run_requests import TERMINAL_STATUSES, PendingWork, build_sensor_result
+from twap_pipeline.defs.run_requests import PendingWork, build_sensor_result
 from twap_pipeline.domain.object_ref import ObjectRef, fingerprint
 from twap_pipeline.errors import SchemaRevisionError
 from twap_pipeline.failpoints import failpoint
@@ -62,7 +63,6 @@ SOURCE_CHECK_INTERVAL = timedelta(hours=24)
 
 _ORDERS_JOBS = (IMPLICIT_ASSET_JOB_NAME, INGEST_JOB, REFRESH_JOB)
 _ASSET_JOBS = (*_ORDERS_JOBS, INGEST_FILLS_JOB)
-_IN_PROGRESS_STATUSES = [status for status in dg.DagsterRunStatus if status not in TERMINAL_STATUSES]
 
 
 def build_new_objects_sensor(
@@ -246,7 +246,7 @@ def build_checks_sensor(
 
 
 def _is_in_progress(instance: dg.DagsterInstance, *job_names: str) -> bool:
-    runs = instance.get_runs(dg.RunsFilter(statuses=_IN_PROGRESS_STATUSES))
+    runs = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
     return any(run.job_name in job_names for run in runs)
 
 

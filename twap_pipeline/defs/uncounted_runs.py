@@ -24,9 +24,7 @@ from twap_pipeline.errors import (
 )
 
 REFUSED_TAG = "twap/refused"
-"""Tag of a refused run; its value is `REFUSED`. The run's error names the cause."""
-
-REFUSED = "true"
+"""Tag of a refused run; its value is ``true``. The run's error names the cause."""
 
 _COUNTED_ERRORS = (ObjectError, LoadCancelledError, LocalResourceError, BudgetExceededError)
 _DISK_FULL = "53100"
@@ -52,7 +50,7 @@ def tag_refused_run(context: dg.AssetExecutionContext) -> Iterator[None]:
 
 
 def _tag(context: dg.AssetExecutionContext) -> None:
-    context.instance.add_run_tags(context.run.run_id, {REFUSED_TAG: REFUSED})
+    context.instance.add_run_tags(context.run.run_id, {REFUSED_TAG: "true"})
 
 
 def _is_refusal(error: TwapPipelineError) -> bool:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Self
 
 import dagster as dg
 import polars as pl
@@ -194,6 +195,12 @@ def test_alerts_during_a_retry_are_not_over(
     assert len(receiver.messages) == 1
 
 
+class DatetimeInThreeDays(datetime):
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        return super().now(tz) + timedelta(days=3)
+
+
 def test_alerts_for_checks_jobs_and_overdue_assets(
     instance: dg.DagsterInstance, receiver: Receiver, ticks: Ticks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,7 +209,7 @@ def test_alerts_for_checks_jobs_and_overdue_assets(
     add_run(instance, CHECK_JOB, dg.DagsterRunStatus.FAILURE)
     instance.report_runless_asset_event(dg.AssetMaterialization(STATUS, partition=str(DAY)))
     with monkeypatch.context() as patch:
-        patch.setattr(alerts, "_overdue_limits", lambda *_: {STATUS: timedelta(0)})
+        patch.setattr(alerts, "datetime", DatetimeInThreeDays)
         ticks.next()
         ticks.next()
     report_check(instance, passed=True)
@@ -214,6 +221,7 @@ def test_alerts_for_checks_jobs_and_overdue_assets(
     assert f"FAILED JOB\n{CHECK_JOB}: run " in problems
     assert "the run failed by the test" in problems
     assert "OVERDUE ASSET\ntwap_status: last materialization at " in problems
+    assert " UTC, limit 48 hours\n" in problems
     assert "no_parked_objects" not in problems
     assert over.startswith("twap_pipeline: problems: 3 over\n")
 

@@ -6,12 +6,12 @@ from typing import IO, Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.observe import observe as observe_assets
 from sqlalchemy import Connection, Engine, text
 
 from twap_pipeline.defs import assets
 from twap_pipeline.defs.assets import FAILED_OBJECTS_KEY
 from twap_pipeline.defs.catalog import AssetCatalog
-from twap_pipeline.defs.event_log import observe as observe_assets
 from twap_pipeline.defs.partitions import range_tags
 from twap_pipeline.domain.data_set import DataSet
 from twap_pipeline.domain.object_ref import ObjectRef
@@ -263,7 +263,7 @@ def test_observe_records_each_changed_partition_once(instance: dg.DagsterInstanc
 
     observe(instance)
 
-    records = instance.fetch_materializations(CATALOG.source_key, limit=100, ascending=True).records
+    records = instance.fetch_materializations(CATALOG.key("twap_s3_objects"), limit=100, ascending=True).records
     assert [record.partition_key for record in records] == ["2025-08-20", "2025-08-21", "2025-08-20"]
 
 
@@ -275,7 +275,7 @@ def test_observe_metadata_counts_objects_before_start_date(instance: dg.DagsterI
 
     observe(instance)
 
-    (record,) = instance.fetch_materializations(CATALOG.source_key, limit=100).records
+    (record,) = instance.fetch_materializations(CATALOG.key("twap_s3_objects"), limit=100).records
     assert record.asset_materialization is not None
     metadata = {name: entry.value for name, entry in record.asset_materialization.metadata.items()}
     assert metadata["objects_before_start_date"] == 1
@@ -316,7 +316,7 @@ def test_observation_of_partitions_lists_their_days_only(
     observe(instance, days[1], days[2])
 
     assert listed_prefixes == ["", *(f"hourly/{day:%Y/%m/%d}" for day in days[1:3])]
-    records = instance.fetch_materializations(CATALOG.source_key, limit=9).records
+    records = instance.fetch_materializations(CATALOG.key("twap_s3_objects"), limit=9).records
     assert sorted(str(record.partition_key) for record in records) == ["2025-08-20", "2025-08-21", "2025-08-22"]
 
 

@@ -77,7 +77,7 @@ def test_key_prefix_partial_failure_records_good_partitions(
     assert isinstance(requested, dg.SensorResult)
     assert len(requested.run_requests or []) == 2
     assert not result.success
-    assert list(materializations(instance, CATALOG.source_key)) == [str(DAY + timedelta(days=1)), str(DAY)]
+    assert list(materializations(instance, CATALOG.key("twap_s3_objects"))) == [str(DAY + timedelta(days=1)), str(DAY)]
     (good,) = materializations(instance, CATALOG.status_key).items()
     assert good[0] == str(DAY)
     assert good[1].tags["dagster/input_event_pointer/hyperliquid/twap/twap_s3_objects"].isdigit()

@@ -26,7 +26,7 @@ def test_observe_job_records_partitions_with_objects(instance: dg.DagsterInstanc
 
     assert run(instance, "observe_twap_s3_objects").success
 
-    (record,) = instance.fetch_materializations(AssetCatalog().source_key, limit=10).records
+    (record,) = instance.fetch_materializations(AssetCatalog().key("twap_s3_objects"), limit=10).records
     assert record.partition_key == str(DAY)
 
 

@@ -51,7 +51,7 @@ def test_tick_with_another_source_fails(instance: dg.DagsterInstance, other: str
     with pytest.raises(ConfigurationError, match=f"the source is {other}"):
         tick(instance)
 
-    assert instance.fetch_materializations(AssetCatalog().source_key, limit=1).records == []
+    assert instance.fetch_materializations(AssetCatalog().key("twap_s3_objects"), limit=1).records == []
 
 
 def test_tick_with_an_accepted_source_requests_its_objects(

@@ -209,7 +209,7 @@ def test_tick_of_a_slice_records_recent_source_partitions(
 
     result = tick(instance)
 
-    records = instance.fetch_materializations(AssetCatalog().source_key, limit=10).records
+    records = instance.fetch_materializations(AssetCatalog().key("twap_s3_objects"), limit=10).records
     assert [record.partition_key for record in records] == [str(today)]
     assert requested_partitions(result) == [str(today)]
 
@@ -258,5 +258,5 @@ def test_source_partition_is_recorded_once(instance: dg.DagsterInstance, bucket:
     tick(instance)
     tick(instance)
 
-    records = instance.fetch_materializations(AssetCatalog().source_key, limit=10).records
+    records = instance.fetch_materializations(AssetCatalog().key("twap_s3_objects"), limit=10).records
     assert [record.partition_key for record in records] == [str(DAY)]

@@ -7,7 +7,7 @@ import dagster as dg
 import psycopg
 import pytest
 
-from twap_pipeline.defs.uncounted_runs import REFUSED, REFUSED_TAG, tag_refused_run
+from twap_pipeline.defs.uncounted_runs import REFUSED_TAG, tag_refused_run
 from twap_pipeline.errors import (
     BudgetExceededError,
     DatabaseUnavailableError,
@@ -54,4 +54,4 @@ def test_run_is_tagged_if_the_error_refuses_it(error: BaseException, *, is_refus
     with pytest.raises(type(error)), tag_refused_run(context):
         raise error
 
-    assert tags == ({"run": {REFUSED_TAG: REFUSED}} if is_refused else {})
+    assert tags == ({"run": {REFUSED_TAG: "true"}} if is_refused else {})
