@@ -112,12 +112,12 @@ def table_checks_op(table_name: str) -> str:
     return f"{table_name}_table_checks"
 
 
-def _metadata(result: "CheckResult") -> dict[str, dg.MetadataValue[Any]]:
-    metadata: dict[str, dg.MetadataValue[Any]] = {"violations": dg.MetadataValue.int(result.count)}
+def _metadata(result: "CheckResult") -> dict[str, Any]:
+    metadata: dict[str, Any] = {"violations": result.count}
     if result.examples:
         metadata["examples"] = text_table(result.columns, result.examples)
     if result.oldest_result_at is not None:
-        metadata["evaluated_dates"] = dg.MetadataValue.int(result.evaluated_dates)
+        metadata["evaluated_dates"] = result.evaluated_dates
         metadata["oldest_result_at"] = dg.MetadataValue.timestamp(result.oldest_result_at)
     return metadata
 

@@ -229,7 +229,7 @@ def record_source_partitions(
     refs_by_date: Mapping[date, Sequence[ObjectRef]],
     *,
     limit: int = 10_000,
-    listing_metadata: Mapping[str, dg.MetadataValue[Any]] | None = None,
+    listing_metadata: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Record an observation and a materialization for each partition whose set of object versions changed.
 
@@ -244,10 +244,10 @@ def record_source_partitions(
     changed = [day for day, version in versions.items() if latest.get(day, {}).get(DATA_VERSION_TAG) != version]
     for day in changed[:limit]:
         refs = refs_by_date[date.fromisoformat(day)]
-        metadata: dict[str, dg.MetadataValue[Any]] = {
-            "objects": dg.MetadataValue.int(len(refs)),
-            "bytes": dg.MetadataValue.int(sum(ref.size_bytes for ref in refs)),
-            "dagster/uri": dg.MetadataValue.text(url),
+        metadata = {
+            "objects": len(refs),
+            "bytes": sum(ref.size_bytes for ref in refs),
+            "dagster/uri": url,
             **(listing_metadata or {}),
         }
         for event in (dg.AssetObservation, dg.AssetMaterialization):

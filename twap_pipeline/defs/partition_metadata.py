@@ -27,7 +27,8 @@ if TYPE_CHECKING:
         StatusPartition,
     )
 
-PartitionMetadata = Mapping[str, dg.MetadataValue[Any]]
+PartitionMetadata = Mapping[str, Any]
+"""Metadata key → value; Dagster shows numbers, texts and dictionaries as they are."""
 
 _DURATIONS = {"run_read_seconds": "reading", "run_decode_seconds": "decoding", "run_write_seconds": "writing"}
 _PREVIEW_COLUMNS = ("ts", "twap_id", "asset", "side", "status", "size_executed", "notional_executed")
@@ -56,8 +57,8 @@ def fills_metadata(
     preview = [[fill[name] for name in _FILLS_PREVIEW_COLUMNS] for fill in state.latest_fills]
     return {
         **_objects_metadata(state, state.rows),
-        "notional": dg.MetadataValue.float(float(round(state.notional, 2))),
-        "notional_exact": dg.MetadataValue.text(f"{state.notional:f}"),
+        "notional": float(round(state.notional, 2)),
+        "notional_exact": f"{state.notional:f}",
         "fills_by_hour": dg.MetadataValue.md(column_chart("fills by hour", state.fills_by_hour)),
         "fills_by_market": dg.MetadataValue.md(bar_chart("fills by market", state.fills_by_market)),
         "preview": text_table(_FILLS_PREVIEW_COLUMNS, preview),
@@ -67,21 +68,18 @@ def fills_metadata(
 
 def _objects_metadata(state: "ObjectsPartition", rows: int) -> PartitionMetadata:
     """Return the metadata of the objects of a partition, and of its rows."""
-    objects = {
+    failed = {"failed_objects": text_table(("key", "failed_attempts", "error_text"), state.failed_objects)}
+    return {
         "dagster/partition_row_count": rows,
         "objects_loaded": state.objects_loaded,
         "objects_failed": state.objects_failed,
         "objects_parked": state.objects_parked,
         "bytes_loaded": state.bytes_loaded,
         "bytes_fetched": state.bytes_fetched,
-    }
-    failed = {"failed_objects": text_table(("key", "failed_attempts", "error_text"), state.failed_objects)}
-    return {
-        **_integers(objects),
-        "estimated_cost_usd_max": dg.MetadataValue.float(round(get_cost_usd(state.attempts, state.bytes_fetched), 6)),
-        "rows_read": dg.MetadataValue.int(state.row_counts.total),
-        **_integers({f"rows_{outcome}": count for outcome, count in state.row_counts.as_dict().items()}),
-        "data_warnings": dg.MetadataValue.json(dict(state.data_warnings)),
+        "estimated_cost_usd_max": round(get_cost_usd(state.attempts, state.bytes_fetched), 6),
+        "rows_read": state.row_counts.total,
+        **{f"rows_{outcome}": count for outcome, count in state.row_counts.as_dict().items()},
+        "data_warnings": dict(state.data_warnings),
         **(failed if state.failed_objects else {}),
     }
 
@@ -93,53 +91,40 @@ def _run_metadata(results: Sequence["IngestResult"], duration_seconds: float) ->
     """
     loaded = [result for result in results if not result.error]
     added = RowCounts.sum_of(result.row_counts for result in results)
-    run = {
+    seconds = {key: sum(result.seconds.get(phase, 0.0) for result in results) for key, phase in _DURATIONS.items()}
+    return {
         "run_objects_loaded": len(loaded),
         "run_objects_failed": len(results) - len(loaded),
         "run_bytes_read": sum(result.ref.size_bytes for result in loaded),
         "run_rows_inserted": added.inserted,
         "run_rows_updated": added.updated,
-    }
-    seconds = {key: sum(result.seconds.get(phase, 0.0) for result in results) for key, phase in _DURATIONS.items()}
-    return {
-        **_integers(run),
-        "run_duration_seconds": _seconds(duration_seconds),
-        **{key: _seconds(duration) for key, duration in seconds.items()},
+        "run_duration_seconds": round(duration_seconds, 3),
+        **{key: round(float(duration), 3) for key, duration in seconds.items()},
     }
 
 
 def orders_metadata(state: "OrdersPartition", result: "RefreshResult", duration_seconds: float) -> PartitionMetadata:
     """Return the metadata of a partition of ``twap_orders``: its state after the run, and what the run changed."""
-    counts = {
+    return {
         "dagster/partition_row_count": sum(state.orders_by_status.values()),
         "open_order_count": state.open_orders,
         "underfilled_order_count": state.underfilled_orders,
-    }
-    return {
-        **_integers(counts),
         **_notional(state.notional_executed),
         "orders_by_status": dg.MetadataValue.md(bar_chart("orders by status", state.orders_by_status)),
-        **_integers(
-            {
-                "run_objects_refreshed": result.objects,
-                "run_orders_inserted": result.inserted,
-                "run_orders_updated": result.updated,
-            }
-        ),
-        "run_duration_seconds": _seconds(duration_seconds),
+        "run_objects_refreshed": result.objects,
+        "run_orders_inserted": result.inserted,
+        "run_orders_updated": result.updated,
+        "run_duration_seconds": round(duration_seconds, 3),
     }
 
 
 def daily_stats_metadata(state: "DailyOrderSummary") -> PartitionMetadata:
     """Return the metadata of a partition of ``twap_daily_stats``."""
     executed = {asset: notional for asset, _, notional in state.markets}
-    counts = {
+    return {
         "dagster/partition_row_count": state.rows,
         "order_count": state.order_count,
         "underfilled_order_count": state.underfilled_order_count,
-    }
-    return {
-        **_integers(counts),
         **_notional(state.notional_executed),
         "orders_by_status": dg.MetadataValue.md(bar_chart("orders by status", state.by_status)),
         "notional_by_market": dg.MetadataValue.md(bar_chart("executed notional by market, USD", executed)),
@@ -149,14 +134,6 @@ def daily_stats_metadata(state: "DailyOrderSummary") -> PartitionMetadata:
 
 def _notional(notional_usd: Decimal) -> PartitionMetadata:
     return {
-        "notional_executed_usd": dg.MetadataValue.float(float(round(notional_usd, 2))),
-        "notional_executed_usd_exact": dg.MetadataValue.text(f"{notional_usd:f}"),
+        "notional_executed_usd": float(round(notional_usd, 2)),
+        "notional_executed_usd_exact": f"{notional_usd:f}",
     }
-
-
-def _integers(counts: Mapping[str, int]) -> PartitionMetadata:
-    return {key: dg.MetadataValue.int(count) for key, count in counts.items()}
-
-
-def _seconds(duration: float) -> dg.MetadataValue[Any]:
-    return dg.MetadataValue.float(round(float(duration), 3))

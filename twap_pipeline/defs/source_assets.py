@@ -86,9 +86,9 @@ def observe_source(
     refs_by_date = {day: refs for day, refs in listed.items() if partitions.has_partition_key(day.isoformat())}
     early = [ref.key for ref in ingest_plan.objects_before(listed, definition.start_date)]
     metadata = {
-        "objects_before_start_date": dg.MetadataValue.int(len(early)),
-        "first_keys_before_start_date": dg.MetadataValue.text(join_keys(early)),
-        "objects_skipped": dg.MetadataValue.text(str(skipped)),
+        "objects_before_start_date": len(early),
+        "first_keys_before_start_date": join_keys(early),
+        "objects_skipped": str(skipped),
     }
     changed = record_source_partitions(
         context.instance,
