@@ -32,7 +32,7 @@ def build_definitions(
     start_sensor: bool = False,
     start_schedules: bool = False,
 ) -> dg.Definitions:
-    """Return the definitions that the settings shape: asset keys, partitions, limits, intervals.
+    """Return the definitions that the settings shape: asset keys, partitions, intervals.
 
     Args:
         settings: The settings.
@@ -43,9 +43,6 @@ def build_definitions(
     data_sets = data_set_definitions(settings)
     catalog, partitions = data_sets[0].catalog, data_sets[0].partitions
     max_partitions_per_run = settings.max_partitions_per_run
-    ingest_jobs = [build_ingest_job(definition) for definition in data_sets]
-    checked = checked_tables(catalog, data_sets)
-    refresh, check, full_check = build_refresh_job(catalog), build_check_job(checked), build_full_check_job(checked)
     sensor_status = dg.DefaultSensorStatus.RUNNING if start_sensor else dg.DefaultSensorStatus.STOPPED
     schedule_status = dg.DefaultScheduleStatus.RUNNING if start_schedules else dg.DefaultScheduleStatus.STOPPED
     with warnings.catch_warnings():
@@ -58,32 +55,30 @@ def build_definitions(
         ]
     checks = build_asset_checks(catalog, data_sets)
     check_keys = [key for definition in checks for key in definition.check_keys]
+    checked = checked_tables(catalog, data_sets)
     other_jobs: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
-        refresh,
-        check,
-        full_check,
+        build_refresh_job(catalog),
+        build_check_job(checked),
+        build_full_check_job(checked),
         *build_maintenance_jobs(data_sets),
     ]
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,
-        jobs=[*ingest_jobs, *other_jobs],
+        jobs=[*map(build_ingest_job, data_sets), *other_jobs],
         sensors=[
             *(
-                build_new_objects_sensor(job, definition, settings.sensor_interval_seconds, sensor_status)
-                for job, definition in zip(ingest_jobs, data_sets, strict=True)
+                build_new_objects_sensor(definition, settings.sensor_interval_seconds, sensor_status)
+                for definition in data_sets
             ),
-            build_orders_sensor(refresh, catalog, partitions, max_partitions_per_run),
-            build_checks_sensor(check, check_keys),
+            build_orders_sensor(catalog, partitions, max_partitions_per_run),
+            build_checks_sensor(check_keys),
             lost_runs,
             build_alerts_sensor(catalog, data_sets, check_keys, [job.name for job in other_jobs]),
         ],
         schedules=[
-            *(
-                build_ingest_schedule(job, definition, schedule_status)
-                for job, definition in zip(ingest_jobs, data_sets, strict=True)
-            ),
-            *build_check_schedules(check, full_check, schedule_status),
+            *(build_ingest_schedule(definition, schedule_status) for definition in data_sets),
+            *build_check_schedules(schedule_status),
         ],
         resources=resources if resources is not None else build_resources(),
         executor=dg.in_process_executor,

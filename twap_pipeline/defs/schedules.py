@@ -5,7 +5,7 @@ from datetime import UTC, timedelta
 import dagster as dg
 
 from twap_pipeline.defs.data_sets import FILLS_NAMES, STATUS_NAMES, DataSetDefinition
-from twap_pipeline.defs.event_log import UnresolvedAssetJobDefinition
+from twap_pipeline.defs.jobs import CHECK_JOB, FULL_CHECK_JOB
 
 _INGEST_SCHEDULES = {
     STATUS_NAMES.schedule: ("30 0 * * *", "At 00:30 UTC", "when its last hourly object usually exists"),
@@ -15,14 +15,14 @@ _INGEST_SCHEDULES = {
 
 
 def build_ingest_schedule(
-    job: UnresolvedAssetJobDefinition, definition: DataSetDefinition, default_status: dg.DefaultScheduleStatus
+    definition: DataSetDefinition, default_status: dg.DefaultScheduleStatus
 ) -> dg.ScheduleDefinition:
     """Return the schedule that ingests yesterday; a tick is skipped if yesterday is not a partition."""
     cron, time, reason = _INGEST_SCHEDULES[definition.names.schedule]
 
     @dg.schedule(
         name=definition.names.schedule,
-        job=job,
+        job_name=definition.names.ingest_job,
         default_status=default_status,
         cron_schedule=cron,
         execution_timezone="UTC",
@@ -38,15 +38,11 @@ def build_ingest_schedule(
     return request_yesterday
 
 
-def build_check_schedules(
-    check: UnresolvedAssetJobDefinition,
-    full_check: UnresolvedAssetJobDefinition,
-    default_status: dg.DefaultScheduleStatus,
-) -> list[dg.ScheduleDefinition]:
+def build_check_schedules(default_status: dg.DefaultScheduleStatus) -> list[dg.ScheduleDefinition]:
     """Return the schedules of the asset checks: after the nightly ingest, and over every day once per week."""
     daily = dg.ScheduleDefinition(
         name="daily_checks",
-        job=check,
+        job_name=CHECK_JOB,
         default_status=default_status,
         cron_schedule="30 1 * * *",
         execution_timezone="UTC",
@@ -54,7 +50,7 @@ def build_check_schedules(
     )
     weekly = dg.ScheduleDefinition(
         name="weekly_full_checks",
-        job=full_check,
+        job_name=FULL_CHECK_JOB,
         default_status=default_status,
         cron_schedule="30 2 * * 0",
         execution_timezone="UTC",

@@ -18,7 +18,6 @@ from twap_pipeline.defs.data_sets import DataSetDefinition
 from twap_pipeline.defs.event_log import (
     IMPLICIT_ASSET_JOB_NAME,
     NOT_FINISHED_STATUSES,
-    UnresolvedAssetJobDefinition,
     failed_partitions,
     record_source_partitions,
     stale_checks,
@@ -66,7 +65,6 @@ _ASSET_JOBS = (*_ORDERS_JOBS, INGEST_FILLS_JOB)
 
 
 def build_new_objects_sensor(
-    job: UnresolvedAssetJobDefinition,
     definition: DataSetDefinition,
     interval_seconds: int,
     default_status: dg.DefaultSensorStatus,
@@ -79,7 +77,7 @@ def build_new_objects_sensor(
 
     @dg.sensor(
         name=definition.names.sensor,
-        job=job,
+        job_name=definition.names.ingest_job,
         default_status=default_status,
         minimum_interval_seconds=interval_seconds,
         description=(
@@ -152,7 +150,6 @@ def _add_recent_days(
 
 
 def build_orders_sensor(
-    job: UnresolvedAssetJobDefinition,
     catalog: AssetCatalog,
     partitions: dg.DailyPartitionsDefinition,
     max_partitions_per_run: int,
@@ -167,7 +164,7 @@ def build_orders_sensor(
 
     @dg.sensor(
         name="stale_twap_orders",
-        job=job,
+        job_name=REFRESH_JOB,
         minimum_interval_seconds=ORDERS_INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
@@ -211,9 +208,7 @@ def build_orders_sensor(
     return stale_twap_orders
 
 
-def build_checks_sensor(
-    job: UnresolvedAssetJobDefinition, check_keys: Sequence[dg.AssetCheckKey]
-) -> dg.SensorDefinition:
+def build_checks_sensor(check_keys: Sequence[dg.AssetCheckKey]) -> dg.SensorDefinition:
     """Return the sensor that requests one run of the checks after the runs that materialize assets.
 
     It is running by default: without it a check has no result after a run that skipped it or failed. A tick sends no
@@ -225,7 +220,7 @@ def build_checks_sensor(
 
     @dg.sensor(
         name="stale_asset_checks",
-        job=job,
+        job_name=CHECK_JOB,
         minimum_interval_seconds=CHECKS_INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
