@@ -7,7 +7,7 @@ How messages are sent belongs to `notifier`.
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -212,41 +212,35 @@ def _send_changes(
     Returns:
         Name of the receiver → texts of the problems that it knows, and an error per receiver that failed.
     """
-    current = {str(problem): problem for problem in state.problems}
+    current = {str(problem) for problem in state.problems}
     known_by_target: dict[str, list[str]] = {}
     errors = []
     for target in targets:
         known = set(sent.get(target.name, []))
-        new = [problem for text, problem in current.items() if text not in known]
-        over = sorted(text for text in known - current.keys() if not text.startswith(tuple(state.unknown)))
+        new = {problem: text for problem, text in state.problems.items() if str(problem) not in known}
+        over = sorted(text for text in known - current if not text.startswith(tuple(state.unknown)))
         known_by_target[target.name] = sorted(known)
         if not new and not over:
             continue
         try:
-            target.send(*compose(describe(instance, new, state.problems), over))
+            target.send(*compose(describe(instance, new), over))
         except ConfigurationError as error:
             errors.append(str(error))
         else:
-            known_by_target[target.name] = sorted((known | current.keys()) - set(over))
+            known_by_target[target.name] = sorted((known | current) - set(over))
     return known_by_target, errors
 
 
-def describe(
-    instance: dg.DagsterInstance, problems: Iterable[Problem], texts: Mapping[Problem, str | None]
-) -> dict[Problem, str]:
+def describe(instance: dg.DagsterInstance, texts: Mapping[Problem, str | None]) -> dict[Problem, str]:
     """Return problem → text. The text of a failed partition or job is the failure text of its last failed run."""
-    problems = list(problems)
-    is_run_needed = any(texts[problem] is None for problem in problems)
     filters = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])
-    runs = instance.get_runs(filters, limit=_SEARCHED_RUNS) if is_run_needed else []
-    described = {}
-    for problem in problems:
-        text = texts[problem]
-        if text is None:
-            run = next((run for run in runs if _has_failed_in(run, problem)), None)
-            text = f"run {run.run_id}: {failure_text(instance, run.run_id)}" if run else "see its last run"
-        described[problem] = text
-    return described
+    runs = instance.get_runs(filters, limit=_SEARCHED_RUNS)
+
+    def read(problem: Problem) -> str:
+        run = next((run for run in runs if _has_failed_in(run, problem)), None)
+        return f"run {run.run_id}: {failure_text(instance, run.run_id)}" if run else "see its last run"
+
+    return {problem: read(problem) if text is None else text for problem, text in texts.items()}
 
 
 def _has_failed_in(run: dg.DagsterRun, problem: Problem) -> bool:

@@ -73,13 +73,8 @@ that is up to twelve hours late is no warning, and two missing ones are overdue.
 class DataSetDefinition:
     """A data set and what its Dagster definitions depend on.
 
-    Args:
-        data_set: The data set.
-        names: Names of its definitions.
-        catalog: Keys, group and owners of the assets.
-        partitions: The partitions: UTC days of the objects.
-        key_date_patterns: Regular expressions that find the date in a key, in order of preference.
-        freshness: How old the last materialization may be.
+    ``key_date_patterns`` are regular expressions that find the date in a key, in order of preference. ``freshness`` is
+    how old the last materialization of any partition may be.
     """
 
     data_set: DataSet

@@ -157,7 +157,7 @@ def test_alert_names_the_failed_run_of_its_data_set(instance: dg.DagsterInstance
         run_ids[name] = instance.add_run(run).run_id
     problems = [alerts.Problem(alerts.Kind.PARTITION, str(DAY), name) for name in ("twap_status", "twap_fills")]
 
-    described = alerts.describe(instance, problems, dict.fromkeys(problems))
+    described = alerts.describe(instance, dict.fromkeys(problems))
 
     assert [described[problem].partition(":")[0] for problem in problems] == [
         f"run {run_ids[problem.data_set]}" for problem in problems
