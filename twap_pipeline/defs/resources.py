@@ -131,8 +131,8 @@ def build_resources(read_settings: Callable[[], Settings] = load_settings) -> di
         "database": dg.ResourceDefinition(
             lambda context: DatabaseResource(read_settings(), read_settings, context.instance, context.run),
             config_schema={},
-            description="The PostgreSQL database: DATABASE_URL, or the local server. A run ends before it starts to work if"
-            " the database is not at this code's Alembic head. No run config: set the variable.",
+            description="The PostgreSQL database: DATABASE_URL, or the local server. A run ends before it starts to"
+            " work if the database is not at this code's Alembic head. No run config: set the variable.",
         ),
         "object_store": dg.ResourceDefinition(
             lambda _: ObjectStoreResource(read_settings()),

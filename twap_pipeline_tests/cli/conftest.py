@@ -1,5 +1,6 @@
 """Fixtures of the tests of the commands."""
 
+import logging
 import signal
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ import dagster as dg
 import pytest
 
 from twap_pipeline.cli import main
+from twap_pipeline.logs import PACKAGE
 from twap_pipeline_tests.cli.command_runner import Command, Outcome
 from twap_pipeline_tests.factories import Bucket
 
@@ -36,6 +38,7 @@ def recorded_command(
 
     def run(*arguments: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["twap-pipeline", *arguments])
+        logging.getLogger(PACKAGE).handlers.clear()  # a fixture can have imported the code location, which sets them
         status: object = 0
         try:
             main()

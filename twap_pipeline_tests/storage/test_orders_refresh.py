@@ -287,7 +287,7 @@ _EVENTS = st.lists(
     st.builds(
         event,
         st.integers(1, 3),
-        status=st.sampled_from(["activated", "finished", "terminated", "error: no margin", "paused"]),
+        status=st.sampled_from([*STATUS_RANK, "error: no margin", "paused"]),
         minute=st.integers(0, 4),
         executed=st.sampled_from(["0.0", "4.5", "10"]),
     ),

@@ -33,7 +33,7 @@ from twap_pipeline.ingest.audit import audit
 from twap_pipeline.ingest.deep_audit import deep_audit
 from twap_pipeline.paths import ROOT
 from twap_pipeline.source.local import LocalDirectory
-from twap_pipeline.storage import ingest_attempts, ingest_log, long_statements
+from twap_pipeline.storage import ingest_attempts, ingest_log, long_statements, status_sql
 from twap_pipeline.storage.audit.checksum import content_checksum
 from twap_pipeline.storage.audit.data_check_runs import run_checks
 from twap_pipeline.storage.audit.data_checks import CHECKS, FILLS_CHECKS, TableCheck
@@ -47,7 +47,7 @@ from twap_pipeline.storage.reports.ingest_summary import day_reports
 from twap_pipeline.storage.reports.order_history import order_history
 from twap_pipeline.storage.reports.partition_state import fills_partition, orders_partition, status_partition
 from twap_pipeline.storage.sql_files import parse_queries
-from twap_pipeline.storage.symbols.markets import FRAGMENTS
+from twap_pipeline.storage.symbols import markets
 from twap_pipeline_tests.factories import Bucket, event
 from twap_pipeline_tests.invariants import ingest_everything
 from twap_pipeline_tests.mutants import expect_failure, plan_by_statistics
@@ -201,10 +201,11 @@ def joining_queries() -> dict[str, str]:
     others |= {"partitions.sql", "conversion.sql", "archive.sql"}  # catalog tables, or one scan of a table
     comparison = comparison_placeholders(TWAP_STATUS)
     files = [path for path in (ROOT / "twap_pipeline").rglob("*.sql") if path.name not in others]
+    fragments = markets.FRAGMENTS | status_sql.FRAGMENTS
     return {
         compose(query, TWAP_STATUS, **comparison) if re.search(r"{\w+}", query) else query: f"{path.name}: {name}"
         for path in files
-        for name, query in parse_queries(path.read_text("utf-8"), path.name, **FRAGMENTS).items()
+        for name, query in parse_queries(path.read_text("utf-8"), path.name, **fragments).items()
         if joins.search(query)
     }
 

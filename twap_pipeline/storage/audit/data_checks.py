@@ -1,7 +1,7 @@
 """The checks of the stored data: each is one SELECT of the current violations.
 
 Add a check here and its query, of the same name, to ``data_checks.sql``. `data_check_runs` evaluates the checks. When a
-check runs, and its severity in Dagster's UI, belong to `defs.asset_checks`.
+check runs belongs to `defs.asset_checks`.
 """
 
 import hashlib
@@ -11,8 +11,9 @@ from enum import Enum, auto
 from twap_pipeline.domain.data_set import TWAP_FILLS, TWAP_STATUS, DataSet
 from twap_pipeline.storage.orders.refresh import COMPARE_ORDERS_OF_OBJECTS
 from twap_pipeline.storage.sql_files import load_queries
+from twap_pipeline.storage.status_sql import FRAGMENTS
 
-_QUERIES = load_queries("twap_pipeline.storage.audit", "data_checks.sql")
+_QUERIES = load_queries("twap_pipeline.storage.audit", "data_checks.sql", **FRAGMENTS)
 
 
 class CheckScope(Enum):

@@ -1,4 +1,4 @@
--- Checks of the stored data: each query returns the violations. Statuses equal those of domain/status.py, by test.
+-- Checks of the stored data: each query returns the violations. Lists of statuses are placeholders, see `status_sql`.
 -- Scope DAY: :keys are the objects of one UTC date, and :day is the date; without a date it is NULL, and :keys are the
 -- objects that the rows name but the ingest log records without a date, or not at all.
 
@@ -26,7 +26,7 @@ WHERE s3_object_key = ANY(:keys) AND (ts < '2023-01-01' OR ts > interval '1 day'
 SELECT day, activated, ended FROM (
   SELECT ts::date AS day, count(*) AS activated, count(*) FILTER (WHERE (
       -- An aggregate fixes the plan: one lookup by twap_id per activated order.
-      SELECT bool_or(other.status IN ('error', 'finished', 'stopped', 'terminated'))
+      SELECT bool_or(other.status IN ({terminal_statuses}))
       FROM twap_status AS other WHERE other.twap_id = event.twap_id)) AS ended
   FROM twap_status AS event
   WHERE s3_object_key = ANY(:keys) AND status = 'activated'
@@ -55,13 +55,13 @@ WHERE s3_object_key = ANY(:keys) AND size_executed > size_requested;
 -- name: no_execution_before_terminal_event
 -- Events before the terminal event with an executed size.
 SELECT twap_id, wallet, ts, status, size_executed FROM twap_status
-WHERE s3_object_key = ANY(:keys) AND status IN ('activated', 'waitingForTrigger') AND size_executed <> 0;
+WHERE s3_object_key = ANY(:keys) AND status IN ({early_statuses}) AND size_executed <> 0;
 
 -- name: no_unknown_statuses
 -- Statuses that domain/status.py does not contain.
 SELECT coalesce(status, 'NULL') AS status, count(*) AS rows, min(ts) AS first_event_at FROM twap_status
 WHERE s3_object_key = ANY(:keys) AND (status IS NULL
-  OR status NOT IN ('activated', 'error', 'finished', 'stopped', 'terminated', 'waitingForTrigger'))
+  OR status NOT IN ({known_statuses}))
 GROUP BY 1 ORDER BY 2 DESC;
 
 -- name: no_quarantined_rows

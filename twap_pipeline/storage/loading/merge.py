@@ -11,17 +11,11 @@ from psycopg.rows import TupleRow
 
 from twap_pipeline.domain.data_set import DataSet
 from twap_pipeline.domain.row_counts import RowCounts
-from twap_pipeline.domain.status import STATUS_RANK, UNKNOWN_STATUS_RANK
 from twap_pipeline.storage.data_set_sql import column_list, compose
 from twap_pipeline.storage.sql_files import load_queries
+from twap_pipeline.storage.status_sql import rank_sql
 
 _OBJECT_COLUMNS = ("s3_object_key", "s3_last_modified")
-
-
-def rank_sql(status: str) -> str:
-    """Return a CASE expression: the lifecycle rank of the status that an SQL expression gives."""
-    cases = " ".join(f"WHEN '{name}' THEN {rank}" for name, rank in STATUS_RANK.items())
-    return f"CASE {status} {cases} ELSE {UNKNOWN_STATUS_RANK} END"
 
 
 def copied_columns(data_set: DataSet) -> tuple[str, ...]:

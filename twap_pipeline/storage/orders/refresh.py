@@ -13,8 +13,9 @@ from sqlalchemy import Connection, text
 
 from twap_pipeline.storage.months.archived import IGNORE_ARCHIVED_ORDERS, keep_archived_orders
 from twap_pipeline.storage.sql_files import load_queries
+from twap_pipeline.storage.status_sql import FRAGMENTS
 
-_QUERIES = load_queries("twap_pipeline.storage.orders", "refresh.sql")
+_QUERIES = load_queries("twap_pipeline.storage.orders", "refresh.sql", **FRAGMENTS)
 _LOCK_KEY = 0x6F72_6465  # "orde"
 
 COMPARE_ORDERS_OF_OBJECTS = (

@@ -1,4 +1,4 @@
--- Derives twap_orders from twap_status. Lifecycle ranks and terminal statuses equal those of domain/status.py, by test.
+-- Derives twap_orders from twap_status. The placeholders in braces are ranks and statuses, see `status_sql`.
 -- A refresh and an audit fill selected_orders; derive_orders is the only definition of an order's columns.
 
 -- name: create_selected_orders
@@ -54,7 +54,7 @@ SELECT DISTINCT ON (twap_id, wallet)
   twap_id, wallet, asset, side, size_requested, size_executed, notional_executed, status, status_error,
   ts AS last_status_at,
   coalesce(min(started_at) OVER history, min(ts) FILTER (WHERE status = 'activated') OVER history) AS started_at,
-  CASE WHEN status IN ('error', 'finished', 'stopped', 'terminated') THEN ts END AS ended_at,
+  CASE WHEN status IN ({terminal_statuses}) THEN ts END AS ended_at,
   duration_minutes, reduce_only, randomize,
   count(*) OVER history::integer AS event_count,
   first_value(ts) OVER history AS first_event_at,
@@ -64,9 +64,7 @@ FROM events
 WINDOW history AS (
   PARTITION BY twap_id, wallet ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
 ORDER BY twap_id, wallet,
-  CASE status WHEN 'waitingForTrigger' THEN 0 WHEN 'activated' THEN 1 WHEN 'finished' THEN 3
-    WHEN 'terminated' THEN 3 WHEN 'error' THEN 3 WHEN 'stopped' THEN 3 ELSE 2 END DESC,
-  ts DESC;
+  {rank} DESC, ts DESC;
 
 -- name: write_orders
 -- Inserts and updates the derived orders that differ from the stored ones; returns the numbers of both.

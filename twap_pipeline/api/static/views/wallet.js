@@ -10,8 +10,11 @@ import { amount } from "./slices.js";
 const PAGE_SIZE = 50;
 const DAY = 86_400_000;
 
+const ORDER_FORMATS = ["csv", "parquet"];
+const FILL_FORMATS = ["fills-csv", "fills-parquet"];
+const TAX_FORMATS = ["awaken", "koinly", "cointracker", "coinledger", "zenledger", "summ", "coinpanda"];
 /** Download formats. A test holds them against the API's. */
-export const FORMATS = ["csv", "parquet", "fills-csv", "fills-parquet", "awaken", "koinly", "cointracker", "coinledger", "zenledger", "summ", "coinpanda"];
+export const FORMATS = [...ORDER_FORMATS, ...FILL_FORMATS, ...TAX_FORMATS];
 /** Tax formats that can contain perpetuals. A test holds them against the API's. */
 const PERPETUAL_FORMATS = ["awaken", "koinly", "cointracker", "zenledger", "summ"];
 
@@ -94,9 +97,9 @@ export function downloads(wallet, range) {
   ];
   const row = (links, text) => make("p", { class: "actions" }, links, make("span", { class: "hint" }, text));
   return [
-    row(FORMATS.slice(0, 2).map(file), "one row per order, all columns"),
-    row(FORMATS.slice(2, 4).map(file), "one row per slice, with fees and realized profit"),
-    row(FORMATS.slice(4).flatMap((format) => taxFile(format, range, format)), "for tax tools; spot trades, with fees if the fills are loaded"),
+    row(ORDER_FORMATS.map(file), "one row per order, all columns"),
+    row(FILL_FORMATS.map(file), "one row per slice, with fees and realized profit"),
+    row(TAX_FORMATS.flatMap((format) => taxFile(format, range, format)), "for tax tools; spot trades, with fees if the fills are loaded"),
     row(PERPETUAL_FORMATS.flatMap((format) => taxFile(format, perpetuals, `${format} perpetuals`)), "for tax tools; profit and fees, if the fills are loaded"),
     hint("A statement lists which orders of a tax file reconcile with their fills, which are missing, and the sums of the fees."),
   ];
