@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine, RowMapping, text
+from sqlalchemy import Connection, Engine, RowMapping, text
 from sqlalchemy.event import listens_for
 
 from twap_pipeline.domain.order_columns import DAILY_STATS_COLUMNS, ORDER_COLUMNS
@@ -380,3 +380,29 @@ def test_refresh_with_stale_statistics_ends(engine: Engine, bucket: Bucket) -> N
         result = refresh_orders(connection, DAY)
         assert result.inserted == 10_000
         assert differing_orders(connection) == []
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_refresh_reads_no_row_of_other_days(engine: Engine, bucket: Bucket, recompute: bool) -> None:
+    """The statistics are those of empty tables, and the objects of other days contain 500 times as many events."""
+    bucket.put("a.parquet", [event(twap_id) for twap_id in range(5_000)])
+    ingest(engine, bucket)
+    refresh(engine)
+    for name in ("b.parquet", "c.parquet"):
+        bucket.put(name, [event(twap_id, minute=1) for twap_id in range(4_995, 5_005)])
+    ingest(engine, bucket, "b.parquet", "c.parquet", day=NEXT_DAY)
+    set_empty_statistics(engine)
+
+    with engine.begin() as connection:
+        before = rows_read(connection)
+        refresh_orders(connection, NEXT_DAY, recompute=recompute)
+        refresh_rows = rows_read(connection) - before
+
+    assert refresh_rows < 200
+
+
+def rows_read(connection: Connection) -> int:
+    """Return the rows of orders and events that the transaction read so far."""
+    statement = """SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) FROM pg_stat_xact_user_tables
+      WHERE relname IN ('twap_status', 'twap_orders')"""
+    return int(connection.execute(text(statement)).scalar_one())

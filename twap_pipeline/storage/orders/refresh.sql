@@ -13,16 +13,21 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 
 
 -- name: select_orders_of_objects
 -- Selects every order that has an event in one of these objects.
-INSERT INTO selected_orders SELECT DISTINCT twap_id, wallet FROM twap_status WHERE s3_object_key = ANY(:keys);
+-- OFFSET prevents a scan of all events by another index, in the order of DISTINCT.
+INSERT INTO selected_orders
+SELECT DISTINCT twap_id, wallet
+FROM (SELECT twap_id, wallet FROM twap_status WHERE s3_object_key = ANY(:keys) OFFSET 0) AS event;
 
 -- name: select_stored_orders_of_objects
 -- Selects the orders that have an event in one of these objects and a row in twap_orders.
--- IS NOT DISTINCT FROM prevents the index on wallet.
+-- OFFSET as above. LATERAL with LIMIT 1 is one lookup by twap_id per event; IS NOT DISTINCT FROM prevents the index on
+-- wallet.
 INSERT INTO selected_orders
 SELECT DISTINCT event.twap_id, event.wallet
-FROM twap_status AS event JOIN twap_orders AS stored
-  ON stored.twap_id = event.twap_id AND stored.wallet IS NOT DISTINCT FROM event.wallet
-WHERE event.s3_object_key = ANY(:keys);
+FROM (SELECT twap_id, wallet FROM twap_status WHERE s3_object_key = ANY(:keys) OFFSET 0) AS event CROSS JOIN LATERAL (
+  SELECT FROM twap_orders AS stored
+  WHERE stored.twap_id = event.twap_id AND stored.wallet IS NOT DISTINCT FROM event.wallet LIMIT 1
+) AS stored;
 
 -- name: derive_orders
 -- Creates derived_orders: the orders with an event in these objects, or in any if keys is NULL, from their events in
