@@ -29,7 +29,7 @@ ORDER BY pid
 class StoreFaults:
     """A response filter for `S3Server.faults`.
 
-    The seed, the URL and the number of the request determine the fault.
+    The seed, the path with the query, and the number of the request determine the fault; the port of the server differs.
 
     Args:
         seed: The seed of the soak.
@@ -40,7 +40,7 @@ class StoreFaults:
     seed: int
     injected: Counter[str] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)
-    _requests_by_url: Counter[str] = field(default_factory=Counter)
+    _requests_by_path: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, request: Request, response: Response) -> Response:
@@ -49,9 +49,9 @@ class StoreFaults:
             return response
         kind = "LIST" if "list-type" in request.args else "GET"
         with self._lock:
-            self._requests_by_url[request.url] += 1
+            self._requests_by_path[request.full_path] += 1
             self.requests[kind] += 1
-            rng = random.Random(f"{self.seed} {request.url} {self._requests_by_url[request.url]}")
+            rng = random.Random(f"{self.seed} {request.full_path} {self._requests_by_path[request.full_path]}")
             fault = _draw_fault(rng, kind) if response.status_code == 200 else None
             if fault is None:
                 return response
