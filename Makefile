@@ -4,7 +4,7 @@ UV := $(shell command -v uv || echo .twap/uv/bin/uv)
 COMPILE := $(UV) pip compile --universal --python-version 3.11 \
   --generate-hashes --no-annotate --no-header --no-strip-extras --no-emit-index-url
 
-.PHONY: help demo dev unit test long coverage lint format lock vulnerabilities bench clean
+.PHONY: help demo dev unit test long lint format lock vulnerabilities bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,9 +26,6 @@ lint: ## Run ruff, the format check, mypy and import contracts
 
 long: ## Run the tests that are not part of the gate: dagster dev, small benchmarks, Celery (needs redis-server)
 	python3 start.py test -m long
-
-coverage: ## Run all tests with branch coverage; takes about twice as long
-	python3 start.py test -n 2 --cov --cov-report=term
 
 format: ## Format the code and fix what ruff can fix
 	.venv/bin/ruff check --fix .

@@ -29,7 +29,7 @@ ORDER BY pid
 class StoreFaults:
     """A response filter for `S3Server.faults`.
 
-    The seed, the path with the query, and the number of the request determine the fault; the port of the server differs.
+    The seed, the path with the query, and the number of the request determine the fault, not the server's random port.
 
     Args:
         seed: The seed of the soak.
