@@ -62,11 +62,11 @@ INVALID_VALUE = Problem(400, "Invalid value", "The value of a parameter is not v
 UNEXPECTED = Problem(500, "Internal error", "The request failed because of a defect. Report the `request_id`.")
 
 _PROBLEMS_BY_SQLSTATE = {
-    "57014": TOO_SLOW,
-    "42P01": NOT_AT_HEAD,
-    "42703": NOT_AT_HEAD,
-    "42501": FORBIDDEN,
-    "25006": FORBIDDEN,
+    "57014": TOO_SLOW,  # query_canceled
+    "42P01": NOT_AT_HEAD,  # undefined_table
+    "42703": NOT_AT_HEAD,  # undefined_column
+    "42501": FORBIDDEN,  # insufficient_privilege
+    "25006": FORBIDDEN,  # read_only_sql_transaction
 }
 """By SQLSTATE (PostgreSQL, appendix A)."""
 
